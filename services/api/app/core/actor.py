@@ -1,0 +1,59 @@
+"""Who is calling: the one value that every rule, limit and log line starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+ADMIN_ROLE = "admin"
+
+
+class Scope(StrEnum):
+    """What an API key may be allowed to do."""
+
+    RECORDS_READ = "records:read"
+    RECORDS_WRITE = "records:write"
+    COLLECTIONS_ADMIN = "collections:admin"
+    WEBHOOKS_ADMIN = "webhooks:admin"
+    USERS_ADMIN = "users:admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A caller whose credentials were checked, or nobody.
+
+    `scopes` is None for a user's own session: everything that the user may do. `collections`
+    is None where the caller is not limited to named collections.
+    """
+
+    kind: Literal["anonymous", "user", "api_key"]
+    id: UUID | None = None
+    roles: frozenset[str] = frozenset()
+    session_id: UUID | None = None
+    api_key_id: UUID | None = None
+    scopes: frozenset[str] | None = None
+    collections: frozenset[str] | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        return ADMIN_ROLE in self.roles
+
+    @property
+    def is_anonymous(self) -> bool:
+        return self.kind == "anonymous"
+
+    def has_scope(self, scope: Scope) -> bool:
+        return self.scopes is None or scope in self.scopes
+
+    def reaches(self, collection: str) -> bool:
+        return self.collections is None or collection in self.collections
+
+
+ANONYMOUS = Actor(kind="anonymous")
+
+# What the command line and the worker act as: they already hold the database.
+SYSTEM = Actor(kind="user", roles=frozenset({ADMIN_ROLE}))

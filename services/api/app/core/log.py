@@ -1,0 +1,109 @@
+"""Logs: one JSON object a line, or readable colours on a terminal. Secrets never get in."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pythonjsonlogger.orjson import OrjsonFormatter
+
+from app.core import context
+
+if TYPE_CHECKING:
+    from app.core.settings import Settings
+
+ACCESS = logging.getLogger("listo.access")
+
+# The second line of defence; the first is that bodies, headers and query strings are not logged.
+_SECRETS = re.compile(
+    r"(?i)(bearer\s+|(?:password|secret|token|authorization|cookie)\"?'?\s*[=:]\s*\"?'?)[^\s\"',}]+"
+    r"|\b(lk_|eyJ)[\w.-]{8,}"
+    r"|(://[^:/\s]*:)[^@/\s]+(?=@)"
+)
+
+
+def redact(text: str) -> str:
+    """`text` with what looks like a credential replaced."""
+    return _SECRETS.sub(lambda match: f"{match[1] or match[3] or ''}[redacted]", text)
+
+
+class _Context(logging.Filter):
+    """Adds the request's ids to each line, and takes secrets out of it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if (request := context.current()) is not None:
+            record.request_id = request.request_id
+            record.trace_id = request.trace_id
+        if record.name != ACCESS.name:
+            record.msg, record.args = redact(record.getMessage()), None
+        return True
+
+
+class _JsonFormatter(OrjsonFormatter):
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        super().add_fields(log_data, record, message_dict)
+        log_data.pop("color_message", None)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        stamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return stamp.replace("+00:00", "Z")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return redact(super().formatException(ei))
+
+
+class _ColourFormatter(logging.Formatter):
+    _COLOURS = {"DEBUG": 90, "INFO": 36, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        colour = self._COLOURS.get(record.levelname, 0)
+        line = f"\x1b[90m{clock}\x1b[0m \x1b[{colour}m{record.levelname:<7}\x1b[0m {self._text(record)}"
+        if record.exc_info:
+            line += "\n" + redact(self.formatException(record.exc_info))
+        return line
+
+    @staticmethod
+    def _text(record: logging.LogRecord) -> str:
+        if record.name != ACCESS.name:
+            return f"{record.getMessage()} \x1b[90m{record.name}\x1b[0m"
+        line = record.__dict__
+        colour = 32 if line["status"] < 400 else 33 if line["status"] < 500 else 31  # noqa: PLR2004
+        return (
+            f"\x1b[{colour}m{line['status']}\x1b[0m {line['method']} {line['path']} "
+            f"\x1b[90m{line['ms']} ms, {line['bytes']} B, {line['request_id']}\x1b[0m"
+        )
+
+
+def configure(settings: Settings) -> None:
+    """Send every logger of this process through one handler on standard output."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(_Context())
+    json_lines = settings.json_logging
+    if json_lines is None:
+        json_lines = not sys.stdout.isatty()
+    handler.setFormatter(
+        _JsonFormatter(
+            ["asctime", "levelname", "name", "message"],
+            rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
+        )
+        if json_lines
+        else _ColourFormatter()
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel("DEBUG" if settings.debug else settings.log_level)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn.error", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.propagate = True
+    # Ours tells more, and knows the route.
+    for name in ("uvicorn.access", "gunicorn.access"):
+        logging.getLogger(name).handlers[:] = []
+        logging.getLogger(name).propagate = False
+    logging.getLogger("httpx").setLevel(logging.WARNING)

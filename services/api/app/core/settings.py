@@ -1,0 +1,299 @@
+"""Every setting: its name, default, meaning and check. The documents are generated from here."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core.rates import Rate, parse_rates
+
+DEFAULT_PASSWORDS = frozenset(
+    {"admin", "administrator", "changeme", "changethis", "default", "listo", "letmein", "pass",
+     "password", "password1", "postgres", "qwerty", "root", "secret", "test", "123456",
+     "12345678", "123456789", "1234567890"}
+)  # fmt: skip
+MIN_PASSWORD = 10
+MIN_SECRET = 32
+MIN_DISTINCT = 10
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """The settings are wrong; the message lists every fault."""
+
+
+class Settings(BaseSettings):
+    """Read from the environment, then from `.env`; the environment wins."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    # The first field, since the checks of the others depend on it.
+    environment: Literal["development", "production"] = Field(
+        "development",
+        description="`production` refuses weak secrets, `*` in CORS_ORIGINS, debug and default "
+        "passwords, and closes registration unless told otherwise.",
+        examples=["production"],
+    )
+    debug: bool = Field(
+        False, description="Log at DEBUG, SQL included.", examples=["false"]
+    )
+    database_url: SecretStr = Field(
+        description="Where PostgreSQL is (17 or newer).",
+        examples=["postgresql://app:PASSWORD@localhost:5432/listo"],
+    )
+    database_pool_size: int = Field(
+        10, ge=2, le=200, description="Connections per process.", examples=["10"]
+    )
+    database_statement_timeout: float = Field(
+        20.0, gt=0, le=3600, description="Seconds until PostgreSQL gives up on one statement.",
+        examples=["20"],
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Where Redis is. Needed as soon as more than one process serves requests.",
+        examples=["redis://localhost:6379/0"],
+    )
+    jwt_secret: SecretStr = Field(
+        description=f"Signs access tokens and cursors; at least {MIN_SECRET} characters.",
+        examples=["$(openssl rand -hex 32)"],
+    )
+    jwt_secret_previous: SecretStr | None = Field(
+        None,
+        description="The secret before the present one: what it signed stays valid, so that "
+        "changing JWT_SECRET logs nobody out.",
+        examples=["the former JWT_SECRET"],
+    )
+    access_token_ttl: int = Field(
+        900, ge=30, le=86_400, description="Seconds that an access token is valid.",
+        examples=["900"],
+    )
+    refresh_token_ttl: int = Field(
+        30 * 86_400, ge=300, le=366 * 86_400,
+        description="Seconds that a session lives without being refreshed.", examples=["2592000"],
+    )
+    registration: Literal["open", "closed"] | None = Field(
+        None,
+        description="Whether anybody may register. Unset: open in development, closed in "
+        "production.",
+        examples=["closed"],
+    )
+    admin_email: str | None = Field(
+        None,
+        description="The first admin, made at start if there is no such user. Needs "
+        "ADMIN_PASSWORD.",
+        examples=["admin@example.com"],
+    )
+    admin_password: SecretStr | None = Field(
+        None,
+        description=f"The first admin's password; at least {MIN_PASSWORD} characters.",
+        examples=["correct horse battery staple"],
+    )
+    password_hash_concurrency: int = Field(
+        2, ge=1, le=64,
+        description="Passwords hashed at once per process, 19 MiB each.", examples=["2"],
+    )
+    cors_origins: CommaSeparated = Field(
+        (), description="Origins whose pages may call the API, comma-separated.",
+        examples=["https://app.example.com,https://admin.example.com"],
+    )
+    trusted_proxies: CommaSeparated = Field(
+        (),
+        description="Networks (CIDR, comma-separated) of the proxies whose X-Forwarded-For is "
+        "believed. Nobody's by default.",
+        examples=["10.0.0.0/8"],
+    )
+    rate_limit_anonymous: str = Field(
+        "120/minute", description="Per client address (IPv6: per /64). `off` lifts it.",
+        examples=["120/minute"],
+    )
+    rate_limit_user: str = Field(
+        "1200/minute", description="Per user.", examples=["20/second, 1200/minute"]
+    )
+    rate_limit_api_key: str = Field("6000/minute", description="Per API key.", examples=["off"])
+    rate_limit_login: str = Field(
+        "10/minute",
+        description="Logins, registrations and password changes, per client address and per "
+        "account.",
+        examples=["10/minute"],
+    )
+    max_body_bytes: int = Field(
+        10_485_760, ge=1024, le=1_073_741_824,
+        description="Largest request body; larger ones get 413.", examples=["10485760"],
+    )
+    request_timeout: float = Field(
+        30.0, gt=0, le=3600, description="Seconds until a request is given up with 503.",
+        examples=["30"],
+    )
+    max_concurrent_requests: int = Field(
+        200, ge=1, le=100_000,
+        description="Requests in work at once per process; more get 503 with Retry-After.",
+        examples=["200"],
+    )
+    event_retention_days: int = Field(
+        7, ge=1, le=3650, description="Days that events are kept.", examples=["7"]
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="Least severe level that is logged.", examples=["INFO"]
+    )
+    json_logging: bool | None = Field(
+        None, description="One JSON object a line. Unset: colours on a terminal, JSON elsewhere.",
+        examples=["true"],
+    )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="Where traces go (OTLP over HTTP). Unset: nowhere.",
+        examples=["http://localhost:4318"],
+    )
+    listo_extensions: CommaSeparated = Field(
+        (), description="Your own routers, `module:router`, comma-separated.",
+        examples=["shop.api:router"],
+    )
+
+    @field_validator("cors_origins", "trusted_proxies", "listo_extensions", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part for part in (item.strip() for item in value.split(",")) if part)
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("debug")
+    @classmethod
+    def _no_debug(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
+        if value and _production(info):
+            raise ValueError("must be off in production")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        match = re.match(r"postgres(?:ql)?://(?:[^:@/]*(?::(?P<password>[^@/]*))?@)?", value.get_secret_value())
+        if match is None:
+            raise ValueError("must be a postgresql:// URL")
+        if _production(info) and (match["password"] or "").lower() in DEFAULT_PASSWORDS:
+            raise ValueError("must not hold a default password in production")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.match(r"(rediss?|unix)://", value.get_secret_value()):
+            raise ValueError("must be a redis://, rediss:// or unix:// URL")
+        return value
+
+    @field_validator("jwt_secret", "jwt_secret_previous")
+    @classmethod
+    def _secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        text = value.get_secret_value()
+        if len(text) < MIN_SECRET:
+            raise ValueError(f"must have at least {MIN_SECRET} characters, has {len(text)}")
+        if _production(info) and (len(set(text)) < MIN_DISTINCT or text in (text + text)[1:-1]):
+            raise ValueError("is too regular to be a secret")
+        return value
+
+    @field_validator("admin_password")
+    @classmethod
+    def _admin_password(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        text = value.get_secret_value()
+        if _production(info) and text.lower() in DEFAULT_PASSWORDS:
+            raise ValueError("must not be a default password in production")
+        if len(text) < MIN_PASSWORD:
+            raise ValueError(f"must have at least {MIN_PASSWORD} characters")
+        if not info.data.get("admin_email"):
+            raise ValueError("needs ADMIN_EMAIL beside it")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "*" in value and _production(info):
+            raise ValueError("must name each origin in production, not *")
+        for origin in value:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s?#]+", origin):
+                raise ValueError(f"{origin!r} is not an origin (scheme://host[:port], no path)")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ipaddress.ip_network(network)
+        return value
+
+    @field_validator(
+        "rate_limit_anonymous", "rate_limit_user", "rate_limit_api_key", "rate_limit_login"
+    )
+    @classmethod
+    def _rates(cls, value: str) -> str:
+        parse_rates(value)
+        return value
+
+    @field_validator("listo_extensions")
+    @classmethod
+    def _extensions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+                raise ValueError(f"{name!r} is not of the form module:router")
+        return value
+
+    @property
+    def registration_open(self) -> bool:
+        return (self.registration or ("closed" if self.production else "open")) == "open"
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"
+
+    def rates(self, policy: Literal["anonymous", "user", "api_key", "login"]) -> tuple[Rate, ...]:
+        return parse_rates(getattr(self, f"rate_limit_{policy}"))
+
+    @classmethod
+    def load(cls, env_file: Path | None = None) -> Self:
+        """The settings of this process. Raises SettingsError with every fault in one list."""
+        try:
+            return cls(_env_file=env_file or find_env_file())  # type: ignore[call-arg]
+        except ValidationError as error:
+            raise SettingsError(_explain(cls, error)) from None
+
+
+def find_env_file() -> Path | None:
+    """The nearest `.env` at or above the working directory, so that every command finds it."""
+    if named := os.environ.get("LISTO_ENV_FILE"):
+        return Path(named)
+    here = Path.cwd()
+    for folder in (here, *here.parents[:3]):
+        if (folder / ".env").is_file():
+            return folder / ".env"
+    return None
+
+
+def _production(info: ValidationInfo) -> bool:
+    return info.data.get("environment") == "production"
+
+
+def _explain(settings: type[Settings], error: ValidationError) -> str:
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = [f"{len(faults)} setting{'s are' if len(faults) > 1 else ' is'} wrong:"]
+    for fault in faults:
+        name = str(fault["loc"][0])
+        example = (settings.model_fields[name].examples or [""])[0]
+        what = "is missing" if fault["type"] == "missing" else fault["msg"]
+        what = what.removeprefix("Value error, ")
+        lines.append(f"  {name.upper()}: {what} (example: {name.upper()}={example})")
+    return "\n".join(lines)

@@ -1,0 +1,149 @@
+"""The pool, and the one place that commits."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from app.core.metrics import POOL_IN_USE, POOL_SIZE
+from app.db.errors import translated
+from app.db.notifications import CHANNEL, Notifications
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from asyncpg import Record
+
+    from app.db.session import Session
+
+ACQUIRE_TIMEOUT = 5.0
+
+
+class _Connection(asyncpg.Connection):
+    """A pooled connection that is given back without a round trip."""
+
+    def get_reset_query(self) -> str:
+        # Nothing of ours changes session state outside a transaction, so there is nothing to
+        # reset; asyncpg itself ends a transaction that was left open.
+        return ""
+
+
+class _Transaction:
+    """A session in a transaction; what it notifies of is dispatched once that has committed."""
+
+    def __init__(self, connection: asyncpg.Connection[Record]) -> None:
+        self.fetch = connection.fetch
+        self.fetchrow = connection.fetchrow
+        self.fetchval = connection.fetchval
+        self.execute = connection.execute
+        self.notified: list[tuple[str, str]] = []
+
+    async def notify(self, topic: str, payload: str) -> None:
+        await self.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{topic}:{payload}")
+        self.notified.append((topic, payload))
+
+
+class Database:
+    """A pool of connections to PostgreSQL. As a `Session`, each statement commits by itself."""
+
+    def __init__(
+        self, url: str, *, pool_size: int = 10, statement_timeout: float = 20.0, name: str = "listo"
+    ) -> None:
+        self._url = url
+        self._pool_size = pool_size
+        self._settings = {
+            "application_name": name,
+            "statement_timeout": str(int(statement_timeout * 1000)),
+            "idle_in_transaction_session_timeout": "60000",
+            "timezone": "UTC",
+            # Compiling costs more than our short statements take.
+            "jit": "off",
+        }
+        self._query_loggers: list[Callable[[Any], None]] = []
+        self._pool: asyncpg.Pool[Record] | None = None
+        self.notifications = Notifications(self.connect)
+
+    def add_query_logger(self, callback: Callable[[Any], None]) -> None:
+        """Have `callback` see every statement of connections opened from now on."""
+        self._query_loggers.append(callback)
+
+    async def open(self) -> None:
+        """Connect. Raises DatabaseUnavailable."""
+        with translated():
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._pool_size,
+                connection_class=_Connection,
+                server_settings=self._settings,
+                init=self._init,
+                statement_cache_size=512,
+                timeout=5,
+            )
+        POOL_SIZE.set_function(self.pool.get_size)
+        POOL_IN_USE.set_function(lambda: self.pool.get_size() - self.pool.get_idle_size())
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    @property
+    def pool(self) -> asyncpg.Pool[Record]:
+        if self._pool is None:
+            raise RuntimeError("the database is not open")
+        return self._pool
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """A session in one transaction: committed when the block ends, rolled back if it raises."""
+        with translated():
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                async with connection.transaction():
+                    transaction = _Transaction(connection)
+                    yield transaction
+        # This process need not wait for its own message: whoever gets the response may rely on it.
+        for topic, payload in transaction.notified:
+            self.notifications.dispatch(topic, payload)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection[Record]]:
+        """A connection without a transaction, for what PostgreSQL refuses to run inside one."""
+        with translated():
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                yield connection
+
+    async def connect(self) -> asyncpg.Connection[Record]:
+        """A connection outside the pool, to listen on or hold a lock with; the caller closes it."""
+        with translated():
+            return await asyncpg.connect(self._url, server_settings=self._settings, timeout=5)
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
+        with translated():
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> Record | None:
+        with translated():
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                return await connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        with translated():
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                return await connection.fetchval(query, *args)
+
+    async def execute(self, query: str, *args: Any) -> str:
+        with translated():
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                return await connection.execute(query, *args)
+
+    async def notify(self, topic: str, payload: str) -> None:
+        await self.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{topic}:{payload}")
+        self.notifications.dispatch(topic, payload)
+
+    async def _init(self, connection: asyncpg.Connection[Record]) -> None:
+        for callback in self._query_loggers:
+            connection.add_query_logger(callback)

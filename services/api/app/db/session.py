@@ -1,0 +1,30 @@
+"""What services speak to: a connection inside a transaction, or the pool itself.
+
+`Database.transaction()` is the one place that commits. A statement run on the `Database` itself is
+its own transaction, which saves two round trips where one statement is all there is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncpg import Record
+
+
+class Session(Protocol):
+    """Runs plain SQL with `$n` binds."""
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Record]: ...
+
+    async def fetchrow(self, query: str, *args: Any) -> Record | None: ...
+
+    async def fetchval(self, query: str, *args: Any) -> Any: ...
+
+    async def execute(self, query: str, *args: Any) -> str: ...
+
+    async def notify(self, topic: str, payload: str) -> None:
+        """Tell every process, this one included, once the transaction has committed."""
+        ...
