@@ -63,7 +63,8 @@ STATEMENTS = (
         id uuid PRIMARY KEY,
         name text NOT NULL,
         version bigint NOT NULL DEFAULT 1,
-        definition jsonb NOT NULL,
+        -- json, not jsonb: the order of a schema's properties is kept for its readers.
+        definition json NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
         updated_at timestamptz NOT NULL DEFAULT now(),
         CONSTRAINT collections_name_key UNIQUE (name)

@@ -1,0 +1,35 @@
+"""What can be wrong with a collection."""
+
+from __future__ import annotations
+
+from app.core.errors import BadRequest, Conflict, NotFound, ValidationFailed
+
+
+class CollectionNotFound(NotFound):
+    """There is no such collection, or none that the caller may see."""
+
+    code = "collection_not_found"
+
+
+class InvalidCollectionName(BadRequest):
+    """A collection's name has 1 to 48 characters: a-z first, then a-z, 0-9, - and _."""
+
+    code = "invalid_collection_name"
+
+
+class InvalidDefinition(ValidationFailed):
+    """The collection's definition is wrong."""
+
+    code = "invalid_definition"
+
+
+class RecordsDoNotFit(Conflict):
+    """Existing records do not satisfy the new schema; nothing was changed."""
+
+    code = "records_do_not_fit"
+
+
+class ConfirmationMissing(BadRequest):
+    """Deleting a collection deletes its records; repeat its name in ?confirm=NAME."""
+
+    code = "confirmation_missing"

@@ -1,0 +1,84 @@
+"""Declared indexes: their names and SQL, and how what exists is brought to what is declared."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING
+
+from app.collections import repository
+from app.filters.compiler import field_sql
+from app.filters.sort import order_by, parse_sort
+
+if TYPE_CHECKING:
+    from app.collections.models import Collection
+    from app.db.database import Database
+    from app.filters.fields import Fields
+
+logger = logging.getLogger("listo.indexes")
+
+MAX_KEYS = 5
+
+
+class Index:
+    """One declared index of a collection."""
+
+    def __init__(self, collection: str, spec: tuple[str, ...], fields: Fields) -> None:
+        self.spec = spec
+        digest = hashlib.sha256("\n".join(spec).encode()).hexdigest()[:12]
+        self.name = f"{collection}__{digest}"
+        keys = parse_sort(",".join(spec), fields)
+        first = keys[0].path
+        if len(spec) == 1 and fields.types(first) <= {"array", "null"}:
+            # What `has` asks of an array.
+            self.definition = f"USING gin (({field_sql(first)}) jsonb_path_ops)"
+        else:
+            self.definition = f"({order_by(keys, parenthesised=True)})"
+
+
+def of(collection: Collection) -> list[Index]:
+    return [
+        Index(collection.name, spec, collection.fields) for spec in collection.definition.indexes
+    ]
+
+
+async def states(database: Database, collection: Collection) -> dict[str, str]:
+    """The state of each declared index by its name: ready, building or failed."""
+    valid = await repository.indexes(database, collection.name)
+    building = await repository.indexes_in_progress(database, collection.name)
+    return {
+        index.name: "ready"
+        if valid.get(index.name)
+        else "failed"
+        if index.name in valid and index.name not in building
+        else "building"
+        for index in of(collection)
+    }
+
+
+async def reconcile(database: Database, collection: Collection) -> int:
+    """Build what is declared and missing, drop what is no longer declared; returns how many.
+
+    Concurrently: neither readers nor writers wait. Only one process at a time works on a
+    collection; a second call returns at once.
+    """
+    async with database.connection() as connection:
+        if not await repository.try_lock_indexes(connection, collection.id):
+            return 0
+        try:
+            existing = await repository.indexes(connection, collection.name)
+            declared = {index.name: index for index in of(collection)}
+            stale = [name for name, valid in existing.items() if name not in declared or not valid]
+            missing = [index for name, index in declared.items() if not existing.get(name)]
+            for name in stale:
+                await repository.drop_index(connection, name)
+            for index in missing:
+                await repository.create_index(
+                    connection, collection.name, index.name, index.definition, concurrently=True
+                )
+                logger.info("built index %s of collection %s", list(index.spec), collection.name)
+            if missing:
+                await repository.analyze(connection, collection.name)
+            return len(stale) + len(missing)
+        finally:
+            await repository.unlock_indexes(connection, collection.id)

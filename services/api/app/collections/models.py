@@ -1,0 +1,81 @@
+"""A collection as the code knows it: its definition, and what is compiled from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.collections.schema import RecordValidator
+from app.filters.fields import Fields
+from app.filters.parser import parse_filter
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from app.core.actor import Actor
+    from app.filters.syntax import Expression
+
+Operation = Literal["list", "read", "create", "update", "delete"]
+OPERATIONS: tuple[Operation, ...] = ("list", "read", "create", "update", "delete")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a client says a collection is. A rule of None is for admins only, "" for anyone."""
+
+    schema: dict[str, Any]
+    rules: dict[Operation, str | None] = field(default_factory=dict)
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+    def dump(self) -> str:
+        return json.dumps(
+            {
+                "schema": self.schema,
+                "rules": {operation: self.rules.get(operation) for operation in OPERATIONS},
+                "indexes": [list(index) for index in self.indexes],
+            },
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Definition:
+        raw = json.loads(text)
+        return cls(raw["schema"], raw["rules"], tuple(tuple(index) for index in raw["indexes"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """A defined collection. Compared by identity: what is compiled for it hangs on the object."""
+
+    id: UUID
+    name: str
+    version: int
+    definition: Definition
+    created_at: datetime
+    updated_at: datetime
+
+    @cached_property
+    def validator(self) -> RecordValidator:
+        return RecordValidator(self.definition.schema)
+
+    @cached_property
+    def fields(self) -> Fields:
+        return Fields(self.definition.schema)
+
+    @cached_property
+    def rules(self) -> dict[Operation, Expression | bool]:
+        """Per operation: an expression, True for anyone, or False for admins only."""
+        compiled: dict[Operation, Expression | bool] = {}
+        for operation in OPERATIONS:
+            text = self.definition.rules.get(operation)
+            compiled[operation] = bool(text is not None) if not text else parse_filter(text)
+        return compiled
+
+    def is_visible_to(self, actor: Actor) -> bool:
+        """Whether the caller may know that this collection exists."""
+        if not actor.reaches(self.name):
+            return False
+        return actor.is_admin or self.rules["list"] is not False or self.rules["read"] is not False

@@ -1,0 +1,64 @@
+"""The collections that this process remembers, dropped by notification when they change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.collections import repository
+from app.collections.errors import CollectionNotFound
+from app.core.metrics import CACHE_LOOKUPS, COLLECTIONS
+
+if TYPE_CHECKING:
+    from app.collections.models import Collection
+    from app.core.actor import Actor
+    from app.db.database import Database
+
+TOPIC = "collection"
+
+_HIT = CACHE_LOOKUPS.labels("collections", "hit")
+_MISS = CACHE_LOOKUPS.labels("collections", "miss")
+
+
+class Registry:
+    """Definitions by name. Nothing is remembered while notifications do not arrive."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, Collection] = {}
+        # Counts the drops, so that what was read before one is not remembered after it.
+        self._generation = 0
+        database.notifications.subscribe(TOPIC, self.drop, self.clear)
+
+    @property
+    def generation(self) -> int:
+        """Changes whenever any definition may have."""
+        return self._generation
+
+    def drop(self, name: str) -> None:
+        self._generation += 1
+        self._known.pop(name, None)
+
+    def clear(self) -> None:
+        self._generation += 1
+        self._known.clear()
+
+    async def get(self, name: str) -> Collection:
+        """The collection of that name. Raises CollectionNotFound."""
+        known = self._known.get(name)
+        if known is not None:
+            _HIT.inc()
+            return known
+        _MISS.inc()
+        generation = self._generation
+        collection = await repository.get(self._database, name)
+        if collection is None:
+            raise CollectionNotFound
+        if generation == self._generation and self._database.notifications.connected:
+            self._known[name] = collection
+            COLLECTIONS.set(len(self._known))
+        return collection
+
+    async def visible_to(self, actor: Actor) -> list[Collection]:
+        """All collections that the caller may know of, by name."""
+        everything = await repository.get_all(self._database)
+        return [collection for collection in everything if collection.is_visible_to(actor)]

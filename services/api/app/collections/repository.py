@@ -1,0 +1,169 @@
+"""The SQL of collections: their definitions, and the tables and indexes that hold their records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.collections.models import Collection, Definition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+    from asyncpg import Connection, Record
+
+    from app.db.session import Session
+
+# A collection's name is checked before it gets here; quoting is for words that SQL reserves.
+_TABLE = """
+CREATE TABLE records."{name}" (
+    id uuid PRIMARY KEY,
+    version bigint NOT NULL DEFAULT 1,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    owner uuid,
+    data jsonb NOT NULL
+)
+"""
+
+_COLUMNS = "id, name, version, definition, created_at, updated_at"
+
+
+def table(name: str) -> str:
+    return f'records."{name}"'
+
+
+async def get(session: Session, name: str) -> Collection | None:
+    row = await session.fetchrow(
+        f"SELECT {_COLUMNS} FROM listo.collections WHERE name = $1", name
+    )
+    return None if row is None else _collection(row)
+
+
+async def get_all(session: Session) -> list[Collection]:
+    rows = await session.fetch(f"SELECT {_COLUMNS} FROM listo.collections ORDER BY name")
+    return [_collection(row) for row in rows]
+
+
+async def lock_name(session: Session, name: str) -> None:
+    """Have changes of one collection happen one after the other, also while it is not there."""
+    await session.execute("SELECT pg_advisory_xact_lock(hashtextextended('collection:' || $1, 0))", name)
+
+
+async def insert(session: Session, id_: UUID, name: str, definition: Definition) -> Collection:
+    row = await session.fetchrow(
+        "INSERT INTO listo.collections (id, name, definition) VALUES ($1, $2, $3)"
+        f" RETURNING {_COLUMNS}",
+        id_,
+        name,
+        definition.dump(),
+    )
+    assert row is not None
+    await session.execute(_TABLE.format(name=name))
+    return _collection(row)
+
+
+async def update(session: Session, id_: UUID, definition: Definition) -> Collection:
+    row = await session.fetchrow(
+        "UPDATE listo.collections SET definition = $2, version = version + 1, updated_at = now()"
+        f" WHERE id = $1 RETURNING {_COLUMNS}",
+        id_,
+        definition.dump(),
+    )
+    assert row is not None
+    return _collection(row)
+
+
+async def delete(session: Session, collection: Collection) -> None:
+    await session.execute("DELETE FROM listo.collections WHERE id = $1", collection.id)
+    await session.execute(f"DROP TABLE {table(collection.name)}")
+
+
+async def block_writes(session: Session, name: str) -> None:
+    """Readers go on; writers wait until this transaction ends, and then see what it did."""
+    await session.execute(f"LOCK TABLE {table(name)} IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def records(session: Session, name: str, batch: int) -> AsyncIterator[Sequence[Record]]:
+    """All records of a collection as (id, data as text), `batch` at a time, by id."""
+    after = None
+    while rows := await session.fetch(
+        f"SELECT id, data::text AS data FROM {table(name)}"
+        " WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2",
+        after,
+        batch,
+    ):
+        yield rows
+        after = rows[-1]["id"]
+
+
+async def indexes(session: Session | Connection[Any], name: str) -> dict[str, bool]:
+    """The indexes of ours that exist, and whether each is valid."""
+    rows = await session.fetch(
+        "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " WHERE i.indrelid = to_regclass($1) AND NOT i.indisprimary",
+        table(name),
+    )
+    return {row["relname"]: row["indisvalid"] for row in rows}
+
+
+async def indexes_in_progress(session: Session, name: str) -> set[str]:
+    rows = await session.fetch(
+        "SELECT c.relname FROM pg_stat_progress_create_index p"
+        " JOIN pg_class c ON c.oid = p.index_relid WHERE p.relid = to_regclass($1)",
+        table(name),
+    )
+    return {row["relname"] for row in rows}
+
+
+async def try_lock_indexes(connection: Connection[Any], id_: UUID) -> bool:
+    locked: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_key(id_))
+    return locked
+
+
+async def unlock_indexes(connection: Connection[Any], id_: UUID) -> None:
+    await connection.execute("SELECT pg_advisory_unlock($1)", _lock_key(id_))
+
+
+async def create_index(
+    session: Session | Connection[Any],
+    collection: str,
+    name: str,
+    definition: str,
+    *,
+    concurrently: bool,
+) -> None:
+    how = "CONCURRENTLY " if concurrently else ""
+    # Building may take far longer than a request's statement may.
+    prefix = "SET LOCAL" if not concurrently else "SET"
+    await session.execute(f"{prefix} statement_timeout = 0")
+    try:
+        await session.execute(
+            f'CREATE INDEX {how}IF NOT EXISTS "{name}" ON {table(collection)} {definition}'
+        )
+    finally:
+        if concurrently:
+            await session.execute("RESET statement_timeout")
+
+
+async def drop_index(session: Session | Connection[Any], name: str) -> None:
+    await session.execute(f'DROP INDEX CONCURRENTLY IF EXISTS records."{name}"')
+
+
+async def analyze(session: Session | Connection[Any], name: str) -> None:
+    await session.execute(f"ANALYZE {table(name)}")
+
+
+def _lock_key(id_: UUID) -> int:
+    return int.from_bytes(id_.bytes[-8:], "big", signed=True)
+
+
+def _collection(row: Record) -> Collection:
+    return Collection(
+        id=row["id"],
+        name=row["name"],
+        version=row["version"],
+        definition=Definition.parse(row["definition"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,102 @@
+"""A collection's JSON Schema (2020-12): checked when it is defined, compiled to check records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import jsonschema_rs
+
+from app.collections.errors import InvalidDefinition
+from app.core.errors import FieldError
+from app.core.json import pointer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESERVED = ("id", "version", "created_at", "updated_at", "owner")
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+# Linear-time matching only: a pattern must not be a way to stop the server.
+_PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 21)
+_AT_MOST = 20
+
+
+class RecordValidator:
+    """Checks records against a schema. `format` is asserted, not only noted."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._validator = jsonschema_rs.Draft202012Validator(
+            schema, validate_formats=True, pattern_options=_PATTERNS, retriever=_refuse
+        )
+
+    def errors(self, data: dict[str, Any]) -> list[FieldError]:
+        """What is wrong with `data`, at most 20 faults; empty if nothing is."""
+        if self._validator.is_valid(data):
+            return []
+        faults: list[FieldError] = []
+        for error in self._validator.iter_errors(data):
+            faults.append(_field_error(error))
+            if len(faults) == _AT_MOST:
+                break
+        return faults
+
+
+def check_schema(schema: Any) -> None:
+    """Raises InvalidDefinition unless `schema` is one that records can have."""
+    if not isinstance(schema, dict):
+        _wrong("/schema", "must be a JSON Schema object", "invalid_schema")
+    if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
+        _wrong("/schema/$schema", f"must be {DIALECT}", "unsupported_dialect")
+    if "object" not in _as_list(schema.get("type", "object")):
+        _wrong("/schema/type", "must be object: a record is one", "invalid_schema")
+    for at, reference in _references(schema, "/schema"):
+        if not reference.startswith("#"):
+            _wrong(at, "must refer into this schema (#…)", "remote_reference")
+    for name in RESERVED:
+        if name in (schema.get("properties") or {}):
+            _wrong("/schema" + pointer("properties", name), "is a reserved name", "reserved_name")
+    try:
+        RecordValidator(schema)
+    except jsonschema_rs.ValidationError as error:
+        message = error.message.partition("\n")[0]
+        _wrong("/schema" + pointer(*error.instance_path), message, "invalid_schema")
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        _wrong("/schema", str(error).partition("\n")[0], "invalid_schema")
+
+
+def _field_error(error: jsonschema_rs.ValidationError) -> FieldError:
+    keyword = str(error.schema_path[-1]) if error.schema_path else "false"
+    path = list(error.instance_path)
+    kind = error.kind
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
+        # The fault is at the member that is missing, not at the object it is missing from.
+        path.append(str(kind.property).strip('"'))
+    elif isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties) and kind.unexpected:
+        path.append(str(kind.unexpected[0]))
+    message = error.message if len(error.message) <= 300 else error.message[:299] + "…"  # noqa: PLR2004
+    return FieldError(pointer(*path), message, keyword)
+
+
+def _references(schema: Any, at: str) -> Iterator[tuple[str, str]]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("const", "enum", "default", "examples"):
+                continue
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield at + pointer(key), value
+            yield from _references(value, at + pointer(key))
+    elif isinstance(schema, list):
+        for index, item in enumerate(schema):
+            yield from _references(item, at + pointer(index))
+
+
+def _refuse(uri: str) -> NoReturn:
+    raise ValueError(f"{uri} is not part of this schema")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _wrong(at: str, message: str, code: str) -> NoReturn:
+    raise InvalidDefinition(errors=[FieldError(at, message, code)])

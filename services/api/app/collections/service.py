@@ -1,0 +1,164 @@
+"""Defining, changing and deleting collections."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from app.collections import indexes, repository
+from app.collections.errors import (
+    CollectionNotFound,
+    ConfirmationMissing,
+    InvalidCollectionName,
+    InvalidDefinition,
+    RecordsDoNotFit,
+)
+from app.collections.models import OPERATIONS, Collection, Definition
+from app.collections.registry import TOPIC
+from app.collections.schema import check_schema
+from app.core import json
+from app.core.actor import Scope
+from app.core.errors import FieldError, Forbidden, PreconditionFailed, Problem, Unauthorized
+from app.core.ids import uuid7
+from app.filters.compiler import Params, compile_filter
+from app.filters.parser import parse_filter
+from app.filters.fields import Fields
+
+if TYPE_CHECKING:
+    from app.collections.schemas import CollectionIn
+    from app.core.actor import Actor
+    from app.db.session import Session
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
+
+SHOWN_FAILURES = 10
+_BATCH = 500
+
+
+def require_admin(actor: Actor) -> None:
+    """Raises Unauthorized or Forbidden unless the caller may define collections."""
+    if actor.is_anonymous:
+        raise Unauthorized
+    if not (actor.is_admin and actor.has_scope(Scope.COLLECTIONS_ADMIN)):
+        raise Forbidden("Only admins define collections.")
+
+
+def define(name: str, given: CollectionIn) -> Definition:
+    """The checked definition. Raises InvalidCollectionName or InvalidDefinition."""
+    if not _NAME.fullmatch(name):
+        raise InvalidCollectionName
+    check_schema(given.json_schema)
+    fields = Fields(given.json_schema)
+    rules = given.rules.model_dump()
+    for operation in OPERATIONS:
+        _check_rule(operation, rules[operation], fields)
+    specs = []
+    for number, index in enumerate(given.indexes):
+        spec = (index,) if isinstance(index, str) else tuple(index)
+        _check_index(number, spec, name, fields)
+        if spec in specs:
+            _wrong(json.pointer("indexes", number), "is declared twice", "duplicate_index")
+        specs.append(spec)
+    return Definition(given.json_schema, rules, tuple(specs))
+
+
+async def put(
+    session: Session,
+    actor: Actor,
+    *,
+    name: str,
+    definition: Definition,
+    if_version: int | None = None,
+    only_create: bool = False,
+) -> tuple[Collection, bool]:
+    """Create the collection or change it to `definition`; whether it is new is the second value.
+
+    Raises RecordsDoNotFit (409) where existing records fail a changed schema, PreconditionFailed.
+    """
+    require_admin(actor)
+    if not actor.reaches(name):
+        raise CollectionNotFound
+    await repository.lock_name(session, name)
+    present = await repository.get(session, name)
+    if (only_create and present) or (
+        if_version is not None and (present is None or present.version != if_version)
+    ):
+        raise PreconditionFailed
+    if present is None:
+        created = await repository.insert(session, uuid7(), name, definition)
+        for index in indexes.of(created):
+            await repository.create_index(
+                session, name, index.name, index.definition, concurrently=False
+            )
+        await session.notify(TOPIC, name)
+        return created, True
+    if present.definition.dump() == definition.dump():
+        return present, False
+    # Writers check the version that they validated against, so those that wait here notice.
+    await repository.block_writes(session, name)
+    changed = await repository.update(session, present.id, definition)
+    if present.definition.schema != definition.schema:
+        await _check_records(session, changed)
+    await session.notify(TOPIC, name)
+    return changed, False
+
+
+async def delete(session: Session, actor: Actor, *, name: str, confirm: str | None) -> None:
+    """Delete the collection and its records. Raises ConfirmationMissing without `confirm`."""
+    require_admin(actor)
+    if not actor.reaches(name):
+        raise CollectionNotFound
+    await repository.lock_name(session, name)
+    collection = await repository.get(session, name)
+    if collection is None:
+        raise CollectionNotFound
+    if confirm != name:
+        raise ConfirmationMissing
+    await repository.delete(session, collection)
+    await session.notify(TOPIC, name)
+
+
+async def _check_records(session: Session, collection: Collection) -> None:
+    failures: list[FieldError] = []
+    failed: list[str] = []
+    async for rows in repository.records(session, collection.name, _BATCH):
+        for row in rows:
+            faults = collection.validator.errors(json.parse(row["data"].encode()))
+            if faults:
+                failed.append(str(row["id"]))
+                failures += (
+                    FieldError(fault.pointer, f"record {row['id']}: {fault.message}", fault.code)
+                    for fault in faults[:1]
+                )
+            if len(failed) == SHOWN_FAILURES:
+                break
+        if len(failed) == SHOWN_FAILURES:
+            break
+    if failed:
+        raise RecordsDoNotFit(errors=failures, records=failed)
+
+
+def _check_rule(operation: str, rule: str | None, fields: Fields) -> None:
+    if not rule:
+        return
+    try:
+        compile_filter(parse_filter(rule), fields, Params())
+    except Problem as problem:
+        at = json.pointer("rules", operation)
+        raise InvalidDefinition(
+            errors=[FieldError(at, problem.detail, problem.code)], **problem.members
+        ) from None
+
+
+def _check_index(number: int, spec: tuple[str, ...], name: str, fields: Fields) -> None:
+    at = json.pointer("indexes", number)
+    if not 1 <= len(spec) <= indexes.MAX_KEYS:
+        _wrong(at, f"must name 1 to {indexes.MAX_KEYS} fields", "invalid_index")
+    try:
+        indexes.Index(name, spec, fields)
+    except Problem as problem:
+        _wrong(at, problem.detail, problem.code)
+
+
+def _wrong(at: str, message: str, code: str) -> None:
+    raise InvalidDefinition(errors=[FieldError(at, message, code)])

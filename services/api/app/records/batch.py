@@ -1,0 +1,203 @@
+"""Up to 1,000 operations in one transaction: all of them, or none and the first failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import msgspec
+import orjson
+
+from app.core import json
+from app.core.errors import FieldError, Problem
+from app.core.ids import parse_uuid, uuid7
+from app.records import access, repository, service
+from app.records.errors import InvalidBatch
+from app.records.service import Body
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from app.collections.models import Collection
+    from app.core.actor import Actor
+    from app.db.session import Session
+
+MAX_OPERATIONS = 1000
+
+_MEMBERS = {
+    "create": {"op", "id", "data"},
+    "update": {"op", "id", "data", "version"},
+    "delete": {"op", "id", "version"},
+}
+
+
+class _Raw(msgspec.Struct):
+    # The text of each record as it came, since a parsed number has lost digits.
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _RawBatch(msgspec.Struct):
+    operations: list[_Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step: `update` applies a JSON Merge Patch, `version` is what the record must have."""
+
+    op: Literal["create", "update", "delete"]
+    id: UUID
+    data: Body | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    id: UUID
+    version: int | None
+
+
+def parse(body: Body) -> list[Operation]:
+    """The operations of a batch. Raises InvalidBatch with a pointer to each fault."""
+    value = body.value
+    if not isinstance(value, dict) or set(value) != {"operations"}:
+        raise InvalidBatch(errors=[FieldError("", 'must be {"operations": […]}', "invalid")])
+    items = value["operations"]
+    if not isinstance(items, list) or not 1 <= len(items) <= MAX_OPERATIONS:
+        message = f"must be a list of 1 to {MAX_OPERATIONS} operations"
+        raise InvalidBatch(errors=[FieldError("/operations", message, "invalid")])
+    for index, item in enumerate(items):
+        _check(index, item)
+    texts = msgspec.json.decode(body.text, type=_RawBatch).operations
+    return [
+        _operation(item, bytes(text.data).decode())
+        for item, text in zip(items, texts, strict=True)
+    ]
+
+
+async def run(
+    session: Session, actor: Actor, *, collection: Collection, operations: list[Operation]
+) -> list[Result]:
+    """Run the operations in order; `session` must be a transaction, so that a failure undoes all.
+
+    Raises the first failure's own problem, with `index` as a further member.
+    """
+    results: list[Result] = []
+    while len(results) < len(operations):
+        start = len(results)
+        creates = _run_of_creates(operations, start)
+        if len(creates) > 1:
+            await _create_all(session, actor, collection, creates, start)
+            results += [Result(operation.id, 1) for operation in creates]
+        else:
+            with _Indexed(start):
+                results.append(await _one(session, actor, collection, operations[start], start))
+    return results
+
+
+def _run_of_creates(operations: list[Operation], start: int) -> list[Operation]:
+    end, seen = start, set()
+    while end < len(operations) and operations[end].op == "create":
+        # The same id twice is a conflict that only the one-by-one way reports well.
+        if operations[end].id in seen:
+            break
+        seen.add(operations[end].id)
+        end += 1
+    return operations[start:end]
+
+
+async def _create_all(
+    session: Session, actor: Actor, collection: Collection, creates: list[Operation], start: int
+) -> None:
+    with _Indexed(start):
+        access.check(actor, collection, "create")
+    for offset, operation in enumerate(creates):
+        with _Indexed(start + offset):
+            assert operation.data is not None
+            at = f"/operations/{start + offset}/data"
+            service.check_data(collection, operation.data.value, at)
+    data = [operation.data.text for operation in creates if operation.data is not None]
+    created = await repository.create_many(
+        session, actor, collection, [operation.id for operation in creates], data
+    )
+    for offset, operation in enumerate(creates):
+        if operation.id not in created:
+            with _Indexed(start + offset):
+                # Finds and raises the reason; nothing is created a second time.
+                await _one(session, actor, collection, operation, start + offset)
+
+
+async def _one(
+    session: Session, actor: Actor, collection: Collection, operation: Operation, index: int
+) -> Result:
+    id_, version = operation.id, operation.version
+    match operation.op:
+        case "create":
+            assert operation.data is not None
+            service.check_data(collection, operation.data.value, f"/operations/{index}/data")
+            stored = await service.create(
+                session, actor, collection=collection, data=operation.data, id_=id_
+            )
+        case "update":
+            assert operation.data is not None
+            stored = await service.patch(
+                session,
+                actor,
+                collection=collection,
+                id_=id_,
+                merge=operation.data,
+                if_version=version,
+            )
+        case "delete":
+            await service.delete(
+                session, actor, collection=collection, id_=id_, if_version=version
+            )
+            return Result(id_, None)
+    return Result(id_, stored.version)
+
+
+class _Indexed:
+    """Names the operation in the problem that it raises."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: object, __: object) -> None:
+        if isinstance(error, Problem):
+            error.members.setdefault("index", self.index)
+
+
+def _check(index: int, item: Any) -> None:
+    at = json.pointer("operations", index)
+    if not isinstance(item, dict) or item.get("op") not in _MEMBERS:
+        _wrong(index, at + "/op", "must be create, update or delete")
+    for member in sorted(item.keys() - _MEMBERS[item["op"]]):
+        _wrong(index, at + json.pointer(member), f"does not belong to {item['op']}")
+    if (item["op"] != "create" or "id" in item) and _uuid(item) is None:
+        _wrong(index, at + "/id", "must be a UUID")
+    if item["op"] != "delete" and not isinstance(item.get("data"), dict):
+        _wrong(index, at + "/data", "must be an object")
+    version = item.get("version")
+    if version is not None and (type(version) is not int or not 0 < version < 1 << 63):
+        _wrong(index, at + "/version", "must be a version number")
+
+
+def _uuid(item: dict[str, Any]) -> UUID | None:
+    return parse_uuid(item["id"]) if isinstance(item.get("id"), str) else None
+
+
+def _operation(item: dict[str, Any], text: str) -> Operation:
+    data = Body(text, item["data"]) if "data" in item else None
+    return Operation(item["op"], _uuid(item) or uuid7(), data, item.get("version"))
+
+
+def _wrong(index: int, at: str, message: str) -> NoReturn:
+    raise InvalidBatch(errors=[FieldError(at, message, "invalid")], index=index)
+
+
+def dump(results: list[Result]) -> bytes:
+    return orjson.dumps(
+        {"results": [{"id": str(result.id), "version": result.version} for result in results]}
+    )

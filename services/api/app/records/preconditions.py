@@ -1,0 +1,51 @@
+"""Entity tags (RFC 9110, sections 8.8.3 and 13.1): a record's version, quoted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.records.errors import InvalidPrecondition
+
+_TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The tags of one field: any (`*`), or the versions that are named."""
+
+    any: bool = False
+    strong: frozenset[str] = frozenset()
+    weak: frozenset[str] = frozenset()
+
+    def matches_weakly(self, version: int) -> bool:
+        return self.any or str(version) in self.strong or str(version) in self.weak
+
+    def matches_strongly(self, version: int) -> bool:
+        return self.any or str(version) in self.strong
+
+    @property
+    def only_version(self) -> int | None:
+        """The one version that can match, if there is just one."""
+        if len(self.strong) == 1 and (text := next(iter(self.strong))).isdecimal():
+            return int(text) if len(text) < 19 else -1  # noqa: PLR2004 - bigint's digits
+        return None
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
+def parse(field: str | None) -> Tags | None:
+    """The tags of an If-Match or If-None-Match field. Raises InvalidPrecondition."""
+    if field is None:
+        return None
+    if field.strip() == "*":
+        return Tags(any=True)
+    strong, weak = set(), set()
+    for part in field.split(","):
+        match = _TAG.fullmatch(part)
+        if match is None:
+            raise InvalidPrecondition
+        (weak if match[1] else strong).add(match[2])
+    return Tags(strong=frozenset(strong), weak=frozenset(weak))

@@ -1,0 +1,120 @@
+"""The SQL of records: runs the statements and tells why one found nothing."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import orjson
+
+from app.collections.errors import CollectionNotFound
+from app.records import statements
+from app.records.errors import IndexedValueTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from uuid import UUID
+
+    from app.collections.models import Collection
+    from app.core.actor import Actor
+    from app.db.session import Session
+
+# (version, the record as JSON text)
+Row = tuple[int, str]
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.ProgramLimitExceededError as error:
+        raise IndexedValueTooLong from error
+    except asyncpg.UndefinedTableError as error:
+        raise CollectionNotFound from error
+
+
+async def read(session: Session, actor: Actor, collection: Collection, id_: UUID) -> Row | None:
+    statement = statements.of(collection).get("read", actor)
+    with _faults():
+        return await session.fetchrow(statement.sql, *statement.args(actor, id_))  # type: ignore[return-value]
+
+
+async def create(
+    session: Session, actor: Actor, collection: Collection, id_: UUID, data: str
+) -> Row | None:
+    statement = statements.of(collection).get("create", actor)
+    args = statement.args(actor, id_, data, actor.id, collection.version)
+    with _faults():
+        return await session.fetchrow(statement.sql, *args)  # type: ignore[return-value]
+
+
+async def create_many(
+    session: Session, actor: Actor, collection: Collection, ids: Sequence[UUID], data: Sequence[str]
+) -> set[UUID]:
+    """The ids that were created; those that are missing were refused."""
+    statement = statements.of(collection).get("create_many", actor)
+    args = statement.args(actor, ids, data, actor.id, collection.version)
+    with _faults():
+        return {row["id"] for row in await session.fetch(statement.sql, *args)}
+
+
+async def replace(  # noqa: PLR0913 - the parts of one statement
+    session: Session,
+    actor: Actor,
+    collection: Collection,
+    id_: UUID,
+    data: str,
+    version: int | None,
+) -> Row | None:
+    statement = statements.of(collection).get("replace", actor)
+    args = statement.args(actor, id_, data, version, collection.version, actor.id)
+    with _faults():
+        return await session.fetchrow(statement.sql, *args)  # type: ignore[return-value]
+
+
+async def merge(
+    session: Session, actor: Actor, collection: Collection, id_: UUID, patch: str
+) -> Row | None:
+    """The version of the record, and its data as text with `patch` merged in; nothing is kept."""
+    statement = statements.of(collection).get("merge", actor)
+    with _faults():
+        return await session.fetchrow(statement.sql, *statement.args(actor, id_, patch))  # type: ignore[return-value]
+
+
+async def delete(
+    session: Session, actor: Actor, collection: Collection, id_: UUID, version: int | None
+) -> bool:
+    statement = statements.of(collection).get("delete", actor)
+    with _faults():
+        row = await session.fetchrow(statement.sql, *statement.args(actor, id_, version, actor.id))
+    return row is not None
+
+
+async def visible_version(
+    session: Session, actor: Actor, collection: Collection, id_: UUID
+) -> int | None:
+    """The version of a record that the caller may read, else None."""
+    statement = statements.of(collection).get("look", actor)
+    with _faults():
+        version: int | None = await session.fetchval(statement.sql, *statement.args(actor, id_))
+    return version
+
+
+async def definition_version(session: Session, collection: Collection) -> int | None:
+    version: int | None = await session.fetchval(
+        "SELECT version FROM listo.collections WHERE id = $1", collection.id
+    )
+    return version
+
+
+async def page(session: Session, sql: str, args: Sequence[object]) -> Sequence[Any]:
+    with _faults():
+        return await session.fetch(sql, *args)
+
+
+async def estimate(session: Session, sql: str, args: Sequence[object]) -> int:
+    """How many rows the planner expects of `sql`."""
+    with _faults():
+        plan = await session.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *args)
+    return int(orjson.loads(plan)[0]["Plan"]["Plan Rows"])

@@ -1,0 +1,250 @@
+"""Records over HTTP. The paths of each collection are described in the OpenAPI document by
+`openapi.py`, with the collection's own schema, so the generic ones are left out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+
+from app.core import context
+from app.core.body import read_body
+from app.core.errors import InvalidParameter
+from app.core.ids import parse_uuid
+from app.records import batch, listing, preconditions, service
+from app.records.errors import InvalidId, InvalidPrecondition, RecordNotFound, VersionConflict
+from app.records.listing import Query
+from app.records.service import Body, DefinitionChanged, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    from app.collections.models import Collection
+    from app.records.preconditions import Tags
+
+Result = TypeVar("Result")
+
+router = APIRouter(prefix="/collections/{collection}", include_in_schema=False)
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+
+# Nothing here is for shared caches: what a caller sees depends on who it is.
+_PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
+_TRIES = 3
+
+
+@router.get("/records")
+async def list_records(collection: str, request: Request) -> Response:
+    query = _query(request)
+    state, actor = request.app.state, context.of(request.scope).actor
+    found = await state.registry.get(collection)
+    page = await listing.list_records(
+        state.database, actor, collection=found, query=query, cursors=state.cursors
+    )
+    headers = dict(_PRIVATE)
+    if links := _links(request, page):
+        headers["Link"] = links
+    return Response(page.dump(), headers=headers, media_type=JSON)
+
+
+@router.post("/records")
+async def create_record(collection: str, request: Request) -> Response:
+    data = Body.read(await read_body(request))
+
+    async def create(found: Collection) -> Stored:
+        return await service.create(_database(request), _actor(request), collection=found, data=data)
+
+    stored = await _with_collection(request, collection, create)
+    return _created(collection, stored)
+
+
+@router.post("/records:batch")
+async def batch_records(collection: str, request: Request) -> Response:
+    operations = batch.parse(Body.read(await read_body(request)))
+
+    async def run(found: Collection) -> list[batch.Result]:
+        async with request.app.state.database.transaction() as session:
+            return await batch.run(
+                session, _actor(request), collection=found, operations=operations
+            )
+
+    results = await _with_collection(request, collection, run)
+    return Response(batch.dump(results), media_type=JSON)
+
+
+@router.get("/records/{record_id}")
+async def get_record(collection: str, record_id: str, request: Request) -> Response:
+    known = preconditions.parse(request.headers.get("if-none-match"))
+    state = request.app.state
+    stored = await service.get(
+        state.database,
+        context.of(request.scope).actor,
+        collection=await state.registry.get(collection),
+        id_=_id(record_id),
+    )
+    headers = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
+    if known is not None and known.matches_weakly(stored.version):
+        return Response(status_code=304, headers=headers)
+    return Response(stored.json, headers=headers, media_type=JSON)
+
+
+@router.put("/records/{record_id}")
+async def put_record(collection: str, record_id: str, request: Request) -> Response:
+    absent = preconditions.parse(request.headers.get("if-none-match"))
+    wanted = preconditions.parse(request.headers.get("if-match"))
+    id_ = parse_uuid(record_id)
+    if id_ is None:
+        raise InvalidId
+    if absent is not None and (not absent.any or wanted is not None):
+        raise InvalidPrecondition("PUT takes If-Match, or If-None-Match: * to create.")
+    data = Body.read(await read_body(request))
+
+    async def create(found: Collection) -> Stored:
+        try:
+            return await service.create(
+                _database(request), _actor(request), collection=found, data=data, id_=id_
+            )
+        except service.RecordExists:
+            raise VersionConflict("There already is a record with this id.") from None
+
+    async def replace(found: Collection) -> Stored:
+        version = await _version(request, found, id_, wanted)
+        return await service.replace(
+            _database(request),
+            _actor(request),
+            collection=found,
+            id_=id_,
+            data=data,
+            if_version=version,
+        )
+
+    if absent is not None:
+        return _created(collection, await _with_collection(request, collection, create))
+    return _changed(await _with_collection(request, collection, replace))
+
+
+@router.patch("/records/{record_id}")
+async def patch_record(collection: str, record_id: str, request: Request) -> Response:
+    wanted = preconditions.parse(request.headers.get("if-match"))
+    id_ = _id(record_id)
+    merge = Body.read(await read_body(request, JSON, MERGE_PATCH))
+
+    async def patch(found: Collection) -> Stored:
+        version = await _version(request, found, id_, wanted)
+        return await service.patch(
+            _database(request),
+            _actor(request),
+            collection=found,
+            id_=id_,
+            merge=merge,
+            if_version=version,
+        )
+
+    return _changed(await _with_collection(request, collection, patch))
+
+
+@router.delete("/records/{record_id}")
+async def delete_record(collection: str, record_id: str, request: Request) -> Response:
+    wanted = preconditions.parse(request.headers.get("if-match"))
+    id_ = _id(record_id)
+    found = await request.app.state.registry.get(collection)
+    version = await _version(request, found, id_, wanted)
+    await service.delete(
+        _database(request), _actor(request), collection=found, id_=id_, if_version=version
+    )
+    return Response(status_code=204)
+
+
+async def _with_collection(
+    request: Request, name: str, work: Callable[[Collection], Awaitable[Result]]
+) -> Result:
+    """Run `work`, again with the new definition where another process just changed it."""
+    registry = request.app.state.registry
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return await work(await registry.get(name))
+        except DefinitionChanged:
+            registry.drop(name)
+            if attempt == _TRIES:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _version(
+    request: Request, found: Collection, id_: UUID, wanted: Tags | None
+) -> int | None:
+    """The version that the record must have for If-Match, if that field is there."""
+    if wanted is None or wanted.any:
+        return None
+    if (only := wanted.only_version) is not None:
+        return only
+    stored = await service.get(_database(request), _actor(request), collection=found, id_=id_)
+    if not wanted.matches_strongly(stored.version):
+        raise VersionConflict
+    return stored.version
+
+
+def _query(request: Request) -> Query:
+    """The list's parameters. Raises InvalidParameter for one that is unknown, doubled or wrong."""
+    given: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name in given:
+            raise InvalidParameter(f"{name} is given more than once.")
+        if name not in Query.__slots__:
+            raise InvalidParameter(f"There is no parameter {name[:64]!r}.")
+        given[name] = value
+    if "limit" in given:
+        if not given["limit"].isascii() or not given["limit"].isdecimal():
+            raise InvalidParameter(f"limit must be 1 to {listing.MAX_LIMIT}.")
+        given["limit"] = min(int(given["limit"][:9]), 10**9)
+    if given.get("count", "none") not in ("none", "estimated", "exact"):
+        raise InvalidParameter("count must be none, estimated or exact.")
+    return Query(**given)
+
+
+def _links(request: Request, page: listing.Page) -> str:
+    """RFC 8288 links to the pages around."""
+    rest = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
+    return ", ".join(
+        f'<{request.url.path}?{urlencode([*rest, ("cursor", cursor)])}>; rel="{relation}"'
+        for relation, cursor in (("next", page.next), ("prev", page.prev))
+        if cursor is not None
+    )
+
+
+def _created(collection: str, stored: Stored) -> Response:
+    # The id comes first in the text, see statements.RECORD.
+    id_ = stored.json[7:43]
+    return Response(
+        stored.json,
+        201,
+        {
+            "Location": f"/collections/{collection}/records/{id_}",
+            "ETag": preconditions.etag(stored.version),
+        },
+        media_type=JSON,
+    )
+
+
+def _changed(stored: Stored) -> Response:
+    return Response(
+        stored.json, headers={"ETag": preconditions.etag(stored.version)}, media_type=JSON
+    )
+
+
+def _id(text: str) -> UUID:
+    id_ = parse_uuid(text)
+    if id_ is None:
+        raise RecordNotFound
+    return id_
+
+
+def _actor(request: Request) -> Any:
+    return context.of(request.scope).actor
+
+
+def _database(request: Request) -> Any:
+    return request.app.state.database

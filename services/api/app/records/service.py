@@ -1,0 +1,212 @@
+"""Reading and writing single records. Rules are checked here, whoever calls: routers, extensions.
+
+`data` is what a client sent: its JSON text and the value parsed from it, see `Body`. Returned
+records are finished JSON text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jiter
+import orjson
+
+from app.collections.schema import RESERVED
+from app.core import json
+from app.core.errors import Conflict, FieldError
+from app.core.ids import uuid7
+from app.records import access, repository
+from app.records.errors import InvalidRecord, RecordExists, RecordNotFound, VersionConflict
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from app.collections.models import Collection, Operation
+    from app.core.actor import Actor
+    from app.core.errors import Problem
+    from app.db.session import Session
+
+# A patch is tried again when somebody else changed the record in between.
+_PATCH_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """JSON as it came, so that PostgreSQL keeps every digit, and as a value to check."""
+
+    text: str
+    value: Any
+
+    @classmethod
+    def read(cls, raw: bytes) -> Body:
+        """Raises InvalidJson or ValidationFailed."""
+        value = json.parse(raw)
+        return cls(raw.decode(), value)
+
+    @classmethod
+    def of(cls, value: dict[str, Any]) -> Body:
+        """For callers that made the value themselves."""
+        return cls.read(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as it is stored now."""
+
+    version: int
+    json: str
+
+    def value(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = jiter.from_json(self.json.encode())
+        return parsed
+
+
+class DefinitionChanged(Conflict):
+    """The collection's definition changed while the request was in work; send it again."""
+
+    code = "collection_changed"
+
+
+async def get(session: Session, actor: Actor, *, collection: Collection, id_: UUID) -> Stored:
+    """The record of that id. Raises RecordNotFound."""
+    access.check(actor, collection, "read")
+    row = await repository.read(session, actor, collection, id_)
+    if row is None:
+        raise RecordNotFound
+    return Stored(*row)
+
+
+async def create(
+    session: Session,
+    actor: Actor,
+    *,
+    collection: Collection,
+    data: Body,
+    id_: UUID | None = None,
+) -> Stored:
+    """A new record, under the client's own id where one is given.
+
+    Raises InvalidRecord (422), RecordExists (409), Forbidden by the create rule.
+    """
+    access.check(actor, collection, "create")
+    check_data(collection, data.value)
+    new_id = id_ or uuid7()
+    row = await repository.create(session, actor, collection, new_id, data.text)
+    if row is not None:
+        return Stored(*row)
+    await _check_definition(session, collection)
+    if id_ is not None and await repository.visible_version(session, actor, collection, id_):
+        raise RecordExists
+    # An id that is taken by a record which the caller may not see must look like any refusal.
+    raise access.refused(actor, "create")
+
+
+async def replace(
+    session: Session,
+    actor: Actor,
+    *,
+    collection: Collection,
+    id_: UUID,
+    data: Body,
+    if_version: int | None = None,
+) -> Stored:
+    """The record with its own fields replaced. Raises RecordNotFound, VersionConflict."""
+    access.check(actor, collection, "update")
+    check_data(collection, data.value)
+    row = await repository.replace(session, actor, collection, id_, data.text, if_version)
+    if row is None:
+        raise await _why_not(session, actor, collection, id_, if_version, "update")
+    return Stored(*row)
+
+
+async def patch(
+    session: Session,
+    actor: Actor,
+    *,
+    collection: Collection,
+    id_: UUID,
+    merge: Body,
+    if_version: int | None = None,
+) -> Stored:
+    """The record with a JSON Merge Patch (RFC 7396) applied. Raises as `replace` does."""
+    access.check(actor, collection, "update")
+    if not isinstance(merge.value, dict):
+        raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
+    _refuse_reserved(merge.value)
+    for _ in range(_PATCH_TRIES):
+        merged = await repository.merge(session, actor, collection, id_, merge.text)
+        if merged is None:
+            raise await _why_not(session, actor, collection, id_, None, "update")
+        version, text = merged
+        if if_version is not None and version != if_version:
+            raise VersionConflict
+        check_data(collection, jiter.from_json(text.encode()))
+        row = await repository.replace(session, actor, collection, id_, text, version)
+        if row is not None:
+            return Stored(*row)
+        await _check_definition(session, collection)
+    raise VersionConflict("The record changes faster than the patch can be applied; try again.")
+
+
+async def delete(
+    session: Session,
+    actor: Actor,
+    *,
+    collection: Collection,
+    id_: UUID,
+    if_version: int | None = None,
+) -> None:
+    """Delete the record. Raises RecordNotFound, VersionConflict."""
+    access.check(actor, collection, "delete")
+    if not await repository.delete(session, actor, collection, id_, if_version):
+        raise await _why_not(session, actor, collection, id_, if_version, "delete")
+
+
+def check_data(collection: Collection, data: Any, at: str = "") -> None:
+    """Raises InvalidRecord unless `data` may be a record's own fields."""
+    if not isinstance(data, dict):
+        raise InvalidRecord(errors=[FieldError(at, "must be an object", "type")])
+    _refuse_reserved(data, at)
+    errors = collection.validator.errors(data)
+    if errors:
+        if at:
+            errors = [FieldError(at + e.pointer, e.message, e.code) for e in errors]
+        raise InvalidRecord(errors=errors)
+
+
+def _refuse_reserved(data: dict[str, Any], at: str = "") -> None:
+    if data.keys().isdisjoint(RESERVED):
+        return
+    raise InvalidRecord(
+        errors=[
+            FieldError(f"{at}/{name}", "is set by the server and cannot be sent", "reserved_name")
+            for name in RESERVED
+            if name in data
+        ]
+    )
+
+
+async def _why_not(  # noqa: PLR0913 - what the refused statement had
+    session: Session,
+    actor: Actor,
+    collection: Collection,
+    id_: UUID,
+    if_version: int | None,
+    operation: Operation,
+) -> Problem:
+    """Why a statement on an existing record found nothing, told only as far as the caller sees."""
+    if operation == "update":
+        await _check_definition(session, collection)
+    version = await repository.visible_version(session, actor, collection, id_)
+    if version is None:
+        access.RULE_REJECTIONS.labels(operation).inc()
+        return RecordNotFound()
+    if if_version is not None and version != if_version:
+        return VersionConflict()
+    return access.refused(actor, operation)
+
+
+async def _check_definition(session: Session, collection: Collection) -> None:
+    if await repository.definition_version(session, collection) != collection.version:
+        raise DefinitionChanged

@@ -1,0 +1,172 @@
+"""The SQL of one collection's records, built once per definition.
+
+A record leaves PostgreSQL as finished JSON text. Each rule is part of the statement that it guards;
+a statement that finds no row does not say why, `repository.diagnose` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from app.collections.repository import table
+from app.filters.compiler import Params, compile_filter
+
+if TYPE_CHECKING:
+    from app.collections.models import Collection, Operation
+    from app.core.actor import Actor
+
+# Text is put together, since building JSON values only to print them costs several times as much.
+SYSTEM_FIELDS = {
+    "id": "'\"id\":\"' || id || '\"'",
+    "version": "'\"version\":' || version",
+    "created_at": "'\"created_at\":\"' || listo.rfc3339(created_at) || '\"'",
+    "updated_at": "'\"updated_at\":\"' || listo.rfc3339(updated_at) || '\"'",
+    "owner": "'\"owner\":' || coalesce('\"' || owner || '\"', 'null')",
+}
+RECORD = (
+    "'{' || "
+    + " || ',' || ".join(SYSTEM_FIELDS.values())
+    + " || CASE WHEN data = '{}' THEN '}' ELSE ',' || right(data::text, -1) END"
+)
+
+_EVENT = (
+    "INSERT INTO listo.events (type, collection, subject, version, actor)"
+    " SELECT 'record.{verb}', '{name}', id, version, {actor} FROM changed"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL and the values of its rule, which come after the statement's own."""
+
+    sql: str
+    rule: Params
+
+    def args(self, actor: Actor, *own: object) -> tuple[object, ...]:
+        return (*own, *self.rule.bind(actor.id, actor.roles))
+
+
+class Statements:
+    """All statements on single records of one collection."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._built: dict[tuple[str, bool], Statement] = {}
+
+    def get(self, name: str, actor: Actor) -> Statement:
+        """The statement of that name: with its rule, or for an admin without one."""
+        key = (name, actor.is_admin)
+        statement = self._built.get(key)
+        if statement is None:
+            build = getattr(self, f"_{name}")
+            statement = self._built[key] = build(unrestricted=actor.is_admin)
+        return statement
+
+    def _guard(self, operation: Operation, start: int, *, unrestricted: bool) -> tuple[str, Params]:
+        params = Params(start)
+        rule = self._collection.rules[operation]
+        if unrestricted or rule is True:
+            return "true", params
+        if rule is False:
+            return "false", params
+        return compile_filter(rule, self._collection.fields, params), params
+
+    def _read(self, *, unrestricted: bool) -> Statement:
+        guard, params = self._guard("read", 2, unrestricted=unrestricted)
+        return Statement(
+            f"SELECT version, {RECORD} FROM {self._table} WHERE id = $1 AND {guard}", params
+        )
+
+    def _create(self, *, unrestricted: bool) -> Statement:
+        """$1 id, $2 data, $3 owner, $4 version of the definition."""
+        guard, params = self._guard("create", 5, unrestricted=unrestricted)
+        return Statement(
+            f"WITH changed AS (INSERT INTO {self._table} (id, data, owner)"
+            " SELECT id, data, owner FROM (SELECT $1::uuid AS id, 1::bigint AS version,"
+            " now() AS created_at, now() AS updated_at, $3::uuid AS owner, $2::jsonb AS data)"
+            f" AS new WHERE {guard} AND {self._current(4)}"
+            " ON CONFLICT (id) DO NOTHING RETURNING *),"
+            f" event AS ({self._event('created', '$3')})"
+            f" SELECT version, {RECORD} FROM changed",
+            params,
+        )
+
+    def _create_many(self, *, unrestricted: bool) -> Statement:
+        """$1 ids, $2 data, $3 owner, $4 version of the definition; rows in no special order."""
+        guard, params = self._guard("create", 5, unrestricted=unrestricted)
+        return Statement(
+            f"WITH changed AS (INSERT INTO {self._table} (id, data, owner)"
+            " SELECT id, data, owner FROM (SELECT id, 1::bigint AS version,"
+            " now() AS created_at, now() AS updated_at, $3::uuid AS owner, data"
+            " FROM unnest($1::uuid[], $2::jsonb[]) AS given (id, data))"
+            f" AS new WHERE {guard} AND {self._current(4)}"
+            " ON CONFLICT (id) DO NOTHING RETURNING *),"
+            f" event AS ({self._event('created', '$3')})"
+            " SELECT id, version FROM changed",
+            params,
+        )
+
+    def _replace(self, *, unrestricted: bool) -> Statement:
+        """$1 id, $2 data, $3 version or null, $4 version of the definition, $5 the actor's id."""
+        guard, params = self._guard("update", 6, unrestricted=unrestricted)
+        return Statement(
+            f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
+            " updated_at = now() WHERE id = $1 AND ($3::bigint IS NULL OR version = $3)"
+            f" AND {guard} AND {self._current(4)} RETURNING *),"
+            f" event AS ({self._event('updated', '$5::uuid')})"
+            f" SELECT version, {RECORD} FROM changed",
+            params,
+        )
+
+    def _merge(self, *, unrestricted: bool) -> Statement:
+        """$1 id, $2 merge patch: what the record would be, and its version now."""
+        guard, params = self._guard("update", 3, unrestricted=unrestricted)
+        return Statement(
+            "SELECT version, listo.merge_patch(data, $2::jsonb)::text AS data"
+            f" FROM {self._table} WHERE id = $1 AND {guard}",
+            params,
+        )
+
+    def _delete(self, *, unrestricted: bool) -> Statement:
+        """$1 id, $2 version or null, $3 the actor's id."""
+        guard, params = self._guard("delete", 4, unrestricted=unrestricted)
+        return Statement(
+            f"WITH changed AS (DELETE FROM {self._table} WHERE id = $1"
+            f" AND ($2::bigint IS NULL OR version = $2) AND {guard} RETURNING id, version),"
+            f" event AS ({self._event('deleted', '$3::uuid')})"
+            " SELECT version FROM changed",
+            params,
+        )
+
+    def _look(self, *, unrestricted: bool) -> Statement:
+        """$1 id: the version of a record that the caller may read."""
+        guard, params = self._guard("read", 2, unrestricted=unrestricted)
+        return Statement(f"SELECT version FROM {self._table} WHERE id = $1 AND {guard}", params)
+
+    @property
+    def _table(self) -> str:
+        return table(self._collection.name)
+
+    def _current(self, number: int) -> str:
+        # The data was checked against one version of the schema; this makes it the present one,
+        # also where another process changed it a moment ago.
+        return (
+            "(SELECT version FROM listo.collections"
+            f" WHERE id = '{self._collection.id}') = ${number}::bigint"
+        )
+
+    def _event(self, verb: str, actor: str) -> str:
+        return _EVENT.format(verb=verb, name=self._collection.name, actor=actor)
+
+
+_statements: WeakKeyDictionary[Collection, Statements] = WeakKeyDictionary()
+
+
+def of(collection: Collection) -> Statements:
+    """The statements of a collection, built when first asked for."""
+    known = _statements.get(collection)
+    if known is None:
+        known = _statements[collection] = Statements(collection)
+    return known
