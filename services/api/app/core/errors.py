@@ -65,6 +65,12 @@ class InvalidJson(BadRequest):
     code = "invalid_json"
 
 
+class InvalidPrecondition(BadRequest):
+    """If-Match and If-None-Match take entity tags as this server gave them, or *."""
+
+    code = "invalid_precondition"
+
+
 class Unauthorized(Problem):
     """Authentication is required."""
 

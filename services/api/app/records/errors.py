@@ -35,12 +35,6 @@ class InvalidId(BadRequest):
     code = "invalid_id"
 
 
-class InvalidPrecondition(BadRequest):
-    """If-Match and If-None-Match take entity tags as this server gave them, or *."""
-
-    code = "invalid_precondition"
-
-
 class InvalidBatch(ValidationFailed):
     """The batch is malformed; nothing was done."""
 

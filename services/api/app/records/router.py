@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from app.core import context
+from app.core import context, preconditions
 from app.core.body import read_body
-from app.core.errors import InvalidParameter
+from app.core.errors import InvalidParameter, InvalidPrecondition
 from app.core.ids import parse_uuid
-from app.records import batch, listing, preconditions, service
-from app.records.errors import InvalidId, InvalidPrecondition, RecordNotFound, VersionConflict
+from app.records import batch, listing, service
+from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
 from app.records.listing import Query
 from app.records.service import Body, DefinitionChanged, Stored
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.collections.models import Collection
-    from app.records.preconditions import Tags
+    from app.core.preconditions import Tags
 
 Result = TypeVar("Result")
 
@@ -107,7 +107,7 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
             return await service.create(
                 _database(request), _actor(request), collection=found, data=data, id_=id_
             )
-        except service.RecordExists:
+        except RecordExists:
             raise VersionConflict("There already is a record with this id.") from None
 
     async def replace(found: Collection) -> Stored:

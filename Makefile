@@ -1,0 +1,75 @@
+# Listo. `make help` lists what there is.
+.DEFAULT_GOAL := help
+.SUFFIXES:
+SHELL := /bin/sh
+
+# Where it comes from: the first Python that is new enough.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := $(CURDIR)/.venv
+PY := $(VENV)/bin/python
+LOCK := services/api/requirements-dev.txt
+STAMP := $(VENV)/.installed
+export PYTHONPATH := $(CURDIR)/services/api:$(CURDIR)
+export PORT HOST
+
+.PHONY: help setup dev demo test lint fmt lock docs bench-api bench-growth clean
+
+##@ Use
+
+dev: setup ## Run the API on an embedded PostgreSQL (PORT=8000)
+	@cd services/api && exec $(PY) -m app.dev
+
+demo: setup ## Load 20,000 real records into a running `make dev` and show queries
+	@exec $(PY) -m examples.demo
+
+##@ Work on it
+
+test: setup ## Run all tests, in parallel and in random order
+	@$(PY) -m pytest
+
+lint: setup ## Check style, types, layers, and that generated files and the lock are current
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
+	@$(PY) tools/lock.py --check
+	@$(PY) -m app.core.settings_docs --check
+
+fmt: setup ## Format the code and mend what can be mended
+	@$(VENV)/bin/ruff check --fix-only --quiet
+	@$(VENV)/bin/ruff format --quiet
+
+lock: setup ## Renew the locked dependencies
+	@$(PY) tools/lock.py
+
+docs: setup ## Write .env.example and docs/settings.md anew
+	@$(PY) -m app.core.settings_docs
+
+##@ Measure
+
+bench-api: setup ## Compare with a bare FastAPI + asyncpg application (needs wrk and redis-server)
+	@exec $(PY) -m bench.api
+
+bench-growth: setup ## Latency at 10k and at 1M records (needs wrk and redis-server)
+	@exec $(PY) -m bench.growth
+
+##@ Other
+
+clean: ## Remove the virtual environment and caches, keep data
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+setup: $(STAMP)
+
+$(STAMP): $(LOCK) services/api/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed, and there is none." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks venv (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@echo "Installing into .venv (once) …"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e services/api
+	@touch $@
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make \033[36m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)

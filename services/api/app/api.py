@@ -1,0 +1,12 @@
+"""The routers, in order."""
+
+from __future__ import annotations
+
+from app.auth.router import router as auth
+from app.auth.users_router import router as users
+from app.collections.router import router as collections
+from app.ops.docs import router as docs
+from app.ops.router import router as operations
+from app.records.router import router as records
+
+ROUTERS = (operations, docs, auth, users, collections, records)

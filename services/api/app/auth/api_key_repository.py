@@ -1,0 +1,101 @@
+"""The SQL of API keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.auth.models import ApiKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from asyncpg import Record
+
+    from app.db.session import Session
+
+_KEY = (
+    "k.id, k.user_id, k.name, k.prefix, k.scopes, k.collections, k.created_at, k.expires_at,"
+    " k.last_used_at"
+)
+
+
+async def insert(  # noqa: PLR0913 - the columns of one row
+    session: Session,
+    id_: UUID,
+    user_id: UUID,
+    *,
+    name: str,
+    prefix: str,
+    hashed: bytes,
+    scopes: Iterable[str],
+    collections: Iterable[str] | None,
+    expires_at: datetime | None,
+) -> ApiKey:
+    row = await session.fetchrow(
+        "INSERT INTO listo.api_keys AS k"
+        " (id, user_id, name, prefix, hash, scopes, collections, expires_at)"
+        f" VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING {_KEY}",
+        id_,
+        user_id,
+        name,
+        prefix,
+        hashed,
+        sorted(scopes),
+        None if collections is None else sorted(collections),
+        expires_at,
+    )
+    assert row is not None
+    return _api_key(row)
+
+
+async def of_user(session: Session, user_id: UUID) -> list[ApiKey]:
+    rows = await session.fetch(
+        f"SELECT {_KEY} FROM listo.api_keys k WHERE k.user_id = $1 ORDER BY k.id", user_id
+    )
+    return [_api_key(row) for row in rows]
+
+
+async def find(session: Session, hashed: bytes) -> tuple[ApiKey, frozenset[str]] | None:
+    """A key that is valid now, and its user's roles."""
+    row = await session.fetchrow(
+        f"SELECT {_KEY}, u.roles FROM listo.api_keys k JOIN listo.users u ON u.id = k.user_id"
+        " WHERE k.hash = $1 AND (k.expires_at IS NULL OR k.expires_at > now())"
+        " AND u.disabled_at IS NULL",
+        hashed,
+    )
+    return None if row is None else (_api_key(row), frozenset(row["roles"]))
+
+
+async def delete(session: Session, user_id: UUID, id_: UUID) -> bool:
+    status = await session.execute(
+        "DELETE FROM listo.api_keys WHERE id = $1 AND user_id = $2", id_, user_id
+    )
+    return status == "DELETE 1"
+
+
+async def touch(session: Session, used: Mapping[UUID, datetime]) -> None:
+    """Note when keys were last used."""
+    await session.execute(
+        "UPDATE listo.api_keys k SET last_used_at = u.used_at"
+        " FROM unnest($1::uuid[], $2::timestamptz[]) AS u (id, used_at)"
+        " WHERE k.id = u.id AND (k.last_used_at IS NULL OR k.last_used_at < u.used_at)",
+        list(used),
+        list(used.values()),
+    )
+
+
+def _api_key(row: Record) -> ApiKey:
+    collections = row["collections"]
+    return ApiKey(
+        id=row["id"],
+        user_id=row["user_id"],
+        name=row["name"],
+        prefix=row["prefix"],
+        scopes=frozenset(row["scopes"]),
+        collections=None if collections is None else frozenset(collections),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        last_used_at=row["last_used_at"],
+    )

@@ -1,0 +1,74 @@
+"""API keys: credentials for programs, limited to scopes and, if wanted, to collections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.auth import api_key_repository as repository
+from app.auth import secrets, service
+from app.auth.errors import ApiKeyNotFound, ScopeNotHeld
+from app.core.actor import Scope
+from app.core.clock import utcnow
+from app.core.errors import FieldError, ValidationFailed
+from app.core.ids import uuid7
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from app.auth.models import ApiKey
+    from app.core.actor import Actor
+    from app.db.session import Session
+
+TOPIC = "api_key"
+_MEMBERS = {Scope.RECORDS_READ, Scope.RECORDS_WRITE}
+
+
+async def create(  # noqa: PLR0913 - the parts of a key
+    session: Session,
+    actor: Actor,
+    *,
+    user_id: UUID,
+    name: str,
+    scopes: list[Scope],
+    collections: list[str] | None,
+    expires_at: datetime | None,
+) -> tuple[ApiKey, str]:
+    """A key that acts as the user within its scopes, and its text, which is not kept.
+
+    Raises ScopeNotHeld where `actor` lacks what the key is to have.
+    """
+    if not actor.is_admin and not _MEMBERS.issuperset(scopes):
+        raise ScopeNotHeld
+    if expires_at is not None and expires_at <= utcnow():
+        raise ValidationFailed(
+            errors=[FieldError("/expires_at", "must be in the future", "not_in_future")]
+        )
+    text, hashed = secrets.make(secrets.API_KEY)
+    key = await repository.insert(
+        session,
+        uuid7(),
+        user_id,
+        name=name,
+        prefix=text[:9],
+        hashed=hashed,
+        scopes={str(scope) for scope in scopes},
+        collections=collections,
+        expires_at=expires_at,
+    )
+    return key, text
+
+
+async def list_own(session: Session, actor: Actor) -> list[ApiKey]:
+    service.own_session(actor)
+    assert actor.id is not None
+    return await repository.of_user(session, actor.id)
+
+
+async def delete(session: Session, actor: Actor, *, key_id: UUID) -> None:
+    """Delete the caller's key: it stops working at once. Raises ApiKeyNotFound."""
+    service.own_session(actor)
+    assert actor.id is not None
+    if not await repository.delete(session, actor.id, key_id):
+        raise ApiKeyNotFound
+    await session.notify(TOPIC, str(key_id))

@@ -1,0 +1,63 @@
+"""What can go wrong with credentials, users and keys."""
+
+from __future__ import annotations
+
+from app.core.errors import Conflict, Forbidden, NotFound, Unauthorized
+
+
+class InvalidToken(Unauthorized):
+    """The credential is not valid, or not any more."""
+
+    code = "invalid_token"
+
+    def __init__(self, detail: str | None = None) -> None:
+        # RFC 6750, section 3.1
+        super().__init__(detail, challenge='Bearer error="invalid_token"')
+
+
+class InvalidCredentials(Unauthorized):
+    """The e-mail address or the password is wrong."""
+
+    code = "invalid_credentials"
+
+
+class RegistrationClosed(Forbidden):
+    """Registration is closed here; ask an admin for an account."""
+
+    code = "registration_closed"
+
+
+class SessionRequired(Forbidden):
+    """This takes a user's own session, not an API key."""
+
+    code = "session_required"
+
+
+class ScopeNotHeld(Forbidden):
+    """A key can only be given what its maker may do."""
+
+    code = "scope_not_held"
+
+
+class EmailTaken(Conflict):
+    """There already is a user with this e-mail address."""
+
+    code = "email_taken"
+
+
+class LastAdmin(Conflict):
+    """This is the last admin who can log in; make another one first."""
+
+    code = "last_admin"
+
+
+class UserNotFound(NotFound):
+    """There is no such user."""
+
+    code = "user_not_found"
+
+
+class ApiKeyNotFound(NotFound):
+    """There is no such API key of yours."""
+
+    code = "api_key_not_found"

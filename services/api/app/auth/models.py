@@ -1,0 +1,34 @@
+"""Rows of this domain, as the code knows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: UUID
+    email: str
+    name: str | None
+    roles: frozenset[str]
+    disabled_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    id: UUID
+    user_id: UUID
+    name: str
+    prefix: str
+    scopes: frozenset[str]
+    collections: frozenset[str] | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None

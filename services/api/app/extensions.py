@@ -1,0 +1,32 @@
+"""The user's own routers, named by LISTO_EXTENSIONS: mounted like ours."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+
+from app.core.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi import FastAPI
+
+
+def load_extensions(app: FastAPI, names: Sequence[str]) -> None:
+    """Include each `module:router`. Raises SettingsError where there is none such."""
+    if names and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
+        sys.path.append(os.getcwd())  # noqa: PTH109
+    for name in names:
+        module_name, _, attribute = name.partition(":")
+        try:
+            router = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise SettingsError(f"LISTO_EXTENSIONS: cannot load {name}: {error}") from error
+        if not isinstance(router, APIRouter):
+            raise SettingsError(f"LISTO_EXTENSIONS: {name} is not a FastAPI router")
+        app.include_router(router)

@@ -1,0 +1,125 @@
+"""The application: settings, lifespan, middleware in order, error handlers, routers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from app import __version__
+from app.api import ROUTERS
+from app.auth.credentials import Authenticator
+from app.auth.middleware import AuthMiddleware
+from app.auth.passwords import Passwords
+from app.auth.tokens import Tokens
+from app.collections.registry import Registry
+from app.core import log, problem
+from app.core.errors import Problem
+from app.core.middleware import ProtectionMiddleware, RequestMiddleware
+from app.core.settings import Settings, SettingsError
+from app.db.database import Database
+from app.extensions import load_extensions
+from app.filters.cursor import CursorCodec
+from app.lifespan import lifespan, open_stores
+from app.ops import openapi
+from app.telemetry import telemetry
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application that ships; tests make it the same way. Raises SettingsError."""
+    settings = settings or Settings.load()
+    log.configure(settings)
+    tracing = telemetry(settings)
+    app = FastAPI(
+        title="Listo",
+        version=__version__,
+        description="JSON-Schema collections as validated, paginated REST resources.",
+        lifespan=lifespan,
+        telemetry=tracing.config,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    _add_state(app, settings)
+    for callback in tracing.query_loggers:
+        app.state.database.add_query_logger(callback)
+
+    # The last one added is the outermost.
+    app.add_middleware(AuthMiddleware, settings=settings)
+    app.add_middleware(ProtectionMiddleware, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match",
+                           "Idempotency-Key", "X-Request-ID", "traceparent"],
+            expose_headers=["ETag", "Link", "Location", "RateLimit", "RateLimit-Policy",
+                            "Retry-After", "X-Request-ID"],
+            max_age=600,
+        )  # fmt: skip
+    app.add_middleware(RequestMiddleware, settings=settings)
+
+    app.add_exception_handler(Problem, problem.handle_problem)
+    app.add_exception_handler(HTTPException, problem.handle_http_exception)
+    app.add_exception_handler(RequestValidationError, problem.handle_validation_error)
+
+    for router in ROUTERS:
+        app.include_router(router)
+    load_extensions(app, settings.listo_extensions)
+    _describe(app)
+    return app
+
+
+def _add_state(app: FastAPI, settings: Settings) -> None:
+    database = Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        statement_timeout=settings.database_statement_timeout,
+        name="listo-api",
+    )
+    secrets = [settings.jwt_secret, settings.jwt_secret_previous]
+    state = app.state
+    state.settings = settings
+    state.database = database
+    state.tokens = Tokens(settings)
+    state.passwords = Passwords(settings.password_hash_concurrency)
+    state.authenticator = Authenticator(database, state.tokens)
+    state.registry = Registry(database)
+    state.cursors = CursorCodec(*(s.get_secret_value() for s in secrets if s is not None))
+    state.limiter, state.cache = open_stores(settings)
+    state.multiprocess_metrics = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+
+
+def _describe(app: FastAPI) -> None:
+    generate = app.openapi
+
+    def finished() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = openapi.finish(generate())
+        return app.openapi_schema
+
+    app.openapi = finished  # type: ignore[method-assign]
+
+
+def __getattr__(name: str) -> FastAPI:
+    """`app.main:app`, made when a server asks for it: importing this module needs no settings."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        application = create_app()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        # gunicorn takes 4 to mean that the application cannot be loaded, and does not try again.
+        raise SystemExit(4) from None
+    globals()["app"] = application
+    return application

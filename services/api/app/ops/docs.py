@@ -1,0 +1,90 @@
+"""The OpenAPI document, and a page that shows it without asking anybody else for anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fastapi_offline
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+
+from app.core import context
+from app.core.errors import NotFound
+from app.ops import openapi
+
+router = APIRouter(include_in_schema=False)
+
+_ASSETS = Path(fastapi_offline.__file__).parent / "static"
+_MEDIA_TYPES = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon.png": "image/png",
+}
+# Swagger UI sets style attributes and draws its icons from data: URLs; scripts are ours alone.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Listo API</title>
+<link rel="icon" href="docs/favicon.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+_START = """const ui = SwaggerUIBundle({
+  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, persistAuthorization: false,
+  tryItOutEnabled: true, displayRequestDuration: true, docExpansion: "list",
+  // The document shows what the caller may see, so it is asked for again once somebody is.
+  onComplete: () => {
+    const authorize = ui.authActions.authorizeWithPersistOption;
+    ui.authActions.authorizeWithPersistOption = (payload) => {
+      const result = authorize(payload);
+      const scheme = Object.values(payload)[0];
+      if (scheme && scheme.value) {
+        fetch("openapi.json", { headers: { Authorization: "Bearer " + scheme.value } })
+          .then((response) => (response.ok ? response.text() : null))
+          .then((text) => text && ui.specActions.updateSpec(text));
+      }
+      return result;
+    };
+  },
+});
+"""
+
+
+@router.get("/openapi.json")
+async def document(request: Request) -> Response:
+    """The document for this caller: admins see all collections, others those they may see."""
+    actor = context.of(request.scope).actor
+    body = await openapi.document(request.app, actor)
+    headers = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.get("/docs")
+async def page() -> Response:
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/docs/start.js")
+async def start() -> Response:
+    return Response(_START, media_type="text/javascript")
+
+
+@router.get("/docs/{asset}")
+async def asset(asset: str) -> Response:
+    if asset not in _MEDIA_TYPES:
+        raise NotFound
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return FileResponse(_ASSETS / asset, media_type=_MEDIA_TYPES[asset], headers=headers)

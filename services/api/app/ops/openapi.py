@@ -1,0 +1,53 @@
+"""The OpenAPI document of one caller: what every server has, and the collections they may see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from app.core.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES
+from app.records.openapi import paths_of
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from app.core.actor import Actor
+
+_TTL = 300.0
+
+
+async def document(app: FastAPI, actor: Actor) -> bytes:
+    """JSON text. Kept until a definition changes, one per set of visible collections."""
+    state = app.state
+    collections = await state.registry.visible_to(actor)
+    versions = ",".join(f"{item.id}:{item.version}" for item in collections)
+    key = f"openapi:{actor.is_admin}:{versions}"
+    known: bytes | None = await state.cache.get(key)
+    if known is not None:
+        return known
+    base = app.openapi()
+    made = {**base, "paths": dict(base["paths"])}
+    for collection in collections:
+        made["paths"].update(paths_of(collection, actor))
+    body = orjson.dumps(made, default=str, option=orjson.OPT_NON_STR_KEYS)
+    await state.cache.set(key, body, ttl=_TTL)
+    return body
+
+
+def finish(base: dict[str, Any]) -> dict[str, Any]:
+    """The framework's document, with our problems and security schemes in place of its own."""
+    components = base.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = PROBLEM_SCHEMA
+    components["securitySchemes"] = SECURITY_SCHEMES
+    base["security"] = [{"accessToken": []}, {"apiKey": []}, {}]
+    for path in base["paths"].values():
+        for operation in path.values():
+            response = operation.get("responses", {}).get("422")
+            if response and "application/json" in response.get("content", {}):
+                # Faulty parameters are 400 here.
+                del operation["responses"]["422"]
+    return base

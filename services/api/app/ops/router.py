@@ -1,0 +1,39 @@
+"""Probes and metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import REGISTRY as PROCESS_REGISTRY
+
+from app.core.openapi import problems
+from app.ops import checks
+
+router = APIRouter(tags=["operations"])
+
+PUBLIC = {"security": []}
+
+
+@router.get("/health", operation_id="health", openapi_extra=PUBLIC)
+async def health() -> dict[str, str]:
+    """The process is up. Touches nothing else."""
+    return {"status": "ok"}
+
+
+@router.get("/health/ready", operation_id="ready", responses=problems(), openapi_extra=PUBLIC)
+async def ready(request: Request) -> JSONResponse:
+    """Whether requests can be served: `ready`, `degraded` (still serves), or 503 `unavailable`."""
+    report = await checks.run(request.app.state)
+    status = 503 if report["status"] == "unavailable" else 200
+    return JSONResponse(report, status, {"Cache-Control": "no-store"})
+
+
+@router.get("/metrics", operation_id="metrics", openapi_extra=PUBLIC, response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format, over all workers of this server."""
+    registry = PROCESS_REGISTRY
+    if request.app.state.multiprocess_metrics:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,81 @@
+"""What is counted: policies of one or several windows, and the fields that tell of them.
+
+Fields as in draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy` and `RateLimit`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.core.rates import Rate
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A named set of rates that all hold at once, each a burst of `limit`, then steadily so."""
+
+    name: str
+    rates: tuple[Rate, ...]
+    description: bytes = field(init=False)
+    # Microseconds between two requests at each rate, and the burst in microseconds (GCRA).
+    emissions: tuple[tuple[int, int], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        text = ", ".join(f'"{self.name}";q={rate.limit};w={rate.window}' for rate in self.rates)
+        object.__setattr__(self, "description", text.encode())
+        # Rounded up, so that a window never lets more through than its limit.
+        emissions = tuple(-(-rate.window * 1_000_000 // rate.limit) for rate in self.rates)
+        bursts = tuple(
+            emission * rate.limit for emission, rate in zip(emissions, self.rates, strict=True)
+        )
+        object.__setattr__(self, "emissions", tuple(zip(emissions, bursts, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One caller under one policy; `cost` is how many requests this one counts for."""
+
+    policy: Policy
+    key: str
+    cost: int = 1
+
+
+@dataclass(slots=True)
+class Standing:
+    """How a caller stands under a policy: requests left, and microseconds until all are back."""
+
+    policy: Policy
+    remaining: int
+    reset: int
+
+    def text(self) -> bytes:
+        return b'"%b";r=%d;t=%d' % (
+            self.policy.name.encode(),
+            self.remaining,
+            -(-self.reset // 1_000_000),
+        )
+
+
+@dataclass(slots=True)
+class Decision:
+    """Whether the request may go on; if not, which policies it violates and for how long."""
+
+    allowed: bool
+    standings: list[Standing]
+    violated: tuple[str, ...] = ()
+    retry_after: float = 0.0
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """Whole seconds; waiting exactly that long succeeds."""
+        return max(1, math.ceil(self.retry_after))
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """RateLimit-Policy and RateLimit as raw header fields."""
+        return [
+            (b"ratelimit-policy", b", ".join(s.policy.description for s in self.standings)),
+            (b"ratelimit", b", ".join(s.text() for s in self.standings)),
+        ]

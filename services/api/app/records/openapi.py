@@ -1,0 +1,225 @@
+"""A collection's own paths in the OpenAPI document, typed by its schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.collections.schema import RESERVED
+from app.core.openapi import problems
+
+if TYPE_CHECKING:
+    from app.collections.models import Collection
+    from app.core.actor import Actor
+
+_SYSTEM: dict[str, Any] = {
+    "id": {"type": "string", "format": "uuid", "readOnly": True},
+    "version": {"type": "integer", "minimum": 1, "readOnly": True},
+    "created_at": {"type": "string", "format": "date-time", "readOnly": True},
+    "updated_at": {"type": "string", "format": "date-time", "readOnly": True},
+    "owner": {"type": ["string", "null"], "format": "uuid", "readOnly": True},
+}
+_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The record's version, quoted."}}
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+_LIST_PARAMETERS = [
+    _parameter("filter", {"type": "string", "maxLength": 4096}, "An expression, see the guide."),
+    _parameter("sort", {"type": "string", "maxLength": 1024}, "Fields, - in front descends."),
+    _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "Items."),
+    _parameter("cursor", {"type": "string"}, "next or prev of another page of the same list."),
+    _parameter("fields", {"type": "string"}, "Only these top-level fields."),
+    _parameter("count", {"enum": ["none", "estimated", "exact"], "default": "none"}, "Fill total."),
+]
+_ID = {
+    "name": "record_id", "in": "path", "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+}  # fmt: skip
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "schema": {"type": "string"}, "example": '"1"'}
+
+
+def paths_of(collection: Collection, actor: Actor) -> dict[str, Any]:
+    """The paths of one collection, with the operations that the caller may try."""
+    return _Paths(collection, actor).build()
+
+
+class _Paths:
+    def __init__(self, collection: Collection, actor: Actor) -> None:
+        self.collection = collection
+        self.actor = actor
+        self.base = f"/collections/{collection.name}/records"
+        self.suffix = "".join(part.capitalize() for part in collection.name.replace("-", "_").split("_"))
+        self.data = _embedded(collection.definition.schema, self.base)
+        self.record = {
+            "allOf": [
+                {"type": "object", "properties": _SYSTEM, "required": list(RESERVED)},
+                self.data,
+            ]
+        }
+
+    def build(self) -> dict[str, Any]:
+        operations = {
+            self.base: {"get": self.list_(), "post": self.create()},
+            f"{self.base}:batch": {"post": self.batch()},
+            f"{self.base}/{{record_id}}": {
+                "get": self.get(), "put": self.put(), "patch": self.patch(), "delete": self.delete(),
+            },
+        }  # fmt: skip
+        shown = {
+            path: {method: operation for method, operation in methods.items() if operation}
+            for path, methods in operations.items()
+        }
+        return {path: methods for path, methods in shown.items() if methods}
+
+    def _operation(self, rule: str, verb: str, summary: str, **rest: Any) -> dict[str, Any] | None:
+        if not self.actor.is_admin and self.collection.rules[rule] is False:  # type: ignore[index]
+            return None
+        return {
+            "operationId": f"{verb}{self.suffix}",
+            "summary": summary,
+            "tags": [self.collection.name],
+            **rest,
+        }
+
+    def list_(self) -> dict[str, Any] | None:
+        page = {
+            "type": "object",
+            "required": ["items", "next", "prev"],
+            "properties": {
+                # Sparse records lack required fields, so items are not held to them.
+                "items": {"type": "array", "items": {"type": "object", "properties": _SYSTEM}},
+                "next": {"type": ["string", "null"]},
+                "prev": {"type": ["string", "null"]},
+                "total": {"type": "integer"},
+            },
+        }
+        return self._operation(
+            "list", "list", "List records",
+            parameters=_LIST_PARAMETERS,
+            responses={"200": _json("A page", page), **_problems(403, 404)},
+        )  # fmt: skip
+
+    def create(self) -> dict[str, Any] | None:
+        headers = {**_ETAG, "Location": {"schema": {"type": "string"}}}
+        return self._operation(
+            "create", "create", "Create a record",
+            requestBody=_body(self.data),
+            responses={
+                "201": _json("Created", self.record, headers),
+                **_problems(403, 404, 409, 415, 422),
+            },
+        )  # fmt: skip
+
+    def batch(self) -> dict[str, Any] | None:
+        version = {"type": "integer", "minimum": 1}
+        kinds = [
+            {"op": {"const": "create"}, "id": _ID["schema"], "data": self.data},
+            {"op": {"const": "update"}, "id": _ID["schema"], "data": {"type": "object"}, "version": version},
+            {"op": {"const": "delete"}, "id": _ID["schema"], "version": version},
+        ]
+        required = [["op", "data"], ["op", "id", "data"], ["op", "id"]]
+        operations = [
+            {"type": "object", "properties": kind, "required": needed, "additionalProperties": False}
+            for kind, needed in zip(kinds, required, strict=True)
+        ]
+        body = {
+            "type": "object",
+            "required": ["operations"],
+            "additionalProperties": False,
+            "properties": {
+                "operations": {
+                    "type": "array", "minItems": 1, "maxItems": 1000, "items": {"oneOf": operations},
+                }
+            },
+        }  # fmt: skip
+        result = {
+            "type": "object",
+            "required": ["id", "version"],
+            "properties": {"id": _ID["schema"], "version": {"type": ["integer", "null"]}},
+        }
+        results = {
+            "type": "object",
+            "required": ["results"],
+            "properties": {"results": {"type": "array", "items": result}},
+        }
+        return self._operation(
+            "create", "batch", "Up to 1,000 operations, all or none",
+            requestBody=_body(body),
+            responses={
+                "200": _json("All done", results), **_problems(403, 404, 409, 412, 415, 422),
+            },
+        )  # fmt: skip
+
+    def get(self) -> dict[str, Any] | None:
+        return self._operation(
+            "read", "get", "Get a record",
+            parameters=[_ID, _header("If-None-Match")],
+            responses={
+                "200": _json("The record", self.record, _ETAG),
+                "304": {"description": "Not modified"},
+                **_problems(403, 404),
+            },
+        )  # fmt: skip
+
+    def put(self) -> dict[str, Any] | None:
+        return self._operation(
+            "update", "replace", "Replace a record, or create it with If-None-Match: *",
+            parameters=[_ID, _header("If-Match"), _header("If-None-Match")],
+            requestBody=_body(self.data),
+            responses={
+                "200": _json("Replaced", self.record, _ETAG),
+                "201": _json("Created", self.record, _ETAG),
+                **_problems(403, 404, 409, 412, 415, 422),
+            },
+        )  # fmt: skip
+
+    def patch(self) -> dict[str, Any] | None:
+        schema = {"type": "object", "description": "JSON Merge Patch, RFC 7396."}
+        content = {"application/json": {"schema": schema}, "application/merge-patch+json": {"schema": schema}}
+        return self._operation(
+            "update", "update", "Change some fields of a record",
+            parameters=[_ID, _header("If-Match")],
+            requestBody={"required": True, "content": content},
+            responses={
+                "200": _json("Changed", self.record, _ETAG), **_problems(403, 404, 409, 412, 415, 422),
+            },
+        )  # fmt: skip
+
+    def delete(self) -> dict[str, Any] | None:
+        return self._operation(
+            "delete", "delete", "Delete a record",
+            parameters=[_ID, _header("If-Match")],
+            responses={"204": {"description": "Deleted"}, **_problems(403, 404, 409, 412)},
+        )  # fmt: skip
+
+
+def _json(
+    description: str, schema: dict[str, Any], headers: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": description,
+        "content": {"application/json": {"schema": schema}},
+    }
+    if headers:
+        response["headers"] = headers
+    return response
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _problems(*statuses: int) -> dict[str, Any]:
+    return {str(status): response for status, response in problems(*statuses).items()}
+
+
+def _embedded(schema: dict[str, Any], base: str) -> dict[str, Any]:
+    """The schema as a resource of its own, so that its `#/…` references stay within it."""
+    if "$id" in schema or '"$ref"' not in str(schema).replace("'", '"'):
+        return schema
+    return {"$id": f"urn:listo:schema:{base.split('/')[2]}", **schema}
