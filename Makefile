@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 LOCK := services/api/requirements-dev.txt
 STAMP := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)/services/api:$(CURDIR)
-export PORT HOST
+export PORT
 
 .PHONY: help setup dev demo test lint fmt lock docs bench-api bench-growth clean
 

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from app.collections import repository
-from app.filters.compiler import field_sql
+from app.filters.compiler import SYSTEM_TYPES, field_sql
 from app.filters.sort import order_by, parse_sort
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Index:
         self.name = f"{collection}__{digest}"
         keys = parse_sort(",".join(spec), fields)
         first = keys[0].path
-        if len(spec) == 1 and fields.types(first) <= {"array", "null"}:
+        is_column = first[0] in SYSTEM_TYPES
+        if len(spec) == 1 and not is_column and fields.types(first) <= {"array", "null"}:
             # What `has` asks of an array.
             self.definition = f"USING gin (({field_sql(first)}) jsonb_path_ops)"
         else:

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
@@ -37,6 +38,9 @@ class Stopped(Exception):
 
 def main() -> int:
     """The exit status: 0 after Ctrl-C, 1 with one line where it cannot start or something dies."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What is said must be seen at once also where it goes to a file.
+        sys.stdout.reconfigure(line_buffering=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     run = _Run()
@@ -60,7 +64,7 @@ class _Run:
         self.postgres: EmbeddedPostgres | None = None
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {**_env_file(), **os.environ}
-        self.host = self.environment.get("HOST", "127.0.0.1")
+        self.host = self.environment.get("HOST") or "127.0.0.1"
         self.port = _port(self.environment.get("PORT") or "8000")
         self.password: str | None = None
 
@@ -134,12 +138,14 @@ class _Run:
         self.instance.record([child.pid for child in self.children.values()])
 
     def _wait_ready(self) -> None:
+        # A proxy of the environment has no business between us and ourselves.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if any(child.poll() is not None for child in self.children.values()):
                 raise CannotStart("it did not start, see above.")
             try:
-                with urllib.request.urlopen(f"{self._url}/health/ready", timeout=2):  # noqa: S310
+                with opener.open(f"{self._url}/health/ready", timeout=2):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
