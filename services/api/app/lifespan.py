@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from app.auth.bootstrap import ensure_first_admin
 from app.auth.service import Auth
@@ -70,10 +70,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _check_migrations(app: FastAPI) -> None:
     current = await migrations.current(app.state.database)
+    if current == migrations.head():
+        return
     if current is None or current < migrations.head():
         _give_up(f"The database is at migration {current}, not {migrations.head()}: listo migrate")
-    if current > migrations.head():
-        _give_up(f"The database is at migration {current}, newer than this code.")
+    _give_up(f"The database is at migration {current}, newer than this code.")
 
 
 async def _flush(app: FastAPI) -> None:
@@ -85,6 +86,6 @@ async def _flush(app: FastAPI) -> None:
             logger.warning("could not note the use of API keys: %s", problem.detail)
 
 
-def _give_up(reason: str) -> None:
+def _give_up(reason: str) -> NoReturn:
     logger.critical(reason)
     raise SystemExit(3)

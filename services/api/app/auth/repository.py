@@ -22,7 +22,7 @@ _USER = "id, email, name, roles, disabled_at, created_at, updated_at"
 _ADMINS_LOCK = 0x6C697374_61646D
 
 
-async def insert_user(  # noqa: PLR0913 - the columns of one row
+async def insert_user(
     session: Session, id_: UUID, email: str, name: str | None, hashed: str, roles: Iterable[str]
 ) -> User:
     """Raises EmailTaken."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -12,11 +12,12 @@ from app.auth.dependencies import AuthDep, CurrentActor, SessionDep, throttle_lo
 from app.auth.models import ApiKey, User
 from app.auth.service import Grant
 from app.core.body import body_of, request_body
+from app.core.errors import Unauthorized
 from app.core.openapi import problems
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
-PUBLIC = {"security": []}
+PUBLIC: dict[str, Any] = {"security": []}
 
 
 @router.post(
@@ -77,7 +78,7 @@ async def me(auth: AuthDep, actor: CurrentActor) -> schemas.UserOut:
     """The user who is calling."""
     user = None if actor.id is None else await repository.user(auth.database, actor.id)
     if user is None:
-        raise service.Unauthorized
+        raise Unauthorized
     return user_out(user)
 
 

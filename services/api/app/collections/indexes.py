@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.collections import repository
 from app.filters.compiler import SYSTEM_TYPES, field_sql
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("listo.indexes")
 
 MAX_KEYS = 5
+
+State = Literal["ready", "building", "failed"]
 
 
 class Index:
@@ -43,18 +45,17 @@ def of(collection: Collection) -> list[Index]:
     ]
 
 
-async def states(database: Database, collection: Collection) -> dict[str, str]:
+async def states(database: Database, collection: Collection) -> dict[str, State]:
     """The state of each declared index by its name: ready, building or failed."""
     valid = await repository.indexes(database, collection.name)
     building = await repository.indexes_in_progress(database, collection.name)
-    return {
-        index.name: "ready"
-        if valid.get(index.name)
-        else "failed"
-        if index.name in valid and index.name not in building
-        else "building"
-        for index in of(collection)
-    }
+
+    def state(name: str) -> State:
+        if valid.get(name):
+            return "ready"
+        return "failed" if name in valid and name not in building else "building"
+
+    return {index.name: state(index.name) for index in of(collection)}
 
 
 async def reconcile(database: Database, collection: Collection) -> int:

@@ -34,9 +34,7 @@ def table(name: str) -> str:
 
 
 async def get(session: Session, name: str) -> Collection | None:
-    row = await session.fetchrow(
-        f"SELECT {_COLUMNS} FROM listo.collections WHERE name = $1", name
-    )
+    row = await session.fetchrow(f"SELECT {_COLUMNS} FROM listo.collections WHERE name = $1", name)
     return None if row is None else _collection(row)
 
 
@@ -47,7 +45,9 @@ async def get_all(session: Session) -> list[Collection]:
 
 async def lock_name(session: Session, name: str) -> None:
     """Have changes of one collection happen one after the other, also while it is not there."""
-    await session.execute("SELECT pg_advisory_xact_lock(hashtextextended('collection:' || $1, 0))", name)
+    await session.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('collection:' || $1, 0))", name
+    )
 
 
 async def insert(session: Session, id_: UUID, name: str, definition: Definition) -> Collection:

@@ -20,7 +20,9 @@ from app.db.database import Database
 router = APIRouter(prefix="/collections", tags=["collections"])
 
 
-@router.get("", operation_id="listCollections", responses=problems(), response_model_exclude_none=True)
+@router.get(
+    "", operation_id="listCollections", responses=problems(), response_model_exclude_none=True
+)
 async def list_collections(request: Request, actor: CurrentActor) -> CollectionsOut:
     """All collections that you may see."""
     found = await request.app.state.registry.visible_to(actor)
@@ -55,7 +57,7 @@ async def get_collection(
     response_model_exclude_none=True,
     openapi_extra=request_body(CollectionIn),
 )
-async def put_collection(  # noqa: PLR0913 - what a request is made of
+async def put_collection(
     request: Request,
     response: Response,
     tasks: BackgroundTasks,
@@ -105,7 +107,7 @@ async def _out(database: Database, actor: Actor, collection: Collection) -> Coll
     definition = collection.definition
     out = CollectionOut(
         name=collection.name,
-        json_schema=definition.schema,
+        schema=definition.schema,
         version=collection.version,
         created_at=collection.created_at,
         updated_at=collection.updated_at,
@@ -118,5 +120,3 @@ async def _out(database: Database, actor: Actor, collection: Collection) -> Coll
             for index in indexes.of(collection)
         ]
     return out
-
-

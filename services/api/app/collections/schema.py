@@ -71,7 +71,9 @@ def _field_error(error: jsonschema_rs.ValidationError) -> FieldError:
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
         # The fault is at the member that is missing, not at the object it is missing from.
         path.append(str(kind.property).strip('"'))
-    elif isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties) and kind.unexpected:
+    elif (
+        isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties) and kind.unexpected
+    ):
         path.append(str(kind.unexpected[0]))
     message = error.message if len(error.message) <= 300 else error.message[:299] + "…"  # noqa: PLR2004
     return FieldError(pointer(*path), message, keyword)

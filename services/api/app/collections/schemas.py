@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Rule = Annotated[
     str | None,
     Field(
-        description="An expression of the filter language; null is admins only, \"\" is anyone.",
+        description='An expression of the filter language; null is admins only, "" is anyone.',
         examples=["owner = @user.id"],
         max_length=4096,
     ),

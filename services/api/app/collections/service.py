@@ -21,8 +21,8 @@ from app.core.actor import Scope
 from app.core.errors import FieldError, Forbidden, PreconditionFailed, Problem, Unauthorized
 from app.core.ids import uuid7
 from app.filters.compiler import Params, compile_filter
-from app.filters.parser import parse_filter
 from app.filters.fields import Fields
+from app.filters.parser import parse_filter
 
 if TYPE_CHECKING:
     from app.collections.schemas import CollectionIn
@@ -59,7 +59,8 @@ def define(name: str, given: CollectionIn) -> Definition:
         if spec in specs:
             _wrong(json.pointer("indexes", number), "is declared twice", "duplicate_index")
         specs.append(spec)
-    return Definition(given.json_schema, rules, tuple(specs))
+    by_operation = {operation: rules[operation] for operation in OPERATIONS}
+    return Definition(given.json_schema, by_operation, tuple(specs))
 
 
 async def put(
@@ -145,9 +146,9 @@ def _check_rule(operation: str, rule: str | None, fields: Fields) -> None:
         compile_filter(parse_filter(rule), fields, Params())
     except Problem as problem:
         at = json.pointer("rules", operation)
-        raise InvalidDefinition(
-            errors=[FieldError(at, problem.detail, problem.code)], **problem.members
-        ) from None
+        invalid = InvalidDefinition(errors=[FieldError(at, problem.detail, problem.code)])
+        invalid.members.update(problem.members)
+        raise invalid from None
 
 
 def _check_index(number: int, spec: tuple[str, ...], name: str, fields: Fields) -> None:

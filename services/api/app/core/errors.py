@@ -25,7 +25,7 @@ class FieldError:
         return members
 
 
-class Problem(Exception):  # noqa: N818 - the term of RFC 9457
+class Problem(Exception):
     """The request could not be served."""
 
     status: ClassVar[int] = 500

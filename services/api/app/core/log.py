@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pythonjsonlogger.orjson import OrjsonFormatter
 
@@ -54,16 +54,17 @@ class _JsonFormatter(OrjsonFormatter):
         return stamp.replace("+00:00", "Z")
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        return redact(super().formatException(ei))
+        return redact(str(super().formatException(ei)))
 
 
 class _ColourFormatter(logging.Formatter):
-    _COLOURS = {"DEBUG": 90, "INFO": 36, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}
+    _COLOURS: ClassVar = {"DEBUG": 90, "INFO": 36, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}
 
     def format(self, record: logging.LogRecord) -> str:
         clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         colour = self._COLOURS.get(record.levelname, 0)
-        line = f"\x1b[90m{clock}\x1b[0m \x1b[{colour}m{record.levelname:<7}\x1b[0m {self._text(record)}"
+        level = f"\x1b[{colour}m{record.levelname:<7}\x1b[0m"
+        line = f"\x1b[90m{clock}\x1b[0m {level} {self._text(record)}"
         if record.exc_info:
             line += "\n" + redact(self.formatException(record.exc_info))
         return line

@@ -6,27 +6,53 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_fastapi_instrumentator import metrics as instrumentation
 from starlette.requests import Request
 
-POOL_SIZE = Gauge("app_database_pool_connections", "Open connections of the pool.", multiprocess_mode="livesum")
-POOL_IN_USE = Gauge("app_database_pool_in_use_connections", "Connections in use.", multiprocess_mode="livesum")
-DATABASE_FAULTS = Counter("app_database_faults_total", "Operational faults of the database.", ["kind"])
-REQUESTS_IN_PROGRESS = Gauge("app_requests_in_progress", "Requests in work.", multiprocess_mode="livesum")
-REQUESTS_SHED = Counter("app_requests_shed_total", "Requests refused before work on them began.", ["reason"])
-PASSWORD_QUEUE = Gauge("app_password_hash_queue", "Passwords waiting to be hashed.", multiprocess_mode="livesum")
+POOL_SIZE = Gauge(
+    "app_database_pool_connections", "Open connections of the pool.", multiprocess_mode="livesum"
+)
+POOL_IN_USE = Gauge(
+    "app_database_pool_in_use_connections", "Connections in use.", multiprocess_mode="livesum"
+)
+DATABASE_FAULTS = Counter(
+    "app_database_faults_total", "Operational faults of the database.", ["kind"]
+)
+REQUESTS_IN_PROGRESS = Gauge(
+    "app_requests_in_progress", "Requests in work.", multiprocess_mode="livesum"
+)
+REQUESTS_SHED = Counter(
+    "app_requests_shed_total", "Requests refused before work on them began.", ["reason"]
+)
+PASSWORD_QUEUE = Gauge(
+    "app_password_hash_queue", "Passwords waiting to be hashed.", multiprocess_mode="livesum"
+)
 PASSWORD_SECONDS = Histogram(
-    "app_password_hash_seconds", "Time to hash one password, waiting included.",
+    "app_password_hash_seconds",
+    "Time to hash one password, waiting included.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
-RULE_REJECTIONS = Counter("app_rule_rejections_total", "Requests that a collection's rule refused.", ["operation"])
+RULE_REJECTIONS = Counter(
+    "app_rule_rejections_total", "Requests that a collection's rule refused.", ["operation"]
+)
 CURSOR_REJECTIONS = Counter("app_cursor_rejections_total", "Cursors refused.")
 FILTER_REJECTIONS = Counter("app_filter_rejections_total", "Filters refused.")
 RATE_LIMITED = Counter("app_rate_limited_total", "Requests over their rate limit.", ["policy"])
 AUTH_FAILURES = Counter("app_authentication_failures_total", "Credentials refused.", ["kind"])
 CACHE_LOOKUPS = Counter("app_cache_lookups_total", "Look-ups in a cache.", ["cache", "outcome"])
-COLLECTIONS = Gauge("app_collections", "Collections in this process' memory.", multiprocess_mode="livemax")
-LISTENER_CONNECTED = Gauge("app_listener_connected", "1 while change notifications arrive.", multiprocess_mode="livemin")
-LOOP_RUNS = Counter("app_worker_loop_runs_total", "Runs of the worker's loops.", ["loop", "outcome"])
+COLLECTIONS = Gauge(
+    "app_collections", "Collections in this process' memory.", multiprocess_mode="livemax"
+)
+LISTENER_CONNECTED = Gauge(
+    "app_listener_connected", "1 while change notifications arrive.", multiprocess_mode="livemin"
+)
+LOOP_RUNS = Counter(
+    "app_worker_loop_runs_total", "Runs of the worker's loops.", ["loop", "outcome"]
+)
 LOOP_SECONDS = Histogram("app_worker_loop_seconds", "Duration of one run.", ["loop"])
-LOOP_LAST_SUCCESS = Gauge("app_worker_loop_last_success_timestamp_seconds", "When the loop last succeeded.", ["loop"], multiprocess_mode="livemax")
+LOOP_LAST_SUCCESS = Gauge(
+    "app_worker_loop_last_success_timestamp_seconds",
+    "When the loop last succeeded.",
+    ["loop"],
+    multiprocess_mode="livemax",
+)
 EVENTS_PUBLISHED = Counter("app_events_published_total", "Events written by services.", ["type"])
 
 # The instrumentator's own middleware matches every route a second time to learn the template;

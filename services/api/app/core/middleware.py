@@ -96,7 +96,9 @@ class RequestMiddleware:
     ) -> None:
         route = route_of(scope)
         # A client may send any method; only routed ones become a label.
-        observe_request(scope["method"] if route else "none", route or "none", status or 499, seconds)
+        observe_request(
+            scope["method"] if route else "none", route or "none", status or 499, seconds
+        )
         if ACCESS.isEnabledFor(logging.INFO):
             ACCESS.info(
                 "request",
@@ -215,7 +217,7 @@ def _request_id(given: str | None) -> str:
 
 def _trace_id(traceparent: str | None) -> str:
     """The trace to go on with (W3C Trace Context), or a new one."""
-    if traceparent is not None and (match := _TRACEPARENT.fullmatch(traceparent)):
-        if match[1] != _NO_TRACE and not traceparent.startswith("ff"):
-            return match[1]
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    if match is not None and match[1] != _NO_TRACE and not match[0].startswith("ff"):
+        return match[1]
     return os.urandom(16).hex()

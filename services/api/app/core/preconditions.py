@@ -42,7 +42,8 @@ def parse(field: str | None) -> Tags | None:
         return None
     if field.strip() == "*":
         return Tags(any=True)
-    strong, weak = set(), set()
+    strong: set[str] = set()
+    weak: set[str] = set()
     for part in field.split(","):
         match = _TAG.fullmatch(part)
         if match is None:

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-_RATE = re.compile(r"\s*([1-9][0-9]{0,8})\s*/\s*(?:([1-9][0-9]{0,4})\s*)?(second|minute|hour|day)s?\s*")
+_RATE = re.compile(
+    r"\s*([1-9][0-9]{0,8})\s*/\s*(?:([1-9][0-9]{0,4})\s*)?(second|minute|hour|day)s?\s*"
+)
 
 
 @dataclass(frozen=True, slots=True)

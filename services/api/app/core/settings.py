@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     """Read from the environment, then from `.env`; the environment wins."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     # The first field, since the checks of the others depend on it.
@@ -43,9 +47,7 @@ class Settings(BaseSettings):
         "passwords, and closes registration unless told otherwise.",
         examples=["production"],
     )
-    debug: bool = Field(
-        False, description="Log at DEBUG, SQL included.", examples=["false"]
-    )
+    debug: bool = Field(False, description="Log at DEBUG, SQL included.", examples=["false"])
     database_url: SecretStr = Field(
         description="Where PostgreSQL is (17 or newer).",
         examples=["postgresql://app:PASSWORD@localhost:5432/listo"],
@@ -54,7 +56,10 @@ class Settings(BaseSettings):
         10, ge=2, le=200, description="Connections per process.", examples=["10"]
     )
     database_statement_timeout: float = Field(
-        20.0, gt=0, le=3600, description="Seconds until PostgreSQL gives up on one statement.",
+        20.0,
+        gt=0,
+        le=3600,
+        description="Seconds until PostgreSQL gives up on one statement.",
         examples=["20"],
     )
     redis_url: SecretStr | None = Field(
@@ -73,12 +78,18 @@ class Settings(BaseSettings):
         examples=["the former JWT_SECRET"],
     )
     access_token_ttl: int = Field(
-        900, ge=30, le=86_400, description="Seconds that an access token is valid.",
+        900,
+        ge=30,
+        le=86_400,
+        description="Seconds that an access token is valid.",
         examples=["900"],
     )
     refresh_token_ttl: int = Field(
-        30 * 86_400, ge=300, le=366 * 86_400,
-        description="Seconds that a session lives without being refreshed.", examples=["2592000"],
+        30 * 86_400,
+        ge=300,
+        le=366 * 86_400,
+        description="Seconds that a session lives without being refreshed.",
+        examples=["2592000"],
     )
     registration: Literal["open", "closed"] | None = Field(
         None,
@@ -98,11 +109,15 @@ class Settings(BaseSettings):
         examples=["correct horse battery staple"],
     )
     password_hash_concurrency: int = Field(
-        2, ge=1, le=64,
-        description="Passwords hashed at once per process, 19 MiB each.", examples=["2"],
+        2,
+        ge=1,
+        le=64,
+        description="Passwords hashed at once per process, 19 MiB each.",
+        examples=["2"],
     )
     cors_origins: CommaSeparated = Field(
-        (), description="Origins whose pages may call the API, comma-separated.",
+        (),
+        description="Origins whose pages may call the API, comma-separated.",
         examples=["https://app.example.com,https://admin.example.com"],
     )
     trusted_proxies: CommaSeparated = Field(
@@ -112,7 +127,8 @@ class Settings(BaseSettings):
         examples=["10.0.0.0/8"],
     )
     rate_limit_anonymous: str = Field(
-        "120/minute", description="Per client address (IPv6: per /64). `off` lifts it.",
+        "120/minute",
+        description="Per client address (IPv6: per /64). `off` lifts it.",
         examples=["120/minute"],
     )
     rate_limit_user: str = Field(
@@ -126,15 +142,23 @@ class Settings(BaseSettings):
         examples=["10/minute"],
     )
     max_body_bytes: int = Field(
-        10_485_760, ge=1024, le=1_073_741_824,
-        description="Largest request body; larger ones get 413.", examples=["10485760"],
+        10_485_760,
+        ge=1024,
+        le=1_073_741_824,
+        description="Largest request body; larger ones get 413.",
+        examples=["10485760"],
     )
     request_timeout: float = Field(
-        30.0, gt=0, le=3600, description="Seconds until a request is given up with 503.",
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds until a request is given up with 503.",
         examples=["30"],
     )
     max_concurrent_requests: int = Field(
-        200, ge=1, le=100_000,
+        200,
+        ge=1,
+        le=100_000,
         description="Requests in work at once per process; more get 503 with Retry-After.",
         examples=["200"],
     )
@@ -145,15 +169,18 @@ class Settings(BaseSettings):
         "INFO", description="Least severe level that is logged.", examples=["INFO"]
     )
     json_logging: bool | None = Field(
-        None, description="One JSON object a line. Unset: colours on a terminal, JSON elsewhere.",
+        None,
+        description="One JSON object a line. Unset: colours on a terminal, JSON elsewhere.",
         examples=["true"],
     )
     otel_exporter_otlp_endpoint: str | None = Field(
-        None, description="Where traces go (OTLP over HTTP). Unset: nowhere.",
+        None,
+        description="Where traces go (OTLP over HTTP). Unset: nowhere.",
         examples=["http://localhost:4318"],
     )
     listo_extensions: CommaSeparated = Field(
-        (), description="Your own routers, `module:router`, comma-separated.",
+        (),
+        description="Your own routers, `module:router`, comma-separated.",
         examples=["shop.api:router"],
     )
 
@@ -179,7 +206,9 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        match = re.match(r"postgres(?:ql)?://(?:[^:@/]*(?::(?P<password>[^@/]*))?@)?", value.get_secret_value())
+        match = re.match(
+            r"postgres(?:ql)?://(?:[^:@/]*(?::(?P<password>[^@/]*))?@)?", value.get_secret_value()
+        )
         if match is None:
             raise ValueError("must be a postgresql:// URL")
         if _production(info) and (match["password"] or "").lower() in DEFAULT_PASSWORDS:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ACQUIRE_TIMEOUT = 5.0
 
 
-class _Connection(asyncpg.Connection):
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
     """A pooled connection that is given back without a round trip."""
 
     def get_reset_query(self) -> str:
@@ -123,7 +123,8 @@ class Database:
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
         with translated():
             async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
-                return await connection.fetch(query, *args)
+                rows: Sequence[Record] = await connection.fetch(query, *args)
+                return rows
 
     async def fetchrow(self, query: str, *args: Any) -> Record | None:
         with translated():
@@ -138,7 +139,8 @@ class Database:
     async def execute(self, query: str, *args: Any) -> str:
         with translated():
             async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
-                return await connection.execute(query, *args)
+                status: str = await connection.execute(query, *args)
+                return status
 
     async def notify(self, topic: str, payload: str) -> None:
         await self.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{topic}:{payload}")

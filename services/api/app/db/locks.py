@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def duty(database: Database, name: str) -> AsyncIterator[bool]:
     """Whether the duty is ours for the block. PostgreSQL frees it when our connection ends."""
-    key = int.from_bytes(hashlib.sha256(f"listo duty {name}".encode()).digest()[:8], "big", signed=True)
+    key = int.from_bytes(
+        hashlib.sha256(f"listo duty {name}".encode()).digest()[:8], "big", signed=True
+    )
     async with database.connection() as connection:
         mine: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", key)
         try:

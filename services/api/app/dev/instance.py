@@ -34,7 +34,9 @@ class Instance:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart("make dev already runs in this folder; stop that one first.") from None
+            raise CannotStart(
+                "make dev already runs in this folder; stop that one first."
+            ) from None
 
     def end_leftovers(self) -> None:
         """End the servers that a killed run of this folder left, and only those."""

@@ -20,6 +20,7 @@ from app.filters.syntax import And, Comparison, Field, Items, Literal_, Not, Or,
 if TYPE_CHECKING:
     from collections.abc import Collection as Some
     from collections.abc import Sequence
+
     from app.filters.fields import Fields
     from app.filters.syntax import Expression, Path
 

@@ -32,9 +32,7 @@ class CursorCodec:
     """Signs with keys derived from the secrets; the first signs, any of them verifies."""
 
     def __init__(self, *secrets: str) -> None:
-        self._keys = [
-            hmac.digest(secret.encode(), b"listo cursor", "sha256") for secret in secrets
-        ]
+        self._keys = [hmac.digest(secret.encode(), b"listo cursor", "sha256") for secret in secrets]
 
     def encode(self, position: Sequence[str], *, backward: bool, binding: str) -> str:
         """A cursor that `decode` takes with the same binding only. Raises SortValueTooLong."""

@@ -88,8 +88,7 @@ def after(
 ) -> str:
     """The condition for records behind the one whose key values are `values`."""
     bound = [
-        f"{params.add(value, 'text')}::{key.cast}"
-        for key, value in zip(keys, values, strict=True)
+        f"{params.add(value, 'text')}::{key.cast}" for key, value in zip(keys, values, strict=True)
     ]
     greater = ["<" if key.descending != reverse else ">" for key in keys]
     if len(set(greater)) == 1:

@@ -69,8 +69,7 @@ def parse(body: Body) -> list[Operation]:
         _check(index, item)
     texts = msgspec.json.decode(body.text, type=_RawBatch).operations
     return [
-        _operation(item, bytes(text.data).decode())
-        for item, text in zip(items, texts, strict=True)
+        _operation(item, bytes(text.data).decode()) for item, text in zip(items, texts, strict=True)
     ]
 
 
@@ -148,9 +147,7 @@ async def _one(
                 if_version=version,
             )
         case "delete":
-            await service.delete(
-                session, actor, collection=collection, id_=id_, if_version=version
-            )
+            await service.delete(session, actor, collection=collection, id_=id_, if_version=version)
             return Result(id_, None)
     return Result(id_, stored.version)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.core.errors import InvalidParameter
-from app.filters.parser import parse_path
 from app.filters.compiler import sql_literal
+from app.filters.parser import parse_path
 from app.records.statements import RECORD, SYSTEM_FIELDS
 
 if TYPE_CHECKING:

@@ -111,13 +111,14 @@ async def list_records(
         rows = [row for row in rows if row["record"] is not None]
     elif query.count == "estimated":
         total = await repository.estimate(
-            session, f"SELECT 1 FROM {plan.table} WHERE {plan.where}",
+            session,
+            f"SELECT 1 FROM {plan.table} WHERE {plan.where}",
             plan.params.bind(actor.id, actor.roles),
         )
     return _page(rows, query, cursor, cursors, binding, total)
 
 
-def _page(  # noqa: PLR0913 - all that a page is made of
+def _page(
     rows: Sequence[Any],
     query: Query,
     cursor: Cursor | None,
@@ -140,7 +141,7 @@ def _page(  # noqa: PLR0913 - all that a page is made of
         # A page that was come to from one side has something on that side.
         if more or backward:
             following = encode(rows[-1], back=False)
-        if (more if backward else cursor is not None):
+        if more if backward else cursor is not None:
             preceding = encode(rows[0], back=True)
     return Page([row["record"] for row in rows], following, preceding, total)
 
@@ -158,9 +159,7 @@ def _decode(codec: CursorCodec, text: str | None, binding: str, plan: _Plan) -> 
     return cursor
 
 
-_plans: WeakKeyDictionary[Collection, OrderedDict[tuple[object, ...], _Plan]] = (
-    WeakKeyDictionary()
-)
+_plans: WeakKeyDictionary[Collection, OrderedDict[tuple[object, ...], _Plan]] = WeakKeyDictionary()
 
 
 def _plan(collection: Collection, actor: Actor, query: Query) -> _Plan:

@@ -53,7 +53,9 @@ class _Paths:
         self.collection = collection
         self.actor = actor
         self.base = f"/collections/{collection.name}/records"
-        self.suffix = "".join(part.capitalize() for part in collection.name.replace("-", "_").split("_"))
+        self.suffix = "".join(
+            part.capitalize() for part in collection.name.replace("-", "_").split("_")
+        )
         self.data = _embedded(collection.definition.schema, self.base)
         self.record = {
             "allOf": [
@@ -119,12 +121,22 @@ class _Paths:
         version = {"type": "integer", "minimum": 1}
         kinds = [
             {"op": {"const": "create"}, "id": _ID["schema"], "data": self.data},
-            {"op": {"const": "update"}, "id": _ID["schema"], "data": {"type": "object"}, "version": version},
+            {
+                "op": {"const": "update"},
+                "id": _ID["schema"],
+                "data": {"type": "object"},
+                "version": version,
+            },
             {"op": {"const": "delete"}, "id": _ID["schema"], "version": version},
         ]
         required = [["op", "data"], ["op", "id", "data"], ["op", "id"]]
         operations = [
-            {"type": "object", "properties": kind, "required": needed, "additionalProperties": False}
+            {
+                "type": "object",
+                "properties": kind,
+                "required": needed,
+                "additionalProperties": False,
+            }
             for kind, needed in zip(kinds, required, strict=True)
         ]
         body = {
@@ -180,7 +192,10 @@ class _Paths:
 
     def patch(self) -> dict[str, Any] | None:
         schema = {"type": "object", "description": "JSON Merge Patch, RFC 7396."}
-        content = {"application/json": {"schema": schema}, "application/merge-patch+json": {"schema": schema}}
+        content = {
+            "application/json": {"schema": schema},
+            "application/merge-patch+json": {"schema": schema},
+        }
         return self._operation(
             "update", "update", "Change some fields of a record",
             parameters=[_ID, _header("If-Match")],

@@ -37,7 +37,7 @@ def _faults() -> Iterator[None]:
 async def read(session: Session, actor: Actor, collection: Collection, id_: UUID) -> Row | None:
     statement = statements.of(collection).get("read", actor)
     with _faults():
-        return await session.fetchrow(statement.sql, *statement.args(actor, id_))  # type: ignore[return-value]
+        return await session.fetchrow(statement.sql, *statement.args(actor, id_))
 
 
 async def create(
@@ -46,7 +46,7 @@ async def create(
     statement = statements.of(collection).get("create", actor)
     args = statement.args(actor, id_, data, actor.id, collection.version)
     with _faults():
-        return await session.fetchrow(statement.sql, *args)  # type: ignore[return-value]
+        return await session.fetchrow(statement.sql, *args)
 
 
 async def create_many(
@@ -59,7 +59,7 @@ async def create_many(
         return {row["id"] for row in await session.fetch(statement.sql, *args)}
 
 
-async def replace(  # noqa: PLR0913 - the parts of one statement
+async def replace(
     session: Session,
     actor: Actor,
     collection: Collection,
@@ -70,7 +70,7 @@ async def replace(  # noqa: PLR0913 - the parts of one statement
     statement = statements.of(collection).get("replace", actor)
     args = statement.args(actor, id_, data, version, collection.version, actor.id)
     with _faults():
-        return await session.fetchrow(statement.sql, *args)  # type: ignore[return-value]
+        return await session.fetchrow(statement.sql, *args)
 
 
 async def merge(
@@ -79,7 +79,7 @@ async def merge(
     """The version of the record, and its data as text with `patch` merged in; nothing is kept."""
     statement = statements.of(collection).get("merge", actor)
     with _faults():
-        return await session.fetchrow(statement.sql, *statement.args(actor, id_, patch))  # type: ignore[return-value]
+        return await session.fetchrow(statement.sql, *statement.args(actor, id_, patch))
 
 
 async def delete(

@@ -55,7 +55,9 @@ async def create_record(collection: str, request: Request) -> Response:
     data = Body.read(await read_body(request))
 
     async def create(found: Collection) -> Stored:
-        return await service.create(_database(request), _actor(request), collection=found, data=data)
+        return await service.create(
+            _database(request), _actor(request), collection=found, data=data
+        )
 
     stored = await _with_collection(request, collection, create)
     return _created(collection, stored)

@@ -16,6 +16,7 @@ from app.collections.schema import RESERVED
 from app.core import json
 from app.core.errors import Conflict, FieldError
 from app.core.ids import uuid7
+from app.core.metrics import RULE_REJECTIONS
 from app.records import access, repository
 from app.records.errors import InvalidRecord, RecordExists, RecordNotFound, VersionConflict
 
@@ -187,7 +188,7 @@ def _refuse_reserved(data: dict[str, Any], at: str = "") -> None:
     )
 
 
-async def _why_not(  # noqa: PLR0913 - what the refused statement had
+async def _why_not(
     session: Session,
     actor: Actor,
     collection: Collection,
@@ -200,7 +201,7 @@ async def _why_not(  # noqa: PLR0913 - what the refused statement had
         await _check_definition(session, collection)
     version = await repository.visible_version(session, actor, collection, id_)
     if version is None:
-        access.RULE_REJECTIONS.labels(operation).inc()
+        RULE_REJECTIONS.labels(operation).inc()
         return RecordNotFound()
     if if_version is not None and version != if_version:
         return VersionConflict()

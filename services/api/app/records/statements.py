@@ -65,13 +65,21 @@ class Statements:
         return statement
 
     def _guard(self, operation: Operation, start: int, *, unrestricted: bool) -> tuple[str, Params]:
+        """The condition for an operation: what may be changed must be seen as well."""
         params = Params(start)
-        rule = self._collection.rules[operation]
-        if unrestricted or rule is True:
-            return "true", params
-        if rule is False:
-            return "false", params
-        return compile_filter(rule, self._collection.fields, params), params
+        operations: tuple[Operation, ...] = (operation,)
+        if operation in ("update", "delete"):
+            operations = ("read", operation)
+        conditions = []
+        for rule in (self._collection.rules[each] for each in operations):
+            if unrestricted or rule is True:
+                continue
+            conditions.append(
+                "false"
+                if rule is False
+                else compile_filter(rule, self._collection.fields, params)
+            )
+        return " AND ".join(conditions) or "true", params
 
     def _read(self, *, unrestricted: bool) -> Statement:
         guard, params = self._guard("read", 2, unrestricted=unrestricted)

@@ -1,0 +1,132 @@
+"""Rules: who gets what, and how little the others learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import httpx
+    from fixtures.server import Server
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "public": {"type": "boolean"}},
+}
+
+
+def define(admin: httpx.Client, name: str, **rules: str | None) -> str:
+    response = admin.put(f"/collections/{name}", json={"schema": SCHEMA, "rules": rules})
+    assert response.is_success, response.text
+    return f"/collections/{name}/records"
+
+
+@pytest.mark.parametrize(
+    ("who", "rule", "status"),
+    [
+        ("anonymous", None, 404),
+        ("ada", None, 404),
+        ("admin", None, 200),
+        ("anonymous", "", 200),
+        ("anonymous", "@user.id is not null", 200),
+        ("ada", "@user.id is not null", 200),
+    ],
+)
+def test_listing(
+    who: str, rule: str | None, status: int, request: pytest.FixtureRequest, admin: httpx.Client
+) -> None:
+    path = define(admin, "lists", list=rule)
+    client: httpx.Client = request.getfixturevalue(who)
+    assert client.get(path).status_code == status
+
+
+def test_a_list_holds_only_what_the_rule_lets_through(
+    admin: httpx.Client, ada: httpx.Client, bob: httpx.Client, anonymous: httpx.Client
+) -> None:
+    path = define(
+        admin, "posts", list="public = true or owner = @user.id",
+        read="public = true or owner = @user.id", create="",
+    )  # fmt: skip
+    ada.post(path, json={"title": "hers", "public": False})
+    ada.post(path, json={"title": "open", "public": True})
+    anonymous.post(path, json={"title": "nobody's", "public": False})
+
+    def titles(client: httpx.Client) -> list[str]:
+        page = client.get(path, params={"count": "exact"}).json()
+        assert page["total"] == len(page["items"])
+        return [item["title"] for item in page["items"]]
+
+    assert titles(ada) == ["hers", "open"]
+    assert titles(bob) == ["open"]
+    # The record without an owner is not an anonymous caller's own.
+    assert titles(anonymous) == ["open"]
+    assert titles(admin) == ["hers", "open", "nobody's"]
+
+
+def test_a_hidden_record_is_as_if_it_were_not_there(
+    admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
+) -> None:
+    path = define(admin, "diary", read="owner = @user.id", create="", update="", delete="")
+    mine = f"{path}/{ada.post(path, json={'title': 'x'}).json()['id']}"
+    none = f"{path}/01a00000-0000-7000-8000-000000000000"
+    for method, body in (("GET", None), ("PATCH", {}), ("PUT", {}), ("DELETE", None)):
+        headers = {"If-Match": '"5"'} if method != "GET" else {}
+        if method == "GET":
+            hidden = bob.get(mine)
+            absent = bob.get(none)
+            assert hidden.status_code == absent.status_code == 404
+            assert hidden.json()["code"] == absent.json()["code"] == "record_not_found"
+            continue
+        hidden = bob.request(method, mine, json=body, headers=headers)
+        absent = bob.request(method, none, json=body, headers=headers)
+        assert hidden.status_code == absent.status_code == 404, method
+
+
+def test_a_visible_record_that_may_not_be_changed_is_403(
+    admin: httpx.Client, ada: httpx.Client, bob: httpx.Client, anonymous: httpx.Client
+) -> None:
+    path = define(admin, "wall", list="", read="", create="@user.id is not null",
+                  update="owner = @user.id", delete="owner = @user.id")  # fmt: skip
+    mine = f"{path}/{ada.post(path, json={'title': 'x'}).json()['id']}"
+    assert bob.patch(mine, json={"title": "y"}).status_code == 403
+    assert bob.put(mine, json={"title": "y"}).status_code == 403
+    assert bob.delete(mine).status_code == 403
+    assert anonymous.delete(mine).status_code == 401
+    assert anonymous.post(path, json={"title": "y"}).status_code == 401
+    assert anonymous.post(path, json={"title": "y"}).headers["www-authenticate"] == "Bearer"
+    assert ada.get(mine).json()["title"] == "x"
+
+
+def test_the_create_rule_sees_the_new_record(admin: httpx.Client, ada: httpx.Client) -> None:
+    path = define(admin, "drafts", read="", create='public = false and title like "d%"')
+    assert ada.post(path, json={"title": "draft", "public": False}).status_code == 201
+    assert ada.post(path, json={"title": "draft", "public": True}).status_code == 403
+    assert ada.post(path, json={"title": "other", "public": False}).status_code == 403
+    assert len(admin.get(path).json()["items"]) == 1
+
+
+def test_roles_decide(server: Server, admin: httpx.Client, ada: httpx.Client) -> None:
+    path = define(admin, "news", list='@user.roles has "editor"', create='@user.roles has "editor"')
+    editor = server.member("ed@example.com", ("member", "editor"))
+    assert editor.post(path, json={"title": "x"}).status_code == 201
+    assert len(editor.get(path).json()["items"]) == 1
+    assert ada.get(path).json()["items"] == []
+    assert ada.post(path, json={"title": "x"}).status_code == 403
+
+
+def test_a_changed_rule_holds_at_once(admin: httpx.Client, anonymous: httpx.Client) -> None:
+    path = define(admin, "flip", list="")
+    for rule, status in (("", 200), (None, 404), ("", 200), (None, 404)):
+        define(admin, "flip", list=rule)
+        assert anonymous.get(path).status_code == status
+
+
+def test_definitions_show_rules_to_admins_only(admin: httpx.Client, ada: httpx.Client) -> None:
+    define(admin, "shown", list="owner = @user.id")
+    define(admin, "unseen")
+    assert admin.get("/collections/shown").json()["rules"]["list"] == "owner = @user.id"
+    assert "rules" not in ada.get("/collections/shown").json()
+    assert ada.get("/collections/unseen").status_code == 404
+    assert "unseen" not in [item["name"] for item in ada.get("/collections").json()["items"]]
+    assert ada.put("/collections/mine", json={"schema": SCHEMA}).status_code == 403
