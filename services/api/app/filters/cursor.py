@@ -4,28 +4,48 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 
-from app.filters.errors import InvalidCursor, SortValueTooLong
+from app.filters.errors import InvalidCursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MAC_BYTES = 16
-# What fits in a URL with room for the filter.
-MAX_BYTES = 4096
+# Base64 makes four bytes of three; what is left of a URL is for the filter.
+_MAX_POSITION = 2048
+_MAX_SEALED = 4096
+_BACKWARD, _REFERENCE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The key values of a record, and whether the page before it is meant."""
+    """The key values of the record that a page ended with, and whether to go back from it.
+
+    Values too long for a URL are not carried: then `position` is empty, `record` is the id of the
+    record that has them, and `resolve` takes them.
+    """
 
     position: tuple[str, ...]
     backward: bool
+    record: str | None = None
+    digest: str = ""
+
+    def resolve(self, values: Sequence[str] | None) -> Cursor:
+        """The cursor with the values of `record` as they are now, None if it is gone.
+
+        Raises InvalidCursor where they are not what they were, since the place is lost then.
+        """
+        if values is None or _digest(values) != self.digest:
+            raise InvalidCursor(
+                "The record that the page ended with has been changed; start again."
+            )
+        return Cursor(tuple(values), self.backward)
 
 
 class CursorCodec:
@@ -35,16 +55,20 @@ class CursorCodec:
         self._keys = [hmac.digest(secret.encode(), b"listo cursor", "sha256") for secret in secrets]
 
     def encode(self, position: Sequence[str], *, backward: bool, binding: str) -> str:
-        """A cursor that `decode` takes with the same binding only. Raises SortValueTooLong."""
-        payload = orjson.dumps([int(backward), *position])
-        if len(payload) > MAX_BYTES:
-            raise SortValueTooLong
+        """A cursor that `decode` takes with the same `binding` only.
+
+        `position` has the values of `key_columns`, so the last is the record's id.
+        """
+        payload = orjson.dumps([backward and _BACKWARD, *position])
+        if len(payload) > _MAX_POSITION:
+            flags = _REFERENCE | (backward and _BACKWARD)
+            payload = orjson.dumps([flags, position[-1], _digest(position)])
         sealed = self._mac(self._keys[0], payload, binding) + payload
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def decode(self, text: str, *, binding: str) -> Cursor:
-        """Raises InvalidCursor."""
-        if len(text) > MAX_BYTES * 2 or not text.isascii():
+        """Raises InvalidCursor (400) for whatever was not encoded with this `binding`."""
+        if len(text) > _MAX_SEALED * 4 // 3 or not text.isascii():
             raise InvalidCursor
         try:
             sealed = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
@@ -55,9 +79,18 @@ class CursorCodec:
             hmac.compare_digest(mac, self._mac(key, payload, binding)) for key in self._keys
         ):
             raise InvalidCursor
-        backward, *position = orjson.loads(payload)
-        return Cursor(tuple(position), bool(backward))
+        flags, *position = orjson.loads(payload)
+        backward = bool(flags & _BACKWARD)
+        if flags & _REFERENCE:
+            return Cursor((), backward, *position)
+        return Cursor(tuple(position), backward)
 
     @staticmethod
     def _mac(key: bytes, payload: bytes, binding: str) -> bytes:
-        return hmac.digest(key, payload + b"\n" + binding.encode(), "sha256")[:_MAC_BYTES]
+        # The payload is JSON in one line, so what is sealed can be read in one way only.
+        sealed = payload + b"\n" + binding.encode("utf-8", "surrogatepass")
+        return hmac.digest(key, sealed, "sha256")[:_MAC_BYTES]
+
+
+def _digest(position: Sequence[str]) -> str:
+    return hashlib.sha256(orjson.dumps(list(position))).hexdigest()

@@ -6,15 +6,22 @@ from app.core.errors import BadRequest
 
 
 class FilterError(BadRequest):
-    """The filter or sort is not an expression of the filter language."""
+    """The filter is not an expression of the filter language."""
 
     code = "invalid_filter"
 
     def __init__(self, detail: str | None = None, *, position: int | None = None) -> None:
+        self.position = position
         if position is None:
             super().__init__(detail)
         else:
             super().__init__(detail, position=position)
+
+
+class InvalidSort(FilterError):
+    """The sort is not a list of fields like -created_at,title."""
+
+    code = "invalid_sort"
 
 
 class UnknownField(FilterError):
@@ -27,9 +34,3 @@ class InvalidCursor(BadRequest):
     """The cursor is not one that this list gave to this caller for this filter and sort."""
 
     code = "invalid_cursor"
-
-
-class SortValueTooLong(BadRequest):
-    """A value that the list is sorted by is too long to continue from; sort by another field."""
-
-    code = "sort_value_too_long"

@@ -2,53 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from app.filters.errors import UnknownField
 
-JSON_TYPES = frozenset({"null", "string", "number", "boolean", "array", "object"})
+if TYPE_CHECKING:
+    from app.filters.syntax import Path
+
+JSON_TYPES: Final = frozenset({"null", "string", "number", "boolean", "array", "object"})
 
 # Keywords that may declare properties elsewhere, so that a level with one is never closed to us.
 _OPENING = ("patternProperties", "$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if")
+# Bounds what the filters of strangers can make a collection remember.
+_KEPT = 1000
 
 
 class Fields:
-    """The fields of a collection. Only plain `properties` and `type` are trusted."""
+    """The fields of a collection. Only plain `properties`, `type` and `required` are trusted."""
 
     def __init__(self, schema: dict[str, Any] | bool) -> None:  # noqa: FBT001 - JSON Schema's own
         self._schema = schema
-        self._known: dict[tuple[str, ...], frozenset[str]] = {}
+        self._known: dict[Path, frozenset[str]] = {}
 
-    def types(self, path: tuple[str, ...], position: int | None = None) -> frozenset[str]:
+    def types(self, path: Path, position: int | None = None) -> frozenset[str]:
         """The JSON types that the value at `path` may have; "null" stands for absent too.
 
-        Raises UnknownField where the schema allows no such member.
+        Raises UnknownField (400) where the schema allows no such member.
         """
         known = self._known.get(path)
         if known is None:
             known = self._types(path, position)
-            if len(self._known) < 1000:  # noqa: PLR2004 - bounds what filters can make it keep
+            if len(self._known) < _KEPT:
                 self._known[path] = known
         return known
 
-    def _types(self, path: tuple[str, ...], position: int | None) -> frozenset[str]:
+    def _types(self, path: Path, position: int | None) -> frozenset[str]:
         schema: Any = self._schema
-        required = True
+        # Records are objects, whether their schema says so or not.
+        types = frozenset({"object"})
+        present = True
         for key in path:
+            if "object" not in types:
+                return frozenset({"null"})
             if not isinstance(schema, dict):
                 return JSON_TYPES
-            properties = schema.get("properties") or {}
-            required = required and key in (schema.get("required") or ())
+            present = present and types == {"object"} and key in schema.get("required", ())
+            properties = schema.get("properties", {})
             if key not in properties:
-                closed = schema.get("additionalProperties") is False
-                if closed and not any(keyword in schema for keyword in _OPENING):
+                if _closed(schema):
                     raise UnknownField(
                         f"The collection has no field {'.'.join(path)!r}.", position=position
                     )
                 return JSON_TYPES
             schema = properties[key]
-        declared = _declared(schema)
-        return declared if required else declared | {"null"}
+            types = _declared(schema)
+        return types if present else types | {"null"}
+
+
+def _closed(schema: dict[str, Any]) -> bool:
+    return schema.get("additionalProperties") is False and not any(
+        keyword in schema for keyword in _OPENING
+    )
 
 
 def _declared(schema: Any) -> frozenset[str]:

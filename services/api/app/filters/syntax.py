@@ -1,4 +1,4 @@
-"""The syntax tree of a filter. Every node knows its character offset, for messages."""
+"""The syntax tree of a filter. Operands and comparisons know their character offset."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 Path = tuple[str, ...]
 Comparator = Literal["=", "!=", ">", ">=", "<", "<=", "in", "like", "ilike", "has"]
+Name = Literal["user.id", "user.roles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,12 @@ class Field:
 class Variable:
     """Something about the caller."""
 
-    name: Literal["user.id", "user.roles"]
+    name: Name
     position: int
 
 
 @dataclass(frozen=True, slots=True)
-class Literal_:  # noqa: N801 - `Literal` is taken
+class Constant:
     """A JSON scalar: its text, so that numbers stay exact, and its value."""
 
     text: str
@@ -38,15 +39,17 @@ class Literal_:  # noqa: N801 - `Literal` is taken
 class Items:
     """A list of scalars."""
 
-    items: tuple[Literal_, ...]
+    items: tuple[Constant, ...]
     position: int
 
 
-Operand = Field | Variable | Literal_ | Items
+Operand = Field | Variable | Constant | Items
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
+    """One condition; its position is that of the operator."""
+
     left: Field | Variable
     operator: Comparator
     right: Operand
@@ -55,16 +58,22 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """True where `inner` is false; there is no third value."""
+
     inner: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class And:
+    """True where all parts are."""
+
     parts: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
+    """True where any part is."""
+
     parts: tuple[Expression, ...]
 
 

@@ -1,0 +1,94 @@
+"""What to tell the author of a filter that does not parse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lark import UnexpectedCharacters, UnexpectedToken
+
+from app.filters.errors import FilterError
+
+if TYPE_CHECKING:
+    from lark import UnexpectedInput
+
+# How the parser's terminals are called in messages, in the order in which they are listed.
+_NAMES = {
+    "NAME": "a field",
+    "QUOTED": "a field",
+    "VARIABLE": "@user.id",
+    "STRING": "a string in double quotes",
+    "NUMBER": "a number",
+    "TRUE": "true",
+    "FALSE": "false",
+    "NULL": "null",
+    "OPERATOR": "= != > >= < <=",
+    "WORD_OPERATOR": "in, like, ilike, has",
+    "IS": "is",
+    "NOT": "not",
+    "AND": "and",
+    "OR": "or",
+    "DOT": "a dot",
+    "COMMA": "a comma",
+    "LSQB": "a list",
+    "LPAR": "(",
+    "RSQB": "]",
+    "RPAR": ")",
+    "$END": "the end",
+}
+# What a value may be is better said in one word than in nine.
+_VALUE = frozenset({"STRING", "NUMBER", "TRUE", "FALSE", "NULL"})
+_HINTS = {
+    '"': "the string is not closed, or has a control character",
+    "'": "strings are in double quotes",
+    "`": "the backtick is not closed",
+}
+_AROUND = 30
+
+
+def explain(text: str, error: UnexpectedInput) -> FilterError:
+    """The problem that says where the parser stopped, what it found and what could stand there."""
+    expected: set[str] = set()
+    at_end = False
+    if isinstance(error, UnexpectedToken):
+        expected = set(error.accepts or error.expected or ())
+        at_end = error.token.type == "$END"
+    elif isinstance(error, UnexpectedCharacters):
+        expected = set(error.allowed or ())
+    position = len(text) if at_end else min(error.pos_in_stream or 0, len(text))
+    if at_end:
+        found = "the filter ends"
+    else:
+        character = text[position]
+        hint = _HINTS.get(character)
+        found = f"found {character!r}" + (f" ({hint})" if hint else "")
+    return FilterError(
+        f"Expected {_list(expected)} at position {position}{_line(text, position)},"
+        f" but {found}: {_excerpt(text, position)}",
+        position=position,
+    )
+
+
+def _list(expected: set[str]) -> str:
+    names = [name for terminal, name in _NAMES.items() if terminal in expected]
+    if expected >= _VALUE:
+        scalars = {_NAMES[terminal] for terminal in _VALUE}
+        names = [name for name in names if name not in scalars]
+        names.append("a constant")
+    names = list(dict.fromkeys(names)) or ["something else"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _line(text: str, position: int) -> str:
+    number = text.count("\n", 0, position)
+    return f" (line {number + 1})" if "\n" in text else ""
+
+
+def _excerpt(text: str, position: int) -> str:
+    """The line at fault, cut to what is near, with the place marked."""
+    start = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    end = len(text) if end < 0 else end
+    before, behind = text[start:position], text[position:end]
+    head = "…" + before[-_AROUND:] if len(before) > _AROUND else before
+    tail = behind[:_AROUND] + "…" if len(behind) > _AROUND else behind
+    return f"{head}⟨here⟩{tail}"

@@ -1,0 +1,45 @@
+"""The SQL of a field, the same wherever it is used, so that an index on it is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from app.filters.errors import FilterError
+
+if TYPE_CHECKING:
+    from app.filters.syntax import Path
+
+# The columns of a record's table that are not its data, and their SQL types.
+SYSTEM_TYPES: Final = {
+    "id": "uuid",
+    "version": "bigint",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+    "owner": "uuid",
+}
+
+# Stands for an absent owner: never NULL, and first in order, as null is in JSON.
+NO_OWNER: Final = UUID(int=0)
+
+
+def field_sql(path: Path, position: int | None = None) -> str:
+    """SQL of the value at `path`, never NULL: of a system column, else jsonb.
+
+    Absent and null are one. Raises FilterError (400) for a path into a system column.
+    """
+    if path[0] in SYSTEM_TYPES:
+        if len(path) > 1:
+            raise FilterError(f"{path[0]} has no fields of its own.", position=position)
+        return f"coalesce(owner, '{NO_OWNER}'::uuid)" if path[0] == "owner" else path[0]
+    steps = "".join(f"->{sql_literal(key)}" for key in path)
+    return f"coalesce(data{steps}, 'null'::jsonb)"
+
+
+def sql_literal(text: str) -> str:
+    """`text` as an SQL string constant, for keys that must stand in index expressions."""
+    quoted = text.replace("'", "''")
+    if "\\" in quoted:
+        # Means the same whatever standard_conforming_strings says.
+        return "E'" + quoted.replace("\\", "\\\\") + "'"
+    return f"'{quoted}'"
