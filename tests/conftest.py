@@ -6,12 +6,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fixtures.cluster import Cluster, database
-from fixtures.server import Server, serving, settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from app.core.settings import Settings
+from fixtures.cluster import Cluster, database
+from fixtures.server import Server, serving, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

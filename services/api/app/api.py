@@ -9,4 +9,5 @@ from app.ops.docs import router as docs
 from app.ops.router import router as operations
 from app.records.router import router as records
 
-ROUTERS = (operations, docs, auth, users, collections, records)
+# Records first: routes are tried in order, and most requests are for them.
+ROUTERS = (records, collections, auth, users, operations, docs)

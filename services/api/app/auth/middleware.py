@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
-
 from app.core import context, problem
 from app.core.client_address import rate_key
 from app.core.errors import Problem
@@ -51,10 +49,10 @@ class AuthMiddleware:
         uncounted = scope["path"].startswith(UNCOUNTED)
         if uncounted and not scope["path"].startswith("/openapi.json"):
             return
-        given = Headers(scope=scope).getlist("authorization")
+        given = request.fields.get(b"authorization")
         try:
             request.actor = await state.authenticator.authenticate(
-                given[0] if len(given) == 1 else ", ".join(given) or None
+                None if given is None else given.decode("latin-1")
             )
         except Problem as refused:
             # Guessing credentials is counted like any other anonymous request.

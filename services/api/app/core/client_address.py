@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.datastructures import Headers
     from starlette.types import Scope
 
 
@@ -18,13 +17,16 @@ class ClientAddress:
     def __init__(self, trusted: Sequence[str]) -> None:
         self._trusted = [ipaddress.ip_network(network) for network in trusted]
 
-    def of(self, scope: Scope, headers: Headers) -> str:
+    def of(self, scope: Scope) -> str:
         """The client's address as text, empty where the transport has none (a Unix socket)."""
         peer: str = (scope.get("client") or ("", 0))[0]
         if not self._trusted or not self._is_trusted(peer):
             return peer
         # From the right: each hop was written by the one after it.
-        for hop in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
+        forwarded = b",".join(
+            value for name, value in scope["headers"] if name == b"x-forwarded-for"
+        )
+        for hop in reversed(forwarded.decode("latin-1").split(",")):
             address = hop.strip()
             if not _is_address(address):
                 return peer

@@ -19,6 +19,10 @@ class RequestContext:
     trace_id: str
     client: str = ""
     actor: Actor = ANONYMOUS
+    # The request's fields by lower-case name; of several with one name, the last.
+    fields: dict[bytes, bytes] = field(default_factory=dict)
+    # Whether the response is under way, so that nothing else can be answered any more.
+    started: bool = False
     # Fields that the response gets whatever answers it, as raw ASGI headers.
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 

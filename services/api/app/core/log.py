@@ -15,8 +15,6 @@ from app.core import context
 if TYPE_CHECKING:
     from app.core.settings import Settings
 
-ACCESS = logging.getLogger("listo.access")
-
 # The second line of defence; the first is that bodies, headers and query strings are not logged.
 _SECRETS = re.compile(
     r"(?i)(bearer\s+|(?:password|secret|token|authorization|cookie)\"?'?\s*[=:]\s*\"?'?)[^\s\"',}]+"
@@ -37,8 +35,7 @@ class _Context(logging.Filter):
         if (request := context.current()) is not None:
             record.request_id = request.request_id
             record.trace_id = request.trace_id
-        if record.name != ACCESS.name:
-            record.msg, record.args = redact(record.getMessage()), None
+        record.msg, record.args = redact(record.getMessage()), None
         return True
 
 
@@ -64,36 +61,27 @@ class _ColourFormatter(logging.Formatter):
         clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         colour = self._COLOURS.get(record.levelname, 0)
         level = f"\x1b[{colour}m{record.levelname:<7}\x1b[0m"
-        line = f"\x1b[90m{clock}\x1b[0m {level} {self._text(record)}"
+        line = f"\x1b[90m{clock}\x1b[0m {level} {record.getMessage()} \x1b[90m{record.name}\x1b[0m"
         if record.exc_info:
             line += "\n" + redact(self.formatException(record.exc_info))
         return line
 
-    @staticmethod
-    def _text(record: logging.LogRecord) -> str:
-        if record.name != ACCESS.name:
-            return f"{record.getMessage()} \x1b[90m{record.name}\x1b[0m"
-        line = record.__dict__
-        colour = 32 if line["status"] < 400 else 33 if line["status"] < 500 else 31  # noqa: PLR2004
-        return (
-            f"\x1b[{colour}m{line['status']}\x1b[0m {line['method']} {line['path']} "
-            f"\x1b[90m{line['ms']} ms, {line['bytes']} B, {line['request_id']}\x1b[0m"
-        )
+
+def in_json(settings: Settings) -> bool:
+    """Whether lines are JSON: as JSON_LOGGING says, else unless a terminal is looked at."""
+    return not sys.stdout.isatty() if settings.json_logging is None else settings.json_logging
 
 
 def configure(settings: Settings) -> None:
     """Send every logger of this process through one handler on standard output."""
     handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(_Context())
-    json_lines = settings.json_logging
-    if json_lines is None:
-        json_lines = not sys.stdout.isatty()
     handler.setFormatter(
         _JsonFormatter(
             ["asctime", "levelname", "name", "message"],
             rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
         )
-        if json_lines
+        if in_json(settings)
         else _ColourFormatter()
     )
     root = logging.getLogger()

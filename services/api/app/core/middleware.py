@@ -9,13 +9,13 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import Headers
-
 from app.core import context, problem
+from app.core.access_log import AccessLog
 from app.core.client_address import ClientAddress
 from app.core.context import RequestContext
+from app.core.deadlines import Deadlines
 from app.core.errors import ContentTooLarge, Overloaded, Problem, RequestTimeout
-from app.core.log import ACCESS
+from app.core.log import in_json
 from app.core.metrics import REQUESTS_IN_PROGRESS, REQUESTS_SHED, observe_request
 
 if TYPE_CHECKING:
@@ -26,19 +26,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.http")
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{8,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-_NO_TRACE = "0" * 32
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{8,128}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_NO_TRACE = b"0" * 32
 
-_SECURITY_HEADERS = [
+_SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"accelerometer=(), camera=(), geolocation=(), microphone=()"),
-]
-_API_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+# Where a route that serves a page leaves the security headers that are to go with it.
+POLICY_KEY = "listo.security_headers"
 
 MAX_HEADER_BYTES = 32_768
 MAX_HEADERS = 100
@@ -51,17 +50,19 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.address = ClientAddress(settings.trusted_proxies)
+        self.access_log = AccessLog(as_json=in_json(settings))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
-        headers = Headers(scope=scope)
+        began = time.perf_counter()
+        fields = dict(scope["headers"])
         request = RequestContext(
-            request_id=_request_id(headers.get("x-request-id")),
-            trace_id=_trace_id(headers.get("traceparent")),
-            client=self.address.of(scope, headers),
+            request_id=_request_id(fields.get(b"x-request-id")),
+            trace_id=_trace_id(fields.get(b"traceparent")),
+            client=self.address.of(scope),
+            fields=fields,
         )
         context.enter(scope, request)
         status, size = 0, 0
@@ -69,13 +70,14 @@ class RequestMiddleware:
         async def respond(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
+                request.started = True
                 status = message["status"]
-                fields = message["headers"] = list(message.get("headers", ()))
-                fields.append((b"x-request-id", request.request_id.encode()))
-                fields.extend(_SECURITY_HEADERS)
-                if not any(name == b"content-security-policy" for name, _ in fields):
-                    fields.append(_API_POLICY)
-                fields.extend(request.headers)
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *scope.get(POLICY_KEY, _SECURITY_HEADERS),
+                    (b"x-request-id", request.request_id.encode()),
+                    *request.headers,
+                ]
             else:
                 size += len(message.get("body", b""))
             await send(message)
@@ -84,34 +86,25 @@ class RequestMiddleware:
             await self.app(scope, receive, respond)
         except Exception:
             logger.exception("unhandled exception")
-            if status:
+            if request.started:
                 # Half a response is out; closing the connection is all that tells the client.
                 raise
             await problem.response(Problem())(scope, receive, respond)
         finally:
-            self._record(scope, request, status, size, time.perf_counter() - started)
-
-    def _record(
-        self, scope: Scope, request: RequestContext, status: int, size: int, seconds: float
-    ) -> None:
-        route = route_of(scope)
-        # A client may send any method; only routed ones become a label.
-        observe_request(
-            scope["method"] if route else "none", route or "none", status or 499, seconds
-        )
-        if ACCESS.isEnabledFor(logging.INFO):
-            ACCESS.info(
-                "request",
-                extra={
-                    "method": scope["method"],
-                    "route": route,
-                    "path": scope["path"],
-                    "status": status or 499,
-                    "ms": round(seconds * 1000, 2),
-                    "bytes": size,
-                    "user_id": str(request.actor.id) if request.actor.id else None,
-                    "client": request.client,
-                },
+            seconds = time.perf_counter() - began
+            # The client may go before it is answered, which nginx calls 499.
+            status = status or 499
+            route = route_of(scope)
+            # A client may send any method; only routed ones become a label.
+            observe_request(scope["method"] if route else "none", route or "none", status, seconds)
+            self.access_log.write(
+                request,
+                method=scope["method"],
+                route=route,
+                path=scope["path"],
+                status=status,
+                seconds=seconds,
+                size=size,
             )
 
 
@@ -121,54 +114,46 @@ class ProtectionMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.max_body = settings.max_body_bytes
-        self.timeout = settings.request_timeout
         self.capacity = settings.max_concurrent_requests
-        self.busy = 0
-        REQUESTS_IN_PROGRESS.set_function(lambda: self.busy)
+        self.deadlines = Deadlines(settings.request_timeout)
+        REQUESTS_IN_PROGRESS.set_function(lambda: len(self.deadlines))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(("/health", "/metrics")):
             await self.app(scope, receive, send)
             return
-        if refusal := self._refusal(scope):
+        request = context.of(scope)
+        if refusal := self._refusal(scope, request):
             await refusal(scope, receive, send)
             return
-        started = False
-
-        async def note_start(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        self.busy += 1
+        task = self.deadlines.enter()
         try:
-            async with asyncio.timeout(self.timeout) as limit:
-                await self.app(scope, self._counted(receive), note_start)
-        except TimeoutError:
-            if not limit.expired() or started:
+            await self.app(scope, self._counted(receive), send)
+        except asyncio.CancelledError:
+            if not self.deadlines.expired(task) or request.started:
                 raise
             REQUESTS_SHED.labels("timeout").inc()
             await problem.response(RequestTimeout())(scope, receive, send)
         finally:
-            self.busy -= 1
+            self.deadlines.leave(task)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        if self.busy >= self.capacity:
+    def _refusal(self, scope: Scope, request: RequestContext) -> Response | None:
+        if len(self.deadlines) >= self.capacity:
             REQUESTS_SHED.labels("concurrency").inc()
             return problem.response(Overloaded())
-        size, headers = 0, scope["headers"]
-        for name, value in headers:
-            size += len(name) + len(value)
-            if name == b"content-length" and value.isdigit() and int(value) > self.max_body:
-                REQUESTS_SHED.labels("body").inc()
-                refused = problem.response(ContentTooLarge(self._body_detail()))
-                # The client is still sending what will not be read.
-                refused.headers["Connection"] = "close"
-                return refused
+        length = request.fields.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > self.max_body:
+            REQUESTS_SHED.labels("body").inc()
+            refused = problem.response(ContentTooLarge(self._body_detail()))
+            # The client is still sending what will not be read.
+            refused.headers["Connection"] = "close"
+            return refused
+        headers = scope["headers"]
+        size = sum([len(name) + len(value) for name, value in headers])
         if size > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
             REQUESTS_SHED.labels("headers").inc()
             return problem.response(_HeadersTooLarge())
-        if len(scope["query_string"]) + len(scope["raw_path"] or b"") > MAX_TARGET_BYTES:
+        if len(scope["query_string"]) + len(scope["path"]) > MAX_TARGET_BYTES:
             REQUESTS_SHED.labels("target").inc()
             return problem.response(_TargetTooLong())
         return None
@@ -209,15 +194,15 @@ def route_of(scope: Scope) -> str | None:
     return getattr(route, "path", None)
 
 
-def _request_id(given: str | None) -> str:
+def _request_id(given: bytes | None) -> str:
     if given is not None and _REQUEST_ID.fullmatch(given):
-        return given
+        return given.decode()
     return os.urandom(16).hex()
 
 
-def _trace_id(traceparent: str | None) -> str:
+def _trace_id(traceparent: bytes | None) -> str:
     """The trace to go on with (W3C Trace Context), or a new one."""
-    match = _TRACEPARENT.fullmatch(traceparent or "")
-    if match is not None and match[1] != _NO_TRACE and not match[0].startswith("ff"):
-        return match[1]
+    match = _TRACEPARENT.fullmatch(traceparent or b"")
+    if match is not None and match[1] != _NO_TRACE and not match[0].startswith(b"ff"):
+        return match[1].decode()
     return os.urandom(16).hex()

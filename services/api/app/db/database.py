@@ -71,7 +71,7 @@ class Database:
 
     async def open(self) -> None:
         """Connect. Raises DatabaseUnavailable."""
-        with translated():
+        with translated:
             self._pool = await asyncpg.create_pool(
                 self._url,
                 min_size=1,
@@ -96,11 +96,18 @@ class Database:
             raise RuntimeError("the database is not open")
         return self._pool
 
+    def _acquire(self) -> Any:
+        # Waiting with a time limit costs a task, which is worth it only when there is a wait.
+        pool = self.pool
+        if pool._queue.empty():  # noqa: SLF001 - it has no public way to ask
+            return pool.acquire(timeout=ACQUIRE_TIMEOUT)
+        return pool.acquire()
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         """A session in one transaction: committed when the block ends, rolled back if it raises."""
-        with translated():
-            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+        with translated:
+            async with self._acquire() as connection:
                 async with connection.transaction():
                     transaction = _Transaction(connection)
                     yield transaction
@@ -111,34 +118,34 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[Record]]:
         """A connection without a transaction, for what PostgreSQL refuses to run inside one."""
-        with translated():
-            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+        with translated:
+            async with self._acquire() as connection:
                 yield connection
 
     async def connect(self) -> asyncpg.Connection[Record]:
         """A connection outside the pool, to listen on or hold a lock with; the caller closes it."""
-        with translated():
+        with translated:
             return await asyncpg.connect(self._url, server_settings=self._settings, timeout=5)
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
-        with translated():
-            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+        with translated:
+            async with self._acquire() as connection:
                 rows: Sequence[Record] = await connection.fetch(query, *args)
                 return rows
 
     async def fetchrow(self, query: str, *args: Any) -> Record | None:
-        with translated():
-            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+        with translated:
+            async with self._acquire() as connection:
                 return await connection.fetchrow(query, *args)
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        with translated():
-            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+        with translated:
+            async with self._acquire() as connection:
                 return await connection.fetchval(query, *args)
 
     async def execute(self, query: str, *args: Any) -> str:
-        with translated():
-            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+        with translated:
+            async with self._acquire() as connection:
                 status: str = await connection.execute(query, *args)
                 return status
 

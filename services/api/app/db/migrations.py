@@ -46,7 +46,7 @@ def upgrade(url: str) -> bool:
 
 
 async def _upgrade(url: str) -> bool:
-    with translated():
+    with translated:
         connection = await asyncpg.connect(url, timeout=10)
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", LOCK)

@@ -48,28 +48,31 @@ class _Compiler:
                 return "(" + " OR ".join(self.condition(part) for part in parts) + ")"
             case Not(inner):
                 return f"(NOT {self.condition(inner)})"
-            case Comparison(left, "!=", right, position):
-                return f"(NOT {self.condition(Comparison(left, '=', right, position))})"
-            case Comparison() if columns.is_column(expression.left):
-                return columns.compare(expression, self.params)
-            case Comparison() if columns.is_column(expression.right):
-                return columns.compare(columns.mirrored(expression), self.params)
             case Comparison():
-                return self.comparison(expression)
+                return self.term(expression)
+
+    def term(self, term: Comparison) -> str:
+        if term.operator == "!=":
+            equal = Comparison(term.left, "=", term.right, term.position)
+            return f"(NOT {self.term(equal)})"
+        if columns.is_column(term.left):
+            return columns.compare(term, self.params)
+        if columns.is_column(term.right):
+            return columns.compare(columns.mirrored(term), self.params)
+        return f"({self.comparison(term)})"
 
     def comparison(self, term: Comparison) -> str:
         match term.operator:
             case "in":
-                condition = self.contained(term)
+                return self.contained(term)
             case "has":
-                condition = self.has(term)
+                return self.has(term)
             case "like" | "ilike":
-                condition = self.like(term)
+                return self.like(term)
             case "=":
-                condition = self.equal(term)
+                return self.equal(term)
             case _:
-                condition = self.ordered(term)
-        return f"({condition})"
+                return self.ordered(term)
 
     def operand(self, operand: Operand) -> tuple[str, frozenset[str]]:
         """The SQL of a scalar operand, and the JSON types that it may have."""

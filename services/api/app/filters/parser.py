@@ -94,16 +94,16 @@ def _check_depth(text: str) -> None:
     levels: list[int] = []
     pending = depth = 0
     for match in _TOKEN.finditer(text):
-        token = match[0].lower()
-        if token == "not":
+        word = match[0].lower()
+        if word == "not":
             pending += 1
-        elif token == "(":
+        elif word == "(":
             levels.append(pending + 1)
             depth += pending + 1
             pending = 0
         else:
             pending = 0
-            if token == ")" and levels:
+            if word == ")" and levels:
                 depth -= levels.pop()
         if depth + pending > MAX_DEPTH:
             raise FilterError(

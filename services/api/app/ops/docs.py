@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 
 from app.core import context
 from app.core.errors import NotFound
+from app.core.middleware import POLICY_KEY
 from app.ops import openapi
 
 router = APIRouter(include_in_schema=False)
@@ -25,6 +26,15 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
+)
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"content-security-policy", _POLICY.encode()),
 )
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -73,8 +83,9 @@ async def document(request: Request) -> Response:
 
 
 @router.get("/docs")
-async def page() -> Response:
-    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+async def page(request: Request) -> Response:
+    request.scope[POLICY_KEY] = _SECURITY_HEADERS
+    return HTMLResponse(_PAGE)
 
 
 @router.get("/docs/start.js")

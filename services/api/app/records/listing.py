@@ -100,7 +100,7 @@ async def list_records(
     access.check(actor, collection, "list")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidParameter(f"limit must be 1 to {MAX_LIMIT}.")
-    plan = _plan(collection, actor, query)
+    plan = plan_of(collection, actor, query)
     binding = f"{collection.id}\n{query.filter}\n{query.sort}\n{actor.kind}:{actor.id}"
     cursor = _decode(cursors, query.cursor, binding, plan)
     sql, params = plan.page(query, cursor)
@@ -162,7 +162,7 @@ def _decode(codec: CursorCodec, text: str | None, binding: str, plan: _Plan) -> 
 _plans: WeakKeyDictionary[Collection, OrderedDict[tuple[object, ...], _Plan]] = WeakKeyDictionary()
 
 
-def _plan(collection: Collection, actor: Actor, query: Query) -> _Plan:
+def plan_of(collection: Collection, actor: Actor, query: Query) -> _Plan:
     """The plan of a query, kept for the queries that were asked last."""
     plans = _plans.setdefault(collection, OrderedDict())
     key = (actor.is_admin, query.filter, query.sort, query.fields)

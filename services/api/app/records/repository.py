@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -13,7 +12,7 @@ from app.records import statements
 from app.records.errors import IndexedValueTooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from app.collections.models import Collection
@@ -24,19 +23,23 @@ if TYPE_CHECKING:
 Row = tuple[int, str]
 
 
-@contextmanager
-def _faults() -> Iterator[None]:
-    try:
-        yield
-    except asyncpg.ProgramLimitExceededError as error:
-        raise IndexedValueTooLong from error
-    except asyncpg.UndefinedTableError as error:
-        raise CollectionNotFound from error
+class _Faults:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, asyncpg.ProgramLimitExceededError):
+            raise IndexedValueTooLong from error
+        if isinstance(error, asyncpg.UndefinedTableError):
+            raise CollectionNotFound from error
+
+
+_faults = _Faults()
 
 
 async def read(session: Session, actor: Actor, collection: Collection, id_: UUID) -> Row | None:
     statement = statements.of(collection).get("read", actor)
-    with _faults():
+    with _faults:
         return await session.fetchrow(statement.sql, *statement.args(actor, id_))
 
 
@@ -45,7 +48,7 @@ async def create(
 ) -> Row | None:
     statement = statements.of(collection).get("create", actor)
     args = statement.args(actor, id_, data, actor.id, collection.version)
-    with _faults():
+    with _faults:
         return await session.fetchrow(statement.sql, *args)
 
 
@@ -55,7 +58,7 @@ async def create_many(
     """The ids that were created; those that are missing were refused."""
     statement = statements.of(collection).get("create_many", actor)
     args = statement.args(actor, ids, data, actor.id, collection.version)
-    with _faults():
+    with _faults:
         return {row["id"] for row in await session.fetch(statement.sql, *args)}
 
 
@@ -69,7 +72,7 @@ async def replace(
 ) -> Row | None:
     statement = statements.of(collection).get("replace", actor)
     args = statement.args(actor, id_, data, version, collection.version, actor.id)
-    with _faults():
+    with _faults:
         return await session.fetchrow(statement.sql, *args)
 
 
@@ -78,7 +81,7 @@ async def merge(
 ) -> Row | None:
     """The version of the record, and its data as text with `patch` merged in; nothing is kept."""
     statement = statements.of(collection).get("merge", actor)
-    with _faults():
+    with _faults:
         return await session.fetchrow(statement.sql, *statement.args(actor, id_, patch))
 
 
@@ -86,7 +89,7 @@ async def delete(
     session: Session, actor: Actor, collection: Collection, id_: UUID, version: int | None
 ) -> bool:
     statement = statements.of(collection).get("delete", actor)
-    with _faults():
+    with _faults:
         row = await session.fetchrow(statement.sql, *statement.args(actor, id_, version, actor.id))
     return row is not None
 
@@ -96,7 +99,7 @@ async def visible_version(
 ) -> int | None:
     """The version of a record that the caller may read, else None."""
     statement = statements.of(collection).get("look", actor)
-    with _faults():
+    with _faults:
         version: int | None = await session.fetchval(statement.sql, *statement.args(actor, id_))
     return version
 
@@ -109,12 +112,12 @@ async def definition_version(session: Session, collection: Collection) -> int | 
 
 
 async def page(session: Session, sql: str, args: Sequence[object]) -> Sequence[Any]:
-    with _faults():
+    with _faults:
         return await session.fetch(sql, *args)
 
 
 async def estimate(session: Session, sql: str, args: Sequence[object]) -> int:
     """How many rows the planner expects of `sql`."""
-    with _faults():
+    with _faults:
         plan = await session.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *args)
     return int(orjson.loads(plan)[0]["Plan"]["Plan Rows"])

@@ -75,9 +75,7 @@ class Statements:
             if unrestricted or rule is True:
                 continue
             conditions.append(
-                "false"
-                if rule is False
-                else compile_filter(rule, self._collection.fields, params)
+                "false" if rule is False else compile_filter(rule, self._collection.fields, params)
             )
         return " AND ".join(conditions) or "true", params
 
