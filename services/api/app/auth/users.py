@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.auth import repository, service
 from app.auth.errors import LastAdmin, UserNotFound
-from app.core.actor import ADMIN_ROLE, Scope
+from app.core.actor import ADMIN_ROLE, Actor, Scope
 from app.core.errors import Forbidden, Unauthorized
 from app.core.ids import uuid7
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from app.auth.models import User
     from app.auth.schemas import UserIn, UserPatch
     from app.auth.service import Auth
-    from app.core.actor import Actor
     from app.db.session import Session
 
 
@@ -78,3 +77,20 @@ async def change(session: Session, actor: Actor, *, user_id: UUID, patch: UserPa
         await service.end_sessions(session, user_id)
     await session.notify(service.USER_TOPIC, str(user_id))
     return changed
+
+
+async def reset_password(auth: Auth, *, email: str, password: str) -> None:
+    """Set a user's password and end all of the user's sessions. Raises UserNotFound."""
+    found = await repository.user_by_email(auth.database, email)
+    if found is None:
+        raise UserNotFound
+    user, _ = found
+    hashed = await auth.passwords.hash(password)
+    async with auth.database.transaction() as session:
+        await repository.set_password(session, user.id, hashed)
+        await service.end_sessions(session, user.id)
+
+
+def as_actor(user: User) -> Actor:
+    """The user as a caller with everything that the user may do."""
+    return Actor("user", user.id, user.roles)

@@ -74,25 +74,33 @@ class _Compiler:
             case _:
                 return self.ordered(term)
 
-    def operand(self, operand: Operand) -> tuple[str, frozenset[str]]:
-        """The SQL of a scalar operand, and the JSON types that it may have."""
+    def types(self, operand: Operand) -> frozenset[str]:
+        """The JSON types that a scalar operand may have."""
         if isinstance(operand, Field):
-            types = self.fields.types(operand.path, operand.position)
-            return field_sql(operand.path, operand.position), types
+            return self.fields.types(operand.path, operand.position)
         if isinstance(operand, Constant):
-            return self.params.add(operand.text, "jsonb"), frozenset({_json_type(operand)})
+            return frozenset({_json_type(operand)})
         if isinstance(operand, Items):
             raise FilterError("A list goes with in.", position=operand.position)
         if operand.name == "user.roles":
             raise FilterError("@user.roles goes before has or after in.", position=operand.position)
-        return self.params.add(Caller.ID_JSON, "jsonb"), frozenset({"string", "null"})
+        return frozenset({"string", "null"})
 
-    def array(self, operand: Operand, operator: str) -> tuple[str, frozenset[str]]:
-        """The SQL of an operand that holds elements, and the JSON types that it may have."""
+    def scalar(self, operand: Operand) -> str:
+        """The SQL of a scalar operand. What is bound must be used: PostgreSQL types it by that."""
+        self.types(operand)
         if isinstance(operand, Field):
-            return self.operand(operand)
+            return field_sql(operand.path, operand.position)
+        if isinstance(operand, Constant):
+            return self.params.add(operand.text, "jsonb")
+        return self.params.add(Caller.ID_JSON, "jsonb")
+
+    def array(self, operand: Operand, operator: str) -> str:
+        """The SQL of an operand that holds elements."""
+        if isinstance(operand, Field):
+            return self.scalar(operand)
         if isinstance(operand, Variable) and operand.name == "user.roles":
-            return self.params.add(Caller.ROLES_JSON, "jsonb"), frozenset({"array"})
+            return self.params.add(Caller.ROLES_JSON, "jsonb")
         raise FilterError(
             f"{operator} goes with a list: a field or @user.roles"
             + (", or constants like [1, 2]." if operator == "in" else "."),
@@ -100,11 +108,10 @@ class _Compiler:
         )
 
     def equal(self, term: Comparison) -> str:
-        left, _ = self.operand(term.left)
+        left = self.scalar(term.left)
         if isinstance(term.right, Constant) and term.right.value is None:
             return f"{left} = {_NULL}"
-        right, _ = self.operand(term.right)
-        return f"{left} = {right}{self.somebody(term)}"
+        return f"{left} = {self.scalar(term.right)}{self.somebody(term)}"
 
     def somebody(self, term: Comparison) -> str:
         """Nobody is nobody's equal: no field that is null, and no null in a list, is @user.id."""
@@ -113,31 +120,28 @@ class _Compiler:
         return ""
 
     def contained(self, term: Comparison) -> str:
-        left, types = self.operand(term.left)
         if isinstance(term.right, Items):
+            left = self.scalar(term.left)
             values = self.params.add([item.text for item in term.right.items], "jsonb[]")
             return f"{left} = ANY({values}){self.somebody(term)}"
-        array, _ = self.array(term.right, "in")
-        return self.element(array, left, types) + self.somebody(term)
+        return self.element(self.array(term.right, "in"), term.left) + self.somebody(term)
 
     def has(self, term: Comparison) -> str:
-        array, _ = self.array(term.left, "has")
+        array = self.array(term.left, "has")
         if isinstance(term.right, Constant):
             # In this form the condition is one that a GIN index serves.
             return f"{array} @> {self.params.add(f'[{term.right.text}]', 'jsonb')}"
-        value, types = self.operand(term.right)
-        return self.element(array, value, types) + self.somebody(term)
+        return self.element(array, term.right) + self.somebody(term)
 
-    @staticmethod
-    def element(array: str, value: str, types: frozenset[str]) -> str:
+    def element(self, array: str, operand: Operand) -> str:
         # Nothing but an array contains an array. One inside would be looked for as a subset, so
         # only scalars count as elements.
-        guard = f" AND jsonb_typeof({value}) NOT IN ('array', 'object')" if types & _NESTED else ""
+        value, nested = self.scalar(operand), self.types(operand) & _NESTED
+        guard = f" AND jsonb_typeof({value}) NOT IN ('array', 'object')" if nested else ""
         return f"{array} @> jsonb_build_array({value}){guard}"
 
     def like(self, term: Comparison) -> str:
-        left, types = self.operand(term.left)
-        right = term.right
+        types, right = self.types(term.left), term.right
         if not isinstance(right, Constant) or not isinstance(right.value, str):
             raise FilterError(
                 f"{term.operator} goes with a string constant.", position=right.position
@@ -149,6 +153,7 @@ class _Compiler:
             )
         if "string" not in types:
             return "false"
+        left = self.scalar(term.left)
         text = f"({left} #>> '{{}}') {term.operator.upper()} {self.params.add(pattern, 'text')}"
         if types == {"string"}:
             return text
@@ -157,10 +162,9 @@ class _Compiler:
         return f"jsonb_typeof({left}) = 'string' AND {text}"
 
     def ordered(self, term: Comparison) -> str:
-        left, types = self.operand(term.left)
-        operator, right = term.operator, term.right
+        types, operator, right = self.types(term.left), term.operator, term.right
         if isinstance(right, Field):
-            return self.ordered_fields(left, types, operator, right)
+            return self.ordered_fields(term, right)
         wanted = _json_type(right) if isinstance(right, Constant) else None
         if wanted not in _COMPARABLE:
             raise FilterError(
@@ -168,20 +172,20 @@ class _Compiler:
             )
         if wanted not in types:
             return "false"
-        value, _ = self.operand(right)
-        condition = f"{left} {operator} {value}"
+        left = self.scalar(term.left)
+        condition = f"{left} {operator} {self.scalar(right)}"
         if not types <= {wanted, "null"}:
             return f"{condition} AND jsonb_typeof({left}) = '{wanted}'"
         if "null" in types and operator in ("<", "<="):
             return f"{condition} AND {left} > {_NULL}"
         return condition
 
-    def ordered_fields(self, left: str, types: frozenset[str], operator: str, field: Field) -> str:
-        right, right_types = self.operand(field)
-        if not types & right_types & _COMPARABLE:
+    def ordered_fields(self, term: Comparison, field: Field) -> str:
+        if not self.types(term.left) & self.types(field) & _COMPARABLE:
             return "false"
+        left, right = self.scalar(term.left), self.scalar(field)
         return (
-            f"{left} {operator} {right} AND jsonb_typeof({left}) = jsonb_typeof({right})"
+            f"{left} {term.operator} {right} AND jsonb_typeof({left}) = jsonb_typeof({right})"
             f" AND jsonb_typeof({left}) IN ('string', 'number')"
         )
 

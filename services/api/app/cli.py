@@ -1,0 +1,270 @@
+"""`listo …`: what an operator does from a shell. It holds the database, so it asks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.syntax import Syntax
+
+from app import __version__
+from app.auth import api_keys, repository, users
+from app.auth.passwords import Passwords
+from app.auth.schemas import UserIn
+from app.auth.service import Auth
+from app.auth.tokens import Tokens
+from app.collections import indexes
+from app.collections.plan import difference, plan
+from app.collections.schemas import CollectionIn
+from app.core.actor import ADMIN_ROLE, SYSTEM, Scope
+from app.core.body import invalid
+from app.core.clock import utcnow
+from app.core.errors import Problem
+from app.core.settings import Settings, SettingsError
+from app.db import migrations
+from app.db.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Result = TypeVar("Result")
+
+app = typer.Typer(
+    help="Listo from the shell.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+admin = typer.Typer(help="Admins.", no_args_is_help=True)
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+collections = typer.Typer(help="Collections.", no_args_is_help=True)
+settings = typer.Typer(help="Settings.", no_args_is_help=True)
+for name, group in (("admin", admin), ("keys", keys), ("collections", collections)):
+    app.add_typer(group, name=name)
+app.add_typer(settings, name="settings")
+
+console = Console(highlight=False, soft_wrap=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Email = Annotated[str, typer.Argument(help="The e-mail address.")]
+Password = Annotated[
+    str,
+    typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="LISTO_PASSWORD",
+                 help="Asked for if it is not given; LISTO_PASSWORD is read as well."),
+]  # fmt: skip
+
+
+class Failed(Exception):
+    """The command failed; the message is one line for the user."""
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def migrate(*, as_json: AsJson = False) -> None:
+    """Bring the database to this version's schema."""
+    url = Settings.load().database_url.get_secret_value()
+    changed = migrations.upgrade(url)
+    text = "Migrated to" if changed else "Already at"
+    _say(
+        {"changed": changed, "migration": migrations.head()},
+        f"{text} {migrations.head()}.",
+        as_json,
+    )
+
+
+@settings.command("check")
+def check_settings(*, as_json: AsJson = False) -> None:
+    """Check all settings, without starting anything."""
+    Settings.load()
+    _say({"ok": True}, "The settings are right.", as_json)
+
+
+@admin.command("create")
+def create_admin(email: Email, password: Password, *, as_json: AsJson = False) -> None:
+    """Make an admin."""
+    given = _checked(UserIn, email=email, password=password, roles=[ADMIN_ROLE, "member"])
+
+    async def work(auth: Auth) -> str:
+        return str((await users.create(auth, SYSTEM, given)).id)
+
+    id_ = _with_auth(work)
+    _say({"id": id_, "email": given.email}, f"Made the admin {given.email}.", as_json)
+
+
+@admin.command("reset-password")
+def reset_password(email: Email, password: Password, *, as_json: AsJson = False) -> None:
+    """Give a user a new password, and end all of the user's sessions."""
+    given = _checked(UserIn, email=email, password=password)
+
+    async def work(auth: Auth) -> None:
+        await users.reset_password(auth, email=given.email, password=given.password)
+
+    _with_auth(work)
+    _say({"email": given.email}, f"{given.email} has a new password.", as_json)
+
+
+@keys.command("create")
+def create_key(
+    email: Email,
+    scope: Annotated[list[Scope], typer.Option(help="What the key may do; may be repeated.")],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
+    collection: Annotated[
+        list[str] | None, typer.Option(help="Only these collections; may be repeated.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Valid for so many days.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key that acts as the user. It is printed this once."""
+
+    async def work(auth: Auth) -> str:
+        found = await repository.user_by_email(auth.database, email.strip().lower())
+        if found is None:
+            raise Failed(f"There is no user {email}.")
+        user, _ = found
+        actor = SYSTEM if ADMIN_ROLE in user.roles else users.as_actor(user)
+        expires = utcnow() + timedelta(days=days) if days else None
+        async with auth.database.transaction() as session:
+            _, key = await api_keys.create(
+                session, actor, user_id=user.id, name=name, scopes=scope,
+                collections=collection, expires_at=expires,
+            )  # fmt: skip
+        return key
+
+    key = _with_auth(work)
+    _say({"key": key}, key, as_json)
+
+
+@collections.command("apply")
+def apply_collections(
+    files: Annotated[
+        list[Path], typer.Argument(help="YAML or JSON: name, schema, rules, indexes.")
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show the difference only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create or change collections as the files say; shows the difference first."""
+    wanted = [document for file in files for document in _documents(file)]
+
+    async def work(auth: Auth) -> list[dict[str, Any]]:
+        async with auth.database.transaction() as session:
+            changes = await plan(session, wanted)
+        open_ = [change for change in changes if change.changed]
+        if not as_json:
+            for change in changes:
+                _show(change.name, difference(change) if change.changed else "")
+        if open_ and not dry_run:
+            if not (yes or as_json) and not typer.confirm("Apply?"):
+                raise Failed("Nothing was changed.")
+            async with auth.database.transaction() as session:
+                for change in open_:
+                    await change.apply(session, SYSTEM)
+            for change in open_:
+                await indexes.reconcile(auth.database, change.after)
+        return [{"name": change.name, "changed": change.changed} for change in changes]
+
+    report = _with_auth(work)
+    _say({"collections": report, "applied": not dry_run}, "", as_json)
+
+
+def _show(name: str, text: str) -> None:
+    if not text:
+        console.print(f"{name}: unchanged")
+    else:
+        console.print(f"[bold]{name}[/]")
+        console.print(Syntax(text, "diff", background_color="default"))
+
+
+def _documents(file: Path) -> list[tuple[str, CollectionIn]]:
+    try:
+        loaded = list(yaml.safe_load_all(file.read_text()))
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Failed(f"{file}: {' '.join(str(error).split())}") from None
+    found = []
+    for document in loaded:
+        if not isinstance(document, dict) or not isinstance(document.get("name"), str):
+            raise Failed(f"{file}: each document is an object with a name.")
+        rest = {key: value for key, value in document.items() if key != "name"}
+        try:
+            found.append((document["name"], _checked(CollectionIn, **rest)))
+        except Failed as error:
+            raise Failed(f"{file}: {error}") from None
+    return found
+
+
+def _checked(model: Callable[..., Result], **values: Any) -> Result:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise Failed(_one_line(invalid(error))) from None
+
+
+def _with_auth(work: Callable[[Auth], Awaitable[Result]]) -> Result:
+    configured = Settings.load()
+
+    async def run() -> Result:
+        url = configured.database_url.get_secret_value()
+        database = Database(url, pool_size=2, statement_timeout=600, name="listo-cli")
+        passwords = Passwords(1)
+        await database.open()
+        try:
+            return await work(Auth(configured, database, passwords, Tokens(configured)))
+        finally:
+            await database.close()
+            passwords.close()
+
+    return asyncio.run(run())
+
+
+def _say(report: dict[str, Any], text: str, as_json: bool) -> None:  # noqa: FBT001
+    if as_json:
+        typer.echo(json.dumps(report))
+    elif text:
+        console.print(text, markup=False)
+
+
+def _one_line(problem: Problem) -> str:
+    faults = [f"{error.pointer}: {error.message}" for error in problem.errors]
+    return " ".join([problem.detail, "; ".join(faults)]).strip()
+
+
+def main() -> None:
+    """The exit status: 0 done, 1 refused, 2 wrong usage, 3 database away, 4 wrong settings."""
+    as_json = "--json" in sys.argv
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error), 4, as_json)
+    except Problem as problem:
+        _fail(_one_line(problem), 3 if problem.status == 503 else 1, as_json)  # noqa: PLR2004
+    except (Failed, migrations.DatabaseNewer) as error:
+        _fail(str(error), 1, as_json)
+
+
+def _fail(message: str, status: int, as_json: bool) -> None:  # noqa: FBT001
+    if as_json:
+        typer.echo(json.dumps({"error": message}))
+    else:
+        typer.echo(message, err=True)
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()
