@@ -79,14 +79,12 @@ class _Run:
         settings = Settings.load()
         migrations.upgrade(settings.database_url.get_secret_value())
         if not settings.admin_email:
-            self.password = self.instance.new_admin_password()
-            if self.password:
-                self.environment["ADMIN_EMAIL"] = "admin@example.com"
-                self.environment["ADMIN_PASSWORD"] = self.password
+            password, fresh = self.instance.admin_password()
+            self.environment["ADMIN_EMAIL"] = "admin@example.com"
+            self.environment["ADMIN_PASSWORD"] = password
+            self.password = password if fresh else None
         self._serve()
         self._wait_ready()
-        if self.password:
-            self.instance.admin_made()
         self._greet()
 
     def watch(self) -> int:

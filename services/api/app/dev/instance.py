@@ -66,13 +66,13 @@ class Instance:
         """JWT_SECRET of this folder, made once."""
         return self._kept("jwt_secret", secrets.token_hex(32))
 
-    def new_admin_password(self) -> str | None:
-        """A password for the first admin, the first time; None afterwards."""
-        marker = self.folder / "admin_made"
-        return None if marker.exists() else secrets.token_urlsafe(12)
+    def admin_password(self) -> tuple[str, bool]:
+        """The first admin's password in this folder, and whether it was made just now.
 
-    def admin_made(self) -> None:
-        (self.folder / "admin_made").touch()
+        Kept beside the data that it opens, for `make demo`; only this user can read it.
+        """
+        fresh = not (self.folder / "admin_password").exists()
+        return self._kept("admin_password", secrets.token_urlsafe(12)), fresh
 
     def _kept(self, name: str, fresh: str) -> str:
         path = self.folder / name

@@ -1,0 +1,79 @@
+"""Your own endpoints beside Listo's: lending out the records of a collection `books`.
+
+    LISTO_EXTENSIONS=examples.extension.loans:router make dev
+
+Whatever happens in one request commits together: the row of the extension's own table, the change
+of the record, and the event.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from fastapi import APIRouter, FastAPI, Request
+from prometheus_client import Counter
+from pydantic import BaseModel
+
+from app.auth.dependencies import CurrentActor, SessionDep
+from app.core.errors import Conflict, Unauthorized
+from app.events.outbox import Event, publish
+from app.records import service as records
+from app.records.service import Body
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LOANS = Counter("app_loans_total", "Books lent out.")
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Makes the extension's own table; Listo's database is open by now."""
+    async with app.state.database.transaction() as session:
+        await session.execute("SELECT pg_advisory_xact_lock(hashtext('loans'))")
+        await session.execute(
+            "CREATE TABLE IF NOT EXISTS public.loans ("
+            " book uuid PRIMARY KEY, reader uuid NOT NULL, since timestamptz NOT NULL DEFAULT now())"
+        )
+    yield
+
+
+router = APIRouter(prefix="/loans", tags=["loans"], lifespan=lifespan)
+
+
+class AlreadyLent(Conflict):
+    """Somebody has this book."""
+
+    code = "already_lent"
+
+
+class LoanOut(BaseModel):
+    book: UUID
+    reader: UUID
+    title: str
+
+
+@router.post("/{book}", operation_id="lendBook", status_code=201)
+async def lend(request: Request, session: SessionDep, actor: CurrentActor, book: UUID) -> LoanOut:
+    """Lend a book that the caller may see. What may be seen is decided by the collection's rules."""
+    if actor.id is None:
+        raise Unauthorized
+    books = await request.app.state.registry.get("books")
+    # Raises RecordNotFound for a book that the caller may not read.
+    stored = await records.get(session, actor, collection=books, id_=book)
+    lent = await session.fetchrow(
+        "INSERT INTO public.loans (book, reader) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING book",
+        book,
+        actor.id,
+    )
+    if lent is None:
+        raise AlreadyLent
+    record: dict[str, Any] = stored.value()
+    await records.patch(session, actor, collection=books, id_=book, merge=Body.of({"lent": True}))
+    await publish(
+        session, actor, Event("loan.created", subject=book, data={"title": record["title"]})
+    )
+    LOANS.inc()
+    return LoanOut(book=book, reader=actor.id, title=record["title"])
