@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     import httpx
+
     from fixtures.server import Server
 
 SCHEMA = {

@@ -45,7 +45,7 @@ def check_schema(schema: Any) -> None:
     """Raises InvalidDefinition unless `schema` is one that records can have."""
     if not isinstance(schema, dict):
         _wrong("/schema", "must be a JSON Schema object", "invalid_schema")
-    if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
+    if str(schema.get("$schema", DIALECT)).rstrip("#") != DIALECT:
         _wrong("/schema/$schema", f"must be {DIALECT}", "unsupported_dialect")
     if "object" not in _as_list(schema.get("type", "object")):
         _wrong("/schema/type", "must be object: a record is one", "invalid_schema")

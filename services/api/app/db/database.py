@@ -9,7 +9,7 @@ import asyncpg
 
 from app.core.metrics import POOL_IN_USE, POOL_SIZE
 from app.db.errors import translated
-from app.db.notifications import CHANNEL, Notifications
+from app.db.notifications import Notifications
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,7 +33,10 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
 class _Transaction:
     """A session in a transaction; what it notifies of is dispatched once that has committed."""
 
-    def __init__(self, connection: asyncpg.Connection[Record]) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[Record], notifications: Notifications
+    ) -> None:
+        self._notifications = notifications
         self.fetch = connection.fetch
         self.fetchrow = connection.fetchrow
         self.fetchval = connection.fetchval
@@ -41,7 +44,7 @@ class _Transaction:
         self.notified: list[tuple[str, str]] = []
 
     async def notify(self, topic: str, payload: str) -> None:
-        await self.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{topic}:{payload}")
+        await self._notifications.send(self, topic, payload)
         self.notified.append((topic, payload))
 
 
@@ -109,7 +112,7 @@ class Database:
         with translated:
             async with self._acquire() as connection:
                 async with connection.transaction():
-                    transaction = _Transaction(connection)
+                    transaction = _Transaction(connection, self.notifications)
                     yield transaction
         # This process need not wait for its own message: whoever gets the response may rely on it.
         for topic, payload in transaction.notified:
@@ -150,7 +153,7 @@ class Database:
                 return status
 
     async def notify(self, topic: str, payload: str) -> None:
-        await self.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{topic}:{payload}")
+        await self.notifications.send(self, topic, payload)
         self.notifications.dispatch(topic, payload)
 
     async def _init(self, connection: asyncpg.Connection[Record]) -> None:

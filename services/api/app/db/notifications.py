@@ -10,6 +10,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import asyncpg
 
@@ -18,6 +19,8 @@ from app.core.metrics import LISTENER_CONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from app.db.session import Session
 
 logger = logging.getLogger("listo.notifications")
 
@@ -43,6 +46,7 @@ class Notifications:
         self._connection: asyncpg.Connection[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._sole = False
+        self._origin = uuid4().hex
 
     @property
     def connected(self) -> bool:
@@ -55,6 +59,11 @@ class Notifications:
         """Call `callback` with each payload of `topic`, and `lost` when messages may be missing."""
         self._callbacks.setdefault(topic, []).append(callback)
         self._lost.append(lost)
+
+    async def send(self, session: Session, topic: str, payload: str) -> None:
+        """Tell the other processes, once the session's transaction has committed."""
+        message = f"{self._origin}:{topic}:{payload}"
+        await session.execute("SELECT pg_notify($1, $2)", CHANNEL, message)
 
     def dispatch(self, topic: str, payload: str) -> None:
         for callback in self._callbacks.get(topic, ()):
@@ -132,6 +141,8 @@ class Notifications:
         for lost in self._lost:
             lost()
 
-    def _received(self, _: object, __: int, ___: str, payload: object) -> None:
-        topic, _, rest = str(payload).partition(":")
-        self.dispatch(topic, rest)
+    def _received(self, _: object, __: int, ___: str, message: object) -> None:
+        origin, topic, payload = str(message).split(":", 2)
+        # What this process says it has already acted on, see `Database.transaction`.
+        if origin != self._origin:
+            self.dispatch(topic, payload)

@@ -168,7 +168,7 @@ class _Indexed:
 
 def _check(index: int, item: Any) -> None:
     at = json.pointer("operations", index)
-    if not isinstance(item, dict) or item.get("op") not in _MEMBERS:
+    if not isinstance(item, dict) or item.get("op") not in list(_MEMBERS):
         _wrong(index, at + "/op", "must be create, update or delete")
     for member in sorted(item.keys() - _MEMBERS[item["op"]]):
         _wrong(index, at + json.pointer(member), f"does not belong to {item['op']}")
