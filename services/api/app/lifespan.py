@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
     from app.caching.cache import Cache
     from app.core.settings import Settings
     from app.ratelimit.limiter import Limiter
@@ -36,21 +38,24 @@ def open_stores(settings: Settings) -> tuple[Limiter, Cache]:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Raises SystemExit with one line where the database is away, or this process is not alone."""
+    """Raises CannotServe where the database is away, or this process is not alone."""
     state = app.state
     try:
         await state.database.open()
         await state.database.notifications.start(sole=state.settings.redis_url is None)
-        await _check_migrations(app)
+        if problem := await _migrations_problem(app):
+            raise problem
         await ensure_first_admin(
             Auth(state.settings, state.database, state.passwords, state.tokens)
         )
     except NotAlone:
+        await _close(app)
         _give_up(
             "Another process already serves this database. More than one process needs Redis, so "
             "that limits and caches agree: set REDIS_URL, or start one worker only."
         )
     except Problem as problem:
+        await _close(app)
         _give_up(problem.detail)
     flusher = asyncio.create_task(_flush(app), name="flush")
     try:
@@ -61,20 +66,25 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             await flusher
         with suppress(Problem):
             await state.authenticator.flush()
-        await state.database.notifications.stop()
-        await state.database.close()
-        await state.limiter.close()
-        await state.cache.close()
-        state.passwords.close()
+        await _close(app)
 
 
-async def _check_migrations(app: FastAPI) -> None:
-    current = await migrations.current(app.state.database)
-    if current == migrations.head():
-        return
-    if current is None or current < migrations.head():
-        _give_up(f"The database is at migration {current}, not {migrations.head()}: listo migrate")
-    _give_up(f"The database is at migration {current}, newer than this code.")
+async def _close(app: FastAPI) -> None:
+    state = app.state
+    await state.database.notifications.stop()
+    await state.database.close()
+    await state.limiter.close()
+    await state.cache.close()
+    state.passwords.close()
+
+
+async def _migrations_problem(app: FastAPI) -> Problem | None:
+    current, wanted = await migrations.current(app.state.database), migrations.head()
+    if current == wanted:
+        return None
+    if current is None or current < wanted:
+        return Problem(f"The database is at migration {current}, not {wanted}; run: listo migrate")
+    return Problem(f"The database is at migration {current}, newer than this code's {wanted}.")
 
 
 async def _flush(app: FastAPI) -> None:
@@ -86,6 +96,29 @@ async def _flush(app: FastAPI) -> None:
             logger.warning("could not note the use of API keys: %s", problem.detail)
 
 
+class CannotServe(Exception):
+    """The process cannot begin to serve; why was logged in one line."""
+
+
+class QuietStartup:
+    """Keeps the traceback of CannotServe, which tells nobody anything, out of the server's log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+
+        async def shortened(message: Message) -> None:
+            if CannotServe.__name__ in message.get("message", ""):
+                message["message"] = ""
+            await send(message)
+
+        await self.app(scope, receive, shortened)
+
+
 def _give_up(reason: str) -> NoReturn:
     logger.critical(reason)
-    raise SystemExit(3)
+    raise CannotServe(reason)

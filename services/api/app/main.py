@@ -25,7 +25,7 @@ from app.core.settings import Settings, SettingsError
 from app.db.database import Database
 from app.extensions import load_extensions
 from app.filters.cursor import CursorCodec
-from app.lifespan import lifespan, open_stores
+from app.lifespan import QuietStartup, lifespan, open_stores
 from app.ops import openapi
 from app.telemetry import telemetry
 
@@ -68,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             max_age=600,
         )  # fmt: skip
     app.add_middleware(RequestMiddleware, settings=settings)
+    app.add_middleware(QuietStartup)
 
     app.add_exception_handler(Problem, problem.handle_problem)
     app.add_exception_handler(HTTPException, problem.handle_http_exception)

@@ -85,8 +85,8 @@ class Database:
                 statement_cache_size=512,
                 timeout=5,
             )
-        POOL_SIZE.set_function(self.pool.get_size)
-        POOL_IN_USE.set_function(lambda: self.pool.get_size() - self.pool.get_idle_size())
+        POOL_SIZE.set_function(lambda: 0 if self._pool is None else self._pool.get_size())
+        POOL_IN_USE.set_function(self._in_use)
 
     async def close(self) -> None:
         if self._pool is not None:
@@ -98,6 +98,9 @@ class Database:
         if self._pool is None:
             raise RuntimeError("the database is not open")
         return self._pool
+
+    def _in_use(self) -> int:
+        return 0 if self._pool is None else self._pool.get_size() - self._pool.get_idle_size()
 
     def _acquire(self) -> Any:
         # Waiting with a time limit costs a task, which is worth it only when there is a wait.

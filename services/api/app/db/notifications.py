@@ -27,6 +27,8 @@ logger = logging.getLogger("listo.notifications")
 CHANNEL = "listo"
 RECONNECT_SECONDS = 0.5
 PROBE_SECONDS = 5.0
+# A process that is being replaced may need so long to go.
+CLAIM_SECONDS = 10.0
 
 # Held by the one process that may serve without Redis.
 SOLE_PROCESS_LOCK = 0x6C69737470
@@ -72,7 +74,7 @@ class Notifications:
     async def start(self, *, sole: bool) -> None:
         """Listen from now on. With `sole`, raises NotAlone if another process does so too."""
         self._sole = sole
-        await self._listen(wait_seconds=10.0)
+        await self._listen(wait_seconds=CLAIM_SECONDS)
         self._task = asyncio.create_task(self._keep_listening(), name="notifications")
 
     async def stop(self) -> None:
@@ -96,7 +98,6 @@ class Notifications:
 
     @staticmethod
     async def _claim(connection: asyncpg.Connection[Any], wait_seconds: float) -> None:
-        # A process that is just being replaced (reload, restart) may still hold it.
         try:
             async with asyncio.timeout(wait_seconds):
                 await connection.execute("SELECT pg_advisory_lock($1)", SOLE_PROCESS_LOCK)

@@ -1,0 +1,188 @@
+"""Probes, metrics, ids and log lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from fixtures.cluster import execute
+from fixtures.server import PASSWORD, serving, settings
+
+if TYPE_CHECKING:
+    import httpx
+    from fixtures.server import Server
+
+
+def test_health_touches_nothing(server: Server, anonymous: httpx.Client) -> None:
+    server.statements.clear()
+    assert anonymous.get("/health").json() == {"status": "ok"}
+    assert server.statements == []
+
+
+def test_ready(anonymous: httpx.Client) -> None:
+    response = anonymous.get("/health/ready")
+    assert response.status_code == 200
+    assert response.json()["status"] == "ready"
+    assert response.json()["checks"]["database"]["ok"] is True
+
+
+def test_a_database_behind_the_code_is_not_ready(
+    database_url: str, anonymous: httpx.Client
+) -> None:
+    execute(database_url, "UPDATE listo.migrations SET version_num = '0000'")
+    try:
+        response = anonymous.get("/health/ready")
+        assert response.status_code == 503
+        assert response.json()["status"] == "unavailable"
+        assert "listo migrate" in response.json()["checks"]["migrations"]["detail"]
+    finally:
+        execute(database_url, "UPDATE listo.migrations SET version_num = '0001'")
+
+
+def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
+    admin.put("/collections/measured", json={"schema": {}, "rules": {}})
+    path = admin.post("/collections/measured/records", json={}).headers["location"]
+    admin.get(path)
+    admin.get("/no/such/route/4711")
+    admin.request("BREW", "/no/such/route/4711")
+    text = admin.get("/metrics").text
+    template = "/collections/{collection}/records/{record_id}"
+    labels = f'handler="{template}",method="GET",status="200"'
+    assert f"http_request_duration_seconds_count{{{labels}}}" in text
+    assert path.rsplit("/", 1)[1] not in text
+    assert "4711" not in text
+    assert "BREW" not in text
+    for name in (
+        "app_database_pool_connections",
+        "app_password_hash_queue",
+        "app_rule_rejections_total",
+        "app_cursor_rejections_total",
+        "app_requests_in_progress",
+        "app_worker_loop_runs_total",
+    ):
+        assert f"# TYPE {name}" in text, name
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("0af7651916cd43dd8448eb211c80319c", True),
+        ("req-2026.11:24_x", True),
+        ("short", False),
+        ("has space here", False),
+        ("x" * 129, False),
+        ("<script>alert(1)</script>", False),
+    ],
+)
+def test_a_well_formed_request_id_is_kept(anonymous: httpx.Client, given: str, kept: bool) -> None:
+    response = anonymous.get("/nothing", headers={"X-Request-ID": given})
+    id_ = response.headers["x-request-id"]
+    assert (id_ == given) is kept
+    assert response.json()["request_id"] == id_
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def test_the_access_line(ada: httpx.Client, capfd: pytest.CaptureFixture[str]) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "X-Request-ID": "the-request-id"}
+    user = ada.get("/auth/me").json()["id"]
+    capfd.readouterr()
+    response = ada.get("/auth/me?secret=1", headers=headers)
+    ada.get("/health")  # lines of one turn are written together; this one is a later turn
+    found = [
+        line for line in lines(capfd.readouterr().out) if line["request_id"] == "the-request-id"
+    ]
+    assert len(found) == 1
+    line = found[0]
+    assert line["route"] == "/auth/me"
+    assert line["status"] == 200
+    assert line["user_id"] == user
+    assert line["trace_id"] == trace
+    assert line["bytes"] == len(response.content)
+    assert isinstance(line["ms"], float)
+    assert "secret" not in json.dumps(line)
+
+
+def test_no_secret_is_ever_logged(
+    database_url: str, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = server.client()
+    body = {"email": "eve@example.com", "password": PASSWORD}
+    client.post("/auth/register", json=body)
+    tokens = client.post("/auth/login", json=body).json()
+    authorization = {"Authorization": f"Bearer {tokens['access_token']}", "Cookie": "c00kie=1"}
+    key = client.post(
+        "/auth/api-keys", json={"name": "k", "scopes": ["records:read"]}, headers=authorization
+    ).json()["key"]
+    client.get("/collections", headers={"Authorization": f"Bearer {key}"})
+    client.get("/collections", headers={"Authorization": "Basic dXNlcjpwYXNz"})
+    client.get("/collections", headers={"Authorization": f"Bearer {key}x"})
+    client.post(
+        "/auth/login", content=b'{"email": "eve@example.com", "password": "' + PASSWORD.encode()
+    )
+    client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+    client.get("/health")
+    output = "".join(capfd.readouterr())
+    assert "/auth/login" in output
+    for secret in (
+        PASSWORD,
+        tokens["access_token"],
+        tokens["refresh_token"],
+        key,
+        "c00kie",
+        "dXNlcjpwYXNz",
+        server.settings.jwt_secret.get_secret_value(),
+    ):
+        assert secret not in output
+
+
+def test_an_unexpected_exception_is_answered_without_a_traceback(
+    database_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(settings(database_url, redis_url="redis://unused")) as broken:
+
+        @broken.app.get("/broken")
+        async def fail() -> None:
+            raise RuntimeError("token=abcdefgh12345678 went wrong")
+
+        response = broken.client().get("/broken")
+    assert response.status_code == 500
+    assert response.json()["code"] == "internal_error"
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "went wrong" not in response.text
+    output = "".join(capfd.readouterr())
+    assert "RuntimeError" in output
+    assert response.json()["request_id"] in output
+    assert "abcdefgh12345678" not in output
+
+
+def test_two_processes_without_redis_do_not_serve_one_database(
+    database_url: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.db import notifications
+
+    monkeypatch.setattr(notifications, "CLAIM_SECONDS", 0.2)
+    with pytest.raises(RuntimeError, match="did not start"), serving(settings(database_url)):
+        pass
+
+
+def test_the_server_does_not_say_what_it_is(anonymous: httpx.Client) -> None:
+    assert "server" not in anonymous.get("/health").headers
+
+
+def test_documents_are_offline(anonymous: httpx.Client) -> None:
+    page = anonymous.get("/docs")
+    assert page.status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "default-src 'none'" in policy
+    for asset in re.findall(r'(?:href|src)="([^"]+)"', page.text):
+        assert "://" not in asset
+        assert anonymous.get("/" + asset).status_code == 200, asset
+    assert anonymous.get("/docs/../main.py").status_code == 404
+    assert anonymous.get("/docs/%2e%2e%2fcore.py").status_code == 404

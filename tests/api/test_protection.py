@@ -1,0 +1,134 @@
+"""Limits on bodies, headers, time and concurrency; security headers and CORS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from fixtures.server import serving, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fixtures.server import Server
+
+# Two servers on one database need Redis; these tests are about other limits.
+TIGHT = {
+    "max_body_bytes": 2048,
+    "max_concurrent_requests": 2,
+    "request_timeout": 0.5,
+    "cors_origins": ("https://app.example.com",),
+}
+
+
+@pytest.fixture(scope="module")
+def tight(database_url: str) -> Iterator[Server]:
+    with serving(settings(database_url, **TIGHT)) as running:
+        release = running.app.state.release = asyncio.Event()
+
+        @running.app.get("/slow")
+        async def slow() -> dict[str, Any]:
+            await release.wait()
+            return {}
+
+        yield running
+
+
+def test_a_body_that_says_it_is_too_large_is_not_read(tight: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(tight.url.rsplit(":", 1)[1]))) as peer:
+        peer.sendall(
+            b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 1000000000\r\n\r\n{"
+        )
+        answer = peer.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"application/problem+json" in answer
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_body_that_grows_too_large_is_cut_off(tight: Server) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" " * 100
+
+    response = tight.client().post(
+        "/auth/login", content=chunks(), headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 413
+    assert response.json()["code"] == "content_too_large"
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "status"),
+    [
+        ({"X-Large": "x" * 40_000}, "/collections", 431),
+        ({f"X-{n}": "1" for n in range(120)}, "/collections", 431),
+        ({}, "/collections?x=" + "y" * 20_000, 414),
+        ({}, "/" + "y" * 20_000, 414),
+    ],
+)
+def test_heads_that_are_too_large(
+    tight: Server, headers: dict[str, str], path: str, status: int
+) -> None:
+    response = tight.client().get(path, headers=headers)
+    assert response.status_code == status
+    assert response.json()["status"] == status
+
+
+def test_a_request_that_takes_too_long_is_given_up(tight: Server) -> None:
+    response = tight.client().get("/slow")
+    assert response.status_code == 503
+    assert response.json()["code"] == "request_timeout"
+    assert response.headers["retry-after"] == "1"
+    # Nothing of it is left.
+    assert tight.client().get("/collections").status_code == 200
+
+
+def test_more_requests_than_fit_are_refused_at_once(tight: Server) -> None:
+    async def burst() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=tight.url, trust_env=False) as client:
+            return await asyncio.gather(*(client.get("/slow") for _ in range(10)))
+
+    responses = asyncio.run(burst())
+    codes = [response.json()["code"] for response in responses]
+    assert codes.count("overloaded") == 8
+    assert codes.count("request_timeout") == 2
+    assert all(response.headers["retry-after"] == "1" for response in responses)
+    assert tight.client().get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/collections", "/nothing", "/health", "/docs", "/openapi.json"])
+def test_security_headers(tight: Server, path: str) -> None:
+    headers = tight.client().get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-request-id"]
+
+
+def test_cors(tight: Server) -> None:
+    client = tight.client()
+    asked = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "If-Match"}
+    ours = {"Origin": "https://app.example.com"}
+    other = {"Origin": "https://evil.example.com"}
+    preflight = client.options("/collections/x/records", headers={**asked, **ours})
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == ours["Origin"]
+    assert "access-control-allow-credentials" not in preflight.headers
+    refused = client.options("/collections/x/records", headers={**asked, **other})
+    assert "access-control-allow-origin" not in refused.headers
+    answer = client.get("/collections", headers=ours)
+    assert answer.headers["access-control-allow-origin"] == ours["Origin"]
+    assert "etag" in answer.headers["access-control-expose-headers"].lower()
+    assert "access-control-allow-origin" not in client.get("/collections", headers=other).headers
+
+
+def test_methods_and_routes_that_are_not_there(tight: Server) -> None:
+    response = tight.client().delete("/collections")
+    assert response.status_code == 405
+    assert response.json()["code"] == "method_not_allowed"
+    assert "GET" in response.headers["allow"]
