@@ -7,19 +7,22 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from redis.asyncio import Redis
+
 from app.auth.bootstrap import ensure_first_admin
 from app.auth.service import Auth
 from app.caching.memory import MemoryCache
+from app.caching.redis import RedisCache
 from app.core.errors import Problem
 from app.db import migrations
 from app.db.notifications import NotAlone
 from app.ratelimit.memory import MemoryLimiter
+from app.ratelimit.redis import RedisLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from fastapi import FastAPI
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from app.caching.cache import Cache
@@ -29,11 +32,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger("listo")
 
 _FLUSH_SECONDS = 30.0
+# Redis answers in a millisecond or is as good as away.
+_REDIS_SECONDS = 0.25
 
 
 def open_stores(settings: Settings) -> tuple[Limiter, Cache]:
-    """The limiter and the cache of this process."""
-    return MemoryLimiter(), MemoryCache()
+    """The limiter and the cache: shared on Redis where there is one, else of this process."""
+    if settings.redis_url is None:
+        return MemoryLimiter(), MemoryCache()
+    # One client each: a slow look-up in the cache must not hold up the limiter.
+    return RedisLimiter(_redis(settings)), RedisCache(_redis(settings))
+
+
+def _redis(settings: Settings) -> Redis:
+    assert settings.redis_url is not None
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=_REDIS_SECONDS,
+        socket_connect_timeout=_REDIS_SECONDS,
+        client_name="listo-api",
+    )
 
 
 @asynccontextmanager

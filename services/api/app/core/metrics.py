@@ -35,6 +35,9 @@ RULE_REJECTIONS = Counter(
 CURSOR_REJECTIONS = Counter("app_cursor_rejections_total", "Cursors refused.")
 FILTER_REJECTIONS = Counter("app_filter_rejections_total", "Filters refused.")
 RATE_LIMITED = Counter("app_rate_limited_total", "Requests over their rate limit.", ["policy"])
+REDIS_FALLBACKS = Counter(
+    "app_redis_fallbacks_total", "Calls that went on without Redis.", ["what"]
+)
 AUTH_FAILURES = Counter("app_authentication_failures_total", "Credentials refused.", ["kind"])
 CACHE_LOOKUPS = Counter("app_cache_lookups_total", "Look-ups in a cache.", ["cache", "outcome"])
 COLLECTIONS = Gauge(

@@ -1,0 +1,119 @@
+"""The cache's contract, on every backend."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis
+
+from app.caching.memory import MemoryCache
+from app.caching.redis import RedisCache
+from fixtures.redis import PROGRAM, redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from app.caching.cache import Cache
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    if PROGRAM is None:
+        pytest.skip("redis-server is not installed")
+    with redis_server() as url:
+        yield url
+
+
+Run = "Callable[[Callable[[Cache], Awaitable[Any]]], Any]"
+
+
+@pytest.fixture(params=["memory", "redis"])
+def run(request: pytest.FixtureRequest) -> Any:
+    url = None if request.param == "memory" else request.getfixturevalue("redis_url")
+
+    def run(work: Callable[[Cache], Awaitable[Any]]) -> Any:
+        async def whole() -> Any:
+            cache: Cache = MemoryCache() if url is None else RedisCache(Redis.from_url(url))
+            try:
+                return await work(cache)
+            finally:
+                await cache.close()
+
+        return asyncio.run(whole())
+
+    return run
+
+
+def test_what_is_set_is_got_until_it_is_deleted(run: Any) -> None:
+    async def work(cache: Cache) -> list[bytes | None]:
+        found = [await cache.get("a")]
+        await cache.set("a", b"\x00one", ttl=60)
+        found.append(await cache.get("a"))
+        await cache.set("a", b"", ttl=60)
+        found.append(await cache.get("a"))
+        await cache.delete("a")
+        await cache.delete("a")
+        return [*found, await cache.get("a")]
+
+    assert run(work) == [None, b"\x00one", b"", None]
+
+
+def test_a_time_to_live_of_nothing_remembers_nothing(run: Any) -> None:
+    async def work(cache: Cache) -> bytes | None:
+        await cache.set("b", b"1", ttl=60)
+        await cache.set("b", b"2", ttl=0)
+        return await cache.get("b")
+
+    assert run(work) is None
+
+
+def test_entries_expire(run: Any) -> None:
+    async def work(cache: Cache) -> bool:
+        await cache.set("c", b"1", ttl=0.05)
+        async with asyncio.timeout(5):
+            while await cache.get("c") is not None:
+                await asyncio.sleep(0.01)
+        return True
+
+    assert run(work)
+
+
+def test_keys_are_any_text(run: Any) -> None:
+    async def work(cache: Cache) -> list[bytes | None]:
+        keys = ["é", "a b", "a:b", "x" * 1000]
+        for key in keys:
+            await cache.set(key, key.encode(), ttl=60)
+        return [await cache.get(key) for key in keys]
+
+    assert run(work) == [key.encode() for key in ("é", "a b", "a:b", "x" * 1000)]
+
+
+def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
+    async def work() -> tuple[int, bytes | None, bytes | None]:
+        cache = MemoryCache(max_bytes=100_000)
+        await cache.set("used", b"x", ttl=60)
+        for number in range(1000):
+            await cache.set(str(number), b"y" * 1000, ttl=60)
+            await cache.get("used")
+        await cache.set("huge", b"z" * 200_000, ttl=60)
+        return cache._bytes, await cache.get("used"), await cache.get("huge")
+
+    size, used, huge = asyncio.run(work())
+    assert size <= 100_000
+    assert used == b"x"
+    assert huge is None
+
+
+def test_redis_away_is_a_miss() -> None:
+    async def work() -> bytes | None:
+        cache = RedisCache(Redis.from_url("redis://127.0.0.1:1", socket_connect_timeout=0.2))
+        await cache.set("a", b"1", ttl=60)
+        await cache.delete("a")
+        try:
+            return await cache.get("a")
+        finally:
+            await cache.close()
+
+    assert asyncio.run(work()) is None
