@@ -1,0 +1,216 @@
+"""What the benchmarks share: a PostgreSQL and a Redis of their own, servers, data, and wrk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+from fixtures.cluster import execute, fetch
+from fixtures.redis import PROGRAM, redis_server
+
+from app.db import migrations
+from app.dev.postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+API = ROOT / "services" / "api"
+ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
+MEMBER = {"email": "member@example.com", "password": "correct horse battery"}
+SECTIONS = ("games", "libs", "net", "doc", "admin")
+DEFINITION = {
+    "schema": {
+        "type": "object",
+        "required": ["title", "section", "size"],
+        "properties": {
+            "title": {"type": "string", "maxLength": 200},
+            "section": {"type": "string"},
+            "size": {"type": "integer"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "body": {"type": "string"},
+        },
+    },
+    "rules": dict.fromkeys(
+        ("list", "read", "create", "update", "delete"), "@user.id is not null"
+    ),
+    "indexes": [["section", "-size"], "-size"],
+}  # fmt: skip
+
+
+class Stage:
+    """Two stores and the settings that all servers of a benchmark run with."""
+
+    def __init__(self, postgres: str, redis: str, folder: Path) -> None:
+        self.database_url = postgres
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": f"{API}{os.pathsep}{ROOT}",
+            "DATABASE_URL": postgres,
+            "REDIS_URL": redis,
+            "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",
+            "ADMIN_EMAIL": ADMIN["email"],
+            "ADMIN_PASSWORD": ADMIN["password"],
+            "JSON_LOGGING": "true",
+            "RATE_LIMIT_USER": "900000000/minute",
+            "RATE_LIMIT_LOGIN": "off",
+            "ACCESS_TOKEN_TTL": "86400",
+        }
+
+    @contextmanager
+    def server(self, application: str, port: int) -> Iterator[psutil.Process]:
+        """Two uvicorn workers of `application`; its output goes to a file, as in production."""
+        command = [
+            sys.executable, "-m", "uvicorn", application, "--port", str(port), "--workers", "2",
+            "--no-access-log", "--log-level", "warning",
+        ]  # fmt: skip
+        log = self.folder / f"{application}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command, cwd=API, env=self.environment, stdout=output, stderr=output
+            )
+        try:
+            _wait(f"http://127.0.0.1:{port}/health", process, log)
+            yield psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait()
+
+    def client(self, port: int, who: dict[str, str]) -> httpx.Client:
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False)
+        answer = client.post("/auth/login", json=who)
+        answer.raise_for_status()
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return client
+
+    def seed(self, port: int, records: int) -> str:
+        """Fill the collection `bench` up to so many records; returns a member's token."""
+        admin = self.client(port, ADMIN)
+        admin.put("/collections/bench", json=DEFINITION).raise_for_status()
+        admin.post("/users", json=MEMBER)
+        first = fetch(self.database_url, "SELECT count(*) FROM records.bench")[0][0]
+        for start in range(first, min(records, 10_000), 1000):
+            operations = [{"op": "create", "data": record(start + n)} for n in range(1000)]
+            admin.post(
+                "/collections/bench/records:batch", json={"operations": operations}
+            ).raise_for_status()
+        there = fetch(self.database_url, "SELECT count(*) FROM records.bench")[0][0]
+        if there < records:
+            # Copies with other ids and sizes: loading a million over HTTP measures nothing here.
+            execute(
+                self.database_url,
+                "INSERT INTO records.bench (id, data, owner) SELECT gen_random_uuid(),"
+                " data || jsonb_build_object('size', (random() * 1000000)::int), owner"
+                f" FROM records.bench, generate_series(1, {records // there + 1})"
+                f" LIMIT {records - there}",
+            )
+        execute(self.database_url, "VACUUM ANALYZE records.bench")
+        token = self.client(port, MEMBER).headers["Authorization"]
+        return token.removeprefix("Bearer ")
+
+    def ids(self, count: int = 2000) -> list[str]:
+        rows = fetch(
+            self.database_url, "SELECT id FROM records.bench ORDER BY random() LIMIT $1", count
+        )
+        return [str(row[0]) for row in rows]
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Raises SystemExit with one line where a program is missing."""
+    if shutil.which("wrk") is None or PROGRAM is None:
+        raise SystemExit("The benchmarks need wrk and redis-server (Debian packages of that name).")
+    folder = Path(tempfile.mkdtemp(prefix="listo-bench-"))
+    folder.chmod(0o755)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        postgres = EmbeddedPostgres(folder, {"shared_buffers": "1GB", "max_connections": "100"})
+        postgres.start()
+        stack.callback(postgres.stop)
+        execute(postgres.url("postgres"), "CREATE DATABASE listo")
+        migrations.upgrade(postgres.url())
+        yield Stage(postgres.url(), stack.enter_context(redis_server()), folder)
+
+
+def record(number: int) -> dict[str, Any]:
+    """About 1 kB."""
+    return {
+        "title": f"record {number}",
+        "section": random.choice(SECTIONS),  # noqa: S311 - data, not secrets
+        "size": random.randrange(1_000_000),  # noqa: S311
+        "tags": ["a", "b"],
+        "body": "lorem ipsum " * 70,
+    }
+
+
+def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
+    """wrk's scripts by operation."""
+    base = "/collections/bench/records"
+    known = "local ids = {" + ",".join(f'"{id_}"' for id_ in ids) + "}\n"
+    pick = f"'{base}/' .. ids[math.random(#ids)]"
+    json_type = "wrk.headers['Content-Type'] = 'application/json'\n"
+    query = "filter=section%20%3D%20%22games%22&sort=-size&limit=50"
+    body = json.dumps(record(0))
+    texts = {
+        "get": f"{known}request = function() return wrk.format('GET', {pick}) end",
+        "list": f"request = function() return wrk.format('GET', '{base}?{query}') end",
+        "create": f"{json_type}request = function() return wrk.format('POST', '{base}', nil, '{body}') end",
+        "update": f"{known}{json_type}request = function() return wrk.format('PATCH', {pick}, nil, "
+        "'{\"size\":' .. math.random(1000000) .. '}') end",
+    }
+    paths = {}
+    for name, text in texts.items():
+        paths[name] = folder / f"{name}.lua"
+        paths[name].write_text(text)
+    return paths
+
+
+def wrk(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
+    """Requests per second and the 99th percentile in milliseconds. Raises on any error answer."""
+    done = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script,
+         "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    if "Non-2xx" in done or "Socket errors" in done:
+        raise SystemExit(f"{script.stem}: {done}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", done)
+    tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", done)
+    assert rate is not None
+    assert tail is not None
+    return {
+        "rate": float(rate[1]),
+        "p99": float(tail[1]) * {"us": 0.001, "ms": 1, "s": 1000}[tail[2]],
+    }
+
+
+def worker_memory(process: psutil.Process) -> float:
+    """Private memory of the largest worker, in MB."""
+    children = process.children(recursive=True)
+    return max((child.memory_full_info().uss for child in children), default=0) / 1e6
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            break
+        try:
+            httpx.get(url, trust_env=False)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit(f"the server did not start: {log.read_text()[-2000:]}")
