@@ -26,7 +26,8 @@ def main() -> None:
         with bench.server("bench.floor:app", FLOOR):
             print(f"{given.records} records, {given.rounds} rounds of {given.seconds} s in turn")
             print(
-                "| operation | connections | Listo, req/s | floor, req/s | ratio, median (min-max) |"
+                "| operation | connections | Listo, req/s | floor, req/s "
+                "| ratio, median (min-max) |"
             )
             print("|---|---|---|---|---|")
             for operation in given.operations:

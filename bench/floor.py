@@ -1,5 +1,5 @@
-"""The floor: a bare FastAPI application on an asyncpg pool, with the SQL that Listo runs and nothing
-else: no auth, no limits, no checks, no metrics, no log."""
+"""The floor: a bare FastAPI application on an asyncpg pool, with the SQL that Listo runs and
+nothing else: no auth, no limits, no checks, no metrics, no log."""
 
 from __future__ import annotations
 

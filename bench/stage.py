@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
-from fixtures.cluster import execute, fetch
-from fixtures.redis import PROGRAM, redis_server
 
 from app.db import migrations
 from app.dev.postgres import EmbeddedPostgres
+from fixtures.cluster import execute, fetch
+from fixtures.redis import PROGRAM, redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,7 +167,8 @@ def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
     texts = {
         "get": f"{known}request = function() return wrk.format('GET', {pick}) end",
         "list": f"request = function() return wrk.format('GET', '{base}?{query}') end",
-        "create": f"{json_type}request = function() return wrk.format('POST', '{base}', nil, '{body}') end",
+        "create": f"{json_type}request = function() return "
+        f"wrk.format('POST', '{base}', nil, '{body}') end",
         "update": f"{known}{json_type}request = function() return wrk.format('PATCH', {pick}, nil, "
         "'{\"size\":' .. math.random(1000000) .. '}') end",
     }

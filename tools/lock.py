@@ -41,7 +41,7 @@ def check(name: str) -> bool:
 
 def main() -> int:
     if "--check" in sys.argv:
-        return 0 if all([check(name) for name in NAMES]) else 1
+        return 0 if all(map(check, NAMES)) else 1
     for name in NAMES:
         compile_lock(name, API / f"{name}.txt", "--upgrade")
     return 0

@@ -112,14 +112,20 @@ def packages() -> Iterator[dict[str, Any]]:
         found = {
             "name": about["Name"],
             "release": about["Version"],
-            "summary": about.get("Summary"),
+            "summary": _field(package, "Summary"),
             "requires": sorted({_name(line) for line in package.requires or ()}),
             "files": len(package.files or ()),
         }
-        homepage = about.get("Home-page") or ""
+        homepage = _field(package, "Home-page") or ""
         if homepage.startswith("http"):
             found["homepage"] = homepage
         yield found
+
+
+def _field(package: metadata.Distribution, name: str) -> str | None:
+    # A field that is not there raises, or soon will.
+    values = package.metadata.get_all(name)
+    return values[0] if values else None
 
 
 def _name(requirement: str) -> str:

@@ -34,8 +34,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with app.state.database.transaction() as session:
         await session.execute("SELECT pg_advisory_xact_lock(hashtext('loans'))")
         await session.execute(
-            "CREATE TABLE IF NOT EXISTS public.loans ("
-            " book uuid PRIMARY KEY, reader uuid NOT NULL, since timestamptz NOT NULL DEFAULT now())"
+            "CREATE TABLE IF NOT EXISTS public.loans (book uuid PRIMARY KEY,"
+            " reader uuid NOT NULL, since timestamptz NOT NULL DEFAULT now())"
         )
     yield
 
@@ -57,14 +57,15 @@ class LoanOut(BaseModel):
 
 @router.post("/{book}", operation_id="lendBook", status_code=201)
 async def lend(request: Request, session: SessionDep, actor: CurrentActor, book: UUID) -> LoanOut:
-    """Lend a book that the caller may see. What may be seen is decided by the collection's rules."""
+    """Lend a book that the caller may see, which the collection's rules decide."""
     if actor.id is None:
         raise Unauthorized
     books = await request.app.state.registry.get("books")
     # Raises RecordNotFound for a book that the caller may not read.
     stored = await records.get(session, actor, collection=books, id_=book)
     lent = await session.fetchrow(
-        "INSERT INTO public.loans (book, reader) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING book",
+        "INSERT INTO public.loans (book, reader) VALUES ($1, $2)"
+        " ON CONFLICT DO NOTHING RETURNING book",
         book,
         actor.id,
     )

@@ -256,3 +256,22 @@ def test_numbers_in_a_page_are_exact(admin: httpx.Client) -> None:
     assert number in text
     assert admin.delete(f"{PATH}/{id_}").status_code == 204
     assert json.loads(text)["items"][0]["id"] == id_
+
+
+def test_values_too_long_for_a_url_can_be_sorted_by(admin: httpx.Client) -> None:
+    admin.put("/collections/long", json={"schema": {}, "rules": {"list": ""}})
+    path = "/collections/long/records"
+    texts = sorted(f"{letter}" * 9000 for letter in "abcdef")
+    ids = [admin.post(path, json={"t": text}).json()["id"] for text in texts]
+    found = admin.get(path, params={"sort": "t", "limit": 2, "fields": "id"}).json()
+    met = [item["id"] for item in found["items"]]
+    while found["next"]:
+        parameters = {"sort": "t", "limit": 2, "fields": "id", "cursor": found["next"]}
+        found = admin.get(path, params=parameters).json()
+        met += [item["id"] for item in found["items"]]
+    assert met == ids
+    first = admin.get(path, params={"sort": "t", "limit": 2}).json()
+    admin.patch(f"{path}/{ids[1]}", json={"t": "z"})
+    lost = admin.get(path, params={"sort": "t", "limit": 2, "cursor": first["next"]})
+    assert lost.status_code == 400
+    assert lost.json()["code"] == "invalid_cursor"

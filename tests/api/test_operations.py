@@ -7,11 +7,13 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fixtures.cluster import execute
 from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
     import httpx
+
     from fixtures.server import Server
 
 
@@ -76,7 +78,9 @@ def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
         ("<script>alert(1)</script>", False),
     ],
 )
-def test_a_well_formed_request_id_is_kept(anonymous: httpx.Client, given: str, kept: bool) -> None:
+def test_a_well_formed_request_id_is_kept(
+    anonymous: httpx.Client, given: str, *, kept: bool
+) -> None:
     response = anonymous.get("/nothing", headers={"X-Request-ID": given})
     id_ = response.headers["x-request-id"]
     assert (id_ == given) is kept

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def test_entries_expire(run: Any) -> None:
     async def work(cache: Cache) -> bool:
         await cache.set("c", b"1", ttl=0.05)
         async with asyncio.timeout(5):
-            while await cache.get("c") is not None:
+            while await cache.get("c") is not None:  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(0.01)
         return True
 

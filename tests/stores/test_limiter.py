@@ -105,7 +105,7 @@ def test_requests_of_one_turn_are_counted_one_by_one(backend: Backend) -> None:
         limiter = backend.limiter()
         one = check("turn", "10/hour")
         try:
-            return await asyncio.gather(*(limiter.admit((one,)) for _ in range(64)))
+            return list(await asyncio.gather(*(limiter.admit((one,)) for _ in range(64))))
         finally:
             await limiter.close()
 

@@ -1,4 +1,4 @@
-"""Traces to OTEL_EXPORTER_OTLP_ENDPOINT, where that is set: requests by the framework, SQL by us."""
+"""Traces, where OTEL_EXPORTER_OTLP_ENDPOINT is set: requests by the framework, SQL by us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passwords: argon2id by OWASP's parameters, hashed off the event loop, a bounded number at once."""
+"""Passwords: argon2id by OWASP's parameters, off the event loop, a bounded number at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache's interface: bytes by key, for a while. Every backend passes the same contract suite."""
+"""The cache's interface: bytes by key, for a while. All backends pass one contract suite."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ class RedisCache:
 
     async def get(self, key: str) -> bytes | None:
         try:
-            value: bytes | None = await self._client.get(f"listo:cache:{key}")
+            value = await self._client.get(f"listo:cache:{key}")
         except _FAULTS as error:
             self._note_away(error)
             return None
         self._away = False
-        return value
+        return value if isinstance(value, bytes) else None
 
     async def set(self, key: str, value: bytes, *, ttl: float) -> None:
         if ttl <= 0:

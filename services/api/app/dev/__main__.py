@@ -122,9 +122,9 @@ class _Run:
         python = sys.executable
         commands = {
             "server": [
-                python, "-m", "uvicorn", "app.main:app", "--reload", "--reload-dir", str(API / "app"),
-                "--host", self.host, "--port", str(self.port), "--no-server-header",
-                "--timeout-graceful-shutdown", "5", "--log-level", "warning",
+                python, "-m", "uvicorn", "app.main:app", "--reload", "--reload-dir",
+                str(API / "app"), "--host", self.host, "--port", str(self.port),
+                "--no-server-header", "--timeout-graceful-shutdown", "5", "--log-level", "warning",
             ],
             "worker": [
                 python, "-m", "watchfiles", "--filter", "python", "--verbosity", "warning",

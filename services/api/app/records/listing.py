@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -63,7 +64,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """What is the same for every page of a query."""
 
     table: str
@@ -86,7 +87,10 @@ class _Plan:
         )
         if query.count == "exact":
             count = f"SELECT count(*) AS total FROM {self.table} WHERE {self.where}"
-            page = f"SELECT page.*, counted.total FROM ({count}) AS counted LEFT JOIN ({page}) AS page ON true"
+            page = (
+                f"SELECT page.*, counted.total FROM ({count}) AS counted"
+                f" LEFT JOIN ({page}) AS page ON true"
+            )
         return page, params
 
 
@@ -102,67 +106,62 @@ async def list_records(
         raise InvalidParameter(f"limit must be 1 to {MAX_LIMIT}.")
     plan = plan_of(collection, actor, query)
     binding = f"{collection.id}\n{query.filter}\n{query.sort}\n{actor.kind}:{actor.id}"
-    cursor = _decode(cursors, query.cursor, binding, plan)
+    cursor = None
+    if query.cursor is not None:
+        try:
+            cursor = await _resolved(session, plan, cursors.decode(query.cursor, binding=binding))
+        except InvalidCursor:
+            CURSOR_REJECTIONS.inc()
+            raise
     sql, params = plan.page(query, cursor)
     rows = await repository.page(session, sql, params.bind(actor.id, actor.roles))
     total = None
     if query.count == "exact":
         total = rows[0]["total"]
-        rows = [row for row in rows if row["record"] is not None]
+        # Without a record on the page the one row that is left has the count alone.
+        rows = [row for row in rows if row[0] is not None]
     elif query.count == "estimated":
         total = await repository.estimate(
             session,
             f"SELECT 1 FROM {plan.table} WHERE {plan.where}",
             plan.params.bind(actor.id, actor.roles),
         )
-    return _page(rows, query, cursor, cursors, binding, total)
-
-
-def _page(
-    rows: Sequence[Any],
-    query: Query,
-    cursor: Cursor | None,
-    cursors: CursorCodec,
-    binding: str,
-    total: int | None,
-) -> Page:
     more = len(rows) > query.limit
     rows = rows[: query.limit]
     backward = cursor is not None and cursor.backward
     if backward:
         rows = rows[::-1]
 
-    def encode(row: Any, *, back: bool) -> str:
-        return cursors.encode(tuple(row)[1 : 1 + keys], backward=back, binding=binding)
+    def encode(row: Sequence[Any], *, back: bool) -> str:
+        position = tuple(row)[1 : 1 + len(plan.keys)]
+        return cursors.encode(position, backward=back, binding=binding)
 
-    following = preceding = None
-    if rows:
-        keys = len(rows[0]) - (2 if query.count == "exact" else 1)
-        # A page that was come to from one side has something on that side.
-        if more or backward:
-            following = encode(rows[-1], back=False)
-        if more if backward else cursor is not None:
-            preceding = encode(rows[0], back=True)
-    return Page([row["record"] for row in rows], following, preceding, total)
-
-
-def _decode(codec: CursorCodec, text: str | None, binding: str, plan: _Plan) -> Cursor | None:
-    if text is None:
-        return None
-    try:
-        cursor = codec.decode(text, binding=binding)
-        if len(cursor.position) != len(plan.keys):
-            raise InvalidCursor
-    except InvalidCursor:
-        CURSOR_REJECTIONS.inc()
-        raise
-    return cursor
+    # A page that was come to from one side has something on that side.
+    after_it = bool(rows) and (more or backward)
+    before_it = bool(rows) and (more if backward else cursor is not None)
+    return Page(
+        [row[0] for row in rows],
+        encode(rows[-1], back=False) if after_it else None,
+        encode(rows[0], back=True) if before_it else None,
+        total,
+    )
 
 
-_plans: WeakKeyDictionary[Collection, OrderedDict[tuple[object, ...], _Plan]] = WeakKeyDictionary()
+async def _resolved(session: Session, plan: Plan, cursor: Cursor) -> Cursor:
+    """The cursor with its values, which are looked up where they are too long for a URL."""
+    if cursor.record is None:
+        return cursor
+    columns = ", ".join(key_columns(plan.keys))
+    rows = await repository.page(
+        session, f"SELECT {columns} FROM {plan.table} WHERE id = $1", [UUID(cursor.record)]
+    )
+    return cursor.resolve(tuple(rows[0]) if rows else None)
 
 
-def plan_of(collection: Collection, actor: Actor, query: Query) -> _Plan:
+_plans: WeakKeyDictionary[Collection, OrderedDict[tuple[object, ...], Plan]] = WeakKeyDictionary()
+
+
+def plan_of(collection: Collection, actor: Actor, query: Query) -> Plan:
     """The plan of a query, kept for the queries that were asked last."""
     plans = _plans.setdefault(collection, OrderedDict())
     key = (actor.is_admin, query.filter, query.sort, query.fields)
@@ -180,7 +179,7 @@ def plan_of(collection: Collection, actor: Actor, query: Query) -> _Plan:
     return plan
 
 
-def _build(collection: Collection, query: Query, *, unrestricted: bool) -> _Plan:
+def _build(collection: Collection, query: Query, *, unrestricted: bool) -> Plan:
     params = Params()
     keys = parse_sort(query.sort, collection.fields)
     conditions = []
@@ -191,7 +190,7 @@ def _build(collection: Collection, query: Query, *, unrestricted: bool) -> _Plan
         conditions.append(compile_filter(parse_filter(query.filter), collection.fields, params))
     columns = [f"{record_sql(query.fields, collection.fields)} AS record"]
     columns += [f"{sql} AS k{number}" for number, sql in enumerate(key_columns(keys))]
-    return _Plan(
+    return Plan(
         table=table(collection.name),
         columns=", ".join(columns),
         where=" AND ".join(conditions) or "true",

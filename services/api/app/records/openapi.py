@@ -69,7 +69,8 @@ class _Paths:
             self.base: {"get": self.list_(), "post": self.create()},
             f"{self.base}:batch": {"post": self.batch()},
             f"{self.base}/{{record_id}}": {
-                "get": self.get(), "put": self.put(), "patch": self.patch(), "delete": self.delete(),
+                "get": self.get(), "put": self.put(),
+                "patch": self.patch(), "delete": self.delete(),
             },
         }  # fmt: skip
         shown = {
@@ -145,7 +146,8 @@ class _Paths:
             "additionalProperties": False,
             "properties": {
                 "operations": {
-                    "type": "array", "minItems": 1, "maxItems": 1000, "items": {"oneOf": operations},
+                    "type": "array", "minItems": 1, "maxItems": 1000,
+                    "items": {"oneOf": operations},
                 }
             },
         }  # fmt: skip
@@ -201,7 +203,8 @@ class _Paths:
             parameters=[_ID, _header("If-Match")],
             requestBody={"required": True, "content": content},
             responses={
-                "200": _json("Changed", self.record, _ETAG), **_problems(403, 404, 409, 412, 415, 422),
+                "200": _json("Changed", self.record, _ETAG),
+                **_problems(403, 404, 409, 412, 415, 422),
             },
         )  # fmt: skip
 
