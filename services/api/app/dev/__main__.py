@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -25,7 +26,7 @@ from app.dev.instance import CannotStart, Instance
 from app.dev.postgres import EmbeddedPostgres, PostgresError
 
 API = Path(__file__).parents[2]
-PROJECT = API.parents[1]
+PROJECT = Path(os.environ.get("LISTO_PROJECT") or API.parents[1])
 READY_SECONDS = 60
 STOP_SECONDS = 10
 
@@ -132,7 +133,11 @@ class _Run:
             ],
         }  # fmt: skip
         for name, command in commands.items():
-            self.children[name] = subprocess.Popen(command, cwd=API, env=self.environment)  # noqa: S603
+            # In groups of their own: Ctrl-C is ours to handle, and they are told in order.
+            self.children[name] = subprocess.Popen(  # noqa: S603 - our own arguments
+                command, cwd=API, env=self.environment, process_group=0,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - before any thread
+            )  # fmt: skip
         self.instance.record([child.pid for child in self.children.values()])
 
     def _wait_ready(self) -> None:
@@ -171,6 +176,12 @@ class _Run:
         else:
             console.print(f"\n  curl -s {url}/collections\n", markup=False)
         console.print("[dim]Ctrl-C stops everything.[/]\n")
+
+
+def _end_with_parent() -> None:
+    # So that kill -9 does not leave a server behind; elsewhere the next start ends it.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _stop(_: int, __: FrameType | None) -> None:
