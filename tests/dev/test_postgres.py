@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from fixtures.cluster import execute, fetch
 
 from app.dev.postgres import THROW_AWAY, EmbeddedPostgres
+from fixtures.cluster import execute, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -44,20 +45,21 @@ class Instance:
             recorded = json.loads(self._processes.read_text())
         except (FileNotFoundError, ValueError):
             return
-        for pid, started in recorded:
-            try:
-                process = psutil.Process(pid)
-                # A number is used again; the time at which its process started is not.
-                if abs(process.create_time() - started) < 1:
-                    for one in (*process.children(recursive=True), process):
-                        one.kill()
-            except psutil.NoSuchProcess:
-                continue
-        self._processes.unlink()
+        ended = [one for pid, started in recorded for one in _family(pid, started)]
+        for process in ended:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        # What they hold, such as the port, is free once they are gone.
+        psutil.wait_procs(ended, timeout=5)
+        self.forget()
 
     def record(self, pids: list[int]) -> None:
-        started = [(pid, psutil.Process(pid).create_time()) for pid in pids]
-        self._processes.write_text(json.dumps(started))
+        """Note which processes are ours, for whoever has to end them after us."""
+        started = []
+        for pid in pids:
+            with suppress(psutil.NoSuchProcess):
+                started.append((pid, psutil.Process(pid).create_time()))
+        _write(self._processes, json.dumps(started))
 
     def forget(self) -> None:
         self._processes.unlink(missing_ok=True)
@@ -77,7 +79,25 @@ class Instance:
     def _kept(self, name: str, fresh: str) -> str:
         path = self.folder / name
         if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(fresh)
+            _write(path, fresh)
         return path.read_text().strip()
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, for this user's eyes only."""
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    part.replace(path)
+
+
+def _family(pid: int, started: float) -> list[psutil.Process]:
+    """A process and all below it; nobody where the number belongs to another one by now."""
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - started) >= 1:
+            return []
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

@@ -14,6 +14,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -96,12 +97,11 @@ class EmbeddedPostgres:
     def running(self) -> bool:
         """Whether this cluster's server runs. Forgets the pid file of one that was killed."""
         pid_file = self.data / "postmaster.pid"
-        try:
-            pid = int(pid_file.read_text().splitlines()[0])
-            if "postgres" in psutil.Process(pid).name():
+        with suppress(OSError, IndexError, ValueError, psutil.Error):
+            process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+            # Not by its name alone: it may be the server of another folder.
+            if str(self.data) in process.cmdline():
                 return True
-        except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
-            pass
         # The number may belong to somebody else by now, which PostgreSQL cannot tell.
         pid_file.unlink(missing_ok=True)
         return False
@@ -130,6 +130,7 @@ class EmbeddedPostgres:
             as_user = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         with tempfile.TemporaryFile() as output:
             # A file, not a pipe: the server inherits it and would keep a pipe open.
+            # In a group of its own: Ctrl-C is for us, and what was begun is to be finished.
             done = subprocess.run(  # noqa: S603 - our own arguments
                 [str(self._binaries() / program), *map(str, args)],
                 stdin=subprocess.DEVNULL,
@@ -137,6 +138,7 @@ class EmbeddedPostgres:
                 stderr=output,
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+                process_group=0,
                 check=False,
                 **as_user,
             )

@@ -1,0 +1,72 @@
+"""The server and the worker as processes of `make dev`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from app.dev.instance import Instance
+
+API = Path(__file__).parents[2]
+STOP_SECONDS = 10
+
+
+class Processes:
+    """Both of them, each in a group of its own, so that Ctrl-C reaches only who started them."""
+
+    def __init__(self, instance: Instance, environment: Mapping[str, str], socket: int) -> None:
+        self._instance = instance
+        self._environment = environment
+        self._socket = socket
+        self._commands: dict[str, tuple[str, ...]] = {
+            "server": (
+                "uvicorn", "app.main:app", "--fd", str(socket), "--no-server-header",
+                "--timeout-graceful-shutdown", "5", "--log-level", "warning",
+            ),
+            "worker": ("app.worker",),
+        }  # fmt: skip
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start both. The socket is kept, so that requests wait while the server starts anew."""
+        for name, command in self._commands.items():
+            self._running[name] = subprocess.Popen(  # noqa: S603 - our own arguments
+                [sys.executable, "-m", *command],
+                cwd=API,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[self._socket],
+                process_group=0,
+            )
+        self._instance.record([process.pid for process in self._running.values()])
+
+    def ended(self) -> Iterator[tuple[str, int]]:
+        """Whichever has ended since the last call, with its exit status."""
+        for name, process in list(self._running.items()):
+            if (status := process.poll()) is not None:
+                del self._running[name]
+                yield name, status
+
+    def stop(self) -> None:
+        """Stop both, in an orderly way as long as that is quick."""
+        for process in self._running.values():
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self._running.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+            with suppress(ProcessLookupError):
+                # Also what it may have started.
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._running.clear()
+        self._instance.forget()

@@ -1,0 +1,238 @@
+"""Start everything, say where it is, start it anew when the code changes, and stop it again."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from io import TextIOWrapper
+from pathlib import Path
+
+import asyncpg
+from dotenv import dotenv_values
+from rich.console import Console
+from watchfiles import PythonFilter, watch
+
+from app.core.errors import Problem
+from app.core.settings import Settings, SettingsError, find_env_file
+from app.db import migrations
+from app.dev import signals
+from app.dev.instance import CannotStart, Instance
+from app.dev.postgres import EmbeddedPostgres, PostgresError
+from app.dev.processes import API, Processes
+
+PROJECT = API.parents[1]
+READY_SECONDS = 60
+ADMIN = "admin@example.com"
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main(folder: str | None = None) -> int:
+    """The exit status: 0 after Ctrl-C, 1 with one line where it cannot start.
+
+    `folder` is where `.listo` lives, if that is not the project.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What is said must be seen at once also where it goes to a file.
+        sys.stdout.reconfigure(line_buffering=True)
+    runner = Runner(Path(folder) if folder else PROJECT)
+    try:
+        runner.start()
+        runner.watch()
+    except signals.Stopped:
+        return 0
+    except (CannotStart, PostgresError, SettingsError, migrations.DatabaseNewer) as error:
+        return _complain(str(error))
+    except Problem as problem:
+        return _complain(problem.detail)
+    except asyncpg.PostgresError as error:
+        return _complain(f"PostgreSQL says: {error}.")
+    except OSError as error:
+        return _complain(f"{error.filename or 'The system'}: {error.strerror}.")
+    finally:
+        runner.stop()
+    return 0
+
+
+class Runner:
+    """One `make dev`, from its start to its end."""
+
+    def __init__(self, project: Path) -> None:
+        self.instance = Instance(project.resolve() / ".listo")
+        self.postgres: EmbeddedPostgres | None = None
+        self.processes: Processes | None = None
+        self.environment = _environment()
+        self.host = self.environment.get("HOST") or "127.0.0.1"
+        self.port = 0
+        self.socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Return as soon as requests are answered. Raises CannotStart and what can go wrong."""
+        self.port = _port(self.environment.get("PORT") or "8000")
+        self.instance.claim()
+        self.instance.end_leftovers()
+        self.socket = _listen(self.host, self.port)
+        self.environment.setdefault("JWT_SECRET", self.instance.secret())
+        embedded = None
+        if not self.environment.get("DATABASE_URL"):
+            embedded = EmbeddedPostgres(self.instance.folder)
+            self.environment["DATABASE_URL"] = embedded.url()
+        fresh = False
+        if not self.environment.get("ADMIN_EMAIL"):
+            password, fresh = self.instance.admin_password()
+            self.environment.update(ADMIN_EMAIL=ADMIN, ADMIN_PASSWORD=password)
+        os.environ.update(self.environment)
+        settings = Settings.load()
+        if embedded is not None:
+            self._start_postgres(embedded)
+        signals.check()
+        migrations.upgrade(settings.database_url.get_secret_value())
+        signals.check()
+        self.processes = Processes(self.instance, self.environment, self.socket.fileno())
+        self.processes.start()
+        self._wait_ready()
+        self._greet(show_password=fresh)
+
+    def watch(self) -> None:
+        """Start the server and the worker anew whenever the code changes, until a signal comes."""
+        assert self.processes is not None
+        for changes in watch(
+            *_code(), watch_filter=PythonFilter(), rust_timeout=200, yield_on_timeout=True
+        ):
+            signals.check()
+            if changes:
+                names = ", ".join(sorted({Path(path).name for _, path in changes}))
+                console.print(f"[dim]{names} changed, starting anew.[/]")
+                self.processes.stop()
+                self.processes.start()
+            for name, status in self.processes.ended():
+                console.print(
+                    f"[bold red]make dev:[/] the {name} ended ({status}), see above; "
+                    "it is started anew when the code changes."
+                )
+
+    def stop(self) -> None:
+        """Stop what was started; can be called at any time."""
+        if self.processes is not None:
+            self.processes.stop()
+        if self.socket is not None:
+            self.socket.close()
+        if self.postgres is not None:
+            self.postgres.stop()
+            console.print("\nStopped.")
+
+    def _start_postgres(self, postgres: EmbeddedPostgres) -> None:
+        self.postgres = postgres
+        postgres.start()
+        asyncio.run(_ensure_database(postgres.url("postgres")))
+
+    def _wait_ready(self) -> None:
+        # A proxy of the environment has no business between us and ourselves.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        assert self.processes is not None
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            signals.check()
+            for name, _ in self.processes.ended():
+                raise CannotStart(f"the {name} did not start, see above.")
+            try:
+                with opener.open(f"{self._url(_any_to_local(self.host))}/health/ready", timeout=1):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.02)
+        raise CannotStart(f"it was not ready within {READY_SECONDS} s.")
+
+    def _url(self, host: str) -> str:
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def _greet(self, *, show_password: bool) -> None:
+        local = self.host in ("127.0.0.1", "::1", "0.0.0.0", "::")  # noqa: S104
+        url = self._url("localhost" if local else self.host)
+        console.print(f"\n[bold green]Listo is ready.[/]  {url}\n")
+        console.print(f"  [cyan]{url}/docs[/]          the API, to try in the browser")
+        console.print(f"  [cyan]{url}/health/ready[/]  is it well?")
+        console.print(f"  [cyan]{url}/metrics[/]       what it measures")
+        if show_password:
+            password = self.environment["ADMIN_PASSWORD"]
+            console.print(f"\n  Admin  [bold]{ADMIN}[/], password (shown this once):")
+            console.print(f"         [bold]{password}[/]")
+            body = f'{{"email":"{ADMIN}","password":"{password}"}}'
+            command = f"{url}/auth/login -H 'Content-Type: application/json' -d '{body}'"
+        else:
+            if self.environment["ADMIN_EMAIL"] == ADMIN:
+                console.print(f"\n  Admin  [bold]{ADMIN}[/], first password in .listo/admin_password")
+            command = f"{url}/collections"
+        console.print(f"\n  curl -s {command}\n", markup=False)
+        console.print("[dim]Ctrl-C stops everything.[/]\n")
+
+
+def _complain(message: str) -> int:
+    console.print("[bold red]make dev:[/]", end=" ")
+    console.print(message, markup=False)
+    return 1
+
+
+def _environment() -> dict[str, str]:
+    """The environment, completed from `.env`; what is empty counts as not given."""
+    path = find_env_file()
+    from_file = dotenv_values(path) if path else {}
+    given = {name: value for name, value in os.environ.items() if value}
+    return {name: value for name, value in from_file.items() if value} | given
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 1 << 16:
+        raise CannotStart(f"PORT must be 1 to 65535, not {text!r}.")
+    return int(text)
+
+
+def _any_to_local(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise CannotStart(f"HOST is no address of this machine: {host} ({error.strerror}).") from None
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise CannotStart(
+            f"Port {port} cannot be used ({error.strerror}); "
+            f"try: make dev PORT={port % 65535 + 1}"
+        ) from None
+    return listening
+
+
+def _code() -> list[Path]:
+    """The folders whose change starts us anew: ours, and those of the user's extensions."""
+    folders = [API / "app"]
+    for extension in Settings.load().listo_extensions:
+        spec = importlib.util.find_spec(extension.partition(".")[0].partition(":")[0])
+        if spec is not None and spec.origin is not None:
+            folders.append(Path(spec.origin).parent)
+        elif spec is not None:
+            folders.extend(map(Path, spec.submodule_search_locations or ()))
+    return folders
+
+
+async def _ensure_database(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = 'listo'"):
+            await connection.execute("CREATE DATABASE listo")
+    finally:
+        await connection.close()

@@ -1,0 +1,29 @@
+"""Ctrl-C and its like: noted when they arrive, acted on between two steps.
+
+An exception out of a handler would end whatever happens to run just then half-way.
+"""
+
+from __future__ import annotations
+
+import signal
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_received: list[int] = []
+
+
+class Stopped(Exception):
+    """Somebody wants us to stop."""
+
+
+def listen() -> None:
+    """Note signals from now on."""
+    for number in _NUMBERS:
+        # nohup ignores SIGHUP for us, and means it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda received, _: _received.append(received))
+
+
+def check() -> None:
+    """Raises Stopped if a signal has arrived."""
+    if _received:
+        raise Stopped
