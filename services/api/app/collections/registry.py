@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.collections import repository
 from app.collections.errors import CollectionNotFound
+from app.collections.models import NAME
 from app.core.metrics import CACHE_LOOKUPS, COLLECTIONS
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Registry:
         if known is not None:
             _HIT.inc()
             return known
+        if not NAME.fullmatch(name):
+            # Not asked of PostgreSQL, which takes some of what a URL can hold for a fault.
+            raise CollectionNotFound
         _MISS.inc()
         generation = self._generation
         collection = await repository.get(self._database, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from app.collections import indexes, repository
@@ -13,7 +12,7 @@ from app.collections.errors import (
     InvalidDefinition,
     RecordsDoNotFit,
 )
-from app.collections.models import OPERATIONS, Collection, Definition
+from app.collections.models import NAME, OPERATIONS, Collection, Definition
 from app.collections.registry import TOPIC
 from app.collections.schema import check_schema
 from app.core import json
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
     from app.db.session import Session
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
-
 SHOWN_FAILURES = 10
 _BATCH = 500
 
@@ -45,7 +42,7 @@ def require_admin(actor: Actor) -> None:
 
 def define(name: str, given: CollectionIn) -> Definition:
     """The checked definition. Raises InvalidCollectionName or InvalidDefinition."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise InvalidCollectionName
     check_schema(given.json_schema)
     fields = Fields(given.json_schema)

@@ -1,4 +1,4 @@
-"""`python -m app.dev [FOLDER]`: Ctrl-C is heard from here on, before the rest is imported."""
+"""`python -m app.dev`: Ctrl-C is heard from here on, before the rest is imported."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ if __name__ == "__main__":
     signals.listen()
     from app.dev.runner import main
 
-    sys.exit(main(*sys.argv[1:2]))
+    sys.exit(main())

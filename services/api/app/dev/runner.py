@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import re
 import socket
 import sys
 import time
@@ -26,22 +27,20 @@ from app.dev.instance import CannotStart, Instance
 from app.dev.postgres import EmbeddedPostgres, PostgresError
 from app.dev.processes import API, Processes
 
-PROJECT = API.parents[1]
+# The folder that `.listo` lives in.
+PROJECT = Path(os.environ.get("LISTO_PROJECT") or API.parents[1])
 READY_SECONDS = 60
 ADMIN = "admin@example.com"
 
 console = Console(highlight=False, soft_wrap=True)
 
 
-def main(folder: str | None = None) -> int:
-    """The exit status: 0 after Ctrl-C, 1 with one line where it cannot start.
-
-    `folder` is where `.listo` lives, if that is not the project.
-    """
+def main() -> int:
+    """The exit status: 0 after Ctrl-C, 1 with one line where it cannot start."""
     if isinstance(sys.stdout, TextIOWrapper):
         # What is said must be seen at once also where it goes to a file.
         sys.stdout.reconfigure(line_buffering=True)
-    runner = Runner(Path(folder) if folder else PROJECT)
+    runner = Runner(PROJECT)
     try:
         runner.start()
         runner.watch()
@@ -166,7 +165,9 @@ class Runner:
             command = f"{url}/auth/login -H 'Content-Type: application/json' -d '{body}'"
         else:
             if self.environment["ADMIN_EMAIL"] == ADMIN:
-                console.print(f"\n  Admin  [bold]{ADMIN}[/], first password in .listo/admin_password")
+                console.print(
+                    f"\n  Admin  [bold]{ADMIN}[/], first password in .listo/admin_password"
+                )
             command = f"{url}/collections"
         console.print(f"\n  curl -s {command}\n", markup=False)
         console.print("[dim]Ctrl-C stops everything.[/]\n")
@@ -202,7 +203,9 @@ def _listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise CannotStart(f"HOST is no address of this machine: {host} ({error.strerror}).") from None
+        raise CannotStart(
+            f"HOST is no address of this machine: {host} ({error.strerror})."
+        ) from None
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -211,8 +214,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise CannotStart(
-            f"Port {port} cannot be used ({error.strerror}); "
-            f"try: make dev PORT={port % 65535 + 1}"
+            f"Port {port} cannot be used ({error.strerror}); try: make dev PORT={port % 65535 + 1}"
         ) from None
     return listening
 
@@ -221,7 +223,7 @@ def _code() -> list[Path]:
     """The folders whose change starts us anew: ours, and those of the user's extensions."""
     folders = [API / "app"]
     for extension in Settings.load().listo_extensions:
-        spec = importlib.util.find_spec(extension.partition(".")[0].partition(":")[0])
+        spec = importlib.util.find_spec(re.split("[.:]", extension)[0])
         if spec is not None and spec.origin is not None:
             folders.append(Path(spec.origin).parent)
         elif spec is not None:
