@@ -1,0 +1,124 @@
+"""The OpenAPI document: complete, typed per collection, and cut to what the caller may see."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+if TYPE_CHECKING:
+    import httpx
+    from fixtures.server import Server
+
+SCHEMA = {
+    "type": "object",
+    "required": ["title"],
+    "properties": {
+        "title": {"type": "string", "maxLength": 50, "examples": ["Moby Dick"]},
+        "year": {"type": "integer"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "parent": {"$ref": "#/$defs/parent"},
+    },
+    "$defs": {"parent": {"type": ["string", "null"], "format": "uuid"}},
+}
+
+
+@pytest.fixture(scope="module")
+def document(admin: httpx.Client) -> dict[str, Any]:
+    open_ = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
+    for name, rules in (("books", open_), ("read-only", {"list": "", "read": ""}), ("hidden", {})):
+        assert admin.put(f"/collections/{name}", json={"schema": SCHEMA, "rules": rules}).is_success
+    found: dict[str, Any] = admin.get("/openapi.json").json()
+    return found
+
+
+def test_every_collection_has_its_typed_paths(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    created = paths["/collections/books/records"]["post"]
+    body = created["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["title"] == SCHEMA["properties"]["title"]  # type: ignore[index]
+    assert set(paths["/collections/books/records/{record_id}"]) == {"get", "put", "patch", "delete"}
+    assert "/collections/hidden/records" in paths
+
+
+def test_operations_are_complete(document: dict[str, Any]) -> None:
+    ids = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            ids.append(operation["operationId"])
+            assert operation["tags"], path
+            assert operation["responses"], path
+            declared = {name for p in operation.get("parameters", ()) for name in [p["name"]]}
+            assert set(re.findall(r"{(\w+)}", path)) <= declared, path
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    assert "application/problem+json" in response["content"], (path, method)
+    assert len(ids) == len(set(ids))
+    assert set(document["components"]["securitySchemes"]) == {"accessToken", "apiKey"}
+
+
+def test_others_see_what_they_may_see(
+    document: dict[str, Any], anonymous: httpx.Client, ada: httpx.Client
+) -> None:
+    for client in (anonymous, ada):
+        paths = client.get("/openapi.json").json()["paths"]
+        assert "/collections/books/records" in paths
+        assert set(paths["/collections/read-only/records"]) == {"get"}
+        assert set(paths["/collections/read-only/records/{record_id}"]) == {"get"}
+        assert "/collections/read-only/records:batch" not in paths
+        assert not [path for path in paths if "hidden" in path]
+
+
+def test_the_document_follows_the_definitions(admin: httpx.Client) -> None:
+    admin.put("/collections/passing", json={"schema": SCHEMA, "rules": {"list": ""}})
+    assert "/collections/passing/records" in admin.get("/openapi.json").json()["paths"]
+    admin.delete("/collections/passing?confirm=passing")
+    assert "/collections/passing/records" not in admin.get("/openapi.json").json()["paths"]
+
+
+def test_any_request_gets_a_documented_answer(
+    document: dict[str, Any], server: Server, admin: httpx.Client
+) -> None:
+    """schemathesis: requests made from the document, sound and unsound, over HTTP."""
+    del document
+    # What ends the test's own session or the collection is left out.
+    kept = admin.get("/openapi.json").json()
+    kept["paths"] = {
+        path: operations
+        for path, operations in kept["paths"].items()
+        if path not in ("/auth/logout", "/auth/password", "/metrics", "/users/{user_id}")
+        and not path.startswith("/collections/{collection}")
+    }
+    schema = schemathesis.openapi.from_dict(kept)
+    schema.config.update(base_url=server.url)
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) > 20
+    token = str(admin.headers["authorization"])
+
+    @settings(
+        max_examples=int(os.environ.get("EXAMPLES", "150")),
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        deadline=None,
+    )
+    @given(st.data())
+    def one(data: st.DataObject) -> None:
+        operation = data.draw(st.sampled_from(operations), label="operation")
+        mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)), label="mode")
+        case = data.draw(operation.as_strategy(generation_mode=mode), label="case")
+        case.call_and_validate(
+            headers={"Authorization": token},
+            checks=[not_a_server_error, status_code_conformance, response_schema_conformance],
+        )
+
+    one()
