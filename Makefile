@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)/services/api:$(CURDIR):$(CURDIR)/tests
 export PORT
 
-.PHONY: help setup dev demo test lint fmt lock docs bench-api bench-growth clean
+.PHONY: help setup dev demo test test-crash lint fmt lock docs bench-api bench-growth clean
 
 ##@ Use
 
@@ -27,6 +27,9 @@ demo: setup ## Load 20,000 real records into a running `make dev` and show queri
 
 test: setup ## Run all tests, in parallel and in random order
 	@$(PY) -m pytest
+
+test-crash: setup ## kill -9 under a writing load, ROUNDS=20 times
+	@ROUNDS=$${ROUNDS:-20} $(PY) -m pytest tests/crash -n0
 
 lint: setup ## Check style, types, layers, and that generated files and the lock are current
 	@$(VENV)/bin/ruff check

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 
 if TYPE_CHECKING:
     import httpx
+
     from fixtures.server import Server
 
 SCHEMA = {

@@ -1,0 +1,65 @@
+"""The example extension, loaded as a user would load it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.core.settings import SettingsError
+from fixtures.cluster import fetch
+from fixtures.server import serving, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fixtures.server import Server
+
+
+@pytest.fixture(scope="module")
+def server(database_url: str) -> Iterator[Server]:
+    """In place of the usual one: with the extension."""
+    extensions = ("examples.extension.loans:router",)
+    with serving(settings(database_url, listo_extensions=extensions)) as running:
+        yield running
+
+
+def test_an_extension_works_like_a_part_of_it(server: Server) -> None:
+    admin, ada = server.admin(), server.member("ada@example.com")
+    schema = {"type": "object", "properties": {"title": {}, "lent": {}, "shelf": {}}}
+    rules = {"read": 'shelf = "open"', "create": "", "update": 'shelf = "open"'}
+    admin.put("/collections/books", json={"schema": schema, "rules": rules})
+    path = "/collections/books/records"
+    open_ = admin.post(path, json={"title": "Moby Dick", "shelf": "open"}).json()["id"]
+    closed = admin.post(path, json={"title": "Secrets", "shelf": "closed"}).json()["id"]
+
+    assert server.client().post(f"/loans/{open_}").status_code == 401
+    lent = ada.post(f"/loans/{open_}")
+    assert lent.status_code == 201
+    assert lent.json()["title"] == "Moby Dick"
+    assert ada.get(f"{path}/{open_}").json()["lent"] is True
+
+    # The rules of the collection hold in the extension as well.
+    hidden = ada.post(f"/loans/{closed}")
+    assert hidden.status_code == 404
+    assert hidden.json()["code"] == "record_not_found"
+
+    again = ada.post(f"/loans/{open_}")
+    assert again.status_code == 409
+    assert again.json()["code"] == "already_lent"
+    assert again.headers["content-type"] == "application/problem+json"
+    assert ada.get(f"{path}/{open_}").json()["version"] == 2
+
+    url = server.settings.database_url.get_secret_value()
+    events = fetch(url, "SELECT type FROM listo.events WHERE subject = $1 ORDER BY id", open_)
+    assert [row[0] for row in events] == ["record.created", "record.updated", "loan.created"]
+    assert "app_loans_total 1.0" in ada.get("/metrics").text
+    assert "/loans/{book}" in ada.get("/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize("name", ["no.such.module:router", "examples.extension.loans:nothing",
+                                  "examples.extension.loans:LOANS"])  # fmt: skip
+def test_an_extension_that_cannot_be_loaded(database_url: str, name: str) -> None:
+    with pytest.raises(SettingsError, match="LISTO_EXTENSIONS"):
+        with serving(settings(database_url, listo_extensions=(name,))):
+            pass

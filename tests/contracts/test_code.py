@@ -1,0 +1,90 @@
+"""Rules of the code that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "services" / "api" / "app"
+SOURCES = sorted(APP.rglob("*.py"))
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_only_the_database_layer_commits() -> None:
+    for path in SOURCES:
+        if path.is_relative_to(APP / "db"):
+            continue
+        assert not re.search(r"\.(commit|rollback)\(", path.read_text()), path
+
+
+def test_files_and_functions_stay_small() -> None:
+    sizes = {path: lines(path) for path in SOURCES}
+    assert max(sizes.values()) <= 400, max(sizes, key=lambda path: sizes[path])
+    assert statistics.median(size for size in sizes.values() if size) <= 150
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 60, (path, node.name)
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert lines(path) <= 600, path
+
+
+def test_every_problem_has_its_own_code_and_words() -> None:
+    import importlib
+
+    from app.core.errors import Problem
+
+    for path in SOURCES:
+        if path.name != "__main__.py" and not path.is_relative_to(APP / "dev"):
+            name = ".".join(path.relative_to(APP.parent).with_suffix("").parts)
+            importlib.import_module(name.removesuffix(".__init__"))
+
+    def below(kind: type[Problem]) -> list[type[Problem]]:
+        return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]
+
+    codes: dict[str, type[Problem]] = {}
+    for kind in below(Problem):
+        if not kind.__module__.startswith("app."):
+            continue
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", kind.code), kind
+        assert kind.__doc__, kind
+        if "code" in vars(kind):
+            assert codes.setdefault(kind.code, kind) is kind, kind.code
+
+
+def test_generated_files_are_current() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app.core.settings_docs", "--check"],
+        cwd=APP.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("services/api/requirements*.txt")))
+def test_the_lock_has_hashes_and_names_no_host(path: Path) -> None:
+    text = path.read_text()
+    assert "://" not in text
+    for requirement in re.split(r"\n(?=[a-z0-9])", text.strip()):
+        assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
+
+
+def test_the_documents_name_what_there_is() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), (document, target)
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)", (ROOT / "README.md").read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

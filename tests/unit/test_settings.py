@@ -1,0 +1,101 @@
+"""Settings: every fault in one list, nothing secret in it, production strict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.core.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GOOD = {
+    "DATABASE_URL": "postgresql://app:s3cr3t-and-long@db/listo",
+    "JWT_SECRET": "0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+}
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Settings]:
+    def load(**changes: str) -> Settings:
+        monkeypatch.chdir(tmp_path)
+        for name, value in {**GOOD, **changes}.items():
+            monkeypatch.setenv(name, value)
+        return Settings.load(tmp_path / "none")
+
+    return load
+
+
+def test_defaults(load: Callable[..., Settings]) -> None:
+    settings = load()
+    assert settings.registration_open
+    assert settings.max_body_bytes == 10_485_760
+    assert not load(ENVIRONMENT="production").registration_open
+
+
+def test_all_faults_come_in_one_list(load: Callable[..., Settings]) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(JWT_SECRET="short-secret", LOG_LEVEL="loud", RATE_LIMIT_USER="many",
+             DATABASE_URL="mysql://x", MAX_BODY_BYTES="-1")  # fmt: skip
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "5 settings are wrong:"
+    names = [line.split(":")[0].strip() for line in lines[1:]]
+    assert sorted(names) == [
+        "DATABASE_URL", "JWT_SECRET", "LOG_LEVEL", "MAX_BODY_BYTES", "RATE_LIMIT_USER",
+    ]  # fmt: skip
+    assert all("example: " in line for line in lines[1:])
+    assert "short-secret" not in str(raised.value)
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="DATABASE_URL: is missing"):
+        Settings.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"JWT_SECRET": "a" * 40}, "JWT_SECRET"),
+        ({"JWT_SECRET": "abcd" * 10}, "JWT_SECRET"),
+        ({"JWT_SECRET_PREVIOUS": "ab" * 20}, "JWT_SECRET_PREVIOUS"),
+        ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS"),
+        ({"CORS_ORIGINS": "https://a.example,*"}, "CORS_ORIGINS"),
+        ({"DEBUG": "true"}, "DEBUG"),
+        ({"ADMIN_EMAIL": "a@example.com", "ADMIN_PASSWORD": "password1"}, "ADMIN_PASSWORD"),
+        ({"DATABASE_URL": "postgresql://postgres:postgres@db/x"}, "DATABASE_URL"),
+    ],
+)
+def test_production_is_strict(
+    load: Callable[..., Settings], changes: dict[str, str], name: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"  {name}: "):
+        load(ENVIRONMENT="production", **changes)
+
+
+def test_lists_are_split_at_commas(load: Callable[..., Settings]) -> None:
+    settings = load(CORS_ORIGINS=" https://a.example, http://localhost:3000 ,")
+    assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
+
+
+def test_secrets_do_not_show(load: Callable[..., Settings]) -> None:
+    text = repr(load(ADMIN_EMAIL="a@example.com", ADMIN_PASSWORD="hunter2hunter2"))
+    assert "hunter2" not in text
+    assert "s3cr3t" not in text
+    assert GOOD["JWT_SECRET"] not in text
+
+
+def test_the_environment_wins_over_the_file(
+    load: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del load
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{name}={value}" for name, value in GOOD.items()]
+    (tmp_path / ".env").write_text("\n".join([*lines, "LOG_LEVEL=error", "EVENT_RETENTION_DAYS=3"]))
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    settings = Settings.load()
+    assert settings.log_level == "DEBUG"
+    assert settings.event_retention_days == 3
