@@ -6,13 +6,15 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import pytest
 
-from app.dev.postgres import THROW_AWAY, EmbeddedPostgres
+from app.dev.postgres import THROW_AWAY, EmbeddedPostgres, PostgresError
 from fixtures.cluster import execute, fetch
 
 if TYPE_CHECKING:
@@ -58,16 +60,71 @@ def test_a_half_made_cluster_is_made_anew(folder: Path) -> None:
     assert fetch(postgres.url("postgres"), "SELECT 1")[0][0] == 1
 
 
-def test_a_pid_file_that_names_somebody_else_is_forgotten(folder: Path) -> None:
+def test_lock_files_that_name_somebody_else_are_forgotten(folder: Path) -> None:
     postgres = EmbeddedPostgres(folder, THROW_AWAY)
     postgres.start()
-    text = (postgres.data / "postmaster.pid").read_text()
+    locks = [postgres.data / "postmaster.pid", *(folder / "run").glob(".*.lock")]
+    texts = [lock.read_text() for lock in locks]
     postgres.stop()
-    stale = text.replace(text.split()[0], str(os.getpid()), 1)
-    (postgres.data / "postmaster.pid").write_text(stale)
+    for lock, text in zip(locks, texts, strict=True):
+        lock.write_text(text.replace(text.split()[0], str(os.getpid()), 1))
+    assert len(locks) == 2
     assert not postgres.running()
     postgres.start()
     assert fetch(postgres.url("postgres"), "SELECT 1")[0][0] == 1
+
+
+def test_a_start_waits_for_what_a_killed_server_left_at_work(folder: Path) -> None:
+    postgres = EmbeddedPostgres(folder)
+    postgres.start()
+    server = psutil.Process(pid(postgres))
+    child = server.children()[0]
+    child.suspend()
+    server.kill()
+    psutil.wait_procs([server], timeout=30)
+    soon = threading.Timer(0.5, child.resume)
+    soon.start()
+    postgres.start()
+    soon.join()
+    assert fetch(postgres.url("postgres"), "SELECT 1")[0][0] == 1
+
+
+def test_a_server_that_is_still_starting_is_waited_for(folder: Path) -> None:
+    first = EmbeddedPostgres(folder, THROW_AWAY)
+    first.start()
+    first.stop()
+    starting = threading.Thread(target=first.start)
+    starting.start()
+    other = EmbeddedPostgres(folder, THROW_AWAY)
+    while not other.running():
+        assert starting.is_alive()
+    other.start()
+    assert fetch(other.url("postgres"), "SELECT 1")[0][0] == 1
+    starting.join()
+
+
+def test_somebody_elses_socket_folder_is_refused(folder: Path) -> None:
+    # So long that the sockets go where everybody can write.
+    deep = folder / ("x" * 100)
+    sockets = Path(parse_qs(urlsplit(EmbeddedPostgres(deep).url()).query)["host"][0])
+    assert sockets.parent == Path(tempfile.gettempdir())
+    planted = folder / "planted"
+    planted.mkdir()
+    before = planted.stat()
+    sockets.symlink_to(planted)
+    try:
+        with pytest.raises(PostgresError, match="is not ours"):
+            EmbeddedPostgres(deep, THROW_AWAY).start()
+    finally:
+        sockets.unlink()
+    assert planted.stat() == before
+
+
+def test_the_log_is_for_its_owner_only(folder: Path) -> None:
+    # It holds statements with their values.
+    postgres = EmbeddedPostgres(folder, THROW_AWAY)
+    postgres.start()
+    assert postgres.log.stat().st_mode & 0o077 == 0
 
 
 def test_nobody_else_can_connect(folder: Path) -> None:

@@ -12,8 +12,10 @@ import importlib.util
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 # A socket's path must fit in 107 bytes on Linux, 103 on macOS; PostgreSQL adds its file's name.
 _MAX_SOCKET_FOLDER = 80
 _START_SECONDS = 60
+_REMAINS_SECONDS = 10
 
 DEVELOPMENT = {
     "shared_buffers": "128MB",
@@ -68,14 +71,17 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Start the server, or go on with the one that runs. Raises PostgresError."""
-        self._base.mkdir(parents=True, exist_ok=True)
-        self._sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._own(self._sockets)
+        self._make_base()
+        self._make_sockets()
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
         if self.running():
+            self._wait_until_ready()
             return
-        self.log.touch()
+        self._clear_remains()
+        # It holds statements with their values.
+        self.log.touch(mode=0o600)
+        self.log.chmod(0o600)
         self._own(self.log)
         options = {
             "listen_addresses": "",
@@ -95,22 +101,67 @@ class EmbeddedPostgres:
             self._run("pg_ctl", "-D", self.data, "-m", "fast", "-w", "-t", 30, "-s", "stop")
 
     def running(self) -> bool:
-        """Whether this cluster's server runs. Forgets the pid file of one that was killed."""
-        pid_file = self.data / "postmaster.pid"
+        """Whether this cluster's server runs."""
         with suppress(OSError, IndexError, ValueError, psutil.Error):
-            process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+            process = psutil.Process(int(self._pid_file().read_text().splitlines()[0]))
             # Not by its name alone: it may be the server of another folder.
-            if str(self.data) in process.cmdline():
-                return True
-        # The number may belong to somebody else by now, which PostgreSQL cannot tell.
-        pid_file.unlink(missing_ok=True)
+            return str(self.data) in process.cmdline()
         return False
+
+    def _pid_file(self) -> Path:
+        return self.data / "postmaster.pid"
+
+    def _wait_until_ready(self) -> None:
+        """A server that is taken over may still be recovering from a crash."""
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(OSError, IndexError):
+                if self._pid_file().read_text().splitlines()[7].strip() == "ready":
+                    return
+            if not self.running():
+                raise PostgresError(f"PostgreSQL ended while it started: {self._last_fault()}")
+            time.sleep(0.02)
+        raise PostgresError(f"PostgreSQL was not ready within {_START_SECONDS} s")
+
+    def _clear_remains(self) -> None:
+        """Let go of what a killed server left."""
+        locks = (self._pid_file(), self._sockets / ".s.PGSQL.5432.lock")
+        if not any(lock.exists() for lock in locks):
+            return
+        # Its children work on the data until they notice that it is gone; they stay in its folder.
+        deadline = time.monotonic() + _REMAINS_SECONDS
+        while time.monotonic() < deadline and _any_works_in(self.data):
+            time.sleep(0.02)
+        # The number in them may be somebody else's by now, after a restart of the machine say,
+        # or that of a zombie that nobody waits for. PostgreSQL cannot tell and would not start.
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+
+    def _make_base(self) -> None:
+        self._base.mkdir(parents=True, exist_ok=True)
+        if self._user is not None:
+            # Just made under a strict umask; what is above was reachable, or is /var/lib.
+            for folder in (self._base.parent, self._base):
+                if not _reachable(folder):
+                    folder.chmod(0o755)
+
+    def _make_sockets(self) -> None:
+        """Make their folder, which may have to be where everybody can write."""
+        with suppress(FileExistsError):
+            self._sockets.mkdir(mode=0o700)
+        found = self._sockets.lstat()
+        trusted = {os.geteuid(), *([self._user.pw_uid] if self._user is not None else [])}
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in trusted:
+            raise PostgresError(f"{self._sockets} is not ours; remove it")
+        self._sockets.chmod(0o700)
+        self._own(self._sockets)
 
     def _initialise(self) -> None:
         # Into another folder first: a run that is killed half-way leaves nothing that looks whole.
-        fresh = self._base / "postgres.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
+        # One of its own, since the initdb of a killed run may still be at work in the former one.
+        for former in self._base.glob("postgres.new.*"):
+            shutil.rmtree(former, ignore_errors=True)
+        fresh = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self._base))
         self._own(fresh)
         # Whoever may enter the socket's folder may connect: it is the owner's alone.
         self._run(
@@ -145,13 +196,16 @@ class EmbeddedPostgres:
             if done.returncode:
                 output.seek(0)
                 said = output.read().decode(errors="replace").strip()
-                raise PostgresError(f"{program} failed: {said or self._last_log_line()}")
+                if not said or "log output" in said:
+                    said = f"{self._last_fault()} (see {self.log})"
+                raise PostgresError(f"{program} failed: {said}")
 
-    def _last_log_line(self) -> str:
-        try:
-            return self.log.read_text(errors="replace").strip().splitlines()[-1]
-        except (OSError, IndexError):
-            return "no message"
+    def _last_fault(self) -> str:
+        lines = ["no message"]
+        with suppress(OSError):
+            lines += self.log.read_text(errors="replace").strip().splitlines()
+        faults = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+        return (faults or lines)[-1]
 
     def _binaries(self) -> Path:
         # Found, not imported: importing it makes folders and locks of its own.
@@ -179,6 +233,15 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     raise PostgresError("PostgreSQL does not run as root, and there is no user postgres or nobody")
+
+
+def _any_works_in(folder: Path) -> bool:
+    for process in psutil.process_iter():
+        # Zombies have no folder any more, and nobody may be there to wait for them.
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder):
+                return True
+    return False
 
 
 def _reachable(path: Path) -> bool:
