@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)/services/api:$(CURDIR):$(CURDIR)/tests
 export PORT
 
-.PHONY: help setup dev demo test test-crash lint fmt lock docs bench-api bench-growth clean
+.PHONY: help setup dev demo test test-crash test-rows lint fmt lock docs bench-api bench-growth clean
 
 ##@ Use
 
@@ -30,6 +30,9 @@ test: setup ## Run all tests, in parallel and in random order
 
 test-crash: setup ## kill -9 under a writing load, ROUNDS=20 times
 	@ROUNDS=$${ROUNDS:-20} $(PY) -m pytest tests/crash -n0
+
+test-rows: setup ## Filters and walks over 6,000 real rows
+	@ROWS=$${ROWS:-6000} $(PY) -m pytest tests/api/test_real_rows.py
 
 lint: setup ## Check style, types, layers, and that generated files and the lock are current
 	@$(VENV)/bin/ruff check
@@ -65,6 +68,7 @@ clean: ## Remove the virtual environment and caches, keep data
 setup: $(STAMP)
 
 $(STAMP): $(LOCK) services/api/pyproject.toml
+	@test -w . || { echo "make: cannot write to $(CURDIR)." >&2; exit 1; }
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed, and there is none." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks venv (Debian: apt-get install python3-venv)." >&2; exit 1; }
 	@echo "Installing into .venv (once) …"

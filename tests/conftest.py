@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if given is not None:
         config.stash[_URL] = given["cluster_url"]
         return
+    # A run that is ended from outside, by a time limit say, stops PostgreSQL too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cluster = config.stash[_CLUSTER] = Cluster()
     config.stash[_URL] = cluster.start()
 

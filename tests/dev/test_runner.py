@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -32,14 +32,17 @@ class Run(Program):
     """One `make dev`."""
 
     def __init__(
-        self, project: Path, port: int, user: str | None = None, **environment: str
+        self, project: Path, port: int, *, under: tuple[str, ...] = (), **environment: str
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         super().__init__(
-            [sys.executable, "-m", "app.dev"],
+            [*under, sys.executable, "-m", "app.dev"],
             {"LISTO_PROJECT": str(project), "PORT": str(port), **environment},
-            user,
         )
+
+    def wait_for_file(self, folder: Path, pattern: str) -> None:
+        while not list(folder.glob(pattern)):
+            assert self.process.poll() is None, self.output
 
     def refused(self) -> str:
         """What it says when it cannot start, which is never a traceback."""
@@ -138,22 +141,28 @@ def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
 def test_a_killed_run_leaves_no_server_behind(project: Path, port: int) -> None:
     run = Run(project, port)
     run.wait_for(GREETED)
-    postgres = postmaster(project)
-    left = [process for process in processes_of(project) if process.pid != postgres]
+    recorded = json.loads((project / ".listo/processes.json").read_text())
+    left = [psutil.Process(pid) for pid, _ in recorded]
     run.send(signal.SIGKILL)
     run.finish()
-    _, alive = psutil.wait_procs([one for one in left if "postgres" not in one.name()], PATIENCE)
+    _, alive = psutil.wait_procs(left, PATIENCE)
     assert alive == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("reached", ["dev.lock", "postgres.new", "postgres", "processes.json"])
+@pytest.mark.parametrize(
+    ("reached", "number"),
+    [
+        ("dev.lock", signal.SIGTERM),
+        ("postgres.new.*", signal.SIGINT),
+        ("postgres", signal.SIGINT),
+        ("processes.json", signal.SIGHUP),
+    ],
+)
 def test_a_signal_while_it_starts(
     project: Path, port: int, reached: str, number: signal.Signals
 ) -> None:
     run = Run(project, port)
-    while not (project / ".listo" / reached).exists():
-        assert run.process.poll() is None, run.output
+    run.wait_for_file(project / ".listo", reached)
     assert run.stop(number) == 0
     assert "Traceback" not in run.output
     assert "KeyboardInterrupt" not in run.output
@@ -161,10 +170,9 @@ def test_a_signal_while_it_starts(
 
 
 def test_a_kill_while_it_starts(project: Path, port: int) -> None:
-    for reached in ("postgres.new", "postgres", "admin_password", "processes.json"):
+    for reached in ("postgres.new.*", "postgres", "admin_password", "processes.json"):
         run = Run(project, port)
-        while not (project / ".listo" / reached).exists():
-            assert run.process.poll() is None, run.output
+        run.wait_for_file(project / ".listo", reached)
         run.send(signal.SIGKILL)
         run.finish()
     whole = Run(project, port)
@@ -213,7 +221,7 @@ def test_an_extension_that_is_not_there(project: Path, port: int) -> None:
     assert processes_of(project) == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - where it may listen
 def test_a_taken_port(project: Path, host: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -225,7 +233,7 @@ def test_a_taken_port(project: Path, host: str) -> None:
     )
 
 
-@pytest.mark.parametrize("given", ["http", "0", "65536", "-1", "80 00", "٨٠"])
+@pytest.mark.parametrize("given", ["http", "65536", "٨٠"])
 def test_a_port_that_is_none(project: Path, given: str) -> None:
     assert Run(project, 1, PORT=given).refused() == f"PORT must be 1 to 65535, not {given!r}."
 
@@ -282,22 +290,14 @@ def test_a_folder_where_a_file_is_in_the_way(project: Path, port: int) -> None:
 
 
 def test_an_unwritable_folder(project: Path, port: int) -> None:
-    user = None
+    under: tuple[str, ...] = ()
     if os.geteuid() == 0:
-        user = "nobody"
-        if not reachable_by(user):
-            pytest.skip("the checkout is in a folder that only root can enter")
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write everywhere, and setpriv is not here to keep it from that")
+        under = ("setpriv", "--bounding-set", "-dac_override")
     project.chmod(0o555)
-    said = Run(project, port, user=user).refused()
+    said = Run(project, port, under=under).refused()
     assert said == f"Cannot write to {project}/.listo: Permission denied."
-
-
-def reachable_by(user: str) -> bool:
-    entry = pwd.getpwnam(user)
-    return not subprocess.run(
-        [sys.executable, "-c", "import app.dev"], cwd=API, capture_output=True,
-        user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], check=False,
-    ).returncode  # fmt: skip
 
 
 def test_the_second_start_is_quick(project: Path, port: int) -> None:
