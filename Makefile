@@ -10,7 +10,7 @@ VENV := $(CURDIR)/.venv
 PY := $(VENV)/bin/python
 LOCK := services/api/requirements-dev.txt
 STAMP := $(VENV)/.installed
-export PYTHONPATH := $(CURDIR)/services/api:$(CURDIR):$(CURDIR)/tests
+export PYTHONPATH := $(CURDIR)/services/api:$(CURDIR):$(CURDIR)/tests$(if $(PYTHONPATH),:$(PYTHONPATH))
 export PORT
 
 .PHONY: help setup dev demo test test-crash test-rows lint fmt lock docs bench-api bench-growth clean

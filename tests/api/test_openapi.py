@@ -102,7 +102,11 @@ def test_any_request_gets_a_documented_answer(
     }
     schema = schemathesis.openapi.from_dict(kept)
     schema.config.update(base_url=server.url)
-    operations = [result.ok() for result in schema.get_all_operations()]
+    operations = [
+        result.ok()
+        for result in schema.get_all_operations()
+        if isinstance(result, schemathesis.core.result.Ok)
+    ]
     assert len(operations) > 20
     token = str(admin.headers["authorization"])
 

@@ -52,7 +52,7 @@ def test_a_cluster_is_made_kept_and_taken_over(folder: Path) -> None:
 
 
 def test_a_half_made_cluster_is_made_anew(folder: Path) -> None:
-    half = folder / "postgres.new"
+    half = folder / "postgres.new.half"
     half.mkdir()
     (half / "PG_VERSION").write_text("18")
     postgres = EmbeddedPostgres(folder, THROW_AWAY)

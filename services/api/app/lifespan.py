@@ -59,6 +59,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Raises CannotServe where the database is away, or this process is not alone."""
     state = app.state
     try:
+        if not state.settings.production:
+            # In production that is somebody's decision: `listo migrate`.
+            url = state.settings.database_url.get_secret_value()
+            await asyncio.to_thread(migrations.upgrade, url)
         await state.database.open()
         await state.database.notifications.start(sole=state.settings.redis_url is None)
         if problem := await _migrations_problem(app):
@@ -72,9 +76,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             "Another process already serves this database. More than one process needs Redis, so "
             "that limits and caches agree: set REDIS_URL, or start one worker only."
         )
-    except Problem as problem:
+    except (Problem, migrations.DatabaseNewer) as error:
         await _close(app)
-        _give_up(problem.detail)
+        _give_up(str(error))
     flusher = asyncio.create_task(_flush(app), name="flush")
     try:
         yield

@@ -45,17 +45,24 @@ def of(collection: Collection) -> list[Index]:
     ]
 
 
-async def states(database: Database, collection: Collection) -> dict[str, State]:
-    """The state of each declared index by its name: ready, building or failed."""
-    valid = await repository.indexes(database, collection.name)
-    building = await repository.indexes_in_progress(database, collection.name)
+class States:
+    """How far the indexes of all collections are."""
 
-    def state(name: str) -> State:
-        if valid.get(name):
+    def __init__(self, valid: dict[str, bool], building: set[str]) -> None:
+        self._valid = valid
+        self._building = building
+
+    def of(self, index: Index) -> State:
+        if self._valid.get(index.name):
             return "ready"
-        return "failed" if name in valid and name not in building else "building"
+        failed = index.name in self._valid and index.name not in self._building
+        return "failed" if failed else "building"
 
-    return {index.name: state(index.name) for index in of(collection)}
+
+async def states(database: Database) -> States:
+    return States(
+        await repository.indexes(database), await repository.indexes_in_progress(database)
+    )
 
 
 async def reconcile(database: Database, collection: Collection) -> int:

@@ -26,21 +26,19 @@ class Registry:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Collection] = {}
+        self._everything: list[Collection] | None = None
         # Counts the drops, so that what was read before one is not remembered after it.
         self._generation = 0
         database.notifications.subscribe(TOPIC, self.drop, self.clear)
 
-    @property
-    def generation(self) -> int:
-        """Changes whenever any definition may have."""
-        return self._generation
-
     def drop(self, name: str) -> None:
         self._generation += 1
+        self._everything = None
         self._known.pop(name, None)
 
     def clear(self) -> None:
         self._generation += 1
+        self._everything = None
         self._known.clear()
 
     async def get(self, name: str) -> Collection:
@@ -64,5 +62,13 @@ class Registry:
 
     async def visible_to(self, actor: Actor) -> list[Collection]:
         """All collections that the caller may know of, by name."""
+        return [collection for collection in await self._all() if collection.is_visible_to(actor)]
+
+    async def _all(self) -> list[Collection]:
+        if self._everything is not None:
+            return self._everything
+        generation = self._generation
         everything = await repository.get_all(self._database)
-        return [collection for collection in everything if collection.is_visible_to(actor)]
+        if generation == self._generation and self._database.notifications.connected:
+            self._everything = everything
+        return everything

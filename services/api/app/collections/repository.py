@@ -97,21 +97,21 @@ async def records(session: Session, name: str, batch: int) -> AsyncIterator[Sequ
         after = rows[-1]["id"]
 
 
-async def indexes(session: Session | Connection[Any], name: str) -> dict[str, bool]:
-    """The indexes of ours that exist, and whether each is valid."""
+async def indexes(session: Session, name: str | None = None) -> dict[str, bool]:
+    """The declared indexes that exist, of one collection or of all, and whether each is valid."""
     rows = await session.fetch(
         "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-        " WHERE i.indrelid = to_regclass($1) AND NOT i.indisprimary",
-        table(name),
+        " WHERE c.relnamespace = 'records'::regnamespace AND NOT i.indisprimary"
+        " AND ($1::text IS NULL OR i.indrelid = to_regclass($1))",
+        None if name is None else table(name),
     )
     return {row["relname"]: row["indisvalid"] for row in rows}
 
 
-async def indexes_in_progress(session: Session, name: str) -> set[str]:
+async def indexes_in_progress(session: Session) -> set[str]:
     rows = await session.fetch(
         "SELECT c.relname FROM pg_stat_progress_create_index p"
-        " JOIN pg_class c ON c.oid = p.index_relid WHERE p.relid = to_regclass($1)",
-        table(name),
+        " JOIN pg_class c ON c.oid = p.index_relid"
     )
     return {row["relname"] for row in rows}
 

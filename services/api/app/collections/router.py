@@ -12,7 +12,7 @@ from app.collections.errors import CollectionNotFound
 from app.collections.models import Collection
 from app.collections.schemas import CollectionIn, CollectionOut, CollectionsOut, IndexOut, Rules
 from app.core import preconditions
-from app.core.actor import Actor
+from app.core.actor import Actor, Scope
 from app.core.body import body_of, request_body
 from app.core.openapi import problems
 from app.db.database import Database
@@ -26,8 +26,7 @@ router = APIRouter(prefix="/collections", tags=["collections"])
 async def list_collections(request: Request, actor: CurrentActor) -> CollectionsOut:
     """All collections that you may see."""
     found = await request.app.state.registry.visible_to(actor)
-    database = request.app.state.database
-    return CollectionsOut(items=[await _out(database, actor, item) for item in found])
+    return CollectionsOut(items=await _out(request.app.state.database, actor, found))
 
 
 @router.get(
@@ -44,7 +43,7 @@ async def get_collection(
     if not found.is_visible_to(actor):
         raise CollectionNotFound
     response.headers["ETag"] = preconditions.etag(found.version)
-    return await _out(request.app.state.database, actor, found)
+    return (await _out(request.app.state.database, actor, [found]))[0]
 
 
 @router.put(
@@ -85,7 +84,7 @@ async def put_collection(
     response.status_code = 201 if created else 200
     response.headers["ETag"] = preconditions.etag(changed.version)
     response.headers["Location"] = f"/collections/{collection}"
-    return await _out(database, actor, changed)
+    return (await _out(database, actor, [changed]))[0]
 
 
 @router.delete(
@@ -103,7 +102,15 @@ async def delete_collection(
     return Response(status_code=204)
 
 
-async def _out(database: Database, actor: Actor, collection: Collection) -> CollectionOut:
+async def _out(
+    database: Database, actor: Actor, collections: list[Collection]
+) -> list[CollectionOut]:
+    shown_whole = actor.is_admin and actor.has_scope(Scope.COLLECTIONS_ADMIN)
+    states = await indexes.states(database) if shown_whole else None
+    return [_one(collection, states) for collection in collections]
+
+
+def _one(collection: Collection, states: indexes.States | None) -> CollectionOut:
     definition = collection.definition
     out = CollectionOut(
         name=collection.name,
@@ -112,11 +119,10 @@ async def _out(database: Database, actor: Actor, collection: Collection) -> Coll
         created_at=collection.created_at,
         updated_at=collection.updated_at,
     )
-    if actor.is_admin:
-        states = await indexes.states(database, collection)
+    if states is not None:
         out.rules = Rules(**definition.rules)
         out.indexes = [
-            IndexOut(fields=list(index.spec), state=states[index.name])
+            IndexOut(fields=list(index.spec), state=states.of(index))
             for index in indexes.of(collection)
         ]
     return out

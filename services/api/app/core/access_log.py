@@ -87,8 +87,10 @@ def _json(fields: dict[str, Any]) -> bytes:
 def _coloured(fields: dict[str, Any]) -> bytes:
     status = fields["status"]
     colour = 32 if status < 400 else 33 if status < 500 else 31  # noqa: PLR2004
+    # A path can hold what a terminal would obey.
+    path = "".join(c if c.isprintable() else "?" for c in fields["path"])
     clock = datetime.now().astimezone().strftime("%H:%M:%S")
     return (
-        f"\x1b[90m{clock}\x1b[0m \x1b[{colour}m{status}\x1b[0m {fields['method']} {fields['path']} "
+        f"\x1b[90m{clock}\x1b[0m \x1b[{colour}m{status}\x1b[0m {fields['method']} {path} "
         f"\x1b[90m{fields['ms']} ms, {fields['bytes']} B, {fields['request_id']}\x1b[0m\n"
     ).encode(errors="replace")

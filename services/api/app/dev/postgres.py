@@ -97,8 +97,11 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server, in an orderly way as long as that is quick."""
-        if self.running():
-            self._run("pg_ctl", "-D", self.data, "-m", "fast", "-w", "-t", 30, "-s", "stop")
+        for mode in ("fast", "immediate"):
+            # It may also have ended by itself meanwhile, which pg_ctl takes for a failure.
+            with suppress(PostgresError):
+                if self.running():
+                    self._run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", 30, "-s", "stop")
 
     def running(self) -> bool:
         """Whether this cluster's server runs."""

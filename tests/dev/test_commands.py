@@ -1,0 +1,128 @@
+"""The service under the servers that it is deployed with, started as the documents say."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+import pytest
+
+from fixtures import redis
+from fixtures.program import PATIENCE, Program, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BIN = Path(sys.executable).parent
+GUNICORN = (
+    str(BIN / "gunicorn"), "app.main:app", "-k", "uvicorn_worker.UvicornWorker"
+)  # fmt: skip
+
+
+@contextmanager
+def started(database_url: str, *command: str, **environment: str) -> Iterator[Program]:
+    """The program; whatever of it still runs at the end is killed."""
+    program = Program(
+        command,
+        {"DATABASE_URL": database_url, "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",
+         "LOG_LEVEL": "WARNING", **environment},
+    )  # fmt: skip
+    try:
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.stop(signal.SIGKILL)
+
+
+def refused(program: Program) -> str:
+    """What a program says that cannot start, in one line and without a traceback."""
+    assert program.finish() not in (0, -signal.SIGKILL)
+    assert "Traceback" not in program.output
+    said = [line for line in program.lines if not line.startswith("[")]
+    assert len(said) == 1, program.output
+    return said[0]
+
+
+def test_uvicorn_reloads_and_listens_everywhere(database_url: str) -> None:
+    port = free_port()
+    command = (
+        str(BIN / "uvicorn"), "app.main:app", "--reload", "--host", "0.0.0.0", "--port", str(port)
+    )  # fmt: skip  # noqa: S104 - as in the documents
+    with started(database_url, *command) as program:
+        program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+        assert program.stop(signal.SIGINT) == 0
+    assert "Traceback" not in program.output
+
+
+def test_gunicorn_with_one_worker(database_url: str) -> None:
+    port = free_port()
+    command = (*GUNICORN, "-w", "1", "--bind", f"127.0.0.1:{port}")
+    with started(database_url, *command) as program:
+        program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+        assert program.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in program.output
+
+
+def test_gunicorn_with_more_needs_redis(database_url: str) -> None:
+    command = (*GUNICORN, "-w", "4", "--bind", f"127.0.0.1:{free_port()}")
+    with started(database_url, *command) as program:
+        said = refused(program)
+    assert said == (
+        "4 workers need Redis, so that limits and caches agree: "
+        "set REDIS_URL, or start one worker (-w 1).\n"
+    )
+
+
+@pytest.mark.skipif(redis.PROGRAM is None, reason="there is no redis-server here")
+def test_gunicorn_with_four_workers_on_redis(database_url: str) -> None:
+    port = free_port()
+    command = (*GUNICORN, "-w", "4", "--bind", f"127.0.0.1:{port}")
+    with redis.redis_server() as url, started(database_url, *command, REDIS_URL=url) as program:
+        program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+        workers = psutil.Process(program.process.pid).children()
+        assert len(workers) == 4
+        workers[0].kill()
+        psutil.wait_procs(workers[:1], PATIENCE)
+        program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+        assert program.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in program.output
+
+
+def test_a_second_process_without_redis_is_refused(database_url: str) -> None:
+    port = free_port()
+    first = (str(BIN / "uvicorn"), "app.main:app", "--port", str(port))
+    second = (str(BIN / "uvicorn"), "app.main:app", "--port", str(free_port()))
+    with started(database_url, *first) as serving:
+        serving.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+        with started(database_url, *second, JSON_LOGGING="true") as program:
+            said = refused(program)
+        assert "Another process already serves this database." in said
+        assert "set REDIS_URL" in said
+        assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).is_success
+
+
+@pytest.mark.parametrize("command", [("uvicorn", "app.main:app"), ("gunicorn", "app.main:app")])
+def test_wrong_settings(database_url: str, command: tuple[str, ...]) -> None:
+    program, *rest = command
+    with started(database_url, str(BIN / program), *rest, JWT_SECRET="short") as run:
+        assert run.finish() == 4
+    assert "Traceback" not in run.output
+    assert "JWT_SECRET: must have at least 32 characters, has 5" in run.output
+
+
+def test_logs_are_json_or_colours_as_the_setting_says(database_url: str) -> None:
+    port = free_port()
+    command = (str(BIN / "uvicorn"), "app.main:app", "--port", str(port))
+    for setting, first in (("true", "{"), ("false", "\x1b[")):
+        with started(database_url, *command, JSON_LOGGING=setting, LOG_LEVEL="INFO") as program:
+            program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+            program.stop(signal.SIGINT)
+        # Of the lines before the settings are read uvicorn is the author.
+        own = [line for line in program.lines if "health/ready" in line]
+        assert own
+        assert all(line.startswith(first) for line in own)
