@@ -40,10 +40,14 @@ def check(name: str) -> bool:
 
 
 def main() -> int:
-    if "--check" in sys.argv:
-        return 0 if all(map(check, NAMES)) else 1
-    for name in NAMES:
-        compile_lock(name, API / f"{name}.txt", "--upgrade")
+    try:
+        if "--check" in sys.argv:
+            return 0 if all(map(check, NAMES)) else 1
+        for name in NAMES:
+            compile_lock(name, API / f"{name}.txt", "--upgrade")
+    except subprocess.CalledProcessError:
+        sys.stderr.write("The lock could not be resolved, see above; it needs a package index.\n")
+        return 1
     return 0
 
 
