@@ -91,6 +91,9 @@ def configure(settings: Settings) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
+        # uvicorn sets INFO, whatever LOG_LEVEL says.
+        if logger.level < root.level:
+            logger.setLevel(logging.NOTSET)
     # Ours tells more, and knows the route.
     for name in ("uvicorn.access", "gunicorn.access"):
         logging.getLogger(name).handlers[:] = []
