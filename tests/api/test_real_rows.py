@@ -39,7 +39,8 @@ FILTERS = [
     'category = "Lu" and (code > 200 or words has "capital")',
     'not (category = "Lu" or code > 300)',
     'name > "M" and name < "N"', "version = 1", 'id != "01a00000-0000-7000-8000-000000000000"',
-    'created_at > "2020-01-01T00:00:00Z"', "owner is not null", "owner = @user.id", "code = numeric",
+    'created_at > "2020-01-01T00:00:00Z"', "owner is not null", "owner = @user.id",
+    "code = numeric",
     "code > numeric", "char != name",
 ]  # fmt: skip
 SORTS = ["", "numeric", "category,-code", "mirrored,numeric,char", "words", "-created_at,name"]

@@ -98,6 +98,9 @@ async def _close(app: FastAPI) -> None:
     await state.limiter.close()
     await state.cache.close()
     state.passwords.close()
+    if state.tracer_provider is not None:
+        # Sends what is not sent yet.
+        await asyncio.to_thread(state.tracer_provider.shutdown)
 
 
 async def _migrations_problem(app: FastAPI) -> Problem | None:

@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     _add_state(app, settings)
+    app.state.tracer_provider = tracing.provider
     for callback in tracing.query_loggers:
         app.state.database.add_query_logger(callback)
 

@@ -22,6 +22,7 @@ logger = logging.getLogger("listo.sql")
 class Telemetry:
     config: TelemetryConfig
     query_loggers: list[Callable[[Any], None]] = field(default_factory=list)
+    provider: TracerProvider | None = None
 
 
 def telemetry(settings: Settings) -> Telemetry:
@@ -33,11 +34,12 @@ def telemetry(settings: Settings) -> Telemetry:
         "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False,
         "tracing": settings.otel_exporter_otlp_endpoint is not None,
     }  # fmt: skip
+    provider = None
     if settings.otel_exporter_otlp_endpoint is not None:
         provider = _provider(settings.otel_exporter_otlp_endpoint)
         config["tracer_provider"] = provider
         loggers.append(_query_spans(provider))
-    return Telemetry(config, loggers)
+    return Telemetry(config, loggers, provider)
 
 
 def _provider(endpoint: str) -> TracerProvider:

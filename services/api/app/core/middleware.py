@@ -9,6 +9,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import trace
+
 from app.core import context, problem
 from app.core.access_log import AccessLog
 from app.core.client_address import ClientAddress
@@ -51,6 +53,7 @@ class RequestMiddleware:
         self.app = app
         self.address = ClientAddress(settings.trusted_proxies)
         self.access_log = AccessLog(as_json=in_json(settings))
+        self.tracing = settings.otel_exporter_otlp_endpoint is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,7 +63,7 @@ class RequestMiddleware:
         fields = dict(scope["headers"])
         request = RequestContext(
             request_id=_request_id(fields.get(b"x-request-id")),
-            trace_id=_trace_id(fields.get(b"traceparent")),
+            trace_id=self._traced() or _trace_id(fields.get(b"traceparent")),
             client=self.address.of(scope),
             fields=fields,
         )
@@ -106,6 +109,12 @@ class RequestMiddleware:
                 seconds=seconds,
                 size=size,
             )
+
+    def _traced(self) -> str | None:
+        """The trace that the framework's span of this request belongs to, if it makes one."""
+        if not self.tracing:
+            return None
+        return format(trace.get_current_span().get_span_context().trace_id, "032x")
 
 
 class ProtectionMiddleware:
