@@ -1,0 +1,105 @@
+"""Two servers on one database: what one changes, the other knows. Their Redis is away, which they
+are to take as well."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures.server import serving, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx
+
+    from fixtures.server import Server
+
+PATIENCE = 10
+OBJECT = {"type": "object"}
+
+
+@pytest.fixture(scope="module")
+def pair(database_url: str) -> Iterator[tuple[Server, Server]]:
+    shared = settings(database_url, redis_url="redis://127.0.0.1:1")
+    with serving(shared) as one, serving(shared) as other:
+        yield one, other
+
+
+def until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not met():
+        assert time.monotonic() < deadline
+
+
+def on(server: Server, client: httpx.Client) -> httpx.Client:
+    """The same caller on another server."""
+    return server.client(str(client.headers["authorization"]).removeprefix("Bearer "))
+
+
+def test_logout_disabling_and_roles(pair: tuple[Server, Server]) -> None:
+    one, other = pair
+    admin, ada = one.admin(), one.member("ada@example.com")
+    there = on(other, ada)
+    me = there.get("/auth/me").json()["id"]
+    admin.put(
+        "/collections/news", json={"schema": OBJECT, "rules": {"list": '@user.roles has "editor"'}}
+    )
+    assert there.get("/users").status_code == 403
+    admin.patch(f"/users/{me}", json={"roles": ["admin"]})
+    until(lambda: there.get("/users").status_code == 200)
+    admin.patch(f"/users/{me}", json={"roles": ["member"]})
+    until(lambda: there.get("/users").status_code == 403)
+    ada.post("/auth/logout")
+    until(lambda: there.get("/auth/me").status_code == 401)
+    again = on(other, one.login("ada@example.com"))
+    assert again.get("/auth/me").status_code == 200
+    admin.patch(f"/users/{me}", json={"disabled": True})
+    until(lambda: again.get("/auth/me").status_code == 401)
+
+
+def test_rules_and_deletion(pair: tuple[Server, Server]) -> None:
+    one, other = pair
+    admin, stranger = one.admin(), other.client()
+    path = "/collections/doors/records"
+    for rule, status in (("", 200), (None, 404), ("", 200)):
+        admin.put("/collections/doors", json={"schema": OBJECT, "rules": {"list": rule}})
+        until(lambda status=status: stranger.get(path).status_code == status)  # type: ignore[misc]
+    admin.delete("/collections/doors?confirm=doors")
+    until(lambda: stranger.get(path).status_code == 404)
+
+
+def test_a_write_is_held_to_the_present_schema_whatever_was_heard(
+    pair: tuple[Server, Server],
+) -> None:
+    one, other = pair
+    admin = one.admin()
+    deaf = on(other, admin)
+    path = "/collections/strict/records"
+    admin.put("/collections/strict", json={"schema": OBJECT})
+    location = deaf.post(path, json={"n": 1}).headers["location"]
+    callbacks = other.app.state.database.notifications._callbacks
+    heard = dict(callbacks)
+    callbacks.clear()
+    try:
+        schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+        assert admin.put("/collections/strict", json={"schema": schema}).status_code == 200
+        assert deaf.post(path, json={"n": "x"}).status_code == 422
+        other.app.state.registry.clear()
+        admin.put("/collections/strict", json={"schema": {**schema, "required": ["n"]}})
+        assert deaf.put(location, json={}).status_code == 422
+        assert deaf.patch(location, json={"n": 2}).status_code == 200
+    finally:
+        callbacks.update(heard)
+
+
+def test_an_api_key_ends_everywhere(pair: tuple[Server, Server]) -> None:
+    one, other = pair
+    ada = one.member("eve@example.com")
+    made = ada.post("/auth/api-keys", json={"name": "k", "scopes": ["records:read"]}).json()
+    there = other.client(made["key"])
+    assert there.get("/auth/me").status_code == 200
+    ada.delete(f"/auth/api-keys/{made['id']}")
+    until(lambda: there.get("/auth/me").status_code == 401)
