@@ -6,11 +6,13 @@ import asyncio
 import importlib.util
 import os
 import re
+import select
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -132,20 +134,26 @@ class Runner:
         asyncio.run(_ensure_database(postgres.url("postgres")))
 
     def _wait_ready(self) -> None:
-        # A proxy of the environment has no business between us and ourselves.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        assert self.processes is not None
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            signals.check()
-            for name, _ in self.processes.ended():
-                raise CannotStart(f"the {name} did not start, see above.")
+        while self._ready_status(deadline) != HTTPStatus.OK:
+            time.sleep(0.05)
+
+    def _ready_status(self, deadline: float) -> int:
+        """What the server answers, as soon as it serves the socket that we hold; 0 if it breaks off."""
+        assert self.processes is not None
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        with closing(HTTPConnection(host, self.port, timeout=READY_SECONDS)) as connection:
+            connection.request("GET", "/health/ready")
+            while not select.select([connection.sock], [], [], 0.05)[0]:
+                signals.check()
+                for name, _ in self.processes.ended():
+                    raise CannotStart(f"the {name} did not start, see above.")
+                if time.monotonic() > deadline:
+                    raise CannotStart(f"it was not ready within {READY_SECONDS} s.")
             try:
-                with opener.open(f"{self._url(_any_to_local(self.host))}/health/ready", timeout=1):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.02)
-        raise CannotStart(f"it was not ready within {READY_SECONDS} s.")
+                return connection.getresponse().status
+            except (HTTPException, ConnectionError):
+                return 0
 
     def _url(self, host: str) -> str:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
@@ -191,10 +199,6 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 1 << 16:
         raise CannotStart(f"PORT must be 1 to 65535, not {text!r}.")
     return int(text)
-
-
-def _any_to_local(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
 def _listen(host: str, port: int) -> socket.socket:
