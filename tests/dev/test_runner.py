@@ -126,8 +126,12 @@ def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
     printed = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
     assert "items" in printed.stdout
     postgres = postmaster(project)
+    servers = json.loads((project / ".listo/processes.json").read_text())
+    left = [psutil.Process(pid) for pid, _ in servers]
     again.send(signal.SIGKILL)
     again.finish()
+    if sys.platform == "linux":
+        assert psutil.wait_procs(left, PATIENCE)[1] == []
     assert psutil.pid_exists(postgres)
 
     taken_over = Run(project, port)
@@ -139,18 +143,6 @@ def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
     assert taken_over.finish() == 0
     assert "Traceback" not in taken_over.output
     assert processes_of(project) == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start ends them")
-def test_a_killed_run_leaves_no_server_behind(project: Path, port: int) -> None:
-    run = Run(project, port)
-    run.wait_for(GREETED)
-    recorded = json.loads((project / ".listo/processes.json").read_text())
-    left = [psutil.Process(pid) for pid, _ in recorded]
-    run.send(signal.SIGKILL)
-    run.finish()
-    _, alive = psutil.wait_procs(left, PATIENCE)
-    assert alive == []
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ class Runner:
             time.sleep(0.05)
 
     def _ready_status(self, deadline: float) -> int:
-        """What the server answers, as soon as it serves the socket that we hold; 0 if it breaks off."""
+        """What the server answers once it serves the socket that we hold; 0 if it breaks off."""
         assert self.processes is not None
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         with closing(HTTPConnection(host, self.port, timeout=READY_SECONDS)) as connection:
