@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from app.core.metrics import REDIS_FALLBACKS
+from app.core.outage import RedisOutage
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from collections.abc import Awaitable
 
-logger = logging.getLogger("listo.cache")
+    from redis.asyncio import Redis
 
 _FAULTS = (RedisError, OSError, TimeoutError)
 
@@ -22,37 +21,36 @@ class RedisCache:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._away = False
+        self._outage = RedisOutage("cache", "nothing is cached")
 
     async def get(self, key: str) -> bytes | None:
-        try:
-            value = await self._client.get(f"listo:cache:{key}")
-        except _FAULTS as error:
-            self._note_away(error)
+        if self._outage.skips():
             return None
-        self._away = False
+        value = await self._ask(self._client.get(_name(key)))
         return value if isinstance(value, bytes) else None
 
     async def set(self, key: str, value: bytes, *, ttl: float) -> None:
         if ttl <= 0:
             await self.delete(key)
-            return
-        try:
-            await self._client.set(f"listo:cache:{key}", value, px=max(1, int(ttl * 1000)))
-        except _FAULTS as error:
-            self._note_away(error)
+        elif not self._outage.skips():
+            await self._ask(self._client.set(_name(key), value, px=max(1, int(ttl * 1000))))
 
     async def delete(self, key: str) -> None:
-        try:
-            await self._client.delete(f"listo:cache:{key}")
-        except _FAULTS as error:
-            self._note_away(error)
+        # Tried during an outage as well: an entry that outlives its deletion is wrong.
+        await self._ask(self._client.delete(_name(key)))
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    def _note_away(self, error: Exception) -> None:
-        REDIS_FALLBACKS.labels("cache").inc()
-        if not self._away:
-            self._away = True
-            logger.warning("Redis is away, nothing is cached: %s", error)
+    async def _ask(self, call: Awaitable[object]) -> object:
+        try:
+            answer = await call
+        except _FAULTS as error:
+            self._outage.note_fault(error)
+            return None
+        self._outage.note_answer()
+        return answer
+
+
+def _name(key: str) -> bytes:
+    return f"listo:cache:{key}".encode("utf-8", "surrogatepass")

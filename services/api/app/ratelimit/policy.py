@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from app.core.rates import Rate
@@ -19,24 +19,29 @@ class Policy:
 
     name: str
     rates: tuple[Rate, ...]
+    quoted: bytes = field(init=False)
     description: bytes = field(init=False)
     # Microseconds between two requests at each rate, and the burst in microseconds (GCRA).
-    emissions: tuple[tuple[int, int], ...] = field(init=False)
+    windows: tuple[tuple[int, int], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         text = ", ".join(f'"{self.name}";q={rate.limit};w={rate.window}' for rate in self.rates)
+        object.__setattr__(self, "quoted", f'"{self.name}"'.encode())
         object.__setattr__(self, "description", text.encode())
         # Rounded up, so that a window never lets more through than its limit.
         emissions = tuple(-(-rate.window * 1_000_000 // rate.limit) for rate in self.rates)
         bursts = tuple(
             emission * rate.limit for emission, rate in zip(emissions, self.rates, strict=True)
         )
-        object.__setattr__(self, "emissions", tuple(zip(emissions, bursts, strict=True)))
+        object.__setattr__(self, "windows", tuple(zip(emissions, bursts, strict=True)))
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One caller under one policy; `cost` is how many requests this one counts for."""
+class Check(NamedTuple):
+    """One caller under one policy.
+
+    `cost` is how many requests this one counts for: the whole limit where that is less, so that it
+    can be served at all.
+    """
 
     policy: Policy
     key: str
@@ -52,11 +57,7 @@ class Standing:
     reset: int
 
     def text(self) -> bytes:
-        return b'"%b";r=%d;t=%d' % (
-            self.policy.name.encode(),
-            self.remaining,
-            -(-self.reset // 1_000_000),
-        )
+        return b"%b;r=%d;t=%d" % (self.policy.quoted, self.remaining, -(-self.reset // 1_000_000))
 
 
 @dataclass(slots=True)
@@ -76,6 +77,6 @@ class Decision:
     def fields(self) -> list[tuple[bytes, bytes]]:
         """RateLimit-Policy and RateLimit as raw header fields."""
         return [
-            (b"ratelimit-policy", b", ".join(s.policy.description for s in self.standings)),
-            (b"ratelimit", b", ".join(s.text() for s in self.standings)),
+            (b"ratelimit-policy", b", ".join([s.policy.description for s in self.standings])),
+            (b"ratelimit", b", ".join([s.text() for s in self.standings])),
         ]

@@ -1,34 +1,26 @@
 """The limiter of many processes: one script call on Redis for all requests of an event loop's turn.
 
-Redis away: each process limits by itself until it is back, which a metric and one line tell.
+Redis away: each process limits by itself until it is back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
-from app.core.metrics import REDIS_FALLBACKS
+from app.core.outage import RedisOutage
+from app.ratelimit.gcra import decide
 from app.ratelimit.memory import MemoryLimiter
-from app.ratelimit.policy import Decision, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from redis.asyncio import Redis
 
-    from app.ratelimit.policy import Check
-
-logger = logging.getLogger("listo.ratelimit")
+    from app.ratelimit.policy import Check, Decision
 
 _SCRIPT = (Path(__file__).parent / "gcra.lua").read_text()
-# How long Redis is left alone after a fault, so that an outage costs no request its time-out.
-_RETRY_SECONDS = 1.0
 
 _Pending = tuple["Sequence[Check]", "asyncio.Future[Decision]"]
 
@@ -39,15 +31,13 @@ class RedisLimiter:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._script = client.register_script(_SCRIPT)
+        self._outage = RedisOutage("limiter", "each process limits by itself")
         self._fallback = MemoryLimiter()
         self._pending: list[_Pending] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._away_until = 0.0
-        self._away = False
 
     async def admit(self, checks: Sequence[Check]) -> Decision:
-        if self._away_until > time.monotonic():
-            REDIS_FALLBACKS.labels("limiter").inc()
+        if self._outage.skips():
             return await self._fallback.admit(checks)
         loop = asyncio.get_running_loop()
         if not self._pending:
@@ -67,49 +57,37 @@ class RedisLimiter:
 
     async def _admit_all(self, batch: list[_Pending]) -> None:
         try:
-            arguments = [argument for checks, _ in batch for argument in _arguments(checks)]
-            answer: list[int] = await self._script(args=arguments)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._note_away(error)
-            for checks, future in batch:
-                REDIS_FALLBACKS.labels("limiter").inc()
-                if not future.done():
-                    future.set_result(await self._fallback.admit(checks))
-            return
-        self._note_back()
-        values = iter(answer)
-        for checks, future in batch:
-            decision = _decision(checks, values)
+            owed = await self._script(
+                args=[argument for checks, _ in batch for argument in _arguments(checks)]
+            )
+            decisions = list(_decisions([checks for checks, _ in batch], owed))
+        # Whatever it is: requests wait for this, and none may fail for the sake of being counted.
+        except Exception as error:  # noqa: BLE001
+            self._outage.note_fault(error, len(batch))
+            decisions = [await self._fallback.admit(checks) for checks, _ in batch]
+        else:
+            self._outage.note_answer()
+        for (_, future), decision in zip(batch, decisions, strict=True):
             if not future.done():
                 future.set_result(decision)
 
-    def _note_away(self, error: Exception) -> None:
-        self._away_until = time.monotonic() + _RETRY_SECONDS
-        if not self._away:
-            self._away = True
-            logger.warning("Redis is away, each process limits by itself: %s", error)
 
-    def _note_back(self) -> None:
-        if self._away:
-            self._away = False
-            logger.info("Redis is back, limits are shared again")
-
-
-def _arguments(checks: Sequence[Check]) -> Iterator[Any]:
-    yield len(checks)
-    for check in checks:
-        yield f"{check.policy.name}:{check.key}"
-        yield check.cost
-        yield len(check.policy.emissions)
-        for window in check.policy.emissions:
-            yield from window
+def _arguments(checks: Sequence[Check]) -> Iterator[int | bytes]:
+    yield sum(len(check.policy.windows) for check in checks)
+    for policy, caller, cost in checks:
+        for emission, burst in policy.windows:
+            # A window that was changed by a setting counts anew.
+            key = f"listo:limit:{policy.name}:{emission}:{burst}:{caller}"
+            yield key.encode("utf-8", "surrogatepass")
+            yield min(cost * emission, burst)
+            yield burst
 
 
-def _decision(checks: Sequence[Check], values: Iterator[int]) -> Decision:
-    allowed, wait = next(values), next(values)
-    standings, violated = [], []
-    for check in checks:
-        standings.append(Standing(check.policy, next(values), next(values)))
-        if next(values):
-            violated.append(check.policy.name)
-    return Decision(bool(allowed), standings, tuple(violated), wait / 1_000_000)
+def _decisions(batch: list[Sequence[Check]], owed: Sequence[int]) -> Iterator[Decision]:
+    """The script counted those requests that `decide` admits: both compare the same integers."""
+    at = 0
+    for checks in batch:
+        windows = sum(len(check.policy.windows) for check in checks)
+        decision, _ = decide(checks, owed[at : at + windows])
+        at += windows
+        yield decision

@@ -1,0 +1,59 @@
+"""The generic cell rate algorithm: what a caller owes is all that there is to know of it.
+
+Under each window a caller owes some microseconds, which time pays back one by one. A request adds
+to them, and is refused where the sum would exceed the window's burst. Whole microseconds keep a
+burst exact. The same step of pyrate-limiter reads a clock of milliseconds, tells the first refusing
+window only, and takes twice the time, on the way of every request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.ratelimit.policy import Decision, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.ratelimit.policy import Check
+
+
+def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Sequence[int]]:
+    """The decision on a request, and the debts after it.
+
+    `debts` are microseconds before it, one for each window of each check in their order, none above
+    its window's burst. A refused request leaves them as they are.
+    """
+    after: list[int] = []
+    violated: tuple[str, ...] = ()
+    wait = 0
+    for check in checks:
+        refused = False
+        for emission, burst in check.policy.windows:
+            debt = debts[len(after)] + min(check.cost * emission, burst)
+            if debt > burst:
+                refused = True
+                wait = max(wait, debt - burst)
+            after.append(debt)
+        if refused:
+            violated += (check.policy.name,)
+    if violated:
+        return Decision(False, _standings(checks, debts), violated, wait / 1_000_000), debts
+    return Decision(True, _standings(checks, after)), after
+
+
+def _standings(checks: Sequence[Check], debts: Sequence[int]) -> list[Standing]:
+    """Of each policy that window which has the fewest requests left."""
+    standings = []
+    at = 0
+    for policy, _, _ in checks:
+        remaining, reset = -1, 0
+        for emission, burst in policy.windows:
+            debt = debts[at]
+            left = (burst - debt) // emission
+            if left < remaining or remaining < 0:
+                remaining, reset = left, debt
+            at += 1
+        if remaining >= 0:
+            standings.append(Standing(policy, remaining, reset))
+    return standings
