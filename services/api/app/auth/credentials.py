@@ -11,6 +11,7 @@ from app.auth import api_key_repository, api_keys, repository, secrets, service
 from app.auth.errors import InvalidToken
 from app.core.actor import ANONYMOUS, Actor
 from app.core.clock import utcnow
+from app.core.errors import Problem
 from app.core.metrics import AUTH_FAILURES, CACHE_LOOKUPS
 
 if TYPE_CHECKING:
@@ -73,7 +74,11 @@ class Authenticator:
         """Write down when keys were used since the last time."""
         if self._used:
             used, self._used = self._used, {}
-            await api_key_repository.touch(self._database, used)
+            try:
+                await api_key_repository.touch(self._database, used)
+            except Problem:
+                self._used = used | self._used
+                raise
 
     async def _access_token(self, token: str) -> tuple[float, Actor]:
         try:

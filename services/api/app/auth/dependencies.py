@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
+from app.auth import emails
 from app.auth.service import Auth
 from app.core import context
 from app.core.actor import Actor
@@ -26,6 +27,11 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
 
 def get_actor(request: Request) -> Actor:
     return context.of(request.scope).actor
+
+
+def no_store(response: Response) -> None:
+    """Have no cache keep what a route answers: credentials (RFC 6749, section 5.1), persons."""
+    response.headers["Cache-Control"] = "no-store"
 
 
 def get_auth(request: Request) -> Auth:
@@ -50,7 +56,7 @@ async def throttle_login(request: Request, account: str) -> None:
     decision = await state.limiter.admit(
         (
             Check(Policy("login", rates), client),
-            Check(Policy("login-account", rates), account.strip().lower()),
+            Check(Policy("login-account", rates), emails.known_as(account)),
         )
     )
     if not decision.allowed:

@@ -60,6 +60,16 @@ async def password_hash(session: Session, id_: UUID) -> str | None:
     return hashed
 
 
+async def lock_password(session: Session, id_: UUID) -> str | None:
+    """The password's hash, which stays so to the transaction's end; None also if disabled."""
+    hashed: str | None = await session.fetchval(
+        "SELECT password_hash FROM listo.users WHERE id = $1 AND disabled_at IS NULL"
+        " FOR NO KEY UPDATE",
+        id_,
+    )
+    return hashed
+
+
 async def users(session: Session, after: UUID | None, limit: int) -> list[User]:
     rows = await session.fetch(
         f"SELECT {_USER} FROM listo.users WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2",
@@ -182,6 +192,17 @@ async def purge_sessions(session: Session, before: datetime, limit: int) -> int:
     status = await session.execute(
         "DELETE FROM listo.sessions WHERE id IN (SELECT id FROM listo.sessions"
         " WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2)",
+        before,
+        limit,
+    )
+    return int(status.split()[-1])
+
+
+async def purge_refresh_tokens(session: Session, before: datetime, limit: int) -> int:
+    """Delete up to `limit` refresh tokens that were used before then; returns how many."""
+    status = await session.execute(
+        "DELETE FROM listo.refresh_tokens WHERE hash IN (SELECT hash FROM listo.refresh_tokens"
+        " WHERE used_at < $1 LIMIT $2)",
         before,
         limit,
     )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.auth import api_keys, repository, schemas, service
-from app.auth.dependencies import AuthDep, CurrentActor, SessionDep, throttle_login
+from app.auth.dependencies import AuthDep, CurrentActor, SessionDep, no_store, throttle_login
 from app.auth.models import ApiKey, User
 from app.auth.service import Grant
 from app.core.body import body_of, request_body
 from app.core.errors import Unauthorized
 from app.core.openapi import problems
 
-router = APIRouter(prefix="/auth", tags=["auth"])
+router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 PUBLIC: dict[str, Any] = {"security": []}
 
@@ -112,9 +112,10 @@ async def change_password(
     openapi_extra=request_body(schemas.ApiKeyIn),
 )
 async def create_api_key(
-    session: SessionDep,
     actor: CurrentActor,
+    # Before the session: a body that comes slowly must not hold a connection meanwhile.
     given: Annotated[schemas.ApiKeyIn, body_of(schemas.ApiKeyIn)],
+    session: SessionDep,
 ) -> schemas.NewApiKeyOut:
     """Make a key that acts as you within its scopes. It is shown this once."""
     service.own_session(actor)

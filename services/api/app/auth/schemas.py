@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
+from app.auth import emails
 from app.core.actor import Scope
 
 
-def _normal_email(text: str) -> str:
+def _in_utc(time: datetime) -> datetime:
     try:
-        return validate_email(text, check_deliverability=False).normalized.lower()
-    except EmailNotValidError as error:
-        raise ValueError(str(error)) from None
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
 
 
 Email = Annotated[
     str,
     Field(max_length=254, examples=["ada@example.com"], json_schema_extra={"format": "email"}),
-    AfterValidator(_normal_email),
+    AfterValidator(emails.normal),
 ]
 Password = Annotated[
     str, Field(min_length=10, max_length=1024, examples=["correct horse battery staple"])
@@ -60,7 +60,7 @@ class ApiKeyIn(_In):
     name: Name
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=10)]
     collections: Annotated[list[CollectionName], Field(min_length=1, max_length=100)] | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = None
 
 
 class UserIn(_In):
@@ -75,7 +75,7 @@ class UserPatch(_In):
 
     name: Name | None = None
     roles: Annotated[list[Role], Field(max_length=20)] | None = None
-    disabled: bool | None = None
+    disabled: StrictBool | None = None
 
 
 class TokensOut(BaseModel):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from app.auth import repository, secrets
+from app.auth import emails, repository, secrets
 from app.auth.errors import (
     InvalidCredentials,
     InvalidToken,
@@ -70,7 +70,7 @@ async def register(auth: Auth, given: RegisterIn) -> User:
 
 async def login(auth: Auth, *, email: str, password: str) -> Grant:
     """A new session. Raises InvalidCredentials, the same for whatever was wrong."""
-    found = await repository.user_by_email(auth.database, email.strip().lower())
+    found = await repository.user_by_email(auth.database, emails.known_as(email))
     user, hashed = found or (None, None)
     matches = await auth.passwords.verify(password, hashed)
     if user is None or hashed is None or not matches or user.disabled_at is not None:
@@ -78,11 +78,14 @@ async def login(auth: Auth, *, email: str, password: str) -> Grant:
         raise InvalidCredentials
     renewed = await auth.passwords.hash(password) if auth.passwords.outdated(hashed) else None
     async with auth.database.transaction() as session:
-        if renewed:
-            await repository.set_password(session, user.id, renewed)
-        session_id = uuid7()
-        await repository.insert_session(session, session_id, user.id, auth.session_ttl)
-        return await _grant(session, auth, user.id, session_id)
+        if await repository.lock_password(session, user.id) == hashed:
+            if renewed:
+                await repository.set_password(session, user.id, renewed)
+            session_id = uuid7()
+            await repository.insert_session(session, session_id, user.id, auth.session_ttl)
+            return await _grant(session, auth, user.id, session_id)
+    # While it was checked the password was changed, or the user disabled.
+    return await login(auth, email=email, password=password)
 
 
 async def refresh(auth: Auth, *, refresh_token: str) -> Grant:
@@ -120,8 +123,12 @@ async def change_password(auth: Auth, actor: Actor, *, current: str, new: str) -
         raise InvalidCredentials("The current password is wrong.")
     renewed = await auth.passwords.hash(new)
     async with auth.database.transaction() as session:
-        await repository.set_password(session, actor.id, renewed)
-        await end_sessions(session, actor.id, keep=session_id)
+        if await repository.lock_password(session, actor.id) == hashed:
+            await repository.set_password(session, actor.id, renewed)
+            await end_sessions(session, actor.id, keep=session_id)
+            return
+    # While it was checked somebody else changed it, or disabled the user.
+    raise InvalidCredentials("The current password is wrong.")
 
 
 async def end_sessions(session: Session, user_id: UUID, *, keep: UUID | None = None) -> None:

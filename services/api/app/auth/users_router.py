@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
 from app.auth import schemas, users
-from app.auth.dependencies import AuthDep, CurrentActor, SessionDep
+from app.auth.dependencies import AuthDep, CurrentActor, SessionDep, no_store
 from app.auth.router import user_out
 from app.core.body import body_of, request_body
 from app.core.openapi import problems
 
-router = APIRouter(prefix="/users", tags=["users"])
+router = APIRouter(prefix="/users", tags=["users"], dependencies=[Depends(no_store)])
 
 
 @router.post(
@@ -57,10 +57,11 @@ async def get_user(session: SessionDep, actor: CurrentActor, user_id: UUID) -> s
     openapi_extra=request_body(schemas.UserPatch),
 )
 async def change_user(
-    session: SessionDep,
     actor: CurrentActor,
     user_id: UUID,
+    # Before the session: a body that comes slowly must not hold a connection meanwhile.
     given: Annotated[schemas.UserPatch, body_of(schemas.UserPatch)],
+    session: SessionDep,
 ) -> schemas.UserOut:
     """Change name, roles, or whether the user may log in; effective at once."""
     return user_out(await users.change(session, actor, user_id=user_id, patch=given))

@@ -1,0 +1,21 @@
+"""E-mail addresses in the one form that they are stored and looked up in."""
+
+from __future__ import annotations
+
+from email_validator import EmailNotValidError, validate_email
+
+
+def normal(text: str) -> str:
+    """The stored form: Unicode normalised, in lower case. Raises ValueError for no address."""
+    try:
+        return validate_email(text, check_deliverability=False).normalized.lower()
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from None
+
+
+def known_as(text: str) -> str:
+    """What to look `text` up by. Takes anything: nobody has an address that is none."""
+    try:
+        return normal(text.strip())
+    except ValueError:
+        return text.strip().lower()
