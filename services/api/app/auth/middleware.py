@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from app.core import context, problem
 from app.core.client_address import rate_key
 from app.core.errors import Problem
+from app.core.middleware import PROBES
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Policy
 
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from app.core.context import RequestContext
     from app.core.settings import Settings
 
-# Probes, scrapers and documents are not counted; the documents still show what the caller may see.
-UNCOUNTED = ("/health", "/metrics", "/docs", "/openapi.json")
+# The document shows what the caller may see; the page that shows it is the same for everybody.
+_DOCUMENT = "/openapi.json"
+_ANONYMOUS = PROBES | {"/docs"}
+_ASSETS = "/docs/"
 
 
 class AuthMiddleware:
@@ -46,9 +49,10 @@ class AuthMiddleware:
 
     async def _admit(self, scope: Scope, request: RequestContext) -> None:
         state = scope["app"].state
-        uncounted = scope["path"].startswith(UNCOUNTED)
-        if uncounted and not scope["path"].startswith("/openapi.json"):
+        path = scope["path"]
+        if path in _ANONYMOUS or path.startswith(_ASSETS):
             return
+        uncounted = path == _DOCUMENT
         given = request.fields.get(b"authorization")
         try:
             request.actor = await state.authenticator.authenticate(

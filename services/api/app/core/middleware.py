@@ -41,6 +41,9 @@ _SECURITY_HEADERS = (
 # Where a route that serves a page leaves the security headers that are to go with it.
 POLICY_KEY = "listo.security_headers"
 
+# Must answer when nothing else does. Whole paths: the user's own `/healthcare` is no probe.
+PROBES = frozenset({"/health", "/health/ready", "/metrics"})
+
 MAX_HEADER_BYTES = 32_768
 MAX_HEADERS = 100
 MAX_TARGET_BYTES = 16_384
@@ -128,7 +131,7 @@ class ProtectionMiddleware:
         REQUESTS_IN_PROGRESS.set_function(lambda: len(self.deadlines))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(("/health", "/metrics")):
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
         request = context.of(scope)
