@@ -48,6 +48,12 @@ async def purge_sessions(database: Database, _: Settings) -> int:
     return await auth_repository.purge_sessions(database, utcnow() - _KEPT_SESSIONS, _SLICE)
 
 
+async def purge_refresh_tokens(database: Database, settings: Settings) -> int:
+    """Forget used refresh tokens of sessions that live on, once they could not be valid anyway."""
+    before = utcnow() - timedelta(seconds=settings.refresh_token_ttl)
+    return await auth_repository.purge_refresh_tokens(database, before, _SLICE)
+
+
 async def purge_events(database: Database, settings: Settings) -> int:
     """Forget events after their retention."""
     kept = timedelta(days=settings.event_retention_days)
@@ -64,6 +70,7 @@ async def build_indexes(database: Database, _: Settings) -> int:
 
 LOOPS = (
     Loop("purge_sessions", 60, purge_sessions),
+    Loop("purge_refresh_tokens", 60, purge_refresh_tokens),
     Loop("purge_events", 60, purge_events),
     Loop("build_indexes", 60, build_indexes),
 )
