@@ -1,0 +1,227 @@
+"""API keys: scopes, named collections, expiry, deletion, and when they were last used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fixtures.cluster import database, execute, fetch
+from fixtures.server import serving, settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from fixtures.server import Server
+
+READ, WRITE = "records:read", "records:write"
+BATCH = {"operations": [{"op": "create", "data": {}}]}
+ALL = [READ, WRITE, "collections:admin", "webhooks:admin", "users:admin"]
+
+
+def make(client: httpx.Client, *scopes: str, **more: Any) -> Any:
+    response = client.post("/auth/api-keys", json={"name": "key", "scopes": scopes, **more})
+    assert response.status_code == 201, response.text
+    return response.json()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collections(admin: httpx.Client) -> None:
+    rules = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
+    for name in ("one", "two"):
+        body = {"schema": {"type": "object"}, "rules": rules}
+        assert admin.put(f"/collections/{name}", json=body).is_success
+
+
+def test_a_key_is_shown_once(ada: httpx.Client, database_url: str) -> None:
+    made = make(ada, READ)
+    key = made.pop("key")
+    assert key.startswith("lk_")
+    assert len(key) == 46
+    assert key.startswith(made["prefix"])
+    assert made in ada.get("/auth/api-keys").json()["items"]
+    assert key not in ada.get("/auth/api-keys").text
+    stored = fetch(database_url, f"SELECT k::text FROM listo.api_keys k WHERE id = '{made['id']}'")
+    assert key[9:] not in stored[0][0]
+
+
+def test_a_key_acts_as_its_user(server: Server, ada: httpx.Client) -> None:
+    client = server.client(make(ada, READ, WRITE)["key"])
+    assert client.get("/auth/me").json() == ada.get("/auth/me").json()
+    record = client.post("/collections/one/records", json={"a": 1}).json()
+    assert record["owner"] == ada.get("/auth/me").json()["id"]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "method", "path", "body", "status"),
+    [
+        ([READ], "GET", "/collections/one/records", None, 200),
+        ([WRITE], "GET", "/collections/one/records", None, 403),
+        (["collections:admin"], "GET", "/collections/one/records", None, 403),
+        ([READ], "POST", "/collections/one/records", {}, 403),
+        ([WRITE], "POST", "/collections/one/records", {}, 201),
+        ([READ], "POST", "/collections/one/records:batch", BATCH, 403),
+        ([READ, WRITE], "PUT", "/collections/new", {"schema": {}}, 403),
+        (["collections:admin"], "PUT", "/collections/new", {"schema": {}}, 201),
+        (["collections:admin"], "GET", "/users", None, 403),
+        (["users:admin"], "GET", "/users", None, 200),
+        (["users:admin"], "PUT", "/collections/other", {"schema": {}}, 403),
+    ],
+)  # fmt: skip
+def test_scopes_of_an_admins_key(
+    server: Server,
+    admin: httpx.Client,
+    scopes: list[str],
+    method: str,
+    path: str,
+    body: Any,
+    status: int,
+) -> None:
+    client = server.client(make(admin, *scopes)["key"])
+    response = client.request(method, path, json=body)
+    assert response.status_code == status, response.text
+
+
+@pytest.mark.parametrize("scopes", [[scope] for scope in ALL[2:]])
+def test_members_give_no_more_than_they_have(ada: httpx.Client, scopes: list[str]) -> None:
+    response = ada.post("/auth/api-keys", json={"name": "x", "scopes": [READ, *scopes]})
+    assert response.status_code == 403
+    assert response.json()["code"] == "scope_not_held"
+
+
+def test_a_key_of_named_collections_reaches_no_other(server: Server, ada: httpx.Client) -> None:
+    client = server.client(make(ada, READ, WRITE, collections=["one"])["key"])
+    assert client.get("/collections/one/records").status_code == 200
+    assert client.post("/collections/one/records", json={}).status_code == 201
+    for method, path, body in (
+        ("GET", "/collections/two/records", None),
+        ("POST", "/collections/two/records", {}),
+        ("POST", "/collections/two/records:batch", BATCH),
+        ("GET", "/collections/two", None),
+    ):
+        response = client.request(method, path, json=body)
+        assert response.status_code in (403, 404), (path, response.text)
+    named = [item["name"] for item in client.get("/collections").json()["items"]]
+    assert "two" not in named
+
+
+def test_an_admins_key_of_named_collections_defines_no_other(
+    server: Server, admin: httpx.Client
+) -> None:
+    client = server.client(make(admin, "collections:admin", collections=["one"])["key"])
+    two = admin.get("/collections/two").json()
+    assert client.put("/collections/two", json={"schema": {}}).status_code in (403, 404)
+    assert client.put("/collections/three", json={"schema": {}}).status_code in (403, 404)
+    assert client.delete("/collections/two?confirm=two").status_code in (403, 404)
+    assert admin.get("/collections/two").json() == two
+
+
+# method, path, body
+SESSION_ONLY = [
+    ("POST", "/auth/api-keys", {"name": "x", "scopes": [READ]}),
+    ("GET", "/auth/api-keys", None),
+    ("DELETE", "/auth/api-keys/01a00000-0000-7000-8000-000000000000", None),
+    ("POST", "/auth/logout", None),
+    ("POST", "/auth/password", {"current_password": "x", "new_password": "long enough it is"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), SESSION_ONLY)
+def test_what_takes_a_session(
+    server: Server,
+    admin: httpx.Client,
+    anonymous: httpx.Client,
+    method: str,
+    path: str,
+    body: Any,
+) -> None:
+    client = server.client(make(admin, *ALL)["key"])
+    response = client.request(method, path, json=body)
+    assert response.status_code == 403
+    assert response.json()["code"] == "session_required"
+    assert anonymous.request(method, path, json=body).status_code == 401
+
+
+def test_a_deleted_key_is_out_at_once(server: Server, ada: httpx.Client, bob: httpx.Client) -> None:
+    made = make(ada, READ)
+    client = server.client(made["key"])
+    assert client.get("/auth/me").status_code == 200
+    path = f"/auth/api-keys/{made['id']}"
+    # It is nobody else's.
+    assert bob.delete(path).json()["code"] == "api_key_not_found"
+    assert client.get("/auth/me").status_code == 200
+    assert ada.delete(path).status_code == 204
+    assert client.get("/auth/me").status_code == 401
+    assert ada.delete(path).status_code == 404
+    assert made["id"] not in [item["id"] for item in ada.get("/auth/api-keys").json()["items"]]
+
+
+def test_keys_of_others_are_not_listed(ada: httpx.Client, bob: httpx.Client) -> None:
+    made = make(ada, READ)
+    assert made["id"] not in [item["id"] for item in bob.get("/auth/api-keys").json()["items"]]
+
+
+def test_an_expired_key_is_out(server: Server, ada: httpx.Client, database_url: str) -> None:
+    made = make(ada, READ, expires_at="2100-01-01T00:00:00+01:00")
+    assert made["expires_at"] == "2099-12-31T23:00:00Z"
+    execute(
+        database_url,
+        f"UPDATE listo.api_keys SET expires_at = now() WHERE id = '{made['id']}'",
+    )
+    response = server.client(made["key"]).get("/auth/me")
+    assert response.status_code == 401
+    assert response.json()["code"] == "invalid_token"
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "status"),
+    [
+        ("2100-01-01T00:00:00Z", 201),
+        (None, 201),
+        ("9999-12-31T23:59:59Z", 201),
+        ("2100-01-01T00:00:00", 422),
+        ("2020-01-01T00:00:00Z", 422),
+        ("9999-12-31T23:59:59-23:59", 422),
+        ("0001-01-01T00:00:00+23:59", 422),
+        ("tomorrow", 422),
+        (True, 422),
+    ],
+)
+def test_times_of_expiry(
+    server: Server, ada: httpx.Client, expires_at: object, status: int
+) -> None:
+    body = {"name": "x", "scopes": [READ], "expires_at": expires_at}
+    response = ada.post("/auth/api-keys", json=body)
+    assert response.status_code == status, response.text
+    if status == 201:
+        assert server.client(response.json()["key"]).get("/auth/me").status_code == 200
+    else:
+        assert response.json()["errors"][0]["pointer"] == "/expires_at"
+
+
+def test_a_role_that_is_taken_is_taken_from_keys_too(server: Server, admin: httpx.Client) -> None:
+    owner = server.member("demoted@example.com", ("admin",))
+    client = server.client(make(owner, "users:admin", READ)["key"])
+    assert client.get("/users").status_code == 200
+    path = f"/users/{owner.get('/auth/me').json()['id']}"
+    assert admin.patch(path, json={"roles": ["member"]}).status_code == 200
+    assert client.get("/users").status_code == 403
+    assert admin.patch(path, json={"disabled": True}).status_code == 200
+    assert client.get("/auth/me").status_code == 401
+
+
+def test_use_is_noted_without_a_write_per_request(cluster_url: str) -> None:
+    with database(cluster_url) as url:
+        with serving(settings(url)) as server:
+            made = make(server.admin(), READ)
+            client = server.client(made["key"])
+            assert made["last_used_at"] is None
+            client.get("/nothing")
+            server.statements.clear()
+            for _ in range(3):
+                client.get("/nothing")
+            assert server.statements == []
+        # What was not written down yet is when the server stops.
+        with serving(settings(url)) as server:
+            keys = server.admin().get("/auth/api-keys").json()["items"]
+            assert keys[0]["last_used_at"] > made["created_at"]

@@ -1,0 +1,292 @@
+"""Registration, login and passwords: what each is answered, and how little it tells strangers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from argon2 import PasswordHasher
+from prometheus_client import REGISTRY
+
+from app.auth.dependencies import CurrentActor
+from fixtures.cluster import execute, fetch
+from fixtures.server import ADMIN, PASSWORD
+
+if TYPE_CHECKING:
+    import httpx
+
+    from app.auth.passwords import Passwords
+    from fixtures.server import Server
+
+NEW = "another long password"
+
+
+def hashes() -> float:
+    """How many passwords were hashed by this process until now."""
+    return REGISTRY.get_sample_value("app_password_hash_seconds_count") or 0.0
+
+
+def log_in(client: httpx.Client, email: str, password: str = PASSWORD) -> httpx.Response:
+    return client.post("/auth/login", json={"email": email, "password": password})
+
+
+# who, method, path, body, status, code
+ROWS: list[tuple[str, str, str, Any, int, str | None]] = [
+    ("anonymous", "GET", "/auth/me", None, 401, "authentication_required"),
+    ("ada", "GET", "/auth/me", None, 200, None),
+    ("anonymous", "POST", "/auth/logout", None, 401, "authentication_required"),
+    ("anonymous", "POST", "/auth/password",
+     {"current_password": PASSWORD, "new_password": NEW}, 401, "authentication_required"),
+    ("ada", "POST", "/auth/password",
+     {"current_password": "wrong", "new_password": NEW}, 401, "invalid_credentials"),
+    ("ada", "POST", "/auth/password",
+     {"current_password": PASSWORD, "new_password": "short"}, 422, "validation_failed"),
+    ("anonymous", "POST", "/auth/login", {"email": "ada@example.com", "password": PASSWORD}, 200,
+     None),
+    ("anonymous", "POST", "/auth/login", {"email": "ada@example.com", "password": ""}, 401,
+     "invalid_credentials"),
+    ("anonymous", "POST", "/auth/login", {"email": "", "password": PASSWORD}, 401,
+     "invalid_credentials"),
+    ("anonymous", "POST", "/auth/login", {"email": "ada@example.com", "password": "x" * 1025}, 422,
+     "validation_failed"),
+    ("anonymous", "POST", "/auth/register", {"email": "a@example.com", "password": "x" * 1024},
+     201, None),
+    ("anonymous", "POST", "/auth/register", {"email": "b@example.com", "password": "x" * 9}, 422,
+     "validation_failed"),
+    ("anonymous", "POST", "/auth/register", {"email": "b@example.com", "password": "x" * 1025},
+     422, "validation_failed"),
+    ("anonymous", "POST", "/auth/register",
+     {"email": "b@example.com", "password": PASSWORD, "name": "x" * 201}, 422,
+     "validation_failed"),
+    ("anonymous", "POST", "/auth/register",
+     {"email": "b@example.com", "password": PASSWORD, "roles": ["admin"]}, 422,
+     "validation_failed"),
+    ("anonymous", "POST", "/auth/register", {"email": "ADA@example.com", "password": PASSWORD},
+     409, "email_taken"),
+    ("anonymous", "POST", "/auth/register", {"email": "ada@", "password": PASSWORD}, 422,
+     "validation_failed"),
+    ("anonymous", "POST", "/auth/refresh", {"refresh_token": "lr_" + "x" * 43}, 401,
+     "invalid_token"),
+    ("anonymous", "POST", "/auth/refresh", {}, 422, "validation_failed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} {row[2]} {row[4]} {row[5]}")
+def test_answers(
+    request: pytest.FixtureRequest,
+    ada: httpx.Client,
+    row: tuple[str, str, str, Any, int, str | None],
+) -> None:
+    who, method, path, body, status, code = row
+    client: httpx.Client = request.getfixturevalue(who)
+    response = client.request(method, path, json=body)
+    assert response.status_code == status, response.text
+    assert response.json().get("code") == code
+    assert response.headers["cache-control"] == "no-store"
+
+
+def test_a_new_account_is_a_member(server: Server, anonymous: httpx.Client) -> None:
+    body = {"email": "Grace.Hopper@Example.COM", "password": PASSWORD, "name": "Grace"}
+    made = anonymous.post("/auth/register", json=body)
+    assert made.status_code == 201
+    assert made.json()["email"] == "grace.hopper@example.com"
+    assert made.json()["roles"] == ["member"]
+    assert PASSWORD not in made.text
+    assert "hash" not in made.text
+    assert server.login("grace.hopper@example.com").get("/auth/me").json() == made.json()
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "RENE\u0301@EXAMPLE.com",
+        "ren\u00e9@example.com",
+        " ren\u00e9@example.com ",
+        "Ren\u00c9@Example.Com",
+    ],
+)
+def test_an_address_is_one_however_it_is_spelled(
+    server: Server, anonymous: httpx.Client, spelled: str
+) -> None:
+    body = {"email": "Ren\u00e9@example.com", "password": PASSWORD}
+    assert anonymous.post("/auth/register", json=body).status_code in (201, 409)
+    assert log_in(anonymous, spelled).status_code == 200
+    if spelled == spelled.strip():
+        again = anonymous.post("/auth/register", json={"email": spelled, "password": PASSWORD})
+        assert again.status_code == 409
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "\u0130stanbul@example.com",
+        "\u1e9e@example.com",
+        "\u03a3\u03a3@example.com",
+        "\ua7cb@example.com",
+        "\U00010d50@example.com",
+        "\u01c5@example.com",
+        '"a b"@example.com',
+        "a@[127.0.0.1]",
+        "a@xn--mller-kva.example.com",
+        "a@b\u00fccher.example.com",
+        "x@" + "a." * 120 + "com",
+        "\u202ea@example.com",
+        "a\u0000@example.com",
+        "a\n@example.com",
+    ],
+)
+def test_odd_addresses_are_taken_or_refused(anonymous: httpx.Client, email: str) -> None:
+    body = {"email": email, "password": PASSWORD}
+    made = anonymous.post("/auth/register", json=body)
+    assert made.status_code in (201, 422), made.text
+    if made.status_code == 201:
+        assert log_in(anonymous, email).status_code == 200
+        assert log_in(anonymous, made.json()["email"]).status_code == 200
+
+
+def test_unknown_wrong_and_disabled_are_told_alike(
+    server: Server, admin: httpx.Client, anonymous: httpx.Client
+) -> None:
+    gone = server.member("gone@example.com").get("/auth/me").json()["id"]
+    assert admin.patch(f"/users/{gone}", json={"disabled": True}).status_code == 200
+    tries = [
+        ("nobody@example.com", PASSWORD),
+        ("not an address", PASSWORD),
+        (ADMIN["email"], "a wrong password"),
+        ("gone@example.com", PASSWORD),
+        ("gone@example.com", "a wrong password"),
+    ]
+    answers = set()
+    for email, password in tries:
+        before = hashes()
+        response = log_in(anonymous, email, password)
+        # The time is that of hashing; each of them has to hash once.
+        assert hashes() - before == 1
+        problem = response.json()
+        del problem["request_id"]
+        answers.add((response.status_code, str(problem), response.headers["www-authenticate"]))
+    assert len(answers) == 1
+    assert answers.pop()[0] == 401
+
+
+def test_a_hash_of_old_parameters_is_renewed(
+    server: Server, database_url: str, anonymous: httpx.Client
+) -> None:
+    server.member("old@example.com")
+    old = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    query = "SELECT password_hash FROM listo.users WHERE email = 'old@example.com'"
+    execute(
+        database_url, f"UPDATE listo.users SET password_hash = '{old}' WHERE email LIKE 'old@%'"
+    )
+    assert log_in(anonymous, "old@example.com", "a wrong password").status_code == 401
+    assert fetch(database_url, query)[0][0] == old
+    assert log_in(anonymous, "old@example.com").status_code == 200
+    assert fetch(database_url, query)[0][0].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert log_in(anonymous, "old@example.com").status_code == 200
+
+
+def test_a_new_password_ends_the_other_sessions(server: Server, anonymous: httpx.Client) -> None:
+    here, there = server.member("change@example.com"), server.login("change@example.com")
+    tokens = log_in(anonymous, "change@example.com").json()
+    body = {"current_password": PASSWORD, "new_password": NEW}
+    assert here.post("/auth/password", json=body).status_code == 204
+    assert here.get("/auth/me").status_code == 200
+    assert there.get("/auth/me").status_code == 401
+    assert anonymous.post(
+        "/auth/refresh", json={"refresh_token": tokens["refresh_token"]}
+    ).status_code == 401  # fmt: skip
+    assert log_in(anonymous, "change@example.com").status_code == 401
+    assert log_in(anonymous, "change@example.com", NEW).status_code == 200
+
+
+def during_the_check(server: Server, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Have `statement` commit after a password was found right, before that has any effect."""
+    passwords: Passwords = server.app.state.passwords
+    verify = passwords.verify
+    rest = [statement]
+
+    async def verify_slowly(password: str, hashed: str | None) -> bool:
+        matches = await verify(password, hashed)
+        if rest:
+            await server.app.state.database.execute(rest.pop())
+        return matches
+
+    monkeypatch.setattr(passwords, "verify", verify_slowly)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"UPDATE listo.users SET password_hash = '{PasswordHasher().hash(NEW)}'",
+        "UPDATE listo.users SET disabled_at = now()",
+    ],
+)
+def test_a_login_does_not_outrun_what_ends_it(
+    server: Server,
+    anonymous: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    email = f"race-{len(change)}@example.com"
+    server.member(email)
+    during_the_check(server, monkeypatch, f"{change} WHERE email = '{email}'")
+    assert log_in(anonymous, email).json()["code"] == "invalid_credentials"
+
+
+def test_a_login_renews_no_hash_that_changed_meanwhile(
+    server: Server, anonymous: httpx.Client, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.member("renew@example.com")
+    update = "UPDATE listo.users SET password_hash = '{}' WHERE email = 'renew@example.com'"
+    old = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    execute(database_url, update.format(old))
+    during_the_check(server, monkeypatch, update.format(PasswordHasher().hash(NEW)))
+    assert log_in(anonymous, "renew@example.com").status_code == 401
+    assert log_in(anonymous, "renew@example.com", NEW).status_code == 200
+
+
+def test_a_change_of_password_does_not_undo_another(
+    server: Server, anonymous: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = server.member("twice@example.com")
+    update = "UPDATE listo.users SET password_hash = '{}' WHERE email = 'twice@example.com'"
+    during_the_check(server, monkeypatch, update.format(PasswordHasher().hash(NEW)))
+    body = {"current_password": PASSWORD, "new_password": "the thief's own password"}
+    assert client.post("/auth/password", json=body).json()["code"] == "invalid_credentials"
+    assert log_in(anonymous, "twice@example.com", NEW).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthcare", "/health/records", "/metrics2", "/docs.json"])
+def test_names_like_those_of_probes_are_protected(
+    server: Server, ada: httpx.Client, anonymous: httpx.Client, path: str
+) -> None:
+    @server.app.get(path)
+    async def whoever(actor: CurrentActor) -> str:
+        return actor.kind
+
+    assert ada.get(path).json() == "user"
+    assert anonymous.get(path).json() == "anonymous"
+    assert server.client("x.y.z").get(path).status_code == 401
+    assert ada.get(path, headers={"X-Large": "x" * 40_000}).status_code == 431
+
+
+def test_no_secret_is_logged(
+    server: Server, anonymous: httpx.Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    body = {"email": "quiet@example.com", "password": PASSWORD}
+    anonymous.post("/auth/register", json=body)
+    tokens = log_in(anonymous, "quiet@example.com").json()
+    client = server.client(tokens["access_token"])
+    key = client.post("/auth/api-keys", json={"name": "x", "scopes": ["records:read"]}).json()
+    server.client(key["key"]).get("/auth/me")
+    anonymous.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+    log_in(anonymous, "quiet@example.com", NEW)
+    client.get("/auth/me", headers={"Authorization": f"Basic {NEW}"})
+    anonymous.post("/auth/login", content=f'{{"password":"{NEW}"', headers={
+        "Content-Type": "application/json"})  # fmt: skip
+    client.get("/health")
+    output = "".join(capfd.readouterr())
+    assert "/auth/login" in output
+    for secret in (PASSWORD, NEW, tokens["access_token"], tokens["refresh_token"], key["key"]):
+        assert secret not in output
