@@ -8,7 +8,9 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client import REGISTRY
 
+from app.auth import secrets
 from app.auth.dependencies import CurrentActor
+from app.core.log import redact
 from fixtures.cluster import execute, fetch
 from fixtures.server import ADMIN, PASSWORD
 
@@ -268,6 +270,12 @@ def test_names_like_those_of_probes_are_protected(
     assert anonymous.get(path).json() == "anonymous"
     assert server.client("x.y.z").get(path).status_code == 401
     assert ada.get(path, headers={"X-Large": "x" * 40_000}).status_code == 431
+
+
+@pytest.mark.parametrize("prefix", [secrets.API_KEY, secrets.REFRESH_TOKEN])
+def test_a_credential_that_gets_into_a_line_is_cut_out(prefix: str) -> None:
+    text, _ = secrets.make(prefix)
+    assert text.removeprefix(prefix) not in redact(f"what is {text}?")
 
 
 def test_no_secret_is_logged(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The second line of defence; the first is that bodies, headers and query strings are not logged.
 _SECRETS = re.compile(
     r"(?i)(bearer\s+|(?:password|secret|token|authorization|cookie)\"?'?\s*[=:]\s*\"?'?)[^\s\"',}]+"
-    r"|\b(lk_|eyJ)[\w.-]{8,}"
+    r"|\b(lk_|lr_|eyJ)[\w.-]{8,}"
     r"|(://[^:/\s]*:)[^@/\s]+(?=@)"
 )
 
