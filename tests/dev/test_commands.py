@@ -64,7 +64,7 @@ def test_gunicorn_with_one_worker(database_url: str) -> None:
 def test_gunicorn_with_more_needs_redis(database_url: str) -> None:
     command = (*GUNICORN, "-w", "4", "--bind", f"127.0.0.1:{free_port()}")
     with started(database_url, *command) as program:
-        assert program.finish() == 4
+        assert program.finish() == 4, program.output
     (said,) = [line for line in program.lines if not line.startswith("[")]
     assert said == (
         "4 workers need Redis, so that limits and caches agree: "
@@ -107,7 +107,7 @@ def test_a_second_process_without_redis_is_refused(database_url: str) -> None:
 def test_wrong_settings(database_url: str, command: tuple[str, ...]) -> None:
     program, *rest = command
     with started(database_url, str(BIN / program), *rest, JWT_SECRET="short") as run:
-        assert run.finish() == 4
+        assert run.finish() == 4, run.output
     assert "Traceback" not in run.output
     assert "JWT_SECRET: must have at least 32 characters, has 5" in run.output
 
