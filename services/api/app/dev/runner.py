@@ -182,6 +182,9 @@ class Runner:
 
 
 def _complain(message: str) -> int:
+    if signals.received():
+        # A program of ours met the same signal, and that is all that it complains of.
+        return 0
     console.print("[bold red]make dev:[/]", end=" ")
     console.print(message, markup=False)
     return 1

@@ -23,6 +23,11 @@ def listen() -> None:
             signal.signal(number, lambda received, _: _received.append(received))
 
 
+def received() -> bool:
+    """Whether a signal has arrived."""
+    return bool(_received)
+
+
 def check() -> None:
     """Raises Stopped if a signal has arrived."""
     if _received:
