@@ -10,30 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.syntax import Syntax
 
 from app import __version__
-from app.auth import api_keys, repository, users
+from app.auth import api_keys, emails, repository, users
 from app.auth.passwords import Passwords
-from app.auth.schemas import UserIn
+from app.auth.schemas import ApiKeyIn, UserIn
 from app.auth.service import Auth
 from app.auth.tokens import Tokens
-from app.collections import indexes
-from app.collections.plan import difference, plan
-from app.collections.schemas import CollectionIn
+from app.collections import files, indexes
+from app.collections.errors import RecordsDoNotFit
+from app.collections.plan import Change, difference, plan
 from app.core.actor import ADMIN_ROLE, SYSTEM, Scope
 from app.core.body import invalid
 from app.core.clock import utcnow
-from app.core.errors import Problem
+from app.core.errors import PreconditionFailed, Problem
 from app.core.settings import Settings, SettingsError
 from app.db import migrations
 from app.db.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from app.db.session import Session
 
 Result = TypeVar("Result")
 
@@ -124,23 +125,31 @@ def create_key(
     collection: Annotated[
         list[str] | None, typer.Option(help="Only these collections; may be repeated.")
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Valid for so many days.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Valid for so many days.")
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Make an API key that acts as the user. It is printed this once."""
 
+    expires = utcnow() + timedelta(days=days) if days else None
+    given = _checked(
+        ApiKeyIn, name=name, scopes=scope, collections=collection or None, expires_at=expires
+    )
+
     async def work(auth: Auth) -> str:
-        found = await repository.user_by_email(auth.database, email.strip().lower())
+        found = await repository.user_by_email(auth.database, emails.known_as(email))
         if found is None:
             raise Failed(f"There is no user {email}.")
         user, _ = found
+        if user.disabled_at is not None:
+            raise Failed(f"The user {email} is disabled.")
         actor = SYSTEM if ADMIN_ROLE in user.roles else users.as_actor(user)
-        expires = utcnow() + timedelta(days=days) if days else None
         async with auth.database.transaction() as session:
             _, key = await api_keys.create(
-                session, actor, user_id=user.id, name=name, scopes=scope,
-                collections=collection, expires_at=expires,
+                session, actor, user_id=user.id, name=given.name, scopes=given.scopes,
+                collections=given.collections, expires_at=given.expires_at,
             )  # fmt: skip
         return key
 
@@ -150,8 +159,9 @@ def create_key(
 
 @collections.command("apply")
 def apply_collections(
-    files: Annotated[
-        list[Path], typer.Argument(help="YAML or JSON: name, schema, rules, indexes.")
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="YAML or JSON: name, schema, rules, indexes."),
     ],
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -159,7 +169,11 @@ def apply_collections(
     as_json: AsJson = False,
 ) -> None:
     """Create or change collections as the files say; shows the difference first."""
-    wanted = [document for file in files for document in _documents(file)]
+    wanted = [found for path in paths for found in files.read(path)]
+    names = [name for name, _ in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise Failed(f"{name} is defined twice.")
 
     async def work(auth: Auth) -> list[dict[str, Any]]:
         async with auth.database.transaction() as session:
@@ -173,13 +187,22 @@ def apply_collections(
                 raise Failed("Nothing was changed.")
             async with auth.database.transaction() as session:
                 for change in open_:
-                    await change.apply(session, SYSTEM)
+                    await _apply(session, change)
             for change in open_:
                 await indexes.reconcile(auth.database, change.after)
         return [{"name": change.name, "changed": change.changed} for change in changes]
 
     report = _with_auth(work)
     _say({"collections": report, "applied": not dry_run}, "", as_json)
+
+
+async def _apply(session: Session, change: Change) -> None:
+    try:
+        await change.apply(session, SYSTEM)
+    except RecordsDoNotFit as problem:
+        raise Failed(f"{change.name}: {problem.in_one_line}") from None
+    except PreconditionFailed:
+        raise Failed(f"{change.name} was changed meanwhile. Nothing was applied.") from None
 
 
 def _show(name: str, text: str) -> None:
@@ -190,30 +213,11 @@ def _show(name: str, text: str) -> None:
         console.print(Syntax(text, "diff", background_color="default"))
 
 
-def _documents(file: Path) -> list[tuple[str, CollectionIn]]:
-    try:
-        loaded = list(yaml.safe_load_all(file.read_text()))
-    except OSError as error:
-        raise Failed(f"{file}: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Failed(f"{file}: {' '.join(str(error).split())}") from None
-    found = []
-    for document in loaded:
-        if not isinstance(document, dict) or not isinstance(document.get("name"), str):
-            raise Failed(f"{file}: each document is an object with a name.")
-        rest = {key: value for key, value in document.items() if key != "name"}
-        try:
-            found.append((document["name"], _checked(CollectionIn, **rest)))
-        except Failed as error:
-            raise Failed(f"{file}: {error}") from None
-    return found
-
-
 def _checked(model: Callable[..., Result], **values: Any) -> Result:
     try:
         return model(**values)
     except ValidationError as error:
-        raise Failed(_one_line(invalid(error))) from None
+        raise Failed(invalid(error).faults) from None
 
 
 def _with_auth(work: Callable[[Auth], Awaitable[Result]]) -> Result:
@@ -225,6 +229,7 @@ def _with_auth(work: Callable[[Auth], Awaitable[Result]]) -> Result:
         passwords = Passwords(1)
         await database.open()
         try:
+            await migrations.require_head(database)
             return await work(Auth(configured, database, passwords, Tokens(configured)))
         finally:
             await database.close()
@@ -240,21 +245,19 @@ def _say(report: dict[str, Any], text: str, as_json: bool) -> None:  # noqa: FBT
         console.print(text, markup=False)
 
 
-def _one_line(problem: Problem) -> str:
-    faults = [f"{error.pointer}: {error.message}" for error in problem.errors]
-    return " ".join([problem.detail, "; ".join(faults)]).strip()
-
-
 def main() -> None:
-    """The exit status: 0 done, 1 refused, 2 wrong usage, 3 database away, 4 wrong settings."""
+    """The exit status: 0 done, 1 refused, 2 wrong usage, 3 database away or at another migration,
+    4 wrong settings."""
     as_json = "--json" in sys.argv
     try:
         app()
     except SettingsError as error:
         _fail(str(error), 4, as_json)
     except Problem as problem:
-        _fail(_one_line(problem), 3 if problem.status == 503 else 1, as_json)  # noqa: PLR2004
-    except (Failed, migrations.DatabaseNewer) as error:
+        _fail(problem.in_one_line, 3 if problem.status == 503 else 1, as_json)  # noqa: PLR2004
+    except migrations.WrongMigration as error:
+        _fail(str(error), 3, as_json)
+    except (Failed, files.UnusableFile) as error:
         _fail(str(error), 1, as_json)
 
 

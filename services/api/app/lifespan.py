@@ -65,8 +65,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(migrations.upgrade, url)
         await state.database.open()
         await state.database.notifications.start(sole=state.settings.redis_url is None)
-        if problem := await _migrations_problem(app):
-            raise problem
+        await migrations.require_head(state.database)
         await ensure_first_admin(
             Auth(state.settings, state.database, state.passwords, state.tokens)
         )
@@ -76,9 +75,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             "Another process already serves this database. More than one process needs Redis, so "
             "that limits and caches agree: set REDIS_URL, or start one worker only."
         )
-    except (Problem, migrations.DatabaseNewer) as error:
+    except (Problem, migrations.WrongMigration) as error:
         await _close(app)
-        _give_up(str(error))
+        _give_up(error.in_one_line if isinstance(error, Problem) else str(error))
     flusher = asyncio.create_task(_flush(app), name="flush")
     try:
         yield
@@ -101,15 +100,6 @@ async def _close(app: FastAPI) -> None:
     if state.tracer_provider is not None:
         # Sends what is not sent yet.
         await asyncio.to_thread(state.tracer_provider.shutdown)
-
-
-async def _migrations_problem(app: FastAPI) -> Problem | None:
-    current, wanted = await migrations.current(app.state.database), migrations.head()
-    if current == wanted:
-        return None
-    if current is None or current < wanted:
-        return Problem(f"The database is at migration {current}, not {wanted}; run: listo migrate")
-    return Problem(f"The database is at migration {current}, newer than this code's {wanted}.")
 
 
 async def _flush(app: FastAPI) -> None:

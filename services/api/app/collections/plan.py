@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.collections.models import Collection, Definition
-    from app.collections.schemas import CollectionIn
     from app.core.actor import Actor
     from app.db.session import Session
 
@@ -27,6 +26,7 @@ class Change:
     name: str
     before: Definition | None
     wanted: Definition
+    version: int | None
     applied: Collection | None = None
 
     @property
@@ -39,17 +39,24 @@ class Change:
         return self.applied
 
     async def apply(self, session: Session, actor: Actor) -> None:
-        """Raises what `service.put` does."""
-        self.applied, _ = await service.put(session, actor, name=self.name, definition=self.wanted)
+        """Raises what `service.put` does: PreconditionFailed where it was changed meanwhile."""
+        self.applied, _ = await service.put(
+            session,
+            actor,
+            name=self.name,
+            definition=self.wanted,
+            if_version=self.version,
+            only_create=self.version is None,
+        )
 
 
-async def plan(session: Session, wanted: Sequence[tuple[str, CollectionIn]]) -> list[Change]:
-    """The changes, in the order given. Raises InvalidDefinition, InvalidCollectionName."""
+async def plan(session: Session, wanted: Sequence[tuple[str, Definition]]) -> list[Change]:
+    """The changes, in the order given."""
     changes = []
-    for name, given in wanted:
-        definition = service.define(name, given)
+    for name, definition in wanted:
         present = await repository.get(session, name)
-        changes.append(Change(name, present.definition if present else None, definition))
+        before, version = (present.definition, present.version) if present else (None, None)
+        changes.append(Change(name, before, definition, version))
     return changes
 
 

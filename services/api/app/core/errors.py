@@ -46,6 +46,17 @@ class Problem(Exception):
         self.members = members
         super().__init__(self.detail)
 
+    @property
+    def in_one_line(self) -> str:
+        """For whoever runs the server: the detail, the faults, and the cause."""
+        cause = f"({self.__cause__})" if self.__cause__ else ""
+        return " ".join(f"{self.detail} {self.faults} {cause}".split())
+
+    @property
+    def faults(self) -> str:
+        """What is wrong with each field, in one line."""
+        return "; ".join(f"{error.pointer}: {error.message}" for error in self.errors)
+
 
 class BadRequest(Problem):
     """The request is malformed."""

@@ -19,7 +19,15 @@ ROOT = Path(__file__).parents[2]
 LOCK = 0x6C6973746F
 
 
-class DatabaseNewer(Exception):
+class WrongMigration(Exception):
+    """The database is not at this code's migration."""
+
+
+class DatabaseBehind(WrongMigration):
+    """The database has to be migrated first."""
+
+
+class DatabaseNewer(WrongMigration):
     """The database was migrated by a newer version of this code."""
 
 
@@ -35,6 +43,18 @@ async def current(session: Any) -> str | None:
         return None
     revision: str | None = await session.fetchval("SELECT version_num FROM listo.migrations")
     return revision
+
+
+async def require_head(session: Any) -> None:
+    """Raises DatabaseBehind or DatabaseNewer."""
+    revision = await current(session)
+    if revision is None:
+        raise DatabaseBehind("The database was never migrated; run: listo migrate")
+    if revision < head():
+        raise DatabaseBehind(
+            f"The database is at migration {revision}, not {head()}; run: listo migrate"
+        )
+    _refuse_newer(revision)
 
 
 def upgrade(url: str) -> bool:
@@ -53,16 +73,21 @@ async def _upgrade(url: str) -> bool:
             before = await current(connection)
             if before == head():
                 return False
-            if before is not None and before > head():
-                raise DatabaseNewer(
-                    f"The database is at migration {before}, this code knows {head()}: "
-                    "deploy the newer code, or restore an older backup."
-                )
+            if before is not None:
+                _refuse_newer(before)
             await connection.execute("CREATE SCHEMA IF NOT EXISTS listo")
             await _run_alembic(url)
             return True
         finally:
             await connection.close()
+
+
+def _refuse_newer(revision: str) -> None:
+    if revision > head():
+        raise DatabaseNewer(
+            f"The database is at migration {revision}, this code knows {head()}: "
+            "deploy the newer code, or restore an older backup."
+        )
 
 
 async def _run_alembic(url: str) -> None:

@@ -42,7 +42,10 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX refresh_tokens_session_id ON listo.refresh_tokens (session_id)",
-    "CREATE INDEX refresh_tokens_used_at ON listo.refresh_tokens (used_at) WHERE used_at IS NOT NULL",
+    """
+    CREATE INDEX refresh_tokens_used_at ON listo.refresh_tokens (used_at)
+        WHERE used_at IS NOT NULL
+    """,
     """
     CREATE TABLE listo.api_keys (
         id uuid PRIMARY KEY,

@@ -1,0 +1,172 @@
+"""`listo collections apply FILE…`: the difference first, then all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from fixtures.listo import COMMAND, Listo, environment
+from fixtures.program import API, PATIENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+YAML = """\
+name: {name}
+schema:
+  type: object
+  properties:
+    title: {{type: string}}
+    answer: {{enum: [yes, no, 2026-01-31]}}
+rules:
+  list: ""
+  create: "@user.id is not null"
+indexes: [title, [title, -created_at]]
+"""
+
+
+@pytest.fixture(scope="module")
+def listo(database_url: str) -> Listo:
+    return Listo(database_url)
+
+
+@pytest.fixture
+def name() -> str:
+    """Of no collection yet."""
+    return f"c{uuid4().hex}"
+
+
+@pytest.fixture
+def file(tmp_path: Path, name: str) -> Path:
+    path = tmp_path / "notes.yaml"
+    path.write_text(YAML.format(name=name))
+    return path
+
+
+def defined(client: httpx.Client, name: str) -> dict[str, Any] | None:
+    response = client.get(f"/collections/{name}")
+    return response.json() if response.is_success else None
+
+
+def test_the_difference_is_shown_and_asked_about(
+    listo: Listo, admin: httpx.Client, file: Path, name: str
+) -> None:
+    refused = listo("collections", "apply", file, answers="n\n")
+    assert refused.status == 1
+    assert "+  type: object" in refused.output
+    assert "Nothing was changed." in refused.errors
+    assert defined(admin, name) is None
+
+    unanswered = listo("collections", "apply", file)
+    assert unanswered.status == 1
+    assert defined(admin, name) is None
+
+    listo.succeed("collections", "apply", file, answers="y\n")
+    collection = admin.get(f"/collections/{name}").json()
+    assert collection["schema"]["properties"]["answer"] == {"enum": ["yes", "no", "2026-01-31"]}
+    assert collection["rules"]["create"] == "@user.id is not null"
+    assert collection["rules"].get("delete") is None
+    assert [index["state"] for index in collection["indexes"]] == ["ready", "ready"]
+
+
+def test_applying_again_changes_nothing_and_asks_nothing(
+    listo: Listo, admin: httpx.Client, file: Path, name: str
+) -> None:
+    report = listo.succeed("collections", "apply", file, "--json").report
+    assert report == {"collections": [{"name": name, "changed": True}], "applied": True}
+    assert listo.succeed("collections", "apply", file).output == f"{name}: unchanged\n"
+    report = listo.succeed("collections", "apply", file, "--json").report
+    assert report["collections"] == [{"name": name, "changed": False}]
+    assert admin.get(f"/collections/{name}").json()["version"] == 1
+
+
+def test_a_change_shows_what_goes_and_what_comes(
+    listo: Listo, admin: httpx.Client, file: Path, name: str
+) -> None:
+    listo.succeed("collections", "apply", file, "--yes")
+    file.write_text(YAML.format(name=name).replace('list: ""', 'list: "owner = @user.id"'))
+    shown = listo.succeed("collections", "apply", file, "--dry-run").output
+    lines = [line for line in shown.splitlines() if line.startswith(("+ ", "- "))]
+    assert lines == ["-  list: ''", "+  list: owner = @user.id"]
+    assert admin.get(f"/collections/{name}").json()["rules"]["list"] == ""
+    listo.succeed("collections", "apply", file, "-y")
+    assert admin.get(f"/collections/{name}").json()["rules"]["list"] == "owner = @user.id"
+
+
+def test_many_files_and_documents_are_applied_together(
+    listo: Listo, admin: httpx.Client, file: Path, tmp_path: Path, name: str
+) -> None:
+    other, third = f"{name}b", f"{name}c"
+    file.write_text(f"---\nname: {name}\nschema: {{}}\n---\nname: {other}\nschema: {{}}\n---\n")
+    single = tmp_path / "third.json"
+    single.write_text(json.dumps({"name": third, "schema": {"title": "Dürer 😀"}}))
+    listo.succeed("collections", "apply", file, single, "--yes")
+    assert all(defined(admin, each) for each in (name, other))
+    assert admin.get(f"/collections/{third}").json()["schema"] == {"title": "Dürer 😀"}
+
+
+def test_what_fails_applies_nothing_at_all(
+    listo: Listo, admin: httpx.Client, file: Path, tmp_path: Path, name: str
+) -> None:
+    listo.succeed("collections", "apply", file, "--yes")
+    record = admin.post(f"/collections/{name}/records", json={"title": "a"}).json()
+    new = tmp_path / "new.yaml"
+    new.write_text(f"name: {name}b\nschema: {{}}\n")
+    file.write_text(f"name: {name}\nschema: {{required: [size]}}\n")
+    outcome = listo("collections", "apply", new, file, "--yes", "--json")
+    assert outcome.status == 1
+    assert outcome.report["error"].startswith(f"{name}: ")
+    assert record["id"] in outcome.report["error"]
+    assert defined(admin, f"{name}b") is None
+    assert admin.get(f"/collections/{name}").json()["version"] == 1
+
+
+def test_a_change_by_somebody_else_meanwhile_is_not_overwritten(
+    listo: Listo, database_url: str, admin: httpx.Client, file: Path, name: str
+) -> None:
+    listo.succeed("collections", "apply", file, "--yes")
+    file.write_text(f"name: {name}\nschema: {{title: mine}}\n")
+    with subprocess.Popen(
+        (*COMMAND, "collections", "apply", str(file)),
+        cwd=API,
+        env=environment(database_url),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        while "+indexes" not in process.stdout.readline():
+            assert process.poll() is None
+        theirs = {"schema": {"title": "theirs"}}
+        assert admin.put(f"/collections/{name}", json=theirs).is_success
+        _, errors = process.communicate("y\n", timeout=PATIENCE)
+    assert process.returncode == 1
+    assert errors == f"{name} was changed meanwhile. Nothing was applied.\n"
+    assert admin.get(f"/collections/{name}").json()["schema"] == {"title": "theirs"}
+
+
+def test_the_same_collection_twice_is_refused(listo: Listo, file: Path, name: str) -> None:
+    outcome = listo("collections", "apply", file, file, "--yes")
+    assert (outcome.status, outcome.fault) == (1, f"{name} is defined twice.")
+
+
+def test_an_unusable_file_is_named_in_one_line(
+    listo: Listo, admin: httpx.Client, file: Path, tmp_path: Path, name: str
+) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: a\nname: b\nschema: {}")
+    outcome = listo("collections", "apply", file, broken, "--yes")
+    assert outcome.status == 1
+    assert outcome.fault == f"{broken}: 'name' comes twice (line 2, column 1)."
+    outcome = listo("collections", "apply", tmp_path / "absent.yaml", "--json")
+    assert outcome.status == 1
+    assert outcome.report["error"].endswith("absent.yaml: No such file or directory.")
+    assert defined(admin, name) is None
