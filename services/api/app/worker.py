@@ -98,9 +98,10 @@ async def work(settings: Settings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    # Each loop holds a connection for its duty, and works on another.
     database = Database(
-        settings.database_url.get_secret_value(), pool_size=4, statement_timeout=600.0,
-        name="listo-worker",
+        settings.database_url.get_secret_value(), pool_size=2 * len(LOOPS),
+        statement_timeout=600.0, name="listo-worker",
     )  # fmt: skip
     await database.open()
     logger.info("worker started")
