@@ -123,3 +123,24 @@ def test_logs_are_json_or_colours_as_the_setting_says(database_url: str) -> None
         own = [line for line in program.lines if "health/ready" in line]
         assert own
         assert all(line.startswith(first) for line in own)
+
+
+@pytest.mark.parametrize(
+    "command", [(str(BIN / "uvicorn"), "app.main:app"), GUNICORN], ids=["uvicorn", "gunicorn"]
+)
+def test_no_server_takes_a_clients_word_for_its_address(
+    database_url: str, command: tuple[str, ...]
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    where = ("--port", str(port)) if "uvicorn" in command[0] else ("--bind", f"127.0.0.1:{port}")
+    with started(database_url, *command, *where, RATE_LIMIT_ANONYMOUS="2/hour") as program:
+        program.wait_ready(f"{url}/health/ready")
+        answers = [
+            httpx.get(
+                f"{url}/auth/me", headers={"X-Forwarded-For": f"192.0.2.{n}"}, trust_env=False
+            ).status_code
+            for n in range(3)
+        ]
+        assert answers == [401, 401, 429]
+        program.stop(signal.SIGTERM)

@@ -19,6 +19,7 @@ from app.auth.passwords import Passwords
 from app.auth.tokens import Tokens
 from app.collections.registry import Registry
 from app.core import log, problem
+from app.core.client_address import believe_no_server
 from app.core.errors import Problem
 from app.core.middleware import ProtectionMiddleware, RequestMiddleware
 from app.core.settings import Settings, SettingsError
@@ -37,6 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application that ships; tests make it the same way. Raises SettingsError."""
     settings = settings or Settings.load()
     log.configure(settings)
+    believe_no_server()
     tracing = telemetry(settings)
     app = FastAPI(
         title="Listo",

@@ -5,10 +5,25 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+import uvicorn.config
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.types import Scope
+    from starlette.types import ASGIApp, Scope
+
+
+def believe_no_server() -> None:
+    """Have uvicorn, also under gunicorn, leave the peer's address in the scope.
+
+    By default it puts there what any local process says in `X-Forwarded-For`, before and whatever
+    TRUSTED_PROXIES says; no application can see that afterwards, nor ask for it not to be done.
+    """
+
+    def as_it_is(app: ASGIApp, **_: object) -> ASGIApp:
+        return app
+
+    uvicorn.config.ProxyHeadersMiddleware = as_it_is  # type: ignore[assignment, attr-defined]
 
 
 class ClientAddress:
@@ -19,7 +34,7 @@ class ClientAddress:
 
     def of(self, scope: Scope) -> str:
         """The client's address as text, empty where the transport has none (a Unix socket)."""
-        peer: str = (scope.get("client") or ("", 0))[0]
+        peer = _plain((scope.get("client") or ("", 0))[0])
         if not self._trusted or not self._is_trusted(peer):
             return peer
         # From the right: each hop was written by the one after it.
@@ -27,7 +42,7 @@ class ClientAddress:
             value for name, value in scope["headers"] if name == b"x-forwarded-for"
         )
         for hop in reversed(forwarded.decode("latin-1").split(",")):
-            address = hop.strip()
+            address = _plain(hop.strip())
             if not _is_address(address):
                 return peer
             if not self._is_trusted(address):
@@ -50,10 +65,16 @@ def rate_key(address: str) -> str:
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address as such, also where an IPv6 socket met it (`::ffff:192.0.2.1`)."""
+    if ":" not in address or not _is_address(address):
+        return address
+    mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    return address if mapped is None else str(mapped)
 
 
 def _is_address(text: str) -> bool:
