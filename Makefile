@@ -11,7 +11,12 @@ PY := $(VENV)/bin/python
 LOCK := services/api/requirements-dev.txt
 STAMP := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)/services/api:$(CURDIR):$(CURDIR)/tests$(if $(PYTHONPATH),:$(PYTHONPATH))
+ifneq ($(PORT),)
 export PORT
+else
+# An empty one is none, but not to every program.
+unexport PORT
+endif
 
 .PHONY: help setup dev demo test test-crash test-rows lint fmt lock docs bench-api bench-growth clean
 

@@ -51,6 +51,8 @@ def main() -> int:
     except (CannotStart, PostgresError, SettingsError, migrations.DatabaseNewer) as error:
         return _complain(str(error))
     except Problem as problem:
+        if isinstance(problem.__cause__, asyncpg.PostgresError):
+            return _complain(f"PostgreSQL says: {problem.__cause__}.")
         return _complain(problem.detail)
     except asyncpg.PostgresError as error:
         return _complain(f"PostgreSQL says: {error}.")
