@@ -50,12 +50,11 @@ def main() -> int:
         return 0
     except (CannotStart, PostgresError, SettingsError, migrations.DatabaseNewer) as error:
         return _complain(str(error))
-    except Problem as problem:
-        if isinstance(problem.__cause__, asyncpg.PostgresError):
-            return _complain(f"PostgreSQL says: {problem.__cause__}.")
-        return _complain(problem.detail)
-    except asyncpg.PostgresError as error:
-        return _complain(f"PostgreSQL says: {error}.")
+    except (Problem, asyncpg.PostgresError) as error:
+        said = error if isinstance(error, asyncpg.PostgresError) else error.__cause__
+        if isinstance(said, asyncpg.PostgresError):
+            return _complain(f"PostgreSQL says: {said}.")
+        return _complain(str(error))
     except OSError as error:
         return _complain(f"{error.filename or 'The system'}: {error.strerror}.")
     finally:
