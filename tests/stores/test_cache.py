@@ -6,9 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.caching.memory import MemoryCache
+from app.caching.memory import _OVERHEAD, MemoryCache
 from app.caching.redis import RedisCache
 from fixtures.redis import PROGRAM, redis_server
 
@@ -26,7 +28,7 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
-Run = "Callable[[Callable[[Cache], Awaitable[Any]]], Any]"
+ODD_KEYS = ("", "é", "e\u0301", "a b", "a:b", "a\n", "\x00", "\ud800", "x" * 1000)
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -82,12 +84,11 @@ def test_entries_expire(run: Any) -> None:
 
 def test_keys_are_any_text(run: Any) -> None:
     async def work(cache: Cache) -> list[bytes | None]:
-        keys = ["é", "a b", "a:b", "x" * 1000]
-        for key in keys:
-            await cache.set(key, key.encode(), ttl=60)
-        return [await cache.get(key) for key in keys]
+        for number, key in enumerate(ODD_KEYS):
+            await cache.set(key, b"%d" % number, ttl=60)
+        return [await cache.get(key) for key in ODD_KEYS]
 
-    assert run(work) == [key.encode() for key in ("é", "a b", "a:b", "x" * 1000)]
+    assert run(work) == [b"%d" % number for number in range(len(ODD_KEYS))]
 
 
 def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
@@ -104,6 +105,55 @@ def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
     assert size <= 100_000
     assert used == b"x"
     assert huge is None
+
+
+KEYS = ("a", "b", "é", "a" * 100)
+_set = st.tuples(st.just("set"), st.sampled_from(KEYS), st.integers(-1, 5), st.binary(max_size=300))
+_pass = st.tuples(st.just("pass"), st.integers(0, 3))
+_touch = st.tuples(st.sampled_from(["get", "delete"]), st.sampled_from(KEYS))
+
+
+@given(steps=st.lists(_set | _pass | _touch, max_size=60), room=st.integers(0, 4))
+def test_memory_gives_what_was_set_until_time_or_room_runs_out(
+    steps: list[tuple[Any, ...]], room: int
+) -> None:
+    """Against a list in the order of use, of which the end that fits is kept."""
+    now = 0
+    # What counts beside value and key is the cache's own affair, so entries of one size are asked.
+    size = 500
+    cache = MemoryCache(lambda: now, max_bytes=room * size)
+    model: list[tuple[str, int, bytes]] = []
+
+    async def step(kind: str, *arguments: Any) -> None:
+        nonlocal now
+        if kind == "pass":
+            now += arguments[0]
+            return
+        key = arguments[0]
+        found = [entry for entry in model if entry[0] == key]
+        rest = [entry for entry in model if entry[0] != key]
+        if kind == "get":
+            alive = [entry for entry in found if entry[1] > now]
+            model[:] = rest + alive
+            assert await cache.get(key) == (alive[0][2] if alive else None)
+        elif kind == "delete":
+            model[:] = rest
+            await cache.delete(key)
+        else:
+            _, ttl, value = arguments
+            padded = value + b"." * (size - _OVERHEAD - len(key) - len(value))
+            model[:] = rest + ([(key, now + ttl, padded)] if ttl > 0 else [])
+            if ttl > 0:
+                model[:] = model[len(model) - min(len(model), room) :]
+            await cache.set(key, padded, ttl=ttl)
+
+    async def work() -> None:
+        for each in steps:
+            await step(*each)
+        for key, expires, value in model:
+            assert await cache.get(key) == (value if expires > now else None)
+
+    asyncio.run(work())
 
 
 def test_redis_away_is_a_miss() -> None:
