@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.auth import credentials
 from fixtures.cluster import database, execute, fetch
 from fixtures.server import serving, settings
 
@@ -171,6 +175,24 @@ def test_an_expired_key_is_out(server: Server, ada: httpx.Client, database_url: 
     response = server.client(made["key"]).get("/auth/me")
     assert response.status_code == 401
     assert response.json()["code"] == "invalid_token"
+
+
+def test_a_remembered_key_is_forgotten_when_it_expires(
+    server: Server, ada: httpx.Client, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    made = make(ada, READ, expires_at=soon.isoformat())
+    client = server.client(made["key"])
+    assert client.get("/auth/me").status_code == 200
+    # Nobody is told of this, so the remembered key goes on until the time that was known.
+    execute(
+        database_url,
+        f"UPDATE listo.api_keys SET expires_at = now() WHERE id = '{made['id']}'",
+    )
+    assert client.get("/auth/me").status_code == 200
+    later = SimpleNamespace(time=lambda: time.time() + 31)
+    monkeypatch.setattr(credentials, "time", later)
+    assert client.get("/auth/me").status_code == 401
 
 
 @pytest.mark.parametrize(

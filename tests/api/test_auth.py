@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,6 +97,37 @@ def test_a_new_account_is_a_member(server: Server, anonymous: httpx.Client) -> N
     assert PASSWORD not in made.text
     assert "hash" not in made.text
     assert server.login("grace.hopper@example.com").get("/auth/me").json() == made.json()
+
+
+def test_of_many_who_register_at_once_one_gets_the_address(server: Server) -> None:
+    body = {"email": "rush@example.com", "password": PASSWORD}
+    clients = [server.client() for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        answers = pool.map(lambda client: client.post("/auth/register", json=body), clients)
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
+
+
+# The credential stands for an access token that is valid.
+FIELDS = [
+    ("Bearer {}", 200), ("bearer {}", 200), ("BEARER {}", 200),
+    ("{}", 401), ("Basic {}", 401), ("Bearer", 401), ("", 401),
+    ("Bearer {} x", 401), ("Bearer {},", 401), ("Bearer {}, Bearer {}", 401), ("Bearer\t{}", 401),
+    ("Bearer lk_{}", 401), ("Bearer lr_{}", 401), ("Bearer \xe9", 401), ("Bearer lk_\xff", 401),
+    ("Token {}", 401), ("Bearer " + "x" * 20_000, 401),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "status"), FIELDS, ids=range(len(FIELDS)))
+def test_what_an_authorization_field_may_be(
+    anonymous: httpx.Client, ada: httpx.Client, field: str, status: int
+) -> None:
+    token = str(ada.headers["authorization"]).removeprefix("Bearer ")
+    value = field.replace("{}", token).encode("latin-1")
+    response = anonymous.get("/auth/me", headers={b"Authorization": value})
+    assert response.status_code == status, response.text
+    if status == 401:
+        assert response.json()["code"] == "invalid_token"
+        assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -82,6 +83,18 @@ def test_parallel_tabs_may_use_a_token_for_ten_seconds(
     for granted in (first, second.json()):
         assert refresh(anonymous, granted["refresh_token"]).status_code == 200
         assert server.client(granted["access_token"]).get("/auth/me").status_code == 200
+
+
+def test_a_token_may_be_used_by_many_at_the_same_moment(
+    server: Server, anonymous: httpx.Client, tokens: Any
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(refresh, [anonymous] * 8, [tokens["refresh_token"]] * 8))
+    assert [answer.status_code for answer in answers] == [200] * 8
+    given = {answer.json()["refresh_token"] for answer in answers}
+    assert len(given) == 8
+    for token in given:
+        assert refresh(anonymous, token).status_code == 200
 
 
 def test_a_stolen_token_ends_the_session_for_thief_and_owner(

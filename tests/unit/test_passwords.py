@@ -1,0 +1,91 @@
+"""Hashing in threads: how many at once, how many may wait, and what the rest are told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.auth.passwords import _QUEUE_PER_SLOT, Passwords
+from app.core.errors import Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 20
+
+
+@contextmanager
+def passwords(concurrency: int) -> Iterator[Passwords]:
+    made = Passwords(concurrency)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_only_the_right_password_matches() -> None:
+    async def work() -> list[bool]:
+        with passwords(2) as made:
+            hashed = await made.hash("pass wörd 😀")
+            assert hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+            assert hashed != await made.hash("pass wörd 😀")
+            assert not made.outdated(hashed)
+            return [
+                await made.verify("pass wörd 😀", hashed),
+                await made.verify("pass wo\u0308rd 😀", hashed),
+                await made.verify("", hashed),
+                await made.verify("no user has this password", None),
+                await made.verify("pass wörd 😀", "not a hash"),
+            ]
+
+    assert asyncio.run(work()) == [True, False, False, False, False]
+
+
+def test_no_more_at_once_than_agreed() -> None:
+    at_work, most = 0, 0
+    lock, pair = threading.Lock(), threading.Barrier(2)
+
+    def hash_() -> None:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        pair.wait(PATIENCE)
+        with lock:
+            at_work -= 1
+
+    async def work() -> None:
+        with passwords(2) as made:
+            await asyncio.gather(*(made._run(hash_) for _ in range(20)))
+
+    asyncio.run(work())
+    assert most == 2
+
+
+def test_a_full_queue_refuses_and_the_loop_goes_on() -> None:
+    async def work() -> None:
+        release = threading.Event()
+        with passwords(1) as made:
+            waiting = [
+                asyncio.create_task(made._run(lambda: release.wait(PATIENCE)))
+                for _ in range(1 + _QUEUE_PER_SLOT)
+            ]
+            # The loop is free to answer although the only thread is not.
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded) as refused:
+                await made.verify("x", None)
+            assert refused.value.headers["Retry-After"] == "1"
+            # Who goes away makes room.
+            waiting[-1].cancel()
+            await asyncio.sleep(0)
+            late = asyncio.create_task(made.verify("x", None))
+            release.set()
+            assert all(await asyncio.gather(*waiting[:-1]))
+            assert await late is False
+            assert made._pending == 0
+
+    asyncio.run(work())
