@@ -101,6 +101,7 @@ def test_schemas_that_are_refused(
         ({"schema": OBJECT, "indexes": "a"}, "/indexes"),
         ({"schema": OBJECT, "search": {}}, "/search"),
         ({"schema": []}, "/schema"),
+        ({"json_schema": OBJECT}, "/schema"),
         ({}, "/schema"),
     ],
 )  # fmt: skip

@@ -72,7 +72,7 @@ def test_values_come_back_as_they_went(anonymous: httpx.Client, value: str) -> N
 )
 def test_numbers_are_kept_as_decimals(anonymous: httpx.Client, value: str, stored: str) -> None:
     created = send(anonymous, f'{{"v":{value}}}')
-    assert f'"v": {stored}}}' in created.text.replace("-0.0", "0.0")
+    assert f'"v": {stored}}}' in created.text
 
 
 def test_unicode_is_not_normalised(anonymous: httpx.Client) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import httpx
 import pytest
 
+from app.auth.dependencies import SessionDep
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -86,6 +89,44 @@ def test_a_request_that_takes_too_long_is_given_up(tight: Server) -> None:
     assert response.headers["retry-after"] == "1"
     # Nothing of it is left.
     assert tight.client().get("/collections").status_code == 200
+
+
+def test_an_index_is_built_beyond_the_requests_deadline(tight: Server, database_url: str) -> None:
+    admin = tight.admin()
+    schema = {"type": "object"}
+    admin.put("/collections/late", json={"schema": schema})
+
+    async def hold() -> None:
+        holder = await asyncpg.connect(database_url)
+        async with holder.transaction():
+            # Building concurrently waits for whoever has written before it began.
+            await holder.execute(
+                "INSERT INTO records.late (id, data) VALUES (gen_random_uuid(), '{}')"
+            )
+            changed = await asyncio.to_thread(
+                admin.put, "/collections/late", json={"schema": schema, "indexes": ["a"]}
+            )
+            assert changed.json()["indexes"][0]["state"] == "building"
+            # By the end of this one the deadline of that request is over as well.
+            slow = await asyncio.to_thread(tight.client().get, "/slow")
+            assert slow.json()["code"] == "request_timeout"
+        await holder.close()
+
+    asyncio.run(hold())
+    deadline = time.monotonic() + 20
+    while admin.get("/collections/late").json()["indexes"][0]["state"] != "ready":
+        assert time.monotonic() < deadline
+
+
+def test_a_time_out_of_ones_own_is_not_the_databases(tight: Server) -> None:
+    @tight.app.get("/impatient")
+    async def impatient(session: SessionDep) -> None:
+        await session.execute("SELECT 1")
+        raise TimeoutError("somebody else's")
+
+    response = tight.client().get("/impatient")
+    assert response.status_code == 500
+    assert response.json()["code"] == "internal_error"
 
 
 def test_more_requests_than_fit_are_refused_at_once(tight: Server) -> None:

@@ -60,6 +60,14 @@ def test_logout_disabling_and_roles(pair: tuple[Server, Server]) -> None:
     until(lambda: again.get("/auth/me").status_code == 401)
 
 
+def test_redis_away_is_degraded_and_serves(pair: tuple[Server, Server]) -> None:
+    response = pair[0].client().get("/health/ready")
+    assert response.status_code == 200
+    assert response.json()["status"] == "degraded"
+    assert response.json()["checks"]["redis"]["ok"] is False
+    assert pair[0].client().get("/collections").status_code == 200
+
+
 def test_rules_and_deletion(pair: tuple[Server, Server]) -> None:
     one, other = pair
     admin, stranger = one.admin(), other.client()

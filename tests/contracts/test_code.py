@@ -34,7 +34,7 @@ def test_files_and_functions_stay_small() -> None:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                assert (node.end_lineno or 0) - node.lineno < 60, (path, node.name)
+                assert (node.end_lineno or 0) - node.lineno < 50, (path, node.name)
     for path in (ROOT / "tests").rglob("*.py"):
         assert lines(path) <= 600, path
 

@@ -36,12 +36,13 @@ _FLUSH_SECONDS = 30.0
 _REDIS_SECONDS = 0.25
 
 
-def open_stores(settings: Settings) -> tuple[Limiter, Cache]:
-    """The limiter and the cache: shared on Redis where there is one, else of this process."""
+def open_stores(settings: Settings) -> tuple[Limiter, Cache, Redis | None]:
+    """The limiter and the cache: shared on Redis, whose client is third, or of this process."""
     if settings.redis_url is None:
-        return MemoryLimiter(), MemoryCache()
+        return MemoryLimiter(), MemoryCache(), None
     # One client each: a slow look-up in the cache must not hold up the limiter.
-    return RedisLimiter(_redis(settings)), RedisCache(_redis(settings))
+    client = _redis(settings)
+    return RedisLimiter(_redis(settings)), RedisCache(client), client
 
 
 def _redis(settings: Settings) -> Redis:
@@ -92,6 +93,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _close(app: FastAPI) -> None:
     state = app.state
+    await state.background.close()
     await state.database.notifications.stop()
     await state.database.close()
     await state.limiter.close()

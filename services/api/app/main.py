@@ -19,6 +19,7 @@ from app.auth.passwords import Passwords
 from app.auth.tokens import Tokens
 from app.collections.registry import Registry
 from app.core import log, problem
+from app.core.background import Background
 from app.core.client_address import believe_no_server
 from app.core.errors import Problem
 from app.core.middleware import ProtectionMiddleware, RequestMiddleware
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match",
-                           "Idempotency-Key", "X-Request-ID", "traceparent"],
+                           "X-Request-ID", "traceparent"],
             expose_headers=["ETag", "Link", "Location", "RateLimit", "RateLimit-Policy",
                             "Retry-After", "X-Request-ID"],
             max_age=600,
@@ -100,7 +101,8 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
     state.authenticator = Authenticator(database, state.tokens)
     state.registry = Registry(database)
     state.cursors = CursorCodec(*(s.get_secret_value() for s in secrets if s is not None))
-    state.limiter, state.cache = open_stores(settings)
+    state.limiter, state.cache, state.redis = open_stores(settings)
+    state.background = Background()
     state.multiprocess_metrics = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 

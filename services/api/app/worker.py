@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
+from prometheus_client import start_http_server
 
 from app.auth import repository as auth_repository
 from app.collections import indexes
@@ -126,6 +127,17 @@ async def _repeat(
             continue
 
 
+def _serve_metrics(settings: Settings) -> None:
+    """Raises Problem where the address cannot be taken."""
+    if settings.worker_metrics_address is None:
+        return
+    host, _, port = settings.worker_metrics_address.rpartition(":")
+    try:
+        start_http_server(int(port), host)
+    except (OSError, OverflowError) as error:
+        raise Problem(f"WORKER_METRICS_ADDRESS={host}:{port} cannot be used: {error}.") from error
+
+
 def main() -> int:
     try:
         settings = Settings.load()
@@ -134,6 +146,7 @@ def main() -> int:
         return 4
     log.configure(settings)
     try:
+        _serve_metrics(settings)
         asyncio.run(work(settings))
     except Problem as problem:
         logger.critical(problem.detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.auth.dependencies import CurrentActor
 from app.collections import indexes, service
@@ -59,7 +59,6 @@ async def get_collection(
 async def put_collection(
     request: Request,
     response: Response,
-    tasks: BackgroundTasks,
     actor: CurrentActor,
     collection: str,
     given: Annotated[CollectionIn, body_of(CollectionIn)],
@@ -80,7 +79,8 @@ async def put_collection(
             only_create=absent is not None and absent.any,
         )
     if not created:
-        tasks.add_task(indexes.reconcile, database, changed)
+        # Not with the request, whose deadline would end the building of a large one.
+        request.app.state.background.start(indexes.reconcile(database, changed))
     response.status_code = 201 if created else 200
     response.headers["ETag"] = preconditions.etag(changed.version)
     response.headers["Location"] = f"/collections/{collection}"

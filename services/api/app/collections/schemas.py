@@ -32,7 +32,7 @@ class Rules(BaseModel):
 class CollectionIn(BaseModel):
     """A collection's whole definition; what is left out takes its default."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     json_schema: dict[str, Any] = Field(
         alias="schema",
@@ -58,8 +58,6 @@ class IndexOut(BaseModel):
 
 class CollectionOut(BaseModel):
     """A collection. `rules` and `indexes` are shown to admins only."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
     name: str
     json_schema: dict[str, Any] = Field(alias="schema")

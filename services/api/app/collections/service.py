@@ -92,10 +92,12 @@ async def put(
         return created, True
     if present.definition.dump() == definition.dump():
         return present, False
-    # Writers check the version that they validated against, so those that wait here notice.
-    await repository.block_writes(session, name)
+    schema_changes = present.definition.schema != definition.schema
+    if schema_changes:
+        # Writers check the version that they validated against, so those that wait notice.
+        await repository.block_writes(session, name)
     changed = await repository.update(session, present.id, definition)
-    if present.definition.schema != definition.schema:
+    if schema_changes:
         await _check_records(session, changed)
     await session.notify(TOPIC, name)
     return changed, False

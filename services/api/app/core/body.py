@@ -31,7 +31,7 @@ def body_of(model: type[Model]) -> Any:
     """A dependency that gives the body as `model`.
 
     Not the framework's own way, since that one takes duplicate keys, NaN and lone surrogates. The
-    model is still described in the OpenAPI document, see `app.core.openapi.request_body`.
+    model is still described in the OpenAPI document, see `request_body`.
     """
 
     async def parsed(request: Request) -> Model:

@@ -97,21 +97,24 @@ class RequestMiddleware:
                 raise
             await problem.response(Problem())(scope, receive, respond)
         finally:
-            seconds = time.perf_counter() - began
             # The client may go before it is answered, which nginx calls 499.
-            status = status or 499
-            route = route_of(scope)
-            # A client may send any method; only routed ones become a label.
-            observe_request(scope["method"] if route else "none", route or "none", status, seconds)
-            self.access_log.write(
-                request,
-                method=scope["method"],
-                route=route,
-                path=scope["path"],
-                status=status,
-                seconds=seconds,
-                size=size,
-            )
+            self._record(scope, request, status or 499, size, time.perf_counter() - began)
+
+    def _record(
+        self, scope: Scope, request: RequestContext, status: int, size: int, seconds: float
+    ) -> None:
+        route = route_of(scope)
+        # A client may send any method; only routed ones become a label.
+        observe_request(scope["method"] if route else "none", route or "none", status, seconds)
+        self.access_log.write(
+            request,
+            method=scope["method"],
+            route=route,
+            path=scope["path"],
+            status=status,
+            seconds=seconds,
+            size=size,
+        )
 
     def _traced(self) -> str | None:
         """The trace that the framework's span of this request belongs to, if it makes one."""

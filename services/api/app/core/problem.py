@@ -33,7 +33,7 @@ _CODES = {
 }
 
 
-def response(problem: Problem, request_id: str | None = None) -> Response:
+def response(problem: Problem) -> Response:
     """The response for a problem; the request id is that of the request in work."""
     return _render(
         problem.status,
@@ -42,8 +42,7 @@ def response(problem: Problem, request_id: str | None = None) -> Response:
         problem.detail,
         problem.errors,
         problem.headers,
-        {**problem.members},
-        request_id,
+        problem.members,
     )
 
 
@@ -60,7 +59,7 @@ async def handle_http_exception(_: Request, error: Exception) -> Response:
     detail = "There is nothing at this address." if http.status_code == 404 else title + "."  # noqa: PLR2004
     if http.detail not in (title, HTTPStatus(http.status_code).phrase):
         detail = str(http.detail)
-    return _render(http.status_code, code, title, detail, (), dict(http.headers or {}), {}, None)
+    return _render(http.status_code, code, title, detail, (), dict(http.headers or {}), {})
 
 
 async def handle_validation_error(_: Request, error: Exception) -> Response:
@@ -88,7 +87,6 @@ def _render(  # noqa: PLR0913 - one argument per member of the format
     errors: Sequence[FieldError],
     headers: dict[str, str],
     members: dict[str, Any],
-    request_id: str | None,
 ) -> Response:
     current = context.current()
     body: dict[str, Any] = {
@@ -97,7 +95,7 @@ def _render(  # noqa: PLR0913 - one argument per member of the format
         "status": status,
         "detail": detail,
         "code": code,
-        "request_id": request_id or (current.request_id if current else None),
+        "request_id": current.request_id if current else None,
         **members,
     }
     if errors:

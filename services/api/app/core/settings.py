@@ -162,6 +162,12 @@ class Settings(BaseSettings):
         description="Requests in work at once per process; more get 503 with Retry-After.",
         examples=["200"],
     )
+    worker_metrics_address: str | None = Field(
+        None,
+        pattern=r"^[^\s:]+:[0-9]{1,5}$",
+        description="Where the worker serves its metrics, `host:port`. Unset: nowhere.",
+        examples=["127.0.0.1:9101"],
+    )
     event_retention_days: int = Field(
         7, ge=1, le=3650, description="Days that events are kept.", examples=["7"]
     )

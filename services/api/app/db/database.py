@@ -36,12 +36,27 @@ class _Transaction:
     def __init__(
         self, connection: asyncpg.Connection[Record], notifications: Notifications
     ) -> None:
+        self._connection = connection
         self._notifications = notifications
-        self.fetch = connection.fetch
-        self.fetchrow = connection.fetchrow
-        self.fetchval = connection.fetchval
-        self.execute = connection.execute
         self.notified: list[tuple[str, str]] = []
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
+        with translated:
+            rows: Sequence[Record] = await self._connection.fetch(query, *args)
+            return rows
+
+    async def fetchrow(self, query: str, *args: Any) -> Record | None:
+        with translated:
+            return await self._connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        with translated:
+            return await self._connection.fetchval(query, *args)
+
+    async def execute(self, query: str, *args: Any) -> str:
+        with translated:
+            status: str = await self._connection.execute(query, *args)
+            return status
 
     async def notify(self, topic: str, payload: str) -> None:
         await self._notifications.send(self, topic, payload)
@@ -112,11 +127,25 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         """A session in one transaction: committed when the block ends, rolled back if it raises."""
+        pool = self.pool
         with translated:
-            async with self._acquire() as connection:
-                async with connection.transaction():
-                    transaction = _Transaction(connection, self.notifications)
-                    yield transaction
+            connection = await self._acquire()
+        try:
+            transaction = _Transaction(connection, self.notifications)
+            with translated:
+                bounds = connection.transaction()
+                await bounds.start()
+            # Not translated: a time-out or an OSError in here is the caller's own.
+            try:
+                yield transaction
+            except BaseException:
+                with translated:
+                    await bounds.rollback()
+                raise
+            with translated:
+                await bounds.commit()
+        finally:
+            await pool.release(connection)
         # This process need not wait for its own message: whoever gets the response may rely on it.
         for topic, payload in transaction.notified:
             self.notifications.dispatch(topic, payload)

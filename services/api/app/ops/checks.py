@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import RedisError
+
 from app.core.errors import Problem
 from app.db import migrations
 
@@ -19,11 +21,13 @@ LIMIT_SECONDS = 2.0
 
 async def run(state: State) -> dict[str, Any]:
     """The report: `status`, and per check its outcome and duration in milliseconds."""
-    database, schema = await asyncio.gather(
-        _timed(_database(state)), _timed(_migrations(state)), return_exceptions=False
-    )
-    checks = {"database": database, "migrations": schema, "notifications": _notifications(state)}
-    if not (database["ok"] and schema["ok"]):
+    names = {"database": _database, "migrations": _migrations}
+    if state.redis is not None:
+        names["redis"] = _redis
+    outcomes = await asyncio.gather(*(_timed(check(state)) for check in names.values()))
+    checks = dict(zip(names, outcomes, strict=True))
+    checks["notifications"] = _notifications(state)
+    if not (checks["database"]["ok"] and checks["migrations"]["ok"]):
         status = "unavailable"
     else:
         status = "ready" if all(check["ok"] for check in checks.values()) else "degraded"
@@ -37,6 +41,13 @@ async def _database(state: State) -> None:
 async def _migrations(state: State) -> None:
     if await migrations.current(state.database) != migrations.head():
         raise Problem("The database is not at this code's migration; run: listo migrate")
+
+
+async def _redis(state: State) -> None:
+    try:
+        await state.redis.ping()
+    except (RedisError, OSError) as error:
+        raise Problem("Redis is away; each process limits by itself and caches nothing.") from error
 
 
 def _notifications(state: State) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -89,7 +90,7 @@ async def run(
             results += [Result(operation.id, 1) for operation in creates]
         else:
             with _Indexed(start):
-                results.append(await _one(session, actor, collection, operations[start], start))
+                results.append(await _one(session, actor, collection, operations[start]))
     return results
 
 
@@ -112,8 +113,7 @@ async def _create_all(
     for offset, operation in enumerate(creates):
         with _Indexed(start + offset):
             assert operation.data is not None
-            at = f"/operations/{start + offset}/data"
-            service.check_data(collection, operation.data.value, at)
+            service.check_data(collection, operation.data.value)
     data = [operation.data.text for operation in creates if operation.data is not None]
     created = await repository.create_many(
         session, actor, collection, [operation.id for operation in creates], data
@@ -122,17 +122,16 @@ async def _create_all(
         if operation.id not in created:
             with _Indexed(start + offset):
                 # Finds and raises the reason; nothing is created a second time.
-                await _one(session, actor, collection, operation, start + offset)
+                await _one(session, actor, collection, operation)
 
 
 async def _one(
-    session: Session, actor: Actor, collection: Collection, operation: Operation, index: int
+    session: Session, actor: Actor, collection: Collection, operation: Operation
 ) -> Result:
     id_, version = operation.id, operation.version
     match operation.op:
         case "create":
             assert operation.data is not None
-            service.check_data(collection, operation.data.value, f"/operations/{index}/data")
             stored = await service.create(
                 session, actor, collection=collection, data=operation.data, id_=id_
             )
@@ -153,7 +152,7 @@ async def _one(
 
 
 class _Indexed:
-    """Names the operation in the problem that it raises."""
+    """Names the operation in the problem that it raises, and points into it."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -163,12 +162,16 @@ class _Indexed:
 
     def __exit__(self, _: object, error: object, __: object) -> None:
         if isinstance(error, Problem):
-            error.members.setdefault("index", self.index)
+            error.members["index"] = self.index
+            at = json.pointer("operations", self.index, "data")
+            error.errors = tuple(
+                dataclasses.replace(fault, pointer=at + fault.pointer) for fault in error.errors
+            )
 
 
 def _check(index: int, item: Any) -> None:
     at = json.pointer("operations", index)
-    if not isinstance(item, dict) or item.get("op") not in list(_MEMBERS):
+    if not isinstance(item, dict) or not _is_operation(item.get("op")):
         _wrong(index, at + "/op", "must be create, update or delete")
     for member in sorted(item.keys() - _MEMBERS[item["op"]]):
         _wrong(index, at + json.pointer(member), f"does not belong to {item['op']}")
@@ -179,6 +182,10 @@ def _check(index: int, item: Any) -> None:
     version = item.get("version")
     if version is not None and (type(version) is not int or not 0 < version < 1 << 63):
         _wrong(index, at + "/version", "must be a version number")
+
+
+def _is_operation(op: object) -> bool:
+    return isinstance(op, str) and op in _MEMBERS
 
 
 def _uuid(item: dict[str, Any]) -> UUID | None:

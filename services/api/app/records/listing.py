@@ -106,13 +106,7 @@ async def list_records(
         raise InvalidParameter(f"limit must be 1 to {MAX_LIMIT}.")
     plan = plan_of(collection, actor, query)
     binding = f"{collection.id}\n{query.filter}\n{query.sort}\n{actor.kind}:{actor.id}"
-    cursor = None
-    if query.cursor is not None:
-        try:
-            cursor = await _resolved(session, plan, cursors.decode(query.cursor, binding=binding))
-        except InvalidCursor:
-            CURSOR_REJECTIONS.inc()
-            raise
+    cursor = await _cursor(session, plan, query.cursor, cursors, binding)
     sql, params = plan.page(query, cursor)
     rows = await repository.page(session, sql, params.bind(actor.id, actor.roles))
     total = None
@@ -147,15 +141,24 @@ async def list_records(
     )
 
 
-async def _resolved(session: Session, plan: Plan, cursor: Cursor) -> Cursor:
-    """The cursor with its values, which are looked up where they are too long for a URL."""
-    if cursor.record is None:
-        return cursor
-    columns = ", ".join(key_columns(plan.keys))
-    rows = await repository.page(
-        session, f"SELECT {columns} FROM {plan.table} WHERE id = $1", [UUID(cursor.record)]
-    )
-    return cursor.resolve(tuple(rows[0]) if rows else None)
+async def _cursor(
+    session: Session, plan: Plan, text: str | None, codec: CursorCodec, binding: str
+) -> Cursor | None:
+    """The cursor that the query brings, with its values; those too long for a URL are looked up."""
+    if text is None:
+        return None
+    try:
+        cursor = codec.decode(text, binding=binding)
+        if cursor.record is None:
+            return cursor
+        columns = ", ".join(key_columns(plan.keys))
+        rows = await repository.page(
+            session, f"SELECT {columns} FROM {plan.table} WHERE id = $1", [UUID(cursor.record)]
+        )
+        return cursor.resolve(tuple(rows[0]) if rows else None)
+    except InvalidCursor:
+        CURSOR_REJECTIONS.inc()
+        raise
 
 
 _plans: WeakKeyDictionary[Collection, OrderedDict[tuple[object, ...], Plan]] = WeakKeyDictionary()

@@ -164,24 +164,21 @@ async def delete(
         raise await _why_not(session, actor, collection, id_, if_version, "delete")
 
 
-def check_data(collection: Collection, data: Any, at: str = "") -> None:
+def check_data(collection: Collection, data: Any) -> None:
     """Raises InvalidRecord unless `data` may be a record's own fields."""
     if not isinstance(data, dict):
-        raise InvalidRecord(errors=[FieldError(at, "must be an object", "type")])
-    _refuse_reserved(data, at)
-    errors = collection.validator.errors(data)
-    if errors:
-        if at:
-            errors = [FieldError(at + e.pointer, e.message, e.code) for e in errors]
+        raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
+    _refuse_reserved(data)
+    if errors := collection.validator.errors(data):
         raise InvalidRecord(errors=errors)
 
 
-def _refuse_reserved(data: dict[str, Any], at: str = "") -> None:
+def _refuse_reserved(data: dict[str, Any]) -> None:
     if data.keys().isdisjoint(RESERVED):
         return
     raise InvalidRecord(
         errors=[
-            FieldError(f"{at}/{name}", "is set by the server and cannot be sent", "reserved_name")
+            FieldError(f"/{name}", "is set by the server and cannot be sent", "reserved_name")
             for name in RESERVED
             if name in data
         ]
