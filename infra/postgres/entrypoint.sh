@@ -1,0 +1,139 @@
+#!/bin/sh
+# PostgreSQL of the stack, in the official image and in ours: makes the cluster when there is none,
+# brings roles and passwords up to date, and becomes the server. Any arguments are the server's.
+#
+# The roles are set while only a socket of this script's own listens, so nobody gets in by a former
+# password, and whoever asks by the network whether it is ready hears no until it is.
+#
+# PGDATA            the cluster, in a folder below a volume
+# SECRETS           a folder with postgres_owner_password, …_app_…, …_monitor_… and …_backup_…
+# SOCKETS           a folder on a tmpfs
+# MAX_CONNECTIONS   by memory where it is not set
+# MEMORY_MB         what the container's limit says where it is not set
+set -eu
+umask 077
+
+PATH="$PATH:/usr/lib/postgresql/17/bin"
+PGDATA="${PGDATA:-/var/lib/postgresql/data/pgdata}"
+SECRETS="${SECRETS:-/run/secrets}"
+SOCKETS="${SOCKETS:-/var/run/postgresql}"
+here=$(cd "$(dirname "$0")" && pwd)
+export PATH PGDATA
+
+fail() {
+    echo "postgres: $*" >&2
+    exit 1
+}
+
+# What the container may use, in MB: the smallest of the limits of cgroup v2, v1, and the machine.
+memory() {
+    smallest=$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)
+    for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
+        [ -r "$file" ] || continue
+        # "max" is no number; without a limit v1 says 2^63, rounded.
+        limit=$(awk '/^[0-9]+$/ {printf "%.0f", $1 / 1048576}' "$file")
+        if [ -n "$limit" ] && [ "$limit" -lt "$smallest" ]; then smallest=$limit; fi
+    done
+    echo "$smallest"
+}
+
+between() { # LEAST VALUE MOST
+    if [ "$2" -lt "$1" ]; then echo "$1"; elif [ "$2" -gt "$3" ]; then echo "$3"; else echo "$2"; fi
+}
+
+# The settings that depend on memory, after those that do not.
+render() {
+    mb=${MEMORY_MB:-$(memory)}
+    buffers=$(between 32 $((mb / 4)) 16384)
+    connections=${MAX_CONNECTIONS:-$(between 100 $((mb / 4)) 500)}
+    cat "$here/postgresql.conf"
+    cat <<SETTINGS
+
+# Of $mb MB of memory.
+shared_buffers = ${buffers}MB
+effective_cache_size = $((mb * 6 / 10))MB
+maintenance_work_mem = $(between 16 $((mb / 16)) 2048)MB
+work_mem = $(between 4096 $(((mb - buffers) * 1024 / (connections * 3))) 65536)kB
+max_connections = $connections
+data_directory = '$PGDATA'
+hba_file = '$here/pg_hba.conf'
+ident_file = '$SOCKETS/pg_ident.conf'
+unix_socket_directories = '$SOCKETS'
+archive_command = 'sh "$here/archive.sh" "%p"'
+SETTINGS
+}
+
+# Into a folder beside it, renamed at the end: a kill half-way leaves nothing that looks whole.
+make_cluster() {
+    if [ -n "$(ls -A "$PGDATA" 2>/dev/null)" ]; then
+        fail "$PGDATA is no cluster, and is not empty; nothing was changed"
+    fi
+    echo "postgres: making a cluster in $PGDATA" >&2
+    rm -rf "$PGDATA.new"
+    # Collation by code point and of PostgreSQL's own: no index depends on the image's C library.
+    initdb --pgdata="$PGDATA.new" --username=postgres --data-checksums --encoding=UTF8 \
+        --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C \
+        --auth-local=peer --auth-host=scram-sha-256 --no-instructions >"$private/initdb.log" 2>&1 ||
+        { cat "$private/initdb.log" >&2; fail "initdb failed"; }
+    if [ -d "$PGDATA" ]; then rmdir "$PGDATA"; fi
+    mv "$PGDATA.new" "$PGDATA"
+    sync
+}
+
+# Passwords are read by psql itself, so that they are in no argument list, and no library that
+# keeps statements is loaded.
+set_roles() {
+    for role in owner app monitor backup; do
+        file="$SECRETS/postgres_${role}_password"
+        [ -r "$file" ] || fail "$file is missing, or cannot be read by $(id -un) ($(id -u))"
+        [ -s "$file" ] || fail "$file is empty"
+    done
+    # What a killed server left: the lock above says that it is gone, and its number may by now be
+    # that of another process.
+    rm -f "$PGDATA/postmaster.pid"
+    set -- "$@" -c "unix_socket_directories=$private" -c listen_addresses= \
+        -c shared_preload_libraries= -c log_statement=none -c log_min_duration_statement=-1 \
+        -c log_min_error_statement=panic -c archive_mode=off -c log_checkpoints=off \
+        -c autovacuum=off -c log_min_messages=fatal
+    # It is this shell's child, so that a signal which arrives meanwhile ends it too.
+    postgres -c "config_file=$conf" "$@" &
+    server=$!
+    trap 'kill -INT "$server" 2>/dev/null; wait "$server"; exit 143' INT TERM
+    # Asked of its own file, since a question by the socket would be logged as a fault.
+    until sed -n 8p "$PGDATA/postmaster.pid" 2>/dev/null | grep -q ready; do
+        kill -0 "$server" 2>/dev/null || fail "the server ended while it started"
+        sleep 0.05
+    done
+    SECRETS="$SECRETS" psql --quiet --no-psqlrc --output=/dev/null --host="$private" \
+        --username=postgres --dbname=postgres --file="$here/roles.sql" ||
+        { kill -INT "$server"; wait "$server" || true; fail "the roles could not be set"; }
+    kill -INT "$server"
+    wait "$server" || fail "the server ended badly after the roles were set"
+    trap - INT TERM
+}
+
+[ "$(id -u)" != 0 ] || fail "must not run as root; start the container as the user postgres"
+command -v initdb >/dev/null || fail "there is no PostgreSQL in PATH=$PATH"
+mkdir -p "$SOCKETS" "$(dirname "$PGDATA")" 2>/dev/null || true
+for folder in "$SOCKETS" "$(dirname "$PGDATA")"; do
+    [ -w "$folder" ] || fail "$folder cannot be written by $(id -un) ($(id -u))"
+done
+# One server for one cluster. PostgreSQL goes by process numbers, which mean nothing from one
+# container to the next; this lock is held until the last process of the server is gone.
+exec 9>"$(dirname "$PGDATA")/.lock"
+flock --timeout 60 9 || fail "another server works on $PGDATA"
+private="$SOCKETS/start"
+conf="$SOCKETS/postgresql.conf"
+mkdir -p "$private"
+render >"$conf"
+# Who may enter by the socket as the superuser: this script's user.
+echo "listo $(id -un) postgres" >"$SOCKETS/pg_ident.conf"
+
+[ -e "$PGDATA/PG_VERSION" ] || make_cluster
+found=$(cat "$PGDATA/PG_VERSION")
+wanted=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+[ "$found" = "$wanted" ] ||
+    fail "$PGDATA is of PostgreSQL $found, this is $wanted: dump it there and restore it here"
+set_roles "$@"
+rm -rf "$private"
+exec postgres -c "config_file=$conf" "$@"
