@@ -1,0 +1,38 @@
+"""Every shell script of the repository can be read by sh, and shellcheck has nothing to say."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _scripts() -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.sh", ".ci/run"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return sorted({line for line in listed.stdout.splitlines() if (ROOT / line).exists()})
+
+
+@pytest.mark.parametrize("script", _scripts())
+def test_shell_can_read_it(script: str) -> None:
+    shebang = (ROOT / script).read_text(encoding="utf-8").partition("\n")[0]
+    assert shebang.startswith("#!"), "name the shell"
+    shell = "bash" if "bash" in shebang else "sh"
+    done = subprocess.run(
+        [shell, "-n", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is missing")
+@pytest.mark.parametrize("script", _scripts())
+def test_shellcheck_is_content(script: str) -> None:
+    done = subprocess.run(
+        ["shellcheck", "--format", "gcc", script],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
