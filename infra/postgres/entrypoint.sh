@@ -25,6 +25,12 @@ fail() {
     exit 1
 }
 
+# Of the server that only the roles are set with.
+failed() {
+    cat "$private/server.log" >&2
+    fail "$@"
+}
+
 # What the container may use, in MB: the smallest of the limits of cgroup v2, v1, and the machine.
 memory() {
     smallest=$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)
@@ -91,24 +97,25 @@ set_roles() {
     # What a killed server left: the lock above says that it is gone, and its number may by now be
     # that of another process.
     rm -f "$PGDATA/postmaster.pid"
-    set -- "$@" -c "unix_socket_directories=$private" -c listen_addresses= \
+    set -- "$@" -c "unix_socket_directories=$private" -c listen_addresses= -c port=5432 \
         -c shared_preload_libraries= -c log_statement=none -c log_min_duration_statement=-1 \
         -c log_min_error_statement=panic -c archive_mode=off -c log_checkpoints=off \
-        -c autovacuum=off -c log_min_messages=fatal
-    # It is this shell's child, so that a signal which arrives meanwhile ends it too.
-    postgres -c "config_file=$conf" "$@" &
+        -c autovacuum=off
+    # It is this shell's child, so that a signal which arrives meanwhile ends it too. What it says is
+    # shown where it fails.
+    postgres -c "config_file=$conf" "$@" >"$private/server.log" 2>&1 &
     server=$!
     trap 'kill -INT "$server" 2>/dev/null; wait "$server"; exit 143' INT TERM
     # Asked of its own file, since a question by the socket would be logged as a fault.
     until sed -n 8p "$PGDATA/postmaster.pid" 2>/dev/null | grep -q ready; do
-        kill -0 "$server" 2>/dev/null || fail "the server ended while it started"
+        kill -0 "$server" 2>/dev/null || failed "the server ended while it started"
         sleep 0.05
     done
     SECRETS="$SECRETS" psql --quiet --no-psqlrc --output=/dev/null --host="$private" \
         --username=postgres --dbname=postgres --file="$here/roles.sql" ||
-        { kill -INT "$server"; wait "$server" || true; fail "the roles could not be set"; }
+        { kill -INT "$server"; wait "$server" || true; failed "the roles could not be set"; }
     kill -INT "$server"
-    wait "$server" || fail "the server ended badly after the roles were set"
+    wait "$server" || failed "the server ended badly after the roles were set"
     trap - INT TERM
 }
 

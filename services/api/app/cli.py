@@ -76,8 +76,10 @@ def root(
 @app.command()
 def migrate(*, as_json: AsJson = False) -> None:
     """Bring the database to this version's schema."""
-    url = Settings.load().database_url.get_secret_value()
-    changed = migrations.upgrade(url)
+    configured = Settings.load()
+    changed = migrations.upgrade(
+        configured.database_url.get_secret_value(), configured.database_app_role
+    )
     text = "Migrated to" if changed else "Already at"
     _say(
         {"changed": changed, "migration": migrations.head()},
@@ -257,7 +259,7 @@ def main() -> None:
         _fail(problem.in_one_line, 3 if problem.status == 503 else 1, as_json)  # noqa: PLR2004
     except migrations.WrongMigration as error:
         _fail(str(error), 3, as_json)
-    except (Failed, files.UnusableFile) as error:
+    except (Failed, files.UnusableFile, migrations.CannotMigrate) as error:
         _fail(str(error), 1, as_json)
 
 

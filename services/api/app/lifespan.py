@@ -76,7 +76,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             "Another process already serves this database. More than one process needs Redis, so "
             "that limits and caches agree: set REDIS_URL, or start one worker only."
         )
-    except (Problem, migrations.WrongMigration) as error:
+    except (Problem, migrations.WrongMigration, migrations.CannotMigrate) as error:
         await _close(app)
         _give_up(error.in_one_line if isinstance(error, Problem) else str(error))
     flusher = asyncio.create_task(_flush(app), name="flush")

@@ -18,6 +18,8 @@ DEFAULT_PASSWORDS = frozenset(
      "password", "password1", "postgres", "qwerty", "root", "secret", "test", "123456",
      "12345678", "123456789", "1234567890"}
 )  # fmt: skip
+# Where containers get secrets: a file each, named like the setting in lower case.
+SECRETS = Path("/run/secrets")
 MIN_PASSWORD = 10
 MIN_SECRET = 32
 MIN_DISTINCT = 10
@@ -30,7 +32,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """Read from the environment, then from `.env`; the environment wins."""
+    """Read from the environment, then from `.env`, then from files of secrets; the first wins."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -51,6 +53,12 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         description="Where PostgreSQL is (17 or newer).",
         examples=["postgresql://app:PASSWORD@localhost:5432/listo"],
+    )
+    database_app_role: str | None = Field(
+        None,
+        description="The role of the API and the worker, for `listo migrate` as another role: it "
+        "grants what they need. Unset: one role does all.",
+        examples=["listo_app"],
     )
     database_pool_size: int = Field(
         10, ge=2, le=200, description="Connections per process.", examples=["10"]
@@ -302,7 +310,10 @@ class Settings(BaseSettings):
     def load(cls, env_file: Path | None = None) -> Self:
         """The settings of this process. Raises SettingsError with every fault in one list."""
         try:
-            return cls(_env_file=env_file or find_env_file())  # type: ignore[call-arg]
+            return cls(  # type: ignore[call-arg]
+                _env_file=env_file or find_env_file(),
+                _secrets_dir=SECRETS if SECRETS.is_dir() else None,
+            )
         except ValidationError as error:
             raise SettingsError(_explain(cls, error)) from None
 

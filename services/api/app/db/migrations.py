@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from app.db.errors import translated
+from app.core.errors import DatabaseUnavailable
+from app.db import grants
+from app.db.errors import UNAVAILABLE, translated
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -17,6 +20,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 # Any number will do, as long as every version of the code takes the same.
 LOCK = 0x6C6973746F
+# How long to wait for another process that migrates, and how often to look.
+WAIT_SECONDS = 900.0
+LOOK_SECONDS = 0.25
+
+_STATEMENT_SECONDS = 600
+# Requests queue behind a lock that is waited for, so the wait is short.
+_LOCK_SECONDS = 4
 
 
 class WrongMigration(Exception):
@@ -29,6 +39,10 @@ class DatabaseBehind(WrongMigration):
 
 class DatabaseNewer(WrongMigration):
     """The database was migrated by a newer version of this code."""
+
+
+class CannotMigrate(Exception):
+    """PostgreSQL refused a migration; nothing of that migration was kept. One line."""
 
 
 @cache
@@ -57,29 +71,71 @@ async def require_head(session: Any) -> None:
     _refuse_newer(revision)
 
 
-def upgrade(url: str) -> bool:
+def upgrade(url: str, app_role: str | None = None) -> bool:
     """Bring the database at `url` to this code's revision; False where it already was there.
 
-    Raises DatabaseNewer, and DatabaseUnavailable where it cannot be reached.
+    `app_role` is then given what the API and the worker need. Raises DatabaseNewer, CannotMigrate,
+    and DatabaseUnavailable where it cannot be reached.
     """
-    return asyncio.run(_upgrade(url))
+    try:
+        return asyncio.run(_upgrade(url, app_role))
+    except grants.NoSuchRole as error:
+        raise CannotMigrate(str(error)) from None
+    except asyncpg.LockNotAvailableError:
+        raise CannotMigrate(
+            f"A migration had to wait more than {_LOCK_SECONDS} s for a lock, and let go so that "
+            "requests do not wait behind it; try again."
+        ) from None
+    except asyncpg.QueryCanceledError:
+        raise CannotMigrate(
+            f"A statement of a migration took more than {_STATEMENT_SECONDS} s."
+        ) from None
+    except asyncpg.PostgresError as error:
+        raise CannotMigrate(f"PostgreSQL refused: {error}") from None
 
 
-async def _upgrade(url: str) -> bool:
+async def _upgrade(url: str, app_role: str | None) -> bool:
     with translated:
-        connection = await asyncpg.connect(url, timeout=10)
-        try:
-            await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
-            before = await current(connection)
-            if before == head():
-                return False
-            if before is not None:
-                _refuse_newer(before)
+        connection = await _connect(url)
+    try:
+        await _lock(connection)
+        before = await current(connection)
+        if before is not None:
+            _refuse_newer(before)
+        if before != head():
             await connection.execute("CREATE SCHEMA IF NOT EXISTS listo")
             await _run_alembic(url)
-            return True
-        finally:
-            await connection.close()
+        if app_role is not None:
+            await grants.grant(connection, app_role)
+        return before != head()
+    except UNAVAILABLE as error:
+        raise DatabaseUnavailable from error
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _connect(url: str) -> Any:
+    # The limits of a role, which are meant for requests, do not hold for migrations.
+    limits = {
+        "application_name": "listo-migrate",
+        "lock_timeout": str(_LOCK_SECONDS * 1000),
+        "statement_timeout": str(_STATEMENT_SECONDS * 1000),
+        "idle_in_transaction_session_timeout": "60000",
+    }
+    return await asyncpg.connect(url, timeout=10, server_settings=limits)
+
+
+async def _lock(connection: Any) -> None:
+    """One migration at a time; the others look again, and find that nothing is left to do.
+
+    Not by waiting in PostgreSQL: an index that is built concurrently waits for every statement
+    that began before, so also for those that would wait for the lock.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+        if time.monotonic() > deadline:
+            raise CannotMigrate("Another process has been migrating this database for too long.")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _refuse_newer(revision: str) -> None:
@@ -94,12 +150,11 @@ async def _run_alembic(url: str) -> None:
     # Imported here: a start that has nothing to migrate does without them.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
     async def connect(*_: object, **__: object) -> Any:
-        return await asyncpg.connect(
-            url, server_settings={"lock_timeout": "4000", "statement_timeout": "600000"}
-        )
+        return await _connect(url)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     config: Config = Config(ROOT / "alembic.ini")
@@ -108,7 +163,13 @@ async def _run_alembic(url: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    async with engine.connect() as connection:
-        await connection.run_sync(migrate)
-        await connection.commit()
-    await engine.dispose()
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(migrate)
+            await connection.commit()
+    except DBAPIError as error:
+        # What PostgreSQL said, without SQLAlchemy's words around it.
+        fault = error.orig.__cause__ if error.orig is not None else None
+        raise fault or error from None
+    finally:
+        await engine.dispose()

@@ -48,7 +48,8 @@ def main() -> int:
         runner.watch()
     except signals.Stopped:
         return 0
-    except (CannotStart, PostgresError, SettingsError, migrations.DatabaseNewer) as error:
+    except (CannotStart, PostgresError, SettingsError, migrations.DatabaseNewer,
+            migrations.CannotMigrate) as error:  # fmt: skip
         return _complain(str(error))
     except (Problem, asyncpg.PostgresError) as error:
         said = error if isinstance(error, asyncpg.PostgresError) else error.__cause__

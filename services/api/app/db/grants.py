@@ -1,0 +1,48 @@
+"""What the role of the API and the worker may do, where another role owns the schemas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncpg
+
+# All in one transaction. Given anew after every migration, so later tables need no mention; what is
+# listed last is taken away from what "all tables" gave.
+_GRANTS = """
+GRANT USAGE ON SCHEMA listo TO {role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA listo TO {role};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA listo TO {role};
+REVOKE INSERT, UPDATE, DELETE ON listo.migrations FROM {role};
+GRANT USAGE, CREATE ON SCHEMA records TO {role};
+"""
+
+# Of a database that was served by its owner before, or that a migration made.
+_NOT_ITS_OWN = """
+SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, $1::text)
+  FROM pg_class c
+ WHERE c.relnamespace = 'records'::regnamespace AND c.relkind IN ('r', 'p')
+   AND c.relowner <> $1::text::regrole
+"""
+
+
+class NoSuchRole(Exception):
+    """The role that is to be granted does not exist."""
+
+
+async def grant(connection: asyncpg.Connection[Any], role: str) -> None:
+    """Let `role` read and write the static tables, and make collections' tables of its own.
+
+    Idempotent. Nothing happens where `role` is the one that is connected. Raises NoSuchRole.
+    """
+    quoted = await connection.fetchval(
+        "SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = $1", role
+    )
+    if quoted is None:
+        raise NoSuchRole(f"DATABASE_APP_ROLE={role}: the database has no such role.")
+    if role == await connection.fetchval("SELECT current_user"):
+        return
+    async with connection.transaction():
+        await connection.execute(_GRANTS.format(role=quoted))
+        for row in await connection.fetch(_NOT_ITS_OWN, role):
+            await connection.execute(row[0])

@@ -1,0 +1,80 @@
+"""`listo migrate` beside others who are at work in the same database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app.db import migrations
+from fixtures.cluster import execute
+from fixtures.listo import Listo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE application_name = 'listo-migrate' AND datname = current_database()"
+)
+
+
+@pytest.fixture
+def unmigrated_url(cluster_url: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    execute(cluster_url, f"CREATE DATABASE {name}")
+    try:
+        yield cluster_url.replace("/postgres?", f"/{name}?")
+    finally:
+        execute(cluster_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_one_that_waits_holds_up_no_concurrent_index(unmigrated_url: str) -> None:
+    async def run() -> tuple[float, int]:
+        first = await asyncpg.connect(unmigrated_url)
+        await first.execute("CREATE TABLE large (x int)")
+        await first.execute("SELECT pg_advisory_lock($1)", migrations.LOCK)
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as threads:
+            second = loop.run_in_executor(threads, Listo(unmigrated_url), "migrate")
+            while await first.fetchval(WAITING) == 0:  # noqa: ASYNC110 - a process tells no event
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            began = time.monotonic()
+            await first.execute("CREATE INDEX CONCURRENTLY ON large (x)", timeout=20)
+            seconds = time.monotonic() - began
+            assert not second.done()
+            await first.close()
+            outcome = await second
+        return seconds, outcome.status
+
+    seconds, status = asyncio.run(run())
+    assert (seconds < 10, status) == (True, 0)
+
+
+def test_a_lock_is_not_waited_for_long(unmigrated_url: str) -> None:
+    async def run() -> None:
+        other = await asyncpg.connect(unmigrated_url)
+        await other.execute("BEGIN; CREATE SCHEMA records")
+        outcome = await asyncio.to_thread(Listo(unmigrated_url), "migrate")
+        assert outcome.status == 1
+        assert "had to wait more than 4 s for a lock" in outcome.fault
+        await other.close()
+
+    asyncio.run(run())
+    assert Listo(unmigrated_url)("migrate").status == 0
+
+
+def test_the_limits_of_a_role_are_not_those_of_migrations(unmigrated_url: str) -> None:
+    execute(
+        unmigrated_url,
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 1',"
+        " current_database()); END $$",
+    )
+    assert Listo(unmigrated_url)("migrate").status == 0

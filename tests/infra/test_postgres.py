@@ -1,0 +1,243 @@
+"""The stack's PostgreSQL by its own entry point: cluster, roles, passwords, settings."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from fixtures.cluster import execute, fetch
+from fixtures.stack_postgres import ROLES, SOURCE, StackPostgres, stack_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def container() -> Iterator[StackPostgres]:
+    """Not started."""
+    with stack_postgres() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[StackPostgres]:
+    with stack_postgres() as made:
+        made.start()
+        yield made
+
+
+def setting(postgres: StackPostgres, name: str) -> str:
+    return postgres.superuser(f"SHOW {name}")
+
+
+def test_settings(postgres: StackPostgres) -> None:
+    wanted = {
+        "shared_buffers": "128MB", "effective_cache_size": "307MB", "maintenance_work_mem": "32MB",
+        "work_mem": "4MB", "max_connections": "128", "data_checksums": "on",
+        "wal_level": "replica", "archive_mode": "on", "password_encryption": "scram-sha-256",
+        "shared_preload_libraries": "pg_stat_statements", "log_parameter_max_length": "0",
+        "log_min_duration_statement": "500ms", "server_encoding": "UTF8", "TimeZone": "UTC",
+        "config_file": str(postgres.sockets / "postgresql.conf"),
+    }  # fmt: skip
+    assert {name: setting(postgres, name) for name in wanted} == wanted
+    # What an argument overrides "could not be applied", which is as it should be.
+    assert set(postgres.superuser(
+        "SELECT name FROM pg_file_settings WHERE error IS NOT NULL").split()
+    ) == {"listen_addresses", "port"}  # fmt: skip
+    assert postgres.superuser("SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL") == ""
+    assert stat.S_IMODE(postgres.data.stat().st_mode) == 0o700
+
+
+def test_no_role_can_more_than_it_should(postgres: StackPostgres) -> None:
+    rows = postgres.superuser(
+        "SELECT rolname, rolsuper OR rolcreatedb OR rolcreaterole OR rolbypassrls, rolreplication"
+        " FROM pg_roles WHERE rolname LIKE 'listo%' ORDER BY 1"
+    )
+    assert rows.split("\n") == [
+        "listo_app|f|f", "listo_backup|f|t", "listo_monitor|f|f", "listo_owner|f|f",
+    ]  # fmt: skip
+    limits = fetch(
+        postgres.url("app"),
+        "SELECT current_setting('statement_timeout'),"
+        " current_setting('idle_in_transaction_session_timeout')",
+    )
+    assert tuple(limits[0]) == ("30s", "1min")
+
+
+@pytest.mark.parametrize("role", [*ROLES, "postgres"])
+def test_who_gets_in_where_by_the_network(postgres: StackPostgres, role: str) -> None:
+    may = {"owner": {"listo"}, "app": {"listo"}, "monitor": {"listo", "postgres"},
+           "backup": {"listo", "postgres"}}  # fmt: skip
+    found = set()
+    for database in ("listo", "postgres", "template1"):
+        if role == "postgres":
+            url = f"postgresql://postgres:x@127.0.0.1:{postgres.port}/{database}"
+        else:
+            url = postgres.url(role, database)
+        try:
+            execute(url, "SELECT 1")
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            continue
+        found.add(database)
+    assert found == may.get(role, set())
+
+
+def test_monitoring_sees_statements_and_changes_nothing(postgres: StackPostgres) -> None:
+    monitor = postgres.url("monitor")
+    execute(postgres.url("app"), "SELECT 4711")
+    (row,) = fetch(
+        monitor, "SELECT count(*) FROM pg_stat_statements JOIN pg_roles r ON r.oid = userid"
+                 " WHERE rolname = 'listo_app' AND query = 'SELECT $1'",
+    )  # fmt: skip
+    assert row[0] == 1
+    fetch(monitor, "SELECT * FROM pg_stat_archiver")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        execute(monitor, "CREATE TABLE public.x ()")
+
+
+def test_backups_have_what_they_call(postgres: StackPostgres) -> None:
+    for database in ("postgres", "listo"):
+        execute(
+            postgres.url("backup", database),
+            "SELECT pg_backup_start('test', true)",
+            "SELECT pg_create_restore_point('test')",
+        )
+    copied = postgres.data.parent / "copied"
+    postgres._run(
+        "pg_basebackup", "-D", copied, "-c", "fast", "-X", "stream",
+        "-d", postgres.url("backup", "").removesuffix("/"),
+    )  # fmt: skip
+    assert (copied / "backup_manifest").exists()
+
+
+def test_no_password_is_kept_or_told(postgres: StackPostgres) -> None:
+    texts = [postgres.said(), postgres.superuser("SELECT query FROM pg_stat_statements")]
+    texts += [path.read_text(errors="replace") for path in postgres.sockets.iterdir()
+              if path.is_file()]  # fmt: skip
+    for role in ROLES:
+        assert not any(postgres.password(role) in text for text in texts), role
+
+
+def test_values_are_not_logged(postgres: StackPostgres) -> None:
+    postgres.superuser("CREATE TABLE unique_address (address text PRIMARY KEY)")
+    url = postgres.url("owner")
+    postgres.superuser("GRANT INSERT ON unique_address TO listo_owner")
+    insert = "INSERT INTO public.unique_address SELECT $1"
+    fetch(url, insert, "ada@example.com")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        fetch(url, insert, "ada@example.com")
+    fetch(url, "SELECT pg_sleep(0.6), $1::text", "bob@example.com")
+    assert "pg_sleep" in postgres.said()
+    assert "unique_address_pkey" in postgres.said()
+    assert "@example.com" not in postgres.said()
+    assert re.search(r"app=\S* user=listo_owner db=listo state=23505 ERROR: ", postgres.said())
+
+
+def test_what_is_changed_holds_from_the_next_start(container: StackPostgres) -> None:
+    container.start()
+    execute(container.url("owner"), "CREATE TABLE kept ()")
+    container.superuser("ALTER ROLE listo_app SUPERUSER")
+    before = container.url("app")
+    assert container.stop() == 0
+    container.set_password("app", "another")
+    container.start("-c", "random_page_cost=3", MEMORY_MB="8192")
+    execute(container.url("app"), "SELECT 1")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        execute(before, "SELECT 1")
+    assert container.superuser("SELECT rolsuper FROM pg_roles WHERE rolname = 'listo_app'") == "f"
+    assert container.superuser("SELECT count(*) FROM kept") == "0"
+    wanted = {"shared_buffers": "2GB", "max_connections": "500", "random_page_cost": "3",
+              "maintenance_work_mem": "512MB", "work_mem": "4194kB"}  # fmt: skip
+    assert {name: setting(container, name) for name in wanted} == wanted
+
+
+def test_a_kill_at_any_moment_leaves_nothing_half(container: StackPostgres) -> None:
+    for seconds in (0.1, 0.3, 0.6, 1.0, 1.5):
+        process = container.launch()
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    container.start()
+    execute(container.url("app"), "SELECT 1")
+    assert {path.name for path in container.data.parent.iterdir()} == {"pgdata", ".lock"}
+
+
+def test_it_ends_in_order_while_it_still_starts(container: StackPostgres) -> None:
+    container.start()
+    container.stop()
+    process = container.launch()
+    while "start" not in {path.name for path in container.sockets.iterdir()}:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    container.stop()
+    assert process.returncode in (0, 143, -signal.SIGINT, 130)
+    container.start()
+
+
+def test_one_server_at_a_time(container: StackPostgres) -> None:
+    container.start()
+    script = container.files / "entrypoint.sh"
+    script.write_text(script.read_text().replace("--timeout 60", "--timeout 0"))
+    first, container.process = container.process, None
+    assert first is not None
+    assert container.refused() == f"postgres: another server works on {container.data}"
+    container.process = first
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_no_start_without_a_password(container: StackPostgres, content: str | None) -> None:
+    path = container.secrets / "postgres_monitor_password"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    container.launch().wait(60)
+    last = container.said().splitlines()[-1]
+    assert last.startswith(f"postgres: {path} is {'missing' if content is None else 'empty'}")
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(container: StackPostgres) -> None:
+    container.data.mkdir()
+    (container.data / "precious").touch()
+    assert "is no cluster" in container.refused()
+    assert (container.data / "precious").exists()
+
+
+def test_the_data_of_another_version_are_left_alone(container: StackPostgres) -> None:
+    container.data.mkdir()
+    (container.data / "PG_VERSION").write_text("9\n")
+    container.data.chmod(0o755)
+    assert "is of PostgreSQL 9, this is " in container.refused()
+
+
+def test_the_archive_command_hands_on_what_it_can(tmp_path: Path) -> None:
+    conf, program = tmp_path / "pgbackrest.conf", tmp_path / "pgbackrest"
+
+    def archive() -> tuple[int, str]:
+        ended = subprocess.run(
+            ["sh", SOURCE / "archive.sh", "pg_wal/000000010000000000000001"],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PGBACKREST_CONFIG": str(conf)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ended.returncode, ended.stdout.strip()
+
+    assert archive() == (0, "")
+    conf.touch()
+    status, _ = archive()
+    assert status != 0, "configured and not installed: PostgreSQL must keep the file"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    assert archive() == (0, "--stanza=listo archive-push pg_wal/000000010000000000000001")
+    program.write_text("#!/bin/sh\nexit 82\n")
+    assert archive()[0] == 82
