@@ -18,7 +18,10 @@ else
 unexport PORT
 endif
 
-.PHONY: help setup dev demo test test-crash test-rows lint fmt lock docs bench-api bench-growth clean
+STACK := $(PYTHON) -m infra.stack
+
+.PHONY: help setup dev demo engine up down destroy ps logs shell-db test test-stack test-crash \
+	test-rows lint fmt lock docs bench-api bench-growth clean
 
 ##@ Use
 
@@ -28,10 +31,36 @@ dev: setup ## Run the API on an embedded PostgreSQL (PORT=8000)
 demo: setup ## Load 20,000 real records into a running `make dev` and show queries
 	@exec $(PY) -m examples.demo
 
+##@ Run the stack
+
+engine: ## Install and start a Docker engine where none runs (Debian 12, 13)
+	@infra/engine/install.sh
+
+up: ## Start everything behind HTTPS, or bring it up to date (REPLICAS=3)
+	@exec $(STACK) up
+
+down: ## Stop it, keep the data
+	@exec $(STACK) down
+
+destroy: ## Stop it and remove all data; asks first (YES=1: does not)
+	@exec $(STACK) $(if $(YES),destroy-now,destroy)
+
+ps: ## Its services
+	@docker compose ps --all
+
+logs: ## What its services say (SERVICE=api)
+	@docker compose logs --follow --tail 100 $(SERVICE)
+
+shell-db: ## psql in its database
+	@exec $(STACK) shell-db
+
 ##@ Work on it
 
 test: setup ## Run all tests, in parallel and in random order
 	@$(PY) -m pytest
+
+test-stack: setup ## Test the running stack over HTTPS
+	@$(PY) -m pytest tests/stack -n0 -p no:randomly
 
 test-crash: setup ## kill -9 under a writing load, ROUNDS=20 times
 	@ROUNDS=$${ROUNDS:-20} $(PY) -m pytest tests/crash -n0

@@ -1,0 +1,90 @@
+#!/bin/sh
+# `make engine`: a Docker engine with Compose and Buildx from Debian's packages, and mmdebstrap, which
+# images are built with where no registry answers. Where an engine works, nothing is changed.
+set -eu
+
+say() { echo "engine: $*"; }
+fail() {
+    echo "engine: $*" >&2
+    exit 1
+}
+
+works() {
+    docker version --format '{{.Server.Version}}' >/dev/null 2>&1
+}
+complete() {
+    docker compose version --short 2>/dev/null | grep -Eq '^v?([3-9]|[1-9][0-9]+)\.|^v?2\.(2[4-9]|[3-9][0-9]|[0-9]{3})' &&
+        docker buildx version >/dev/null 2>&1
+}
+
+if works && complete && { command -v mmdebstrap >/dev/null || [ ! -e /etc/debian_version ]; }; then
+    say "Docker $(docker version --format '{{.Server.Version}}') runs; nothing to do"
+    exit 0
+fi
+[ "$(id -u)" = 0 ] || fail "an engine is installed as root: sudo make engine"
+# shellcheck source=/dev/null
+. /etc/os-release
+case "${ID:-} ${VERSION_CODENAME:-}" in
+    "debian bookworm" | "debian trixie") ;;
+    *) fail "only Debian 12 and 13 are known here (this is ${PRETTY_NAME:-something else}); install Docker with Compose 2.24 or newer by its own instructions" ;;
+esac
+export DEBIAN_FRONTEND=noninteractive
+quietly() { # COMMAND… : what it said is shown only if it fails
+    log=$(mktemp)
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        fail "this failed: $*"
+    fi
+    rm -f "$log"
+}
+
+suite=$VERSION_CODENAME
+if [ "$suite" = bookworm ]; then
+    # Debian 12's engine and Compose are too old. Debian 13's run beside it; the pin keeps every
+    # other package at Debian 12.
+    suite=trixie
+    mirror=$(apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' |
+        sed -n 's/^Debian|bookworm|//p' | head -n 1)
+    [ -n "$mirror" ] || fail "apt knows no mirror of Debian 12; look at /etc/apt/sources.list"
+    say "adding $suite as a source of low priority (/etc/apt/sources.list.d/listo-engine.sources)"
+    cat >/etc/apt/sources.list.d/listo-engine.sources <<SOURCES
+Types: deb
+URIs: $mirror
+Suites: trixie trixie-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+SOURCES
+    for release in trixie trixie-updates; do
+        printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n\n' "$release"
+    done >/etc/apt/preferences.d/listo-engine
+fi
+say "reading the lists of packages"
+quietly apt-get update -qq
+if ! complete || ! command -v dockerd >/dev/null; then
+    say "installing docker.io, docker-compose and docker-buildx"
+    quietly apt-get install -y -qq --no-install-recommends "docker.io/$suite" "docker-cli/$suite" \
+        "docker-compose/$suite" "docker-buildx/$suite" ca-certificates iptables
+fi
+if ! command -v mmdebstrap >/dev/null; then
+    say "installing mmdebstrap"
+    quietly apt-get install -y -qq --no-install-recommends mmdebstrap
+fi
+
+works || {
+    say "starting the engine"
+    if [ -d /run/systemd/system ]; then
+        quietly systemctl enable --now docker
+    else
+        # No service manager: it runs until the machine stops, and says what it does in a log.
+        setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &
+    fi
+}
+tries=0
+until works; do
+    tries=$((tries + 1))
+    [ $tries -lt 60 ] || fail "no engine answers after 60 s; see /var/log/dockerd.log or journalctl -u docker"
+    sleep 1
+done
+complete || fail "docker compose 2.24 and docker buildx are needed, and another docker comes first in PATH: $(command -v docker)"
+say "Docker $(docker version --format '{{.Server.Version}}') with Compose $(docker compose version --short) runs"

@@ -1,0 +1,1 @@
+"""What `make up` and its like do. Only the standard library, so that a host needs no packages."""

@@ -1,0 +1,75 @@
+"""`python3 -m infra.stack COMMAND`, which the Makefile calls."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+from infra.stack import images, up
+from infra.stack.compose import STATE, CannotRun, compose, foreground, said
+
+
+def down() -> int:
+    images.choose()
+    result = compose("--profile", "*", "down", "--remove-orphans", timeout=200)
+    if result.returncode:
+        raise CannotRun(said(result))
+    print("Stopped. The data stays; `make up` starts it again.")
+    return 0
+
+
+def destroy() -> int:
+    images.choose()
+    if not sys.stdin.isatty():
+        raise CannotRun("it asks, and there is no terminal to answer on; say YES=1 to mean it")
+    if input("All data of the stack will be gone. Type `destroy` to mean it: ") != "destroy":
+        print("Nothing was done.")
+        return 1
+    return destroy_now()
+
+
+def destroy_now() -> int:
+    images.choose()
+    result = compose("--profile", "*", "down", "--remove-orphans", "--volumes", timeout=200)
+    if result.returncode:
+        raise CannotRun(said(result))
+    shutil.rmtree(STATE, ignore_errors=True)
+    up.AUTHORITY.unlink(missing_ok=True)
+    print("Gone: containers, data and secrets. Images stay.")
+    return 0
+
+
+def shell_db() -> int:
+    images.choose()
+    return foreground("exec", "postgres", "psql", "--username=postgres", "--dbname=listo")
+
+
+COMMANDS = {
+    "up": (up.main, "start the stack, or bring it up to date"),
+    "down": (down, "stop it, keep the data"),
+    "destroy": (destroy, "stop it and remove all data; asks first"),
+    "destroy-now": (destroy_now, "the same, without asking"),
+    "shell-db": (shell_db, "psql in the database"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m infra.stack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, what) in COMMANDS.items():
+        commands.add_parser(name, help=what)
+    arguments = parser.parse_args()
+    command, _ = COMMANDS[arguments.command]
+    try:
+        return command()
+    except CannotRun as error:
+        print(f"\nmake {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

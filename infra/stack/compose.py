@@ -1,0 +1,76 @@
+"""Docker Compose, as one calls it from the project's root."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+STATE = ROOT / ".listo" / "stack"
+REGISTRY = "compose.yaml"
+DEBIAN = "compose.yaml:compose.debian.yaml"
+
+
+class CannotRun(Exception):
+    """It does not work, and the message says why in one line."""
+
+
+def dotenv() -> dict[str, str]:
+    """What `.env` says; quotes around a value are taken off."""
+    path = ROOT / ".env"
+    pairs = (
+        line.split("=", 1)
+        for line in (path.read_text().splitlines() if path.is_file() else ())
+        if "=" in line and not line.lstrip().startswith("#")
+    )
+    return {name.strip(): value.strip().strip("'\"") for name, value in pairs}
+
+
+def setting(name: str, default: str = "") -> str:
+    """The environment's word, else that of `.env`."""
+    return os.environ.get(name) or dotenv().get(name) or default
+
+
+def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run `docker …` and return what it said. Raises CannotRun where there is no such program."""
+    try:
+        return subprocess.run(  # noqa: S603 - our own arguments
+            ["docker", *arguments],  # noqa: S607
+            cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise CannotRun(
+            "There is no `docker` here. `make engine` installs an engine; `make dev` needs none."
+        ) from None
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(arguments, 124, "", f"no answer within {timeout:g} s")
+
+
+def compose(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    return docker("compose", *arguments, timeout=timeout)
+
+
+def foreground(*arguments: str) -> int:
+    """Run `docker compose …` on the caller's terminal."""
+    return subprocess.call(["docker", "compose", *arguments], cwd=ROOT)  # noqa: S603, S607
+
+
+def containers() -> list[dict[str, Any]]:
+    """Every container of the stack, ended ones too."""
+    listed = compose("ps", "--all", "--format", "json", timeout=30)
+    # One object a line in some versions, one list in others.
+    found: list[dict[str, Any]] = []
+    for line in listed.stdout.splitlines():
+        if line.strip():
+            value = json.loads(line)
+            found.extend(value if isinstance(value, list) else [value])
+    return sorted(found, key=lambda one: (one["Service"], one["Name"]))
+
+
+def said(result: subprocess.CompletedProcess[str]) -> str:
+    """The last line of an error message."""
+    lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit status {result.returncode}"

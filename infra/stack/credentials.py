@@ -1,0 +1,101 @@
+"""The stack's secrets: made once, each a file that only the services which need it can see.
+
+The folder is its owner's alone. The files in it can be read by whoever gets them mounted, since the
+services run as users of their own; nobody on the host gets through the folder to them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from infra.stack.compose import STATE, setting
+
+SECRETS = STATE / "secrets"
+BUILD = STATE / "build"
+PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_backup")
+BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+
+
+def ensure() -> bool:
+    """Make what is missing; whether the admin's password is new."""
+    STATE.parent.mkdir(mode=0o755, exist_ok=True)
+    for folder in (STATE, SECRETS, BUILD, STATE / "run"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    for name in PASSWORDS:
+        _once(f"{name}_password", _password)
+    app, owner = (_read(f"postgres_{role}_password") for role in ("app", "owner"))
+    _write("database_url", f"postgresql://listo_app:{app}@postgres:5432/listo")
+    _write("database_owner_url", f"postgresql://listo_owner:{owner}@postgres:5432/listo")
+    _once("jwt_secret", _password)
+    _redis()
+    _build_files()
+    _once("alertmanager", lambda: "route: {receiver: none}\nreceivers: [{name: none}]\n")
+    return _once("admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18))
+
+
+def _redis() -> None:
+    for user in ("listo", "monitor"):
+        _once(f"redis_{user}_password", _password)
+    listo, monitor = (_read(f"redis_{user}_password") for user in ("listo", "monitor"))
+    hashed = {user: hashlib.sha256(_read(f"redis_{user}_password").encode()).hexdigest()
+              for user in ("listo", "monitor")}  # fmt: skip
+    _write("redis_url", f"redis://listo:{listo}@redis:6379/0")
+    _write("redis_exporter", json.dumps({"redis://monitor@redis:6379": monitor}))
+    _write(
+        "redis_users",
+        "user default off\n"
+        f"user listo on #{hashed['listo']} ~* &* +@all -@admin -@dangerous +info\n"
+        f"user monitor on #{hashed['monitor']} ~* resetchannels -@all +ping +hello +info "
+        "+config|get +client|list +client|setname +client|setinfo +slowlog|get +slowlog|len +latency|latest "
+        "+latency|histogram +dbsize +select\n",
+    )
+
+
+def _build_files() -> None:
+    """What the image's builder needs of this machine to reach the package index as we reach it."""
+    named = next(
+        (path for name in ("PIP_CERT", "SSL_CERT_FILE") if (path := os.environ.get(name))), None
+    )
+    bundle = next((path for path in (named, *BUNDLES) if path and Path(path).is_file()), None)
+    if bundle is None:
+        _place(BUILD / "ca", b"")
+    else:
+        shutil.copyfile(bundle, BUILD / "ca")
+    index = os.environ.get("PIP_INDEX_URL", "")
+    _place(BUILD / "pip", f"[global]\nindex-url = {index}\n".encode() if index else b"")
+
+
+def _password() -> str:
+    return secrets.token_hex(32)
+
+
+def _read(name: str) -> str:
+    return (SECRETS / name).read_text()
+
+
+def _once(name: str, make: object) -> bool:
+    if (SECRETS / name).exists():
+        return False
+    assert callable(make)
+    _write(name, make())
+    return True
+
+
+def _write(name: str, text: str) -> None:
+    _place(SECRETS / name, text.encode())
+
+
+def _place(path: Path, content: bytes) -> None:
+    """Whole or not at all. Who has it mounted keeps the former one until he is made anew."""
+    if path.exists() and path.read_bytes() == content:
+        return
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(content)
+    fresh.chmod(0o444)
+    fresh.replace(path)

@@ -1,0 +1,124 @@
+"""Where the images come from: a registry where one answers, Debian's packages elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+from infra.stack.compose import (
+    DEBIAN,
+    REGISTRY,
+    ROOT,
+    STATE,
+    CannotRun,
+    compose,
+    docker,
+    dotenv,
+)
+from infra.stack.progress import step
+
+BASE = "listo/debian:13"
+SUITE = "trixie"
+LOG = STATE / "build.log"
+_PULL_SECONDS = 45
+
+
+def choose() -> str:
+    """The Compose files, as COMPOSE_FILE in `.env` has them; chosen at the first time and kept."""
+    kept = os.environ.get("COMPOSE_FILE") or dotenv().get("COMPOSE_FILE")
+    if kept is None:
+        kept = REGISTRY if _registry_answers() else DEBIAN
+        _keep(kept)
+    os.environ["COMPOSE_FILE"] = kept
+    return kept
+
+
+def of_debian() -> bool:
+    return "compose.debian.yaml" in os.environ["COMPOSE_FILE"]
+
+
+def provide() -> None:
+    """Build or pull whatever is not there. Raises CannotRun."""
+    LOG.unlink(missing_ok=True)
+    if of_debian() and docker("image", "inspect", BASE).returncode:
+        _make_base()
+    if not of_debian():
+        step("images pulled", ["docker", "compose", "pull", "--ignore-buildable", "--quiet"], LOG)
+    seen: set[str] = set()
+    for service, image in _buildable():
+        if image not in seen:
+            seen.add(image)
+            step(f"image {image}", ["docker", "compose", "build", "--quiet", service], LOG)
+
+
+def _registry_answers() -> bool:
+    name = re.search(r"^    image: (redis:\S+)", (ROOT / REGISTRY).read_text(), re.MULTILINE)
+    assert name is not None
+    print("  … looking for an image registry", flush=True)
+    if docker("image", "inspect", name[1]).returncode == 0:
+        return True
+    return docker("pull", "--quiet", name[1], timeout=_PULL_SECONDS).returncode == 0
+
+
+def _keep(files: str) -> None:
+    path = ROOT / ".env"
+    text = path.read_text() if path.is_file() else ""
+    if text and not text.endswith("\n"):
+        text += "\n"
+    note = "# Which files `docker compose` reads; `make up` chose them."
+    path.write_text(f"{text}{note}\nCOMPOSE_FILE={files}\n")
+    path.chmod(0o600)
+
+
+def _buildable() -> list[tuple[str, str]]:
+    listed = compose("config", "--format", "json", timeout=30)
+    if listed.returncode:
+        raise CannotRun(f"compose.yaml cannot be read: {listed.stderr.strip()}")
+    services = json.loads(listed.stdout)["services"]
+    return [(name, one["image"]) for name, one in services.items() if "build" in one]
+
+
+def _make_base() -> None:
+    """A Debian of some 80 MB from the packages' mirror of this machine, as an image."""
+    if shutil.which("mmdebstrap") is None:
+        raise CannotRun(
+            "There is no image registry, and no mmdebstrap to build images from Debian packages: "
+            "`make engine` installs it (Debian), or: apt-get install mmdebstrap"
+        )
+    archive = STATE / "debian.tar"
+    excluded = ("man", "doc", "locale", "info", "lintian", "bash-completion")
+    options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in excluded]
+    mirror = _mirror()
+    try:
+        step(
+            f"Debian {SUITE} from packages",
+            ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", *options,
+             SUITE, str(archive), *mirror],
+            LOG,
+        )  # fmt: skip
+        step(f"image {BASE}", ["docker", "import", str(archive), BASE], LOG)
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _mirror() -> list[str]:
+    """The mirrors that this machine uses, if it is a Debian; else mmdebstrap's own choice."""
+    if shutil.which("apt-get") is None:
+        return []
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(CODENAME)|$(REPO_URI)",  # noqa: S607
+         "Created-By: Packages"],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    lines: dict[str, str] = {}
+    for target in listed.splitlines():
+        origin, codename, uri = target.split("|")
+        if origin == "Debian":
+            kind = codename.partition("-")[2]
+            suffix = f"-{kind}" if kind else ""
+            if kind in ("", "updates", "security"):
+                lines.setdefault(suffix, f"deb {uri} {SUITE}{suffix} main")
+    return list(lines.values()) if "" in lines else []

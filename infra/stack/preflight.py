@@ -1,0 +1,156 @@
+"""What has to be true before the stack can start, looked at all at once and shown on one screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.stack.compose import ROOT, CannotRun, containers, docker, setting
+
+GIB = 1 << 30
+DISK_NEEDED = 4 * GIB
+MEMORY_NEEDED = 2 * GIB
+OLDEST_COMPOSE = (2, 24)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was looked at, whether it will do, and what was found."""
+
+    name: str
+    ok: bool
+    found: str
+
+
+def run() -> list[Check]:
+    """All checks. What needs the engine is not looked at where there is none."""
+    checks = [_engine()]
+    if checks[0].ok:
+        checks += [_compose(), _builder()]
+    checks += [_disk(), _memory(), _folder()]
+    if checks[0].ok:
+        checks += _ports()
+    return checks
+
+
+def show(checks: list[Check]) -> None:
+    for check in checks:
+        mark = "\N{CHECK MARK}" if check.ok else "\N{BALLOT X}"
+        print(f"  {mark} {check.name:<10} {check.found}")
+
+
+def _engine() -> Check:
+    try:
+        result = docker("version", "--format", "{{.Server.Version}}", timeout=15)
+    except CannotRun as error:
+        return Check("engine", ok=False, found=str(error))
+    if result.returncode == 0:
+        return Check("engine", ok=True, found=f"Docker {result.stdout.strip()}")
+    if "permission denied" in result.stderr:
+        found = "this user may not speak to the Docker engine: join the group `docker`, or use sudo"
+    else:
+        found = "no Docker engine answers. `make engine` starts one; `make dev` needs none"
+    return Check("engine", ok=False, found=found)
+
+
+def _compose() -> Check:
+    result = docker("compose", "version", "--short", timeout=15)
+    match = re.match(r"v?(\d+)\.(\d+)", result.stdout)
+    if result.returncode or match is None:
+        return Check("compose", ok=False, found="`docker compose` is missing; see `make engine`")
+    version = (int(match[1]), int(match[2]))
+    needed = ".".join(map(str, OLDEST_COMPOSE))
+    found = result.stdout.strip()
+    return Check(
+        "compose",
+        version >= OLDEST_COMPOSE,
+        found if version >= OLDEST_COMPOSE else f"{found}; {needed} or newer is needed",
+    )
+
+
+def _builder() -> Check:
+    result = docker("buildx", "version", timeout=15)
+    if result.returncode:
+        return Check("builder", ok=False, found="`docker buildx` is missing; see `make engine`")
+    return Check("builder", ok=True, found="buildx")
+
+
+def _disk() -> Check:
+    root = docker("info", "--format", "{{.DockerRootDir}}", timeout=15).stdout.strip()
+    where = Path(root) if root and Path(root).exists() else ROOT
+    free = shutil.disk_usage(where).free
+    return _enough("disk", free, DISK_NEEDED, f"free at {where}")
+
+
+def _memory() -> Check:
+    available = 0
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    # Ours counts as available, where the stack runs already.
+    if any(one["State"] == "running" for one in _containers()):
+        return Check("memory", ok=True, found="the stack is running")
+    return _enough("memory", available, MEMORY_NEEDED, "available")
+
+
+def _enough(name: str, there: int, needed: int, what: str) -> Check:
+    found = f"{there / GIB:.1f} GiB {what}"
+    if there < needed:
+        found += f"; {needed / GIB:.0f} GiB are needed"
+    return Check(name, there >= needed, found)
+
+
+def _folder() -> Check:
+    if os.access(ROOT, os.W_OK):
+        return Check("folder", ok=True, found=str(ROOT))
+    return Check("folder", ok=False, found=f"{ROOT} cannot be written")
+
+
+def _ports() -> list[Check]:
+    ours = {port["PublishedPort"] for one in _containers() for port in one.get("Publishers") or ()}
+    return [
+        _port(setting(name, str(default)), name, address, ours)
+        for name, default, address in (
+            ("HTTP_PORT", 80, ""),
+            ("HTTPS_PORT", 443, ""),
+            ("GRAFANA_PORT", 3000, "127.0.0.1"),
+            ("PROMETHEUS_PORT", 9090, "127.0.0.1"),
+            ("ALERTMANAGER_PORT", 9093, "127.0.0.1"),
+        )
+    ]
+
+
+def _port(text: str, name: str, address: str, ours: set[int]) -> Check:
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 1 << 16:
+        return Check("port", ok=False, found=f"{name}={text!r} is no port (1 to 65535)")
+    number = int(text)
+    if number in ours:
+        return Check("port", ok=True, found=f"{number} is ours already")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, number))
+        except PermissionError:
+            # The engine may take it even where we may not; whether it is taken, we can ask.
+            taken = probe.connect_ex(("127.0.0.1", number)) == 0
+        except OSError:
+            taken = True
+        else:
+            taken = False
+    if taken:
+        return Check(
+            "port", ok=False, found=f"{number} is taken by another program; set {name} to another"
+        )
+    return Check("port", ok=True, found=f"{number} is free")
+
+
+def _containers() -> list[dict[str, Any]]:
+    try:
+        return containers()
+    except (CannotRun, ValueError):
+        return []

@@ -1,0 +1,138 @@
+"""`make up`: look, make secrets and images, start, wait until all is well, and say where it is."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from infra.stack import credentials, images, preflight
+from infra.stack.compose import ROOT, STATE, CannotRun, compose, containers, docker, said, setting
+from infra.stack.table import Table, settled, state
+
+AUTHORITY = ROOT / ".listo" / "ca.crt"
+START_SECONDS = 300
+LEFT_OUT = "Grafana, Loki and Fluent Bit"
+
+
+def main() -> int:
+    print("Listo: what this machine has")
+    checks = preflight.run()
+    preflight.show(checks)
+    if not all(check.ok for check in checks):
+        raise CannotRun("the stack was not started; the lines above say why")
+    running = any(one["State"] == "running" for one in containers())
+    fresh = credentials.ensure()
+    print("\nImages")
+    images.choose()
+    images.provide()
+    print("\nServices")
+    try:
+        _start()
+    except BaseException:
+        if not running:
+            # Half a stack is of no use to anybody; data stays.
+            print("\nStopping what was started …", file=sys.stderr)
+            compose("down", "--timeout", "20")
+        raise
+    _copy_authority()
+    _greet(show_password=fresh)
+    return 0
+
+
+def _start() -> None:
+    log = STATE / "up.log"
+    table = Table()
+    with log.open("w") as output, subprocess.Popen(
+        ["docker", "compose", "up", "--detach", "--no-build", "--remove-orphans"],  # noqa: S607
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            _wait(process, table)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if process.returncode:
+        lines = [line for line in log.read_text().splitlines() if line.strip()]
+        failed = {one["Service"]: one for one in containers() if not settled(one)}
+        for service, one in failed.items():
+            if one["State"] != "created":
+                print(f"\n{service} is {state(one)}; {one['Name']} said:", file=sys.stderr)
+                print(_tail(one["Name"]).rstrip(), file=sys.stderr)
+        raise CannotRun(lines[-1] if lines else "docker compose up failed")
+
+
+def _wait(process: subprocess.Popen[bytes], table: Table) -> None:
+    """Until all is well, or Compose has given up."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        present = containers()
+        table.draw(present)
+        ended = process.poll()
+        if ended is not None and (ended or (present and all(map(settled, present)))):
+            return
+        if time.monotonic() > deadline:
+            slow = ", ".join(
+                f"{one['Service']} ({state(one)})" for one in present if not settled(one)
+            )
+            raise CannotRun(f"not all is well after {START_SECONDS} s: {slow}; see `make logs`")
+        time.sleep(0.5)
+
+
+def _copy_authority() -> None:
+    """So that clients on this machine can trust it: the certificate alone, never its key."""
+    name = next(one["Name"] for one in containers() if one["Service"] == "authority")
+    result = docker("cp", f"{name}:/authority/ca.crt", str(AUTHORITY))
+    if result.returncode:
+        raise CannotRun(f"the authority's certificate could not be copied: {said(result)}")
+    AUTHORITY.chmod(0o644)
+
+
+def answer(path: str) -> dict[str, Any] | None:
+    """Whether the stack answers over HTTPS, as a client of the local authority sees it."""
+    context = ssl.create_default_context(cafile=str(AUTHORITY))
+    try:
+        with urllib.request.urlopen(f"{address()}{path}", context=context, timeout=10) as response:  # noqa: S310
+            return {"status": response.status}
+    except (OSError, urllib.error.URLError):
+        return None
+
+
+def address() -> str:
+    port = setting("HTTPS_PORT", "443")
+    return "https://localhost" + ("" if port == "443" else f":{port}")
+
+
+def _greet(*, show_password: bool) -> None:
+    domain = setting("DOMAIN")
+    url = f"https://{domain}" if domain else address()
+    places = [
+        (f"{url}/docs", "the API, to try in the browser"),
+        (f"http://127.0.0.1:{setting('PROMETHEUS_PORT', '9090')}", "Prometheus"),
+        (f"http://127.0.0.1:{setting('ALERTMANAGER_PORT', '9093')}", "Alertmanager"),
+    ]
+    if not images.of_debian():
+        places.insert(1, (f"http://127.0.0.1:{setting('GRAFANA_PORT', '3000')}", "Grafana"))
+    print(f"\nListo is ready.  {url}\n")
+    for place, what in places:
+        print(f"  {place:<34}{what}")
+    email = setting("ADMIN_EMAIL", "admin@example.com")
+    if show_password:
+        password = (credentials.SECRETS / "admin_password").read_text()
+        print(f"\n  Admin {email}, password (shown this once):  {password}")
+    else:
+        print(f"\n  Admin {email}, first password in .listo/stack/secrets/admin_password")
+    print("\n  Trust its certificate:  curl --cacert .listo/ca.crt …  (docs/tls.md: browsers)")
+    if images.of_debian():
+        print(f"  Left out: {LEFT_OUT}, since no image registry answered; see docs/stack.md")
+    print("  make ps | logs | down | destroy")
+
+
+def _tail(container: str) -> str:
+    result = docker("logs", "--tail", "8", container)
+    return result.stdout + result.stderr
