@@ -15,7 +15,11 @@ MAX_EXPONENT = 308
 # PostgreSQL keeps numbers in full, so 1e308 is six bytes in and 309 bytes out.
 MAX_EXPANSION = 1_048_576
 
-_EXPONENT = re.compile(rb"[0-9][eE]([-+]?[0-9]+)")
+# Of a number in a row: with the largest exponent, still less than PostgreSQL's 16,383 decimals.
+MAX_DIGITS = 16_000
+
+_EXPONENT = re.compile(rb"[0-9][eE][-+]?0*([0-9]*)")
+_LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
 
 
 def parse(body: bytes) -> Any:
@@ -32,8 +36,8 @@ def parse(body: bytes) -> Any:
         raise InvalidJson(f"The body is nested deeper than {MAX_DEPTH} levels.")
     if b"\\u0000" in body:
         _refuse_nul(value, "")
-    if _EXPONENT.search(body):
-        _check_exponents(body)
+    if _EXPONENT.search(body) or _LONG_NUMBER.search(body):
+        _check_numbers(_without_strings(body))
     return value
 
 
@@ -65,12 +69,16 @@ def _refuse_nul(value: Any, at: str) -> None:
             _refuse_nul(item, at + pointer(key))
 
 
-def _check_exponents(body: bytes) -> None:
-    # Digits inside strings are counted too: that errs on the strict side only for strings that
-    # look like numbers out of range, so those are told apart below.
+def _check_numbers(text: bytes) -> None:
+    """`text` has no strings any more: what is in them may look like a number out of range."""
+    if _LONG_NUMBER.search(text):
+        raise ValidationFailed(
+            f"A number has more than {MAX_DIGITS} digits in a row.",
+            errors=[FieldError("", "number out of range", "number_out_of_range")],
+        )
     expansion = 0
-    for match in _EXPONENT.finditer(_without_strings(body)):
-        exponent = abs(int(match[1][:6]))
+    for match in _EXPONENT.finditer(text):
+        exponent = int(match[1][:6] or b"0")
         if exponent > MAX_EXPONENT:
             raise ValidationFailed(
                 f"A number has an exponent beyond ±{MAX_EXPONENT}.",
