@@ -26,7 +26,7 @@ log() { # level message [logger]
 }
 
 refuse() { # a bad setting, in one line
-    log error "$1"
+    log ERROR "$1"
     exit 78
 }
 
@@ -124,8 +124,8 @@ publish() { # certificate key
         # Those that a reload under way may still read stay.
         find versions -mindepth 1 -maxdepth 1 -name '2*' | sort -r | tail -n +4 \
             | while IFS= read -r old; do rm -rf "$old"; done
-    ) || { log error "The certificate cannot be written to $ACME_CERTIFICATES."; return 1; }
-    log info "The certificate of $DOMAIN is published, valid until $(until_when "$1")."
+    ) || { log ERROR "The certificate cannot be written to $ACME_CERTIFICATES."; return 1; }
+    log INFO "The certificate of $DOMAIN is published, valid until $(until_when "$1")."
 }
 
 link() { # target name: in one step, also over what is there
@@ -151,9 +151,9 @@ order() {
     while IFS= read -r line; do
         case $line in
             *'not find solver'*) continue ;; # of the challenges that are not asked for
-            *'[WARN]'*) level=warning ;;
-            *'[INFO]'*) level=info ;;
-            *error*) level=error reason=$line ;;
+            *'[WARN]'*) level=WARNING ;;
+            *'[INFO]'*) level=INFO ;;
+            *error*) level=ERROR reason=$line ;;
             # How to keep the account: the docs say it.
             *) continue ;;
         esac
@@ -174,7 +174,7 @@ keep() { # order or renew if that is due, publish what is not; 1 if it did not w
         [ "$(seconds_left "$certificate" 3)" -eq 0 ] || due=
     fi
     [ -n "$due" ] || return 0
-    log info "Ordering a certificate of $DOMAIN from $ACME_DIRECTORY_URL."
+    log INFO "Ordering a certificate of $DOMAIN from $ACME_DIRECTORY_URL."
     if order && is_sound "$certificate" "$key"; then
         publish "$certificate" "$key"
         return
@@ -185,7 +185,7 @@ keep() { # order or renew if that is due, publish what is not; 1 if it did not w
     else
         served="No certificate is published."
     fi
-    log error "No certificate of $DOMAIN was issued: ${reason:-what came does not fit}. $served"
+    log ERROR "No certificate of $DOMAIN was issued: ${reason:-what came does not fit}. $served"
     return 1
 }
 
@@ -219,14 +219,14 @@ rest() { # seconds
 
 stop() {
     [ -z "$child" ] || kill "$child" 2>/dev/null
-    log info "Stopped."
+    log INFO "Stopped."
     exit 0
 }
 
 serve() {
     trap stop TERM INT
     trap 'wake=yes' HUP
-    log info "Keeping the certificate of $DOMAIN."
+    log INFO "Keeping the certificate of $DOMAIN."
     while :; do
         wake=
         if keep; then
@@ -242,7 +242,7 @@ serve() {
             done
             [ "$pause" -le "$ACME_RETRY_MAX_SECONDS" ] || pause=$ACME_RETRY_MAX_SECONDS
             failures=$((failures + 1))
-            log warning "Failed $failures times; next try in $pause s."
+            log WARNING "Failed $failures times; next try in $pause s."
         fi
         rest "$pause"
     done
