@@ -60,7 +60,7 @@ test: setup ## Run all tests, in parallel and in random order
 	@$(PY) -m pytest
 
 test-stack: setup ## Test the running stack over HTTPS
-	@$(PY) -m pytest tests/stack -n0 -p no:randomly
+	@LISTO_STACK=1 $(PY) -m pytest tests/stack -n0
 
 test-crash: setup ## kill -9 under a writing load, ROUNDS=20 times
 	@ROUNDS=$${ROUNDS:-20} $(PY) -m pytest tests/crash -n0

@@ -1,0 +1,30 @@
+"""Requests go to every replica, and each is told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from fixtures.stack import Stack
+
+
+def test_every_replica_serves(stack: Stack) -> None:
+    ids = {uuid4().hex for _ in range(60)}
+    with stack.client() as client:
+        for one in ids:
+            assert client.get("/health", headers={"X-Request-ID": one}).status_code == 200
+    (nginx,) = stack.containers("nginx")
+    upstreams = [
+        line["upstream"] for line in stack.log_lines(nginx["Name"]) if line.get("request_id") in ids
+    ]
+    assert len(upstreams) == len(ids)
+    assert len(set(upstreams)) == len(stack.containers("api"))
+
+
+def test_prometheus_sees_each_replica_by_itself(stack: Stack) -> None:
+    def seen() -> bool:
+        up = stack.query('up{job="api"} == 1')
+        return len({one["metric"]["instance"] for one in up}) == len(stack.containers("api"))
+
+    stack.wait(seen, "every replica in Prometheus")

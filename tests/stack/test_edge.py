@@ -1,0 +1,167 @@
+"""nginx as clients meet it: TLS, what it adds, what it refuses, and what it says itself."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from fixtures.stack import CA
+from infra.stack import compose as cli
+
+if TYPE_CHECKING:
+    from fixtures.stack import Stack
+
+
+def handshake(stack: Stack, context: ssl.SSLContext) -> ssl.SSLSocket:
+    url = httpx.URL(stack.url)
+    raw = socket.create_connection((url.host, url.port or 443), timeout=10)
+    return context.wrap_socket(raw, server_hostname="localhost")
+
+
+def test_plain_http_is_sent_on_with_its_method(stack: Stack) -> None:
+    port = cli.setting("HTTP_PORT", "80")
+    answer = httpx.post(f"http://localhost:{port}/auth/login?x=1", json={}, trust_env=False)
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == f"{stack.url}/auth/login?x=1"
+
+
+def test_the_certificate_is_of_the_local_authority(stack: Stack) -> None:
+    context = ssl.create_default_context(cafile=str(CA))
+    with handshake(stack, context) as connection:
+        certificate = connection.getpeercert()
+    assert certificate
+    assert ("DNS", "localhost") in certificate["subjectAltName"]
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(stack, ssl.create_default_context())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_versions(stack: Stack, version: ssl.TLSVersion) -> None:
+    context = ssl.create_default_context(cafile=str(CA))
+    context.minimum_version = context.maximum_version = version
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with handshake(stack, context) as connection:
+        assert connection.version() == version.name.replace("_", ".")
+        assert connection.selected_alpn_protocol() == "h2"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_old_tls_is_refused(stack: Stack, version: ssl.TLSVersion) -> None:
+    context = ssl.create_default_context(cafile=str(CA))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        handshake(stack, context)
+
+
+def test_hsts_is_for_names_of_the_internet(stack: Stack) -> None:
+    with stack.client() as client:
+        named = client.get("/health", headers={"Host": "api.example.org"})
+        local = client.get("/health")
+    assert named.headers["Strict-Transport-Security"] == "max-age=63072000; includeSubDomains"
+    assert "Strict-Transport-Security" not in local.headers
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/status", "//metrics", "/x/../metrics"])
+def test_what_operators_see_is_not_shown_outside(stack: Stack, path: str) -> None:
+    with stack.client() as client:
+        answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_a_body_over_the_limit_is_refused_at_the_edge(stack: Stack) -> None:
+    request_id = uuid4().hex
+    with stack.client() as client:
+        answer = client.post(
+            "/collections/none/records",
+            content=b" " * (10_485_760 + 1),
+            headers={"Content-Type": "application/json", "X-Request-ID": request_id},
+        )
+    assert answer.status_code == 413
+    problem = answer.json()
+    assert (problem["code"], problem["request_id"]) == ("content_too_large", request_id)
+    (nginx,) = stack.containers("nginx")
+    (line,) = [one for one in stack.log_lines(nginx["Name"]) if one.get("request_id") == request_id]
+    assert line["upstream"] == ""
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"X-Long": "x" * 20_000}, 431), ({f"X-{n}": "x" * 4_000 for n in range(20)}, 431)],
+)
+def test_a_header_over_the_limit(stack: Stack, headers: dict[str, str], status: int) -> None:
+    with stack.client() as client:
+        answer = client.get("/health", headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+def test_one_request_id_from_the_edge_to_the_log(stack: Stack) -> None:
+    request_id = uuid4().hex
+    trace_id = uuid4().hex
+    with stack.client() as client:
+        answer = client.get(
+            "/collections/none/records",
+            headers={"X-Request-ID": request_id, "traceparent": f"00-{trace_id}-{'1' * 16}-01"},
+        )
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == request_id
+    names = [one["Name"] for one in stack.containers("nginx") + stack.containers("api")]
+    lines = [
+        line for name in names for line in stack.log_lines(name)
+        if line.get("request_id") == request_id
+    ]  # fmt: skip
+    assert sorted(line["logger"] for line in lines) == ["listo.access", "nginx.access"]
+    assert {line["trace_id"] for line in lines} == {trace_id}
+
+
+def test_an_id_that_is_not_well_formed_is_replaced(stack: Stack) -> None:
+    with stack.client() as client:
+        answer = client.get("/none", headers={"X-Request-ID": 'x"y'})
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"] != 'x"y'
+
+
+@pytest.mark.parametrize(
+    "spoof",
+    [
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"X-Forwarded-For": "203.0.113.7, 198.51.100.9"},
+        {"Forwarded": "for=203.0.113.7"},
+        {"X-Real-IP": "203.0.113.7"},
+        {"X-Forwarded-For": "172.31.240.10, 127.0.0.1"},
+    ],
+)
+def test_what_a_client_says_of_its_address_is_not_believed(
+    stack: Stack, spoof: dict[str, str]
+) -> None:
+    honest, spoofed = uuid4().hex, uuid4().hex
+    with stack.client() as client:
+        client.get("/none", headers={"X-Request-ID": honest})
+        client.get("/none", headers={"X-Request-ID": spoofed, **spoof})
+    clients = {
+        line["client"]
+        for one in stack.containers("nginx") + stack.containers("api")
+        for line in stack.log_lines(one["Name"])
+        if line.get("request_id") in (honest, spoofed)
+    }
+    assert len(clients) == 1
+    assert "203.0.113.7" not in clients
+
+
+def test_answers_are_compressed_but_not_beside_secrets(stack: Stack, collection: str) -> None:
+    with stack.admin() as admin:
+        for number in range(60):
+            admin.post(f"/collections/{collection}/records", json={"n": number})
+        listed = admin.get(f"/collections/{collection}/records")
+        me = admin.get("/auth/api-keys")
+    assert listed.headers["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in listed.headers["Vary"]
+    assert "Content-Encoding" not in me.headers
