@@ -19,6 +19,9 @@ MAX_EXPANSION = 1_048_576
 MAX_DIGITS = 16_000
 
 _EXPONENT = re.compile(rb"[0-9][eE][-+]?0*([0-9]*)")
+# Possessive, since what is never gone back on need not be kept: a string can be the whole body.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
 
 
@@ -32,11 +35,11 @@ def parse(body: bytes) -> Any:
         value = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}.") from None
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(_without_strings(body)):
         raise InvalidJson(f"The body is nested deeper than {MAX_DEPTH} levels.")
-    if b"\\u0000" in body:
-        _refuse_nul(value, "")
-    if _EXPONENT.search(body) or _LONG_NUMBER.search(body):
+    if b"\\u0000" in body and _NUL.search(body):
+        _refuse_nul(value)
+    if _EXPONENT.search(body) or (len(body) > MAX_DIGITS and _LONG_NUMBER.search(body)):
         _check_numbers(_without_strings(body))
     return value
 
@@ -46,27 +49,48 @@ def pointer(*parts: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def _depth(value: Any) -> int:
+# By bytes and not by values, of which a body can have millions: meanwhile nobody is served.
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+
+
+def _is_too_deep(text: bytes) -> bool:
+    """Whether something is left of `text`, which has no strings, without its innermost levels."""
+    brackets = text.translate(_ALIKE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _refuse_nul(value: Any) -> None:
+    raise ValidationFailed(
+        "The character U+0000 cannot be stored.",
+        errors=[
+            FieldError(
+                pointer(*(_path_to_nul(value) or ())),
+                "must not contain the character U+0000",
+                "nul_character",
+            )
+        ],
+    )
+
+
+def _path_to_nul(value: Any) -> tuple[str | int, ...] | None:
+    """The keys that lead to the first string with a NUL, or to the object that has one as key."""
+    if isinstance(value, str):
+        return () if "\x00" in value else None
     if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
-
-
-def _refuse_nul(value: Any, at: str) -> None:
-    if isinstance(value, str) and "\x00" in value:
-        raise ValidationFailed(
-            "The character U+0000 cannot be stored.",
-            errors=[FieldError(at, "must not contain the character U+0000", "nul_character")],
-        )
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            _refuse_nul(item, at + pointer(index))
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_nul(key, at)
-            _refuse_nul(item, at + pointer(key))
+        if any("\x00" in key for key in value):
+            return ()
+        items: Any = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    else:
+        return None
+    for key, item in items:
+        if (path := _path_to_nul(item)) is not None:
+            return (key, *path)
+    return None
 
 
 def _check_numbers(text: bytes) -> None:
@@ -93,4 +117,4 @@ def _check_numbers(text: bytes) -> None:
 
 
 def _without_strings(body: bytes) -> bytes:
-    return re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', body)
+    return _STRING.sub(b'""', body)

@@ -1,0 +1,97 @@
+"""Reading JSON at a price that the size of the body bounds, since meanwhile nobody is served."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import jiter
+import pytest
+
+from app.core import json
+from app.core.errors import InvalidJson, ValidationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LARGE = 1_000_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'["1e5 ' + b"a" * LARGE + b'"]',
+        b'["1e5 ' + b'\\"' * (LARGE // 2) + b'"]',
+        b'["' + b"1" * LARGE + b'"]',
+        b'["\\\\u0000' + b"\\n" * (LARGE // 2) + b'"]',
+    ],
+)
+def test_checks_take_no_more_memory_than_the_body(text: bytes) -> None:
+    tracemalloc.start()
+    json.parse(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The value, and the body without its strings.
+    assert peak < 4 * LARGE
+
+
+def test_what_looks_like_a_nul_does_not_have_all_values_looked_at() -> None:
+    text = b'["\\\\u0000",' + b"1," * (LARGE // 2) + b"1]"
+
+    def seconds(parse: Callable[[bytes], object]) -> float:
+        began = time.process_time()
+        assert parse(text)
+        return time.process_time() - began
+
+    parsed = min(seconds(jiter.from_json) for _ in range(3))
+    assert min(seconds(json.parse) for _ in range(3)) < 20 * parsed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 64 + b"]" * 64,
+        b'{"a":' * 64 + b"1" + b"}" * 64,
+        b"[" + b"[[]]," * 100 + b"1]",
+        b'["' + b"[" * 200 + b'"]',
+        b'["\\"[' + b"{" * 200 + b'\\\\",[]]',
+    ],
+)
+def test_as_deep_as_allowed(text: bytes) -> None:
+    json.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 65 + b"]" * 65,
+        b'[{"a":' * 33 + b"1" + b"}]" * 33,
+        b'["]",' * 65 + b"1" + b',"["]' * 65,
+        b"[" + b"[]," * 100 + b"[" * 64 + b"]" * 64 + b"]",
+    ],
+)
+def test_too_deep(text: bytes) -> None:
+    with pytest.raises(InvalidJson, match="64 levels"):
+        json.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        (rb'"\u0000"', ""),
+        (rb'{"a":["x",{"b/c":"x\u0000"}]}', "/a/1/b~1c"),
+        (rb'{"a":{"\u0000":1}}', "/a"),
+        (rb'["\\\u0000"]', "/0"),
+        (rb'["\\\\u0000","\n\u0000"]', "/1"),
+    ],
+)
+def test_where_the_nul_is(text: bytes, pointer: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        json.parse(text)
+    assert [fault.pointer for fault in refused.value.errors] == [pointer]
+
+
+@pytest.mark.parametrize("text", [rb'["\\u0000"]', rb'["\\\\u0000"]', rb'["\\",{"\\\\u0000":1}]'])
+def test_what_only_looks_like_a_nul(text: bytes) -> None:
+    json.parse(text)
