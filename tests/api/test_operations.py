@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.db import migrations
 from fixtures.cluster import execute
 from fixtures.server import PASSWORD, serving, settings
 
@@ -41,6 +42,14 @@ def test_a_database_behind_the_code_is_not_ready(
         assert "listo migrate" in response.json()["checks"]["migrations"]["detail"]
     finally:
         execute(database_url, "UPDATE listo.migrations SET version_num = '0001'")
+
+
+def test_a_database_ahead_of_the_code_is_ready(database_url: str, anonymous: httpx.Client) -> None:
+    execute(database_url, "UPDATE listo.migrations SET version_num = '9999'")
+    try:
+        assert anonymous.get("/health/ready").json()["status"] == "ready"
+    finally:
+        execute(database_url, f"UPDATE listo.migrations SET version_num = '{migrations.head()}'")
 
 
 def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
