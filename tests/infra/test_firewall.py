@@ -30,11 +30,13 @@ def network() -> Iterator[netns.Network]:
 def firewall(network: netns.Network, tmp_path: Path) -> Iterator[Run]:
     """`firewall("apply", FIREWALL_SSH_PORT="2222")` on the host of the network; off at the end."""
 
-    def run(command: str, **given: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        command: str, stdin: int = subprocess.DEVNULL, **given: str
+    ) -> "subprocess.CompletedProcess[str]":
         where = ["--state", str(tmp_path / "run"), "--etc", str(tmp_path / "etc")]
         return network.run(
             "host", sys.executable, "-m", "infra.firewall", command, *where,
-            cwd=ROOT, env=_environ(**given), stdin=subprocess.DEVNULL,
+            cwd=ROOT, env=_environ(**given), stdin=stdin,
         )  # fmt: skip
 
     yield run
@@ -197,6 +199,24 @@ def test_confirmed_it_stays_and_is_kept(
     _done(firewall("off"))
     assert not kept.exists()
     assert firewall("status").returncode == 3
+
+
+@needs_network
+@pytest.mark.parametrize(("typed", "stays"), [("yes\n", True), ("no\n", False), ("", False)])
+def test_asks_at_a_terminal(
+    network: netns.Network, firewall: Run, typed: str, *, stays: bool
+) -> None:
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, typed.encode())
+        done = firewall("apply", theirs, FIREWALL_ROLLBACK_SECONDS="2")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == (0 if stays else 1)
+    assert ("The firewall stays" if stays else "Not confirmed") in done.stdout
+    time.sleep(2.5)
+    assert (network.answering(9090) == set()) is stays
 
 
 @needs_network
