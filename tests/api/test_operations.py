@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -181,6 +182,21 @@ def test_two_processes_without_redis_do_not_serve_one_database(
     monkeypatch.setattr(notifications, "CLAIM_SECONDS", 0.2)
     with pytest.raises(RuntimeError, match="did not start"), serving(settings(database_url)):
         pass
+
+
+def test_who_is_alone_is_asked_whatever_a_statement_may_take(
+    database_url: str,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from app.db import notifications
+
+    monkeypatch.setattr(notifications, "CLAIM_SECONDS", 1.0)
+    hasty = settings(database_url, database_statement_timeout=0.3)
+    with suppress(RuntimeError), serving(hasty):
+        pass
+    assert "Another process already serves this database" in capfd.readouterr().out
 
 
 def test_the_server_does_not_say_what_it_is(anonymous: httpx.Client) -> None:

@@ -100,6 +100,8 @@ class Notifications:
     async def _claim(connection: asyncpg.Connection[Any], wait_seconds: float) -> None:
         try:
             async with asyncio.timeout(wait_seconds):
+                # What a statement may take is said for requests.
+                await connection.execute("SET statement_timeout = 0")
                 await connection.execute("SELECT pg_advisory_lock($1)", SOLE_PROCESS_LOCK)
         except TimeoutError:
             raise NotAlone from None
