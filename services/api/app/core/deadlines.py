@@ -30,11 +30,8 @@ class Deadlines:
         return task
 
     def expired(self, task: asyncio.Task[object]) -> bool:
-        """Whether the cancellation that `task` met is ours; if so it is taken back."""
-        if task not in self._expired:
-            return False
-        task.uncancel()
-        return True
+        """Whether the cancellation that `task` met is ours alone; if so it is taken back."""
+        return task in self._expired and task.uncancel() == 0
 
     def leave(self, task: asyncio.Task[object]) -> None:
         self._running.pop(task, None)

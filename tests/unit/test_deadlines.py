@@ -1,0 +1,37 @@
+"""Time limits by cancellation: whose cancellation it was."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.core.deadlines import Deadlines
+
+
+def met(*, also_by_another: bool) -> bool:
+    """Whether a task that is out of time, and perhaps cancelled by another too, may go on."""
+    deadlines = Deadlines(0)
+
+    async def work() -> bool:
+        task = deadlines.enter()
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            return deadlines.expired(task)
+        finally:
+            deadlines.leave(task)
+        raise AssertionError("not cancelled")
+
+    async def run() -> bool:
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        deadlines._sweep()
+        if also_by_another:
+            task.cancel()
+        return await task
+
+    return asyncio.run(run())
+
+
+def test_an_expired_task_goes_on_unless_another_cancels_it_too() -> None:
+    assert met(also_by_another=False)
+    assert not met(also_by_another=True)
