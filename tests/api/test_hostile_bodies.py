@@ -45,3 +45,45 @@ def test_decimals_are_kept_up_to_the_bound(anonymous: httpx.Client) -> None:
     assert send(anonymous, f'{{"v":{number}e-308}}').status_code == 201
     assert send(anonymous, f'{{"v":{"1" * 4000}.5e308}}').status_code == 201
     assert send(anonymous, f'{{"v":"{"1" * 20_000}"}}').status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/collections/nothing/records", 404),
+        ("POST", "/collections/nothing/records:batch", 404),
+        ("POST", "/collections/readable/records", 401),
+        ("POST", "/collections/readable/records:batch", 401),
+        ("PUT", "/collections/readable/records/01a00000-0000-7000-8000-000000000000", 401),
+        ("PATCH", "/collections/readable/records/01a00000-0000-7000-8000-000000000000", 401),
+        ("PUT", "/collections/readable", 401),
+    ],
+)
+def test_who_may_not_send_a_body_has_it_not_parsed(
+    admin: httpx.Client, anonymous: httpx.Client, method: str, path: str, status: int
+) -> None:
+    admin.put("/collections/readable", json={"schema": {}, "rules": {"read": ""}})
+    response = anonymous.request(method, path, content="no JSON", headers=JSON)
+    assert response.status_code == status, response.text
+
+
+def test_a_batch_is_read_for_whoever_may_do_one_of_its_operations(
+    admin: httpx.Client, anonymous: httpx.Client
+) -> None:
+    admin.put("/collections/deletable", json={"schema": {}, "rules": {"read": "", "delete": ""}})
+    id_ = admin.post("/collections/deletable/records", json={}).json()["id"]
+    batch = "/collections/deletable/records:batch"
+    refused = anonymous.post(batch, json={"operations": [{"op": "create", "data": {}}]})
+    assert refused.status_code == 401
+    assert anonymous.post(batch, json={"operations": [{"op": "delete", "id": id_}]}).is_success
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/register", "/auth/refresh"])
+def test_large_forms_are_not_parsed(anonymous: httpx.Client, path: str) -> None:
+    response = anonymous.post(path, content="[" + "[]," * 30_000 + "1]", headers=JSON)
+    assert (response.status_code, response.json()["code"]) == (413, "content_too_large")
+
+
+def test_a_definition_may_be_large(admin: httpx.Client) -> None:
+    schema = {"properties": {f"field_{n}": {"type": "string"} for n in range(5000)}}
+    assert admin.put("/collections/large", json={"schema": schema}).status_code == 201

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.auth.dependencies import CurrentActor
 from app.collections import indexes, service
@@ -18,6 +18,11 @@ from app.core.openapi import problems
 from app.db.database import Database
 
 router = APIRouter(prefix="/collections", tags=["collections"])
+
+
+def admins_only(actor: CurrentActor) -> None:
+    """A dependency of a route, so that others are refused before its body is read."""
+    service.require_admin(actor)
 
 
 @router.get(
@@ -55,16 +60,16 @@ async def get_collection(
     },
     response_model_exclude_none=True,
     openapi_extra=request_body(CollectionIn),
+    dependencies=[Depends(admins_only)],
 )
 async def put_collection(
     request: Request,
     response: Response,
     actor: CurrentActor,
     collection: str,
-    given: Annotated[CollectionIn, body_of(CollectionIn)],
+    given: Annotated[CollectionIn, body_of(CollectionIn, at_most=None)],
 ) -> CollectionOut:
     """Create the collection, or change it to this definition. Doing it twice is harmless."""
-    service.require_admin(actor)
     wanted = preconditions.parse(request.headers.get("if-match"))
     absent = preconditions.parse(request.headers.get("if-none-match"))
     definition = service.define(collection, given)

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.core import context, preconditions
 from app.core.body import read_body
-from app.core.errors import InvalidParameter, InvalidPrecondition
+from app.core.errors import InvalidParameter, InvalidPrecondition, Problem
 from app.core.ids import parse_uuid
-from app.records import batch, listing, service
+from app.records import access, batch, listing, service
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
 from app.records.listing import Query
 from app.records.service import Body, DefinitionChanged, Stored
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from app.collections.models import Collection
+    from app.collections.models import Collection, Operation
     from app.core.preconditions import Tags
 
 Result = TypeVar("Result")
@@ -52,6 +52,7 @@ async def list_records(collection: str, request: Request) -> Response:
 
 @router.post("/records")
 async def create_record(collection: str, request: Request) -> Response:
+    await _admit(request, collection, "create")
     data = Body.read(await read_body(request))
 
     async def create(found: Collection) -> Stored:
@@ -65,6 +66,7 @@ async def create_record(collection: str, request: Request) -> Response:
 
 @router.post("/records:batch")
 async def batch_records(collection: str, request: Request) -> Response:
+    await _admit(request, collection, "create", "update", "delete")
     operations = batch.parse(Body.read(await read_body(request)))
 
     async def run(found: Collection) -> list[batch.Result]:
@@ -102,6 +104,7 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
         raise InvalidId
     if absent is not None and (not absent.any or wanted is not None):
         raise InvalidPrecondition("PUT takes If-Match, or If-None-Match: * to create.")
+    await _admit(request, collection, "update" if absent is None else "create")
     data = Body.read(await read_body(request))
 
     async def create(found: Collection) -> Stored:
@@ -132,6 +135,7 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
 async def patch_record(collection: str, record_id: str, request: Request) -> Response:
     wanted = preconditions.parse(request.headers.get("if-match"))
     id_ = _id(record_id)
+    await _admit(request, collection, "update")
     merge = Body.read(await read_body(request, JSON, MERGE_PATCH))
 
     async def patch(found: Collection) -> Stored:
@@ -158,6 +162,18 @@ async def delete_record(collection: str, record_id: str, request: Request) -> Re
         _database(request), _actor(request), collection=found, id_=id_, if_version=version
     )
     return Response(status_code=204)
+
+
+async def _admit(request: Request, name: str, *operations: Operation) -> None:
+    """Refuse a caller who may do none of the operations before a body is read, which costs."""
+    found = await request.app.state.registry.get(name)
+    refusals = []
+    for operation in operations:
+        try:
+            return access.check(_actor(request), found, operation)
+        except Problem as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
 
 
 async def _with_collection(
