@@ -145,10 +145,13 @@ class Database:
             with translated:
                 await bounds.commit()
         finally:
-            await pool.release(connection)
-        # This process need not wait for its own message: whoever gets the response may rely on it.
-        for topic, payload in transaction.notified:
-            self.notifications.dispatch(topic, payload)
+            try:
+                await pool.release(connection)
+            finally:
+                # This process need not wait for its own message: whoever gets the response may
+                # rely on it. A commit that was cancelled, or whose answer got lost, may be done.
+                for topic, payload in transaction.notified:
+                    self.notifications.dispatch(topic, payload)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[Record]]:
