@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from app.core.errors import DatabaseUnavailable
+from app.db import database
 from app.db.database import Database
 
 
@@ -38,3 +40,12 @@ def test_a_notification_is_heard_although_the_answer_to_the_commit_was_lost(
     with pytest.raises(DatabaseUnavailable):
         asyncio.run(run())
     assert heard == ["changed"]
+
+
+def test_a_server_that_does_not_answer_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mute = Database(f"postgresql://listo@127.0.0.1:{silent.getsockname()[1]}/listo")
+        for connect in (mute.open, mute.connect):
+            with pytest.raises(DatabaseUnavailable):
+                asyncio.run(connect())

@@ -49,7 +49,7 @@ class Problem(Exception):
     @property
     def in_one_line(self) -> str:
         """For whoever runs the server: the detail, the faults, and the cause."""
-        cause = f"({self.__cause__})" if self.__cause__ else ""
+        cause = f"({self.__cause__})" if str(self.__cause__ or "") else ""
         return " ".join(f"{self.detail} {self.faults} {cause}".split())
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from app.core.metrics import POOL_IN_USE, POOL_SIZE
-from app.db.errors import translated
+from app.db.errors import connecting, translated
 from app.db.notifications import Notifications
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 ACQUIRE_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 5.0
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
@@ -89,7 +90,7 @@ class Database:
 
     async def open(self) -> None:
         """Connect. Raises DatabaseUnavailable."""
-        with translated:
+        with connecting:
             self._pool = await asyncpg.create_pool(
                 self._url,
                 min_size=1,
@@ -98,7 +99,7 @@ class Database:
                 server_settings=self._settings,
                 init=self._init,
                 statement_cache_size=512,
-                timeout=5,
+                timeout=CONNECT_TIMEOUT,
             )
         POOL_SIZE.set_function(lambda: 0 if self._pool is None else self._pool.get_size())
         POOL_IN_USE.set_function(self._in_use)
@@ -162,8 +163,10 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection[Record]:
         """A connection outside the pool, to listen on or hold a lock with; the caller closes it."""
-        with translated:
-            return await asyncpg.connect(self._url, server_settings=self._settings, timeout=5)
+        with connecting:
+            return await asyncpg.connect(
+                self._url, server_settings=self._settings, timeout=CONNECT_TIMEOUT
+            )
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
         with translated:

@@ -48,4 +48,15 @@ class _Translated:
             raise DatabaseUnavailable from error
 
 
+class _Connecting(_Translated):
+    """The same where a connection is opened: who does not answer in time is away."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, TimeoutError):
+            DATABASE_FAULTS.labels("unavailable").inc()
+            raise DatabaseUnavailable from error
+        super().__exit__(kind, error, trace)
+
+
 translated = _Translated()
+connecting = _Connecting()

@@ -12,7 +12,7 @@ import asyncpg
 
 from app.core.errors import DatabaseUnavailable
 from app.db import grants
-from app.db.errors import UNAVAILABLE, translated
+from app.db.errors import UNAVAILABLE, connecting
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -95,7 +95,7 @@ def upgrade(url: str, app_role: str | None = None) -> bool:
 
 
 async def _upgrade(url: str, app_role: str | None) -> bool:
-    with translated:
+    with connecting:
         connection = await _connect(url)
     try:
         await _lock(connection)
