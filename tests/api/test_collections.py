@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from app.collections import indexes, repository
+from app.db.database import Database
 
 if TYPE_CHECKING:
     import httpx
@@ -143,6 +147,31 @@ def test_indexes_follow_the_definition(admin: httpx.Client) -> None:
         if states == {"ready"}:
             break
     assert states == {"ready"}
+
+
+def test_an_index_stays_that_was_declared_since_somebody_looked(
+    database_url: str, admin: httpx.Client
+) -> None:
+    def state() -> str:
+        shown = admin.get("/collections/hurried").json()["indexes"]
+        return str(shown[0]["state"])
+
+    async def run() -> None:
+        opened = Database(database_url)
+        await opened.open()
+        try:
+            seen = await repository.get(opened, "hurried")
+            assert seen is not None
+            put(admin, "hurried", {"schema": OBJECT, "indexes": ["a"]})
+            while state() != "ready":
+                await asyncio.sleep(0.01)
+            assert await indexes.reconcile(opened, seen) == 0
+        finally:
+            await opened.close()
+
+    put(admin, "hurried", {"schema": OBJECT})
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert state() == "ready"
 
 
 def test_a_value_too_long_for_an_index_is_refused(admin: httpx.Client) -> None:

@@ -75,8 +75,12 @@ async def reconcile(database: Database, collection: Collection) -> int:
         if not await repository.try_lock_indexes(connection, collection.id):
             return 0
         try:
+            # Others may have been declared since the caller looked.
+            present = await repository.get(connection, collection.name)
+            if present is None or present.id != collection.id:
+                return 0
             existing = await repository.indexes(connection, collection.name)
-            declared = {index.name: index for index in of(collection)}
+            declared = {index.name: index for index in of(present)}
             stale = [name for name, valid in existing.items() if name not in declared or not valid]
             missing = [index for name, index in declared.items() if not existing.get(name)]
             for name in stale:
