@@ -1,28 +1,124 @@
-"""gunicorn reads this from the folder that it is started in."""
+"""gunicorn reads this from the folder that it is started in, and again at SIGHUP.
+
+WEB_CONCURRENCY or -w sets the number of workers; without them it is one per core, as far as there
+is memory. GUNICORN_MAX_REQUESTS is after how many requests a worker is replaced (0: never), and
+PROMETHEUS_MULTIPROC_DIR where the workers' metrics meet.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
-graceful_timeout = 30
+MB = 1 << 20
+MASTER_BYTES = 60 * MB
+WORKER_BYTES = 120 * MB
+# Each has a pool of connections to the database; more is somebody's decision.
+MOST_WORKERS = 8
+SHM = Path("/dev/shm")  # noqa: S108
+
+worker_class = "app.serving.Worker"
+# Workers import the code themselves: SIGHUP brings new code, and nothing is shared by accident.
+preload_app = False
 keepalive = 75
+# A request may take REQUEST_TIMEOUT (30 s); a worker that is to go says nothing meanwhile.
+timeout = 45
+graceful_timeout = 35
 # Heartbeats by files on a disk can stall a worker.
-worker_tmp_dir = "/dev/shm" if sys.platform == "linux" else None  # noqa: S108
+worker_tmp_dir = str(SHM) if os.access(SHM, os.W_OK) else None
+# Signals do; and there may be no folder to put it in.
+control_socket_disable = True
+max_requests = int(os.environ.get("GUNICORN_MAX_REQUESTS") or 500_000)
+# So that not all go at the same time.
+max_requests_jitter = max_requests // 5
+
+
+def _settings() -> Any:
+    """The settings, or None where they are wrong, which is told once the server starts."""
+    from app.core.settings import Settings, SettingsError  # noqa: PLC0415
+
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        return error
+
+
+def _workers() -> int:
+    from app.core import machine  # noqa: PLC0415
+
+    if getattr(_settings(), "redis_url", None) is None:
+        return 1
+    by_cores = int(machine.cores() + 0.5)
+    by_memory = (machine.memory() - MASTER_BYTES) // WORKER_BYTES
+    return max(1, min(by_cores, by_memory, MOST_WORKERS))
+
+
+def _forget() -> None:
+    """Have the workers import our code themselves, and not take over what was imported here."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "app"]:
+        del sys.modules[name]
+
+
+if not os.environ.get("WEB_CONCURRENCY"):
+    # gunicorn would read it by itself, and an argument goes before both.
+    workers = _workers()
+    _forget()
 
 
 def on_starting(server: Any) -> None:
     """Refuse what the workers would refuse one by one, in one line."""
-    from app.core.settings import Settings, SettingsError  # noqa: PLC0415
-
-    try:
-        settings = Settings.load()
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(4) from None
+    settings = _settings()
+    if isinstance(settings, Exception):
+        _refuse(str(settings))
     if server.cfg.workers > 1 and settings.redis_url is None:
-        sys.stderr.write(
+        _refuse(
             f"{server.cfg.workers} workers need Redis, so that limits and caches agree: "
-            "set REDIS_URL, or start one worker (-w 1).\n"
+            "set REDIS_URL, or start one worker (-w 1)."
         )
-        raise SystemExit(4)
+    if server.cfg.preload_app:
+        _refuse("The workers' metrics need each worker to import the code itself: drop --preload.")
+    _share_metrics(server)
+    _forget()
+
+
+def _share_metrics(server: Any) -> None:
+    """Before the first worker starts, since prometheus_client looks when it is imported."""
+    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    # SIGUSR2 starts another master beside this one, which must not empty this one's folder.
+    if given and "GUNICORN_PID" not in os.environ:
+        folder = Path(given)
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="listo-metrics-", dir=worker_tmp_dir))
+        server.listo_metrics = folder
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    os.environ["LISTO_MASTER_STARTED"] = repr(time.time())
+    from app.core import multiprocess  # noqa: PLC0415
+
+    multiprocess.empty(folder)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep what a worker has counted, however it ended."""
+    try:
+        from app.core import multiprocess  # noqa: PLC0415
+
+        multiprocess.bury(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), worker.pid)
+    except Exception:  # It would end the server.
+        server.log.exception("the metrics of worker %s are lost", worker.pid)
+    finally:
+        _forget()
+
+
+def on_exit(server: Any) -> None:
+    if hasattr(server, "listo_metrics"):
+        shutil.rmtree(server.listo_metrics, ignore_errors=True)
+
+
+def _refuse(reason: str) -> None:
+    sys.stderr.write(f"{reason}\n")
+    raise SystemExit(4)

@@ -13,6 +13,7 @@ from app.auth.bootstrap import ensure_first_admin
 from app.auth.service import Auth
 from app.caching.memory import MemoryCache
 from app.caching.redis import RedisCache
+from app.core import metrics
 from app.core.errors import Problem
 from app.db import migrations
 from app.db.notifications import NotAlone
@@ -79,13 +80,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     except (Problem, migrations.WrongMigration, migrations.CannotMigrate) as error:
         await _close(app)
         _give_up(error.in_one_line if isinstance(error, Problem) else str(error))
-    flusher = asyncio.create_task(_flush(app), name="flush")
+    tasks = [
+        asyncio.create_task(_flush(app), name="flush"),
+        asyncio.create_task(_sample(), name="sample"),
+    ]
     try:
         yield
     finally:
-        flusher.cancel()
-        with suppress(asyncio.CancelledError):
-            await flusher
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         with suppress(Problem):
             await state.authenticator.flush()
         await _close(app)
@@ -111,6 +116,12 @@ async def _flush(app: FastAPI) -> None:
             await app.state.authenticator.flush()
         except Problem as problem:
             logger.warning("could not note the use of API keys: %s", problem.detail)
+
+
+async def _sample() -> None:
+    while True:
+        metrics.sample()
+        await asyncio.sleep(metrics.SAMPLE_SECONDS)
 
 
 class CannotServe(Exception):

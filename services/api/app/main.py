@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -103,7 +102,6 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
     state.cursors = CursorCodec(*(s.get_secret_value() for s in secrets if s is not None))
     state.limiter, state.cache, state.redis = open_stores(settings)
     state.background = Background()
-    state.multiprocess_metrics = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 def _describe(app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.core.errors import Overloaded
-from app.core.metrics import PASSWORD_QUEUE, PASSWORD_SECONDS
+from app.core.metrics import PASSWORD_QUEUE, PASSWORD_SECONDS, read_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ class Passwords:
         self._pending = 0
         # An unknown user's password is verified against this, so that it takes the same time.
         self._dummy = _HASHER.hash("no user has this password")
-        PASSWORD_QUEUE.set_function(lambda: self._pending)
+        read_from(PASSWORD_QUEUE, lambda: self._pending)
 
     async def hash(self, password: str) -> str:
         return await self._run(lambda: _HASHER.hash(password))

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_fastapi_instrumentator import metrics as instrumentation
 from starlette.requests import Request
 
+from app.core import machine
+from app.core.multiprocess import Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Where several processes' metrics meet; prometheus_client looks for it when it is imported.
+_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+# How often what is read and not counted is read.
+SAMPLE_SECONDS = 1.0
+
+MASTER_START = Gauge(
+    "app_master_start_time_seconds",
+    "When the server, not just its present worker, was started.",
+    multiprocess_mode="livemax",
+)
+RESIDENT = Gauge("app_resident_memory_bytes", "Memory of the workers.", multiprocess_mode="livesum")
 POOL_SIZE = Gauge(
     "app_database_pool_connections", "Open connections of the pool.", multiprocess_mode="livesum"
+)
+POOL_MAX = Gauge(
+    "app_database_pool_max_connections",
+    "Connections that the pool may open.",
+    multiprocess_mode="livesum",
 )
 POOL_IN_USE = Gauge(
     "app_database_pool_in_use_connections", "Connections in use.", multiprocess_mode="livesum"
@@ -57,6 +91,36 @@ LOOP_LAST_SUCCESS = Gauge(
     multiprocess_mode="livemax",
 )
 EVENTS_PUBLISHED = Counter("app_events_published_total", "Events written by services.", ["type"])
+
+_READ: dict[Gauge, Callable[[], float]] = {}
+
+
+def read_from(gauge: Gauge, read: Callable[[], float]) -> None:
+    """Have the gauge say what `read` does, whoever of this server's processes is asked."""
+    _READ[gauge] = read
+    if _FOLDER is None:
+        gauge.set_function(read)
+
+
+def sample() -> None:
+    """Write down what this process' gauges say, for when another process is asked."""
+    if _FOLDER is not None:
+        for gauge, read in list(_READ.items()):
+            gauge.set(read())
+
+
+def exposition() -> bytes:
+    """Prometheus' text format, over all processes of this server. Blocks for some milliseconds."""
+    if _FOLDER is None:
+        return generate_latest(REGISTRY)
+    sample()
+    registry = CollectorRegistry()
+    registry.register(Shared(Path(_FOLDER)))
+    return generate_latest(registry)
+
+
+read_from(RESIDENT, machine.resident)
+MASTER_START.set(float(os.environ.get("LISTO_MASTER_STARTED") or time.time()))
 
 # The instrumentator's own middleware matches every route a second time to learn the template;
 # ours knows it, and calls the instrumentation with it.

@@ -18,7 +18,7 @@ from app.core.context import RequestContext
 from app.core.deadlines import Deadlines
 from app.core.errors import ContentTooLarge, Overloaded, Problem, RequestTimeout
 from app.core.log import in_json
-from app.core.metrics import REQUESTS_IN_PROGRESS, REQUESTS_SHED, observe_request
+from app.core.metrics import REQUESTS_IN_PROGRESS, REQUESTS_SHED, observe_request, read_from
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -131,7 +131,7 @@ class ProtectionMiddleware:
         self.max_body = settings.max_body_bytes
         self.capacity = settings.max_concurrent_requests
         self.deadlines = Deadlines(settings.request_timeout)
-        REQUESTS_IN_PROGRESS.set_function(lambda: len(self.deadlines))
+        read_from(REQUESTS_IN_PROGRESS, lambda: len(self.deadlines))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:

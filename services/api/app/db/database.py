@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from app.core.metrics import POOL_IN_USE, POOL_SIZE
+from app.core.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 from app.db.errors import connecting, translated
 from app.db.notifications import Notifications
 
@@ -101,8 +101,9 @@ class Database:
                 statement_cache_size=512,
                 timeout=CONNECT_TIMEOUT,
             )
-        POOL_SIZE.set_function(lambda: 0 if self._pool is None else self._pool.get_size())
-        POOL_IN_USE.set_function(self._in_use)
+        read_from(POOL_SIZE, lambda: 0 if self._pool is None else self._pool.get_size())
+        read_from(POOL_MAX, lambda: 0 if self._pool is None else self._pool_size)
+        read_from(POOL_IN_USE, self._in_use)
 
     async def close(self) -> None:
         if self._pool is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,9 @@ async def _upgrade(url: str, app_role: str | None) -> bool:
     except UNAVAILABLE as error:
         raise DatabaseUnavailable from error
     finally:
-        await connection.close(timeout=5)
+        # What was to be done is done, or has failed for a better reason.
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=5)
 
 
 async def _connect(url: str) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
-from prometheus_client import REGISTRY as PROCESS_REGISTRY
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from app.core.metrics import exposition
 from app.core.openapi import problems
 from app.ops import checks
 
@@ -32,10 +33,6 @@ async def ready(request: Request) -> JSONResponse:
 
 
 @router.get("/metrics", operation_id="metrics", openapi_extra=PUBLIC, response_class=Response)
-async def metrics(request: Request) -> Response:
+async def metrics() -> Response:
     """Prometheus' text format, over all workers of this server."""
-    registry = PROCESS_REGISTRY
-    if request.app.state.multiprocess_metrics:
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,162 @@
+"""Metrics of processes that come and go."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+
+from app.core import multiprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Process = Callable[[int], "Metrics"]
+
+
+class Metrics:
+    """What one process counts."""
+
+    def __init__(self) -> None:
+        alone = CollectorRegistry()
+        self.requests = Counter("requests_total", "R.", ["route"], registry=alone)
+        self.seconds = Histogram("seconds", "S.", ["route"], buckets=(0.1, 1), registry=alone)
+        self.pool = Gauge("pool", "P.", multiprocess_mode="livesum", registry=alone)
+        self.added = Gauge("added", "A.", multiprocess_mode="sum", registry=alone)
+        self.each = Gauge("each", "E.", multiprocess_mode="all", registry=alone)
+
+    def work(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.requests.labels("/a").inc()
+            self.requests.labels('/"ü\n').inc(2)
+            self.seconds.labels("/a").observe(0.5)
+        self.pool.set(5)
+        self.added.inc(3)
+        self.each.set(1)
+
+
+@pytest.fixture
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    """Makes the metrics of a process of that number."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+
+    def made(pid: int) -> Metrics:
+        kind = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
+        monkeypatch.setattr("prometheus_client.values.ValueClass", kind)
+        monkeypatch.setattr("prometheus_client.metrics.values.ValueClass", kind)
+        return Metrics()
+
+    before = len(values._multi_process_cleanups)
+    yield made
+    for cleanup in values._multi_process_cleanups[before:]:
+        cleanup()
+    del values._multi_process_cleanups[before:]
+
+
+def scrape(folder: Path) -> dict[str, float]:
+    registry = CollectorRegistry()
+    registry.register(multiprocess.Shared(folder))
+    lines = generate_latest(registry).decode().split("\n")
+    samples = [line.rsplit(" ", 1) for line in lines if line and not line.startswith("#")]
+    return {name: float(value) for name, value in samples}
+
+
+def test_counts_outlive_their_processes(tmp_path: Path, process: Process) -> None:
+    for pid in (101, 102, 103):
+        process(pid).work()
+    before = scrape(tmp_path)
+    assert before['requests_total{route="/a"}'] == 3
+    assert before["pool"] == 15
+    for pid in (101, 102):
+        multiprocess.bury(tmp_path, pid)
+    after = scrape(tmp_path)
+    assert after['requests_total{route="/a"}'] == 3
+    assert after['requests_total{route="/\\"ü\\n"}'] == 6
+    assert after['seconds_count{route="/a"}'] == 3
+    assert after['seconds_sum{route="/a"}'] == 1.5
+    buckets = [after[f'seconds_bucket{{le="{le}",route="/a"}}'] for le in ("0.1", "1.0", "+Inf")]
+    assert buckets == [0, 3, 3]
+    assert after["added"] == 9
+    assert after["pool"] == 5
+    assert [name for name in after if name.startswith("each")] == ['each{pid="103"}']
+
+
+def test_a_thousand_restarts_leave_no_more_than_one(tmp_path: Path, process: Process) -> None:
+    for pid in range(1000, 2000):
+        process(pid).work()
+        multiprocess.bury(tmp_path, pid)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "counter_gone.db", "histogram_gone.db", "gauge_sum_gone.db", "lock",
+    }  # fmt: skip
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 300_000
+    assert scrape(tmp_path)['requests_total{route="/a"}'] == 1000
+
+
+def test_a_number_that_is_used_again(tmp_path: Path, process: Process) -> None:
+    for _ in range(3):
+        process(77).work()
+        multiprocess.bury(tmp_path, 77)
+    process(77).work()
+    assert scrape(tmp_path)['requests_total{route="/a"}'] == 4
+
+
+def test_only_the_one_that_is_gone(tmp_path: Path, process: Process) -> None:
+    one, other = process(7), process(177)
+    one.work()
+    other.work()
+    multiprocess.bury(tmp_path, 7)
+    assert (tmp_path / "counter_177.db").exists()
+    other.work()
+    assert scrape(tmp_path)['requests_total{route="/a"}'] == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 64, b"\xff" * 100, os.urandom(4096)])
+def test_a_file_that_was_only_begun(tmp_path: Path, process: Process, content: bytes) -> None:
+    process(1).work()
+    (tmp_path / "counter_2.db").write_bytes(content)
+    multiprocess.bury(tmp_path, 2)
+    assert scrape(tmp_path)['requests_total{route="/a"}'] == 1
+
+
+def test_nobody_sees_less_or_more_while_one_is_buried(tmp_path: Path, process: Process) -> None:
+    for pid in range(1, 61):
+        process(pid).work()
+    seen: set[float] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            seen.add(scrape(tmp_path)['requests_total{route="/a"}'])
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for pid in range(1, 61):
+        multiprocess.bury(tmp_path, pid)
+    done.set()
+    watcher.join()
+    assert seen == {60}
+
+
+def test_a_new_run_starts_from_nothing(tmp_path: Path, process: Process) -> None:
+    process(1).work()
+    multiprocess.bury(tmp_path, 1)
+    process(2).work()
+    (tmp_path / "mine.txt").touch()
+    multiprocess.empty(tmp_path)
+    assert scrape(tmp_path) == {}
+    assert (tmp_path / "mine.txt").exists()
+    multiprocess.empty(tmp_path / "new" / "folder")
+
+
+def test_the_library_still_works_as_is_relied_on(tmp_path: Path, process: Process) -> None:
+    """Its files are named by kind and number; nothing else of theirs is known here."""
+    process(4711).work()
+    names: Any = sorted(path.name for path in tmp_path.glob("*.db"))
+    assert names == [
+        "counter_4711.db", "gauge_all_4711.db", "gauge_livesum_4711.db", "gauge_sum_4711.db",
+        "histogram_4711.db",
+    ]  # fmt: skip
