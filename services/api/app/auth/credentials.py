@@ -11,7 +11,6 @@ from app.auth import api_key_repository, api_keys, repository, secrets, service
 from app.auth.errors import InvalidToken
 from app.core.actor import ANONYMOUS, Actor
 from app.core.clock import utcnow
-from app.core.errors import Problem
 from app.core.metrics import AUTH_FAILURES, CACHE_LOOKUPS
 
 if TYPE_CHECKING:
@@ -76,7 +75,8 @@ class Authenticator:
             used, self._used = self._used, {}
             try:
                 await api_key_repository.touch(self._database, used)
-            except Problem:
+            except BaseException:
+                # Cancelled, too: the last flush of a process that ends cuts the one before short.
                 self._used = used | self._used
                 raise
 
