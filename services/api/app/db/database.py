@@ -98,7 +98,9 @@ class Database:
                 connection_class=_Connection,
                 server_settings=self._settings,
                 init=self._init,
-                statement_cache_size=512,
+                # PostgreSQL keeps some 60 times a statement's length, and strangers write filters.
+                statement_cache_size=256,
+                max_cacheable_statement_size=4096,
                 timeout=CONNECT_TIMEOUT,
             )
         read_from(POOL_SIZE, lambda: 0 if self._pool is None else self._pool.get_size())

@@ -34,7 +34,8 @@ def _lark() -> Lark:
     return Lark(grammar, parser="lalr", lexer="contextual", transformer=TreeBuilder())
 
 
-@lru_cache(maxsize=1024)
+# A tree can take 300 KB.
+@lru_cache(maxsize=128)
 def parse_filter(text: str) -> Expression:
     """The syntax tree of `text`. Raises FilterError (400) with the position of the fault."""
     if len(text) > MAX_LENGTH:

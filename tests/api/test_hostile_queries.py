@@ -1,0 +1,47 @@
+"""Queries of strangers: what they have a process keep."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+
+from app.db.database import Database
+from app.filters.parser import MAX_LENGTH, MAX_TERMS, parse_filter
+
+MEGABYTE = 1 << 20
+
+
+def test_filters_that_are_remembered_take_little_memory() -> None:
+    largest = " or ".join(["a in [" + "1," * 499 + "1]"] * 4)
+    assert len(largest) < MAX_LENGTH
+    parse_filter("the_grammar_is_read = 1")
+    tracemalloc.start()
+    parse_filter(largest)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    kept = parse_filter.cache_info().maxsize
+    assert kept is not None
+    assert kept * size < 64 * MEGABYTE
+
+
+def test_large_statements_are_not_kept_prepared(database_url: str) -> None:
+    async def prepared() -> list[int]:
+        database = Database(database_url)
+        await database.open()
+        async with database.connection() as connection:
+            for number in range(3):
+                terms = " OR ".join(
+                    [f"data->'key_{number}' > data->'another key of the record'"] * MAX_TERMS
+                )
+                await connection.fetch(
+                    f"SELECT 1 FROM (SELECT '{{}}'::jsonb AS data) WHERE {terms}"
+                )
+            await connection.fetch("SELECT 1")
+            rows = await connection.fetch("SELECT length(statement) FROM pg_prepared_statements")
+        await database.close()
+        return [row[0] for row in rows]
+
+    # PostgreSQL keeps about 60 times their length, on every connection.
+    sizes = asyncio.run(prepared())
+    assert sizes
+    assert max(sizes) < 4096
