@@ -135,7 +135,7 @@ ROWS: list[tuple[str, str, dict[str, str], Any, int, str]] = [
     ("GET", f"{P}?cursor=x", {}, None, 400, "invalid_cursor"),
     ("GET", f"{P}?cursor=%00", {}, None, 400, "invalid_cursor"),
     ("GET", f"{P}?cursor=" + "A" * 9000, {}, None, 400, "invalid_cursor"),
-    ("GET", f"{P}?fields=a,,", {}, None, 400, "invalid_filter"),
+    ("GET", f"{P}?fields=a,,", {}, None, 400, "invalid_parameter"),
     # headers
     ("GET", f"{P}/ID", {"If-None-Match": "x"}, None, 400, "invalid_precondition"),
     ("PUT", f"{P}/ID", {**JSON, "If-Match": '"a'}, b"{}", 400, "invalid_precondition"),

@@ -181,6 +181,7 @@ def test_counts(anonymous: httpx.Client) -> None:
         ({"sort": "n,n"}, "invalid_sort"),
         ({"sort": "id.x"}, "invalid_sort"),
         ({"fields": "a.b"}, "invalid_parameter"),
+        ({"fields": "a, b`"}, "invalid_parameter"),
     ],
 )
 def test_wrong_parameters(anonymous: httpx.Client, parameters: dict[str, Any], code: str) -> None:

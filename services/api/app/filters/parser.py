@@ -77,6 +77,19 @@ def parse_path(text: str, position: int = 0) -> Path:
         at += 1
 
 
+def split_list(text: str) -> list[tuple[int, str]]:
+    """The parts between commas that are not within backticks, and where each starts."""
+    if not text:
+        return []
+    parts, start, quoted = [], 0, False
+    for at, character in enumerate(text):
+        quoted ^= character == "`"
+        if character == "," and not quoted:
+            parts.append((start, text[start:at]))
+            start = at + 1
+    return [*parts, (start, text[start:])]
+
+
 def terms(expression: Expression) -> Iterator[Comparison]:
     """The comparisons of an expression, from left to right."""
     if isinstance(expression, Comparison):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from app.filters.errors import FilterError, InvalidSort
-from app.filters.parser import parse_path
+from app.filters.parser import parse_path, split_list
 from app.filters.paths import SYSTEM_TYPES, field_sql
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def parse_sort(text: str, fields: Fields) -> tuple[SortKey, ...]:
     if len(text) > MAX_LENGTH:
         raise InvalidSort(f"A sort has at most {MAX_LENGTH} characters.", position=MAX_LENGTH)
     keys: list[SortKey] = []
-    for start, part in _split(text):
+    for start, part in split_list(text):
         key = _key(part, start, fields)
         if any(key.path == other.path for other in keys):
             raise InvalidSort(f"{part} is sorted by twice.", position=start)
@@ -124,16 +124,3 @@ def _key(part: str, start: int, fields: Fields) -> SortKey:
     if path[0] not in SYSTEM_TYPES:
         fields.types(path, position)
     return SortKey(path, descending)
-
-
-def _split(text: str) -> list[tuple[int, str]]:
-    """The parts between commas that are not within backticks, and where each starts."""
-    if not text:
-        return []
-    parts, start, quoted = [], 0, False
-    for at, character in enumerate(text):
-        quoted ^= character == "`"
-        if character == "," and not quoted:
-            parts.append((start, text[start:at]))
-            start = at + 1
-    return [*parts, (start, text[start:])]
