@@ -20,7 +20,7 @@ endif
 
 STACK := $(PYTHON) -m infra.stack
 
-.PHONY: help setup dev demo engine up down destroy ps logs shell-db test test-stack test-crash \
+.PHONY: help setup dev demo engine up down destroy ps logs shell-db firewall test test-stack test-crash \
 	test-rows lint fmt lock docs bench-api bench-growth clean
 
 ##@ Use
@@ -53,6 +53,9 @@ logs: ## What its services say (SERVICE=api)
 
 shell-db: ## psql in its database
 	@exec $(STACK) shell-db
+
+firewall: ## Let in HTTP, HTTPS and SSH only (DRY_RUN=1; ACTION=confirm|off|status)
+	@exec $(PYTHON) -m infra.firewall $(if $(DRY_RUN),plan,$(or $(ACTION),apply))
 
 ##@ Work on it
 

@@ -12,12 +12,12 @@ fail() {
 works() {
     docker version --format '{{.Server.Version}}' >/dev/null 2>&1
 }
-complete() {
+equipped() {
     docker compose version --short 2>/dev/null | grep -Eq '^v?([3-9]|[1-9][0-9]+)\.|^v?2\.(2[4-9]|[3-9][0-9]|[0-9]{3})' &&
         docker buildx version >/dev/null 2>&1
 }
 
-if works && complete && { command -v mmdebstrap >/dev/null || [ ! -e /etc/debian_version ]; }; then
+if works && equipped && { command -v mmdebstrap >/dev/null || [ ! -e /etc/debian_version ]; }; then
     say "Docker $(docker version --format '{{.Server.Version}}') runs; nothing to do"
     exit 0
 fi
@@ -44,6 +44,7 @@ if [ "$suite" = bookworm ]; then
     # Debian 12's engine and Compose are too old. Debian 13's run beside it; the pin keeps every
     # other package at Debian 12.
     suite=trixie
+    # shellcheck disable=SC2016 # apt's own names
     mirror=$(apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' |
         sed -n 's/^Debian|bookworm|//p' | head -n 1)
     [ -n "$mirror" ] || fail "apt knows no mirror of Debian 12; look at /etc/apt/sources.list"
@@ -61,7 +62,7 @@ SOURCES
 fi
 say "reading the lists of packages"
 quietly apt-get update -qq
-if ! complete || ! command -v dockerd >/dev/null; then
+if ! equipped || ! command -v dockerd >/dev/null; then
     say "installing docker.io, docker-compose and docker-buildx"
     quietly apt-get install -y -qq --no-install-recommends "docker.io/$suite" "docker-cli/$suite" \
         "docker-compose/$suite" "docker-buildx/$suite" ca-certificates iptables
@@ -86,5 +87,5 @@ until works; do
     [ $tries -lt 60 ] || fail "no engine answers after 60 s; see /var/log/dockerd.log or journalctl -u docker"
     sleep 1
 done
-complete || fail "docker compose 2.24 and docker buildx are needed, and another docker comes first in PATH: $(command -v docker)"
+equipped || fail "docker compose 2.24 and docker buildx are needed, and another docker comes first in PATH: $(command -v docker)"
 say "Docker $(docker version --format '{{.Server.Version}}') with Compose $(docker compose version --short) runs"

@@ -58,7 +58,7 @@ EOF
     ln -sfn "$(basename "$folder")" "$certificates/current.new"
     mv -T "$certificates/current.new" "$certificates/current"
     for file in fullchain.pem privkey.pem; do
-        ln -sfn "current/$file" "$certificates/$file"
+        [ -L "$certificates/$file" ] || ln -s "current/$file" "$certificates/$file"
     done
     for old in "$certificates"/local.*; do
         [ "$old" = "$folder" ] || rm -r "$old"

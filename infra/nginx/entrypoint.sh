@@ -91,7 +91,7 @@ while kill -0 "$server" 2>/dev/null; do
         known=$found
         # shellcheck disable=SC2086
         write_upstream $known
-        reload "replicas are $(echo $known)"
+        reload "replicas are $(echo "$known" | tr '\n' ' ')"
     fi
     present=$(certificate)
     if [ "$present" != "$served" ] && [ -r "$certificates/privkey.pem" ]; then

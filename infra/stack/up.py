@@ -15,7 +15,7 @@ from infra.stack.compose import ROOT, STATE, CannotRun, compose, containers, doc
 from infra.stack.table import Table, settled, state
 
 AUTHORITY = ROOT / ".listo" / "ca.crt"
-START_SECONDS = 300
+START_SECONDS = 180
 LEFT_OUT = "Grafana, Loki and Fluent Bit"
 
 
@@ -58,13 +58,19 @@ def _start() -> None:
             process.wait()
             raise
     if process.returncode:
+        _show_unwell()
         lines = [line for line in log.read_text().splitlines() if line.strip()]
-        failed = {one["Service"]: one for one in containers() if not settled(one)}
-        for service, one in failed.items():
-            if one["State"] != "created":
-                print(f"\n{service} is {state(one)}; {one['Name']} said:", file=sys.stderr)
-                print(_tail(one["Name"]).rstrip(), file=sys.stderr)
         raise CannotRun(lines[-1] if lines else "docker compose up failed")
+
+
+def _show_unwell() -> None:
+    """The last words of whatever is not well."""
+    unwell = {one["Service"]: one for one in containers() if not settled(one)}
+    for service, one in unwell.items():
+        if one["State"] != "created":
+            result = docker("logs", "--tail", "8", one["Name"])
+            print(f"\n{service} is {state(one)}; {one['Name']} said:", file=sys.stderr)
+            print((result.stdout + result.stderr).rstrip(), file=sys.stderr)
 
 
 def _wait(process: subprocess.Popen[bytes], table: Table) -> None:
@@ -131,8 +137,3 @@ def _greet(*, show_password: bool) -> None:
     if images.of_debian():
         print(f"  Left out: {LEFT_OUT}, since no image registry answered; see docs/stack.md")
     print("  make ps | logs | down | destroy")
-
-
-def _tail(container: str) -> str:
-    result = docker("logs", "--tail", "8", container)
-    return result.stdout + result.stderr

@@ -1,16 +1,14 @@
 """Every panel's query, run against the stack's Prometheus, returns data.
 
-The queries are those of the files that Grafana reads. Panels that ask Loki are run where there is
-one, see test_logs.py.
+The queries are those of the files that Grafana reads. Panels that ask Loki are run in test_logs.py,
+where there is one.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +21,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
-PROMETHEUS = os.environ.get("PROMETHEUS_URL", "http://127.0.0.1:9090")
-API = os.environ.get("STACK_URL") or f"https://localhost:{os.environ.get('HTTPS_PORT', '443')}"
-AUTHORITY = Path(os.environ.get("STACK_CA", ROOT / ".listo" / "ca.crt"))
+    from fixtures.stack import Stack
+
+FILES = Path(__file__).parents[2] / "infra" / "grafana" / "json"
 # The budgets are recorded every five minutes; all else is there after two scrapes.
 PATIENCE = 420
 # Panels whose data comes from a part that is left out, with the reason.
@@ -56,7 +53,7 @@ class Query(NamedTuple):
 def queries() -> list[Query]:
     """Every query to Prometheus in the files, variables filled in as Grafana does."""
     found = []
-    for path in sorted((ROOT / "infra" / "grafana" / "json").glob("*.json")):
+    for path in sorted(FILES.glob("*.json")):
         page = json.loads(path.read_text())
         for panel in page["panels"]:
             if (page["uid"], panel["title"]) in LATER:
@@ -96,30 +93,33 @@ def has_data(series: list[dict[str, Any]]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def prometheus() -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=PROMETHEUS, trust_env=False, timeout=20) as client:
+def prometheus(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.prometheus, trust_env=False, timeout=20) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def _traffic() -> Iterator[None]:
+def _traffic(stack: Stack) -> Iterator[None]:
     """A request now and then, some of them wrong; few enough to keep below every limit."""
     stop = threading.Event()
-    trust = ssl.create_default_context(cafile=str(AUTHORITY))
 
-    def send() -> None:
-        with httpx.Client(base_url=API, verify=trust, trust_env=False, timeout=20) as client:
-            wrong = {"email": "nobody@example.com", "password": "not the password"}
-            client.post("/auth/login", json=wrong)
-            while not stop.wait(1):
-                client.get("/health")
-                client.get("/collections/none/records", headers={"Authorization": "Bearer no"})
+    def send(client: httpx.Client, name: str) -> None:
+        client.post("/auth/login", json={"email": "nobody@example.com", "password": "not the one"})
+        while not stop.wait(1):
+            try:
+                client.post(f"/collections/{name}/records", json={"n": 1})
+                client.get(f"/collections/{name}/records", params={"filter": "n >"})
+                client.get("/collections/none/records")
+            except httpx.TransportError:
+                # Another test has just taken something away.
+                continue
 
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    yield
-    stop.set()
-    thread.join(30)
+    with stack.collection() as name, stack.admin() as client:
+        thread = threading.Thread(target=send, args=(client, name), daemon=True)
+        thread.start()
+        yield
+        stop.set()
+        thread.join(30)
 
 
 @pytest.mark.usefixtures("_traffic")
@@ -139,7 +139,7 @@ def test_every_panel_has_data(prometheus: httpx.Client) -> None:
 
 
 def test_variables_offer_something(prometheus: httpx.Client) -> None:
-    for path in (ROOT / "infra" / "grafana" / "json").glob("*.json"):
+    for path in FILES.glob("*.json"):
         for variable in json.loads(path.read_text())["templating"]["list"]:
             if variable.get("datasource", {}).get("uid") != "prometheus":
                 continue

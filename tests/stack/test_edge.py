@@ -136,7 +136,7 @@ def test_an_id_that_is_not_well_formed_is_replaced(stack: Stack) -> None:
         {"X-Forwarded-For": "203.0.113.7, 198.51.100.9"},
         {"Forwarded": "for=203.0.113.7"},
         {"X-Real-IP": "203.0.113.7"},
-        {"X-Forwarded-For": "172.31.240.10, 127.0.0.1"},
+        {"X-Forwarded-For": "10.213.240.10, 127.0.0.1"},
     ],
 )
 def test_what_a_client_says_of_its_address_is_not_believed(
