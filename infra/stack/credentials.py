@@ -52,8 +52,8 @@ def _redis() -> None:
         "user default off\n"
         f"user listo on #{hashed['listo']} ~* &* +@all -@admin -@dangerous +info\n"
         f"user monitor on #{hashed['monitor']} ~* resetchannels -@all +ping +hello +info "
-        "+config|get +client|list +client|setname +client|setinfo +slowlog|get +slowlog|len +latency|latest "
-        "+latency|histogram +dbsize +select\n",
+        "+config|get +client|list +client|setname +client|setinfo +slowlog|get +slowlog|len "
+        "+latency|latest +latency|histogram +dbsize +select\n",
     )
 
 

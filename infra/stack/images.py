@@ -17,6 +17,7 @@ from infra.stack.compose import (
     compose,
     docker,
     dotenv,
+    setting,
 )
 from infra.stack.progress import step
 
@@ -33,6 +34,8 @@ def choose() -> str:
         kept = REGISTRY if _registry_answers() else DEBIAN
         _keep(kept)
     os.environ["COMPOSE_FILE"] = kept
+    if setting("DOMAIN"):
+        os.environ["COMPOSE_PROFILES"] = "acme"
     return kept
 
 

@@ -19,7 +19,10 @@ def state(container: dict[str, Any]) -> str:
 
 
 def settled(container: dict[str, Any]) -> bool:
-    return state(container) in ("healthy", "running", "done")
+    # What an authority far away says of a name does not keep the stack from being up.
+    return state(container) in ("healthy", "running", "done") or (
+        container["Service"] == "acme" and container["State"] == "running"
+    )
 
 
 class Table:
