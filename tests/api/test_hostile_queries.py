@@ -1,12 +1,16 @@
-"""Queries of strangers: what they have a process keep."""
+"""Queries of strangers: what they have a process keep, and what statistics tell them."""
 
 from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from typing import TYPE_CHECKING
 
 from app.db.database import Database
 from app.filters.parser import MAX_LENGTH, MAX_TERMS, parse_filter
+
+if TYPE_CHECKING:
+    import httpx
 
 MEGABYTE = 1 << 20
 
@@ -45,3 +49,25 @@ def test_large_statements_are_not_kept_prepared(database_url: str) -> None:
     sizes = asyncio.run(prepared())
     assert sizes
     assert max(sizes) < 4096
+
+
+def test_an_estimate_tells_nothing_of_records_out_of_sight(
+    admin: httpx.Client, ada: httpx.Client, anonymous: httpx.Client
+) -> None:
+    rules = {"list": "owner = @user.id", "create": ""}
+    assert admin.put("/collections/secrets", json={"schema": {}, "rules": rules}).is_success
+    path = "/collections/secrets/records"
+    operations = [{"op": "create", "data": {"n": n}} for n in range(1000)]
+    for _ in range(3):
+        assert admin.post(f"{path}:batch", json={"operations": operations}).is_success
+    ada.post(path, json={"n": 1})
+
+    def total(client: httpx.Client, text: str = "") -> int:
+        page = client.get(path, params={"count": "estimated", "filter": text}).json()
+        return int(page["total"])
+
+    assert total(anonymous) == 0
+    assert total(ada) == 1
+    assert total(ada, "not n = 5") == 1
+    assert total(ada, "n = 5") == 0
+    assert total(admin) > 1
