@@ -13,8 +13,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.filters.compiler import Params, compile_filter
+from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
+from app.filters.params import Params
 from app.filters.parser import parse_filter
 from app.filters.syntax import Comparator, Comparison, Constant, Field, Items, Operand, Variable
 from fixtures import filter_texts as texts

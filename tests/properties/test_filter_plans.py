@@ -10,9 +10,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.filters.compiler import Params, compile_filter, field_sql
+from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
+from app.filters.params import Params
 from app.filters.parser import parse_filter
+from app.filters.paths import field_sql
 from app.filters.sort import after, order_by, parse_sort
 
 ADA = UUID(int=0xADA)

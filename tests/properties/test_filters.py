@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.filters.compiler import Params, compile_filter
+from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError
 from app.filters.fields import Fields
+from app.filters.params import Params
 from app.filters.parser import parse_filter
 from fixtures import filter_texts as texts
 from fixtures.filter_oracle import RELATION, Asker, Record, columns, matches

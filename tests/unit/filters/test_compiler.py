@@ -8,10 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from app.filters.compiler import Params, compile_filter, field_sql, sql_literal
+from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError, UnknownField
 from app.filters.fields import Fields
+from app.filters.params import Params
 from app.filters.parser import parse_filter
+from app.filters.paths import field_sql, sql_literal
 
 ADA = UUID(int=0xADA)
 NIL = "'00000000-0000-0000-0000-000000000000'::uuid"

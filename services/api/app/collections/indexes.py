@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 from app.collections import repository
-from app.filters.compiler import SYSTEM_TYPES, field_sql
+from app.filters.paths import SYSTEM_TYPES, field_sql
 from app.filters.sort import order_by, parse_sort
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from app.core import json
 from app.core.actor import Scope
 from app.core.errors import FieldError, Forbidden, PreconditionFailed, Problem, Unauthorized
 from app.core.ids import uuid7
-from app.filters.compiler import Params, compile_filter
+from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
+from app.filters.params import Params
 from app.filters.parser import parse_filter
 
 if TYPE_CHECKING:

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from app.filters import columns
 from app.filters.errors import FilterError
-from app.filters.params import Caller, Params
-from app.filters.paths import SYSTEM_TYPES, field_sql, sql_literal
+from app.filters.params import Caller
+from app.filters.paths import field_sql
 from app.filters.syntax import And, Comparison, Constant, Field, Items, Not, Or, Variable
 
 if TYPE_CHECKING:
     from app.filters.fields import Fields
+    from app.filters.params import Params
     from app.filters.syntax import Expression, Operand
-
-__all__ = ["SYSTEM_TYPES", "Params", "compile_filter", "field_sql", "sql_literal"]
 
 _NULL: Final = "'null'::jsonb"
 _NESTED: Final = frozenset({"array", "object"})

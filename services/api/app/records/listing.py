@@ -13,8 +13,9 @@ import orjson
 from app.collections.repository import table
 from app.core.errors import InvalidParameter
 from app.core.metrics import CURSOR_REJECTIONS, FILTER_REJECTIONS
-from app.filters.compiler import Params, compile_filter
+from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError, InvalidCursor
+from app.filters.params import Params
 from app.filters.parser import parse_filter
 from app.filters.sort import SortKey, after, key_columns, order_by, parse_sort
 from app.records import access, repository

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from app.collections.repository import table
-from app.filters.compiler import Params, compile_filter
+from app.filters.compiler import compile_filter
+from app.filters.params import Params
 
 if TYPE_CHECKING:
     from app.collections.models import Collection, Operation
