@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,3 +88,16 @@ def test_large_forms_are_not_parsed(anonymous: httpx.Client, path: str) -> None:
 def test_a_definition_may_be_large(admin: httpx.Client) -> None:
     schema = {"properties": {f"field_{n}": {"type": "string"} for n in range(5000)}}
     assert admin.put("/collections/large", json={"schema": schema}).status_code == 201
+
+
+def test_a_patch_costs_in_proportion_to_its_size(anonymous: httpx.Client) -> None:
+    location = anonymous.post(PATH, json={"kept": 1, "gone": 1}).headers["location"]
+    members = {f"member_{n}": {"n": n} for n in range(20_000)}
+    began = time.perf_counter()
+    response = anonymous.patch(location, json={**members, "gone": None, "nested": members})
+    # Member by member it took longer than a statement may.
+    assert time.perf_counter() - began < 10
+    assert response.status_code == 200, response.text
+    record = response.json()
+    assert {"kept": 1, "nested": members, **members}.items() <= record.items()
+    assert "gone" not in record

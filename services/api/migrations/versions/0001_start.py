@@ -97,26 +97,22 @@ STATEMENTS = (
     """
     CREATE FUNCTION listo.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-    DECLARE
-        result jsonb;
-        name text;
-        value jsonb;
     BEGIN
         IF jsonb_typeof(patch) <> 'object' THEN
             RETURN patch;
         END IF;
-        result := CASE WHEN jsonb_typeof(target) = 'object' THEN target ELSE '{}' END;
-        FOR name, value IN SELECT * FROM jsonb_each(patch) LOOP
-            IF value = 'null' THEN
-                result := result - name;
-            ELSIF jsonb_typeof(value) = 'object' THEN
-                result := result || jsonb_build_object(
-                    name, listo.merge_patch(result -> name, value));
-            ELSE
-                result := result || jsonb_build_object(name, value);
-            END IF;
-        END LOOP;
-        RETURN result;
+        -- All members at once: one by one, each would copy the whole object anew.
+        RETURN coalesce((
+            SELECT jsonb_object_agg(key, CASE
+                WHEN p.value IS NULL THEN t.value
+                WHEN jsonb_typeof(p.value) = 'object' THEN listo.merge_patch(t.value, p.value)
+                ELSE p.value
+            END)
+            FROM jsonb_each(
+                CASE WHEN jsonb_typeof(target) = 'object' THEN target ELSE '{}' END
+            ) AS t FULL JOIN jsonb_each(patch) AS p USING (key)
+            WHERE p.value IS DISTINCT FROM 'null'
+        ), '{}');
     END
     $$
     """,
