@@ -6,7 +6,6 @@ from infra.grafana.dashboards.page import Page
 from infra.grafana.dashboards.panels import (
     GREEN,
     MUST_BE_ONE,
-    PLAIN,
     RED,
     UP,
     YELLOW,
@@ -58,8 +57,7 @@ STATE = (
         "The version of TLS that the probe and nginx agreed on.",
         "short",
         Series(f"probe_tls_version_info{EDGE}", "{{version}}"),
-        words={"1": ("", GREEN)},
-        steps=PLAIN,
+        by_name=True,
     ),
     stat(
         "Answer of the probe",

@@ -81,8 +81,9 @@ def stat(  # noqa: PLR0913 - a panel's facts
     words: Mapping[str, tuple[str, str]] | None = None,
     trend: bool = False,
     decimals: int | None = None,
+    by_name: bool = False,
 ) -> Stat:
-    """The present value of each series; with `trend` its curve behind it."""
+    """The present value of each series, with `trend` its curve too; `by_name` only its legend."""
     panel = (
         Stat()
         .title(title)
@@ -97,13 +98,14 @@ def stat(  # noqa: PLR0913 - a panel's facts
         .graph_mode(common.BigValueGraphMode.AREA if trend else common.BigValueGraphMode.NONE)
         .justify_mode(common.BigValueJustifyMode.AUTO)
         .orientation(common.VizOrientation.AUTO)
-        .text_mode(
-            common.BigValueTextMode.VALUE_AND_NAME
-            if len(series) > 1 or "{{" in series[0].legend
-            else common.BigValueTextMode.VALUE
-        )
         .reduce_options(build.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
     )
+    if by_name:
+        panel.text_mode(common.BigValueTextMode.NAME)
+    elif len(series) > 1 or "{{" in series[0].legend:
+        panel.text_mode(common.BigValueTextMode.VALUE_AND_NAME)
+    else:
+        panel.text_mode(common.BigValueTextMode.VALUE)
     if words is not None:
         panel.mappings([_mapping(words)])
     if decimals is not None:
