@@ -16,6 +16,8 @@ UNAVAILABLE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    # Raised where the server took leave of a connection that was idle, and has not hung up yet.
+    asyncpg.InternalClientError,
     # A mistake of whoever runs it, and away all the same until it is mended.
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
