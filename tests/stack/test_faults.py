@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
@@ -59,9 +60,7 @@ def assert_nothing_acknowledged_is_lost(stack: Stack, collection: str, ledger: L
             if cursor:
                 parameters["cursor"] = cursor
             page = again(
-                lambda parameters=parameters: admin.get(
-                    f"/collections/{collection}/records", params=parameters
-                )
+                partial(admin.get, f"/collections/{collection}/records", params=parameters)
             ).json()
             found |= {item["id"]: item["version"] for item in page["items"]}
             cursor = page["next"]

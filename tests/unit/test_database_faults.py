@@ -1,0 +1,32 @@
+"""What counts as the database being away."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from app.core.errors import DatabaseUnavailable
+from app.db.errors import translated
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        # A restart's farewell on an idle connection, as asyncpg tells it to whoever uses it next.
+        asyncpg.InternalClientError(
+            "cannot switch to state 12; another operation (2) is in progress"
+        ),
+        asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        ConnectionRefusedError(111, "Connection refused"),
+    ],
+)
+def test_the_database_is_away(fault: Exception) -> None:
+    with pytest.raises(DatabaseUnavailable), translated:
+        raise fault
+
+
+def test_a_wrong_argument_is_a_fault_of_ours() -> None:
+    with pytest.raises(asyncpg.DataError), translated:
+        raise asyncpg.DataError("invalid input for query argument $1")
