@@ -42,7 +42,7 @@ def test_a_database_behind_the_code_is_not_ready(
         assert response.json()["status"] == "unavailable"
         assert "listo migrate" in response.json()["checks"]["migrations"]["detail"]
     finally:
-        execute(database_url, "UPDATE listo.migrations SET version_num = '0001'")
+        execute(database_url, f"UPDATE listo.migrations SET version_num = '{migrations.head()}'")
 
 
 def test_a_database_ahead_of_the_code_is_ready(database_url: str, anonymous: httpx.Client) -> None:

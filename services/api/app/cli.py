@@ -191,6 +191,7 @@ def apply_collections(
                 for change in open_:
                     await _apply(session, change)
             for change in open_:
+                assert isinstance(auth.database, Database)
                 await indexes.reconcile(auth.database, change.after)
         return [{"name": change.name, "changed": change.changed} for change in changes]
 

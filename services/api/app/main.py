@@ -26,6 +26,8 @@ from app.core.settings import Settings, SettingsError
 from app.db.database import Database
 from app.extensions import load_extensions
 from app.filters.cursor import CursorCodec
+from app.idempotency.middleware import IdempotencyMiddleware
+from app.idempotency.seals import Seals
 from app.lifespan import QuietStartup, lifespan, open_stores
 from app.ops import openapi
 from app.telemetry import telemetry
@@ -57,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.database.add_query_logger(callback)
 
     # The last one added is the outermost.
+    app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(AuthMiddleware, settings=settings)
     app.add_middleware(ProtectionMiddleware, settings=settings)
     if settings.cors_origins:
@@ -64,10 +67,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match",
-                           "X-Request-ID", "traceparent"],
-            expose_headers=["ETag", "Link", "Location", "RateLimit", "RateLimit-Policy",
-                            "Retry-After", "X-Request-ID"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match",
+                           "If-None-Match", "X-Request-ID", "traceparent"],
+            expose_headers=["ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit",
+                            "RateLimit-Policy", "Retry-After", "X-Request-ID"],
             max_age=600,
         )  # fmt: skip
     app.add_middleware(RequestMiddleware, settings=settings)
@@ -91,7 +94,11 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
         statement_timeout=settings.database_statement_timeout,
         name="listo-api",
     )
-    secrets = [settings.jwt_secret, settings.jwt_secret_previous]
+    secrets = [
+        secret.get_secret_value()
+        for secret in (settings.jwt_secret, settings.jwt_secret_previous)
+        if secret is not None
+    ]
     state = app.state
     state.settings = settings
     state.database = database
@@ -99,7 +106,8 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
     state.passwords = Passwords(settings.password_hash_concurrency)
     state.authenticator = Authenticator(database, state.tokens)
     state.registry = Registry(database)
-    state.cursors = CursorCodec(*(s.get_secret_value() for s in secrets if s is not None))
+    state.cursors = CursorCodec(*secrets)
+    state.seals = Seals(*secrets)
     state.limiter, state.cache, state.redis = open_stores(settings)
     state.background = Background()
 

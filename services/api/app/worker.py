@@ -25,6 +25,8 @@ from app.core.settings import Settings, SettingsError
 from app.db.database import Database
 from app.db.locks import duty
 from app.events import repository as events_repository
+from app.idempotency import repository as idempotency_repository
+from app.idempotency import service as idempotency
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,6 +63,11 @@ async def purge_events(database: Database, settings: Settings) -> int:
     return await events_repository.purge(database, kept, _SLICE)
 
 
+async def purge_idempotency_keys(database: Database, _: Settings) -> int:
+    """Forget what was answered to requests with an idempotency key, after a day."""
+    return await idempotency_repository.purge(database, idempotency.KEPT, _SLICE)
+
+
 async def build_indexes(database: Database, _: Settings) -> int:
     """Finish the indexes whose building was interrupted."""
     done = 0
@@ -73,6 +80,7 @@ LOOPS = (
     Loop("purge_sessions", 60, purge_sessions),
     Loop("purge_refresh_tokens", 60, purge_refresh_tokens),
     Loop("purge_events", 60, purge_events),
+    Loop("purge_idempotency_keys", 60, purge_idempotency_keys),
     Loop("build_indexes", 60, build_indexes),
 )
 

@@ -12,6 +12,7 @@ from app.core import context
 from app.core.actor import Actor
 from app.core.client_address import rate_key
 from app.db.session import Session
+from app.idempotency.middleware import database_of
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Policy
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 async def get_session(request: Request) -> AsyncIterator[Session]:
     """A transaction that commits before the response starts, see `SessionDep`."""
-    async with request.app.state.database.transaction() as session:
+    async with database_of(request).transaction() as session:
         yield session
 
 
@@ -36,7 +37,7 @@ def no_store(response: Response) -> None:
 
 def get_auth(request: Request) -> Auth:
     state = request.app.state
-    return Auth(state.settings, state.database, state.passwords, state.tokens)
+    return Auth(state.settings, database_of(request), state.passwords, state.tokens)
 
 
 # With the scope "function" the commit happens before the response starts, so that a failing one

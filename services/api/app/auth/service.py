@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from app.auth.tokens import Tokens
     from app.core.actor import Actor
     from app.core.settings import Settings
-    from app.db.database import Database
-    from app.db.session import Session
+    from app.db.session import Session, Transactional
 
 # Parallel tabs refresh with the same token; later than this it was stolen.
 REUSE_GRACE = timedelta(seconds=10)
@@ -49,7 +48,7 @@ class Auth:
     """What logging in takes."""
 
     settings: Settings
-    database: Database
+    database: Transactional
     passwords: Passwords
     tokens: Tokens
 

@@ -13,6 +13,7 @@ from app.filters.sort import order_by, parse_sort
 if TYPE_CHECKING:
     from app.collections.models import Collection
     from app.db.database import Database
+    from app.db.session import Session
     from app.filters.fields import Fields
 
 logger = logging.getLogger("listo.indexes")
@@ -59,10 +60,8 @@ class States:
         return "failed" if failed else "building"
 
 
-async def states(database: Database) -> States:
-    return States(
-        await repository.indexes(database), await repository.indexes_in_progress(database)
-    )
+async def states(session: Session) -> States:
+    return States(await repository.indexes(session), await repository.indexes_in_progress(session))
 
 
 async def reconcile(database: Database, collection: Collection) -> int:

@@ -15,7 +15,8 @@ from app.core import preconditions
 from app.core.actor import Actor, Scope
 from app.core.body import body_of, request_body
 from app.core.openapi import problems
-from app.db.database import Database
+from app.db.session import Session
+from app.idempotency.middleware import database_of
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
@@ -73,7 +74,7 @@ async def put_collection(
     wanted = preconditions.parse(request.headers.get("if-match"))
     absent = preconditions.parse(request.headers.get("if-none-match"))
     definition = service.define(collection, given)
-    database: Database = request.app.state.database
+    database = database_of(request)
     async with database.transaction() as session:
         changed, created = await service.put(
             session,
@@ -85,7 +86,10 @@ async def put_collection(
         )
     if not created:
         # Not with the request, whose deadline would end the building of a large one.
-        request.app.state.background.start(indexes.reconcile(database, changed))
+        state = request.app.state
+        database.after_commit(
+            lambda: state.background.start(indexes.reconcile(state.database, changed))
+        )
     response.status_code = 201 if created else 200
     response.headers["ETag"] = preconditions.etag(changed.version)
     response.headers["Location"] = f"/collections/{collection}"
@@ -102,16 +106,16 @@ async def delete_collection(
     request: Request, actor: CurrentActor, collection: str, confirm: str | None = None
 ) -> Response:
     """Delete the collection and all its records; `confirm` repeats its name."""
-    async with request.app.state.database.transaction() as session:
+    async with database_of(request).transaction() as session:
         await service.delete(session, actor, name=collection, confirm=confirm)
     return Response(status_code=204)
 
 
 async def _out(
-    database: Database, actor: Actor, collections: list[Collection]
+    session: Session, actor: Actor, collections: list[Collection]
 ) -> list[CollectionOut]:
     shown_whole = actor.is_admin and actor.has_scope(Scope.COLLECTIONS_ADMIN)
-    states = await indexes.states(database) if shown_whole else None
+    states = await indexes.states(session) if shown_whole else None
     return [_one(collection, states) for collection in collections]
 
 

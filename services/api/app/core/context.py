@@ -23,6 +23,8 @@ class RequestContext:
     fields: dict[bytes, bytes] = field(default_factory=dict)
     # Whether the response is under way, so that nothing else can be answered any more.
     started: bool = False
+    # Whether the answer is a problem that the same request may not meet again.
+    passing: bool = False
     # Fields that the response gets whatever answers it, as raw ASGI headers.
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 

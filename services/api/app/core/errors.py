@@ -31,6 +31,8 @@ class Problem(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal server error"
+    # Whether the very same request may succeed when it is sent again.
+    passing: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -74,6 +74,9 @@ REDIS_FALLBACKS = Counter(
 )
 AUTH_FAILURES = Counter("app_authentication_failures_total", "Credentials refused.", ["kind"])
 CACHE_LOOKUPS = Counter("app_cache_lookups_total", "Look-ups in a cache.", ["cache", "outcome"])
+IDEMPOTENCY_KEYS = Counter(
+    "app_idempotency_keys_total", "Requests with an idempotency key.", ["outcome"]
+)
 COLLECTIONS = Gauge(
     "app_collections", "Collections in this process' memory.", multiprocess_mode="livemax"
 )

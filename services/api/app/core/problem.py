@@ -46,8 +46,9 @@ def response(problem: Problem) -> Response:
     )
 
 
-async def handle_problem(_: Request, problem: Exception) -> Response:
+async def handle_problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
+    context.of(request.scope).passing = problem.passing
     return response(problem)
 
 

@@ -31,7 +31,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
         return ""
 
 
-class _Transaction:
+class Transaction:
     """A session in a transaction; what it notifies of is dispatched once that has committed."""
 
     def __init__(
@@ -62,6 +62,23 @@ class _Transaction:
     async def notify(self, topic: str, payload: str) -> None:
         await self._notifications.send(self, topic, payload)
         self.notified.append((topic, payload))
+
+    @asynccontextmanager
+    async def nested(self) -> AsyncIterator[Session]:
+        """A savepoint: if the block raises, only what it did is undone."""
+        notified = len(self.notified)
+        with translated:
+            bounds = self._connection.transaction()
+            await bounds.start()
+        try:
+            yield self
+        except BaseException:
+            del self.notified[notified:]
+            with translated:
+                await bounds.rollback()
+            raise
+        with translated:
+            await bounds.commit()
 
 
 class Database:
@@ -129,13 +146,13 @@ class Database:
         return pool.acquire()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
+    async def transaction(self) -> AsyncIterator[Transaction]:
         """A session in one transaction: committed when the block ends, rolled back if it raises."""
         pool = self.pool
         with translated:
             connection = await self._acquire()
         try:
-            transaction = _Transaction(connection, self.notifications)
+            transaction = Transaction(connection, self.notifications)
             with translated:
                 bounds = connection.transaction()
                 await bounds.start()
@@ -196,6 +213,11 @@ class Database:
     async def notify(self, topic: str, payload: str) -> None:
         await self.notifications.send(self, topic, payload)
         self.notifications.dispatch(topic, payload)
+
+    @staticmethod
+    def after_commit(work: Callable[[], object]) -> None:
+        """Do `work` at once: what was done before has been committed."""
+        work()
 
     async def _init(self, connection: asyncpg.Connection[Record]) -> None:
         for callback in self._query_loggers:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from asyncpg import Record
 
@@ -27,4 +28,16 @@ class Session(Protocol):
 
     async def notify(self, topic: str, payload: str) -> None:
         """Tell every process, this one included, once the transaction has committed."""
+        ...
+
+
+class Transactional(Session, Protocol):
+    """Makes transactions: a Database, or what stands in for it where a request is to be one."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Session]:
+        """Committed when the block ends, or together with what surrounds it."""
+        ...
+
+    def after_commit(self, work: Callable[[], object]) -> None:
+        """Do `work` once everything up to here has been committed."""
         ...

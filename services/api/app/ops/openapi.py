@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from app.core.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES
+from app.idempotency.openapi import describe
 from app.records.openapi import paths_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ async def document(app: FastAPI, actor: Actor) -> bytes:
     base = app.openapi()
     made = {**base, "paths": dict(base["paths"])}
     for collection in collections:
-        made["paths"].update(paths_of(collection, actor))
+        paths = paths_of(collection, actor)
+        describe(paths)
+        made["paths"].update(paths)
     body = orjson.dumps(made, default=str, option=orjson.OPT_NON_STR_KEYS)
     await state.cache.set(key, body, ttl=_TTL)
     return body
@@ -50,4 +53,5 @@ def finish(base: dict[str, Any]) -> dict[str, Any]:
             if response and "application/json" in response.get("content", {}):
                 # Faulty parameters are 400 here.
                 del operation["responses"]["422"]
+    describe(base["paths"])
     return base

@@ -12,6 +12,7 @@ from app.core import context, preconditions
 from app.core.body import read_body
 from app.core.errors import InvalidParameter, InvalidPrecondition, Problem
 from app.core.ids import parse_uuid
+from app.idempotency.middleware import database_of
 from app.records import access, batch, listing, service
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
 from app.records.listing import Query
@@ -57,7 +58,7 @@ async def create_record(collection: str, request: Request) -> Response:
 
     async def create(found: Collection) -> Stored:
         return await service.create(
-            _database(request), _actor(request), collection=found, data=data
+            database_of(request), _actor(request), collection=found, data=data
         )
 
     stored = await _with_collection(request, collection, create)
@@ -70,7 +71,7 @@ async def batch_records(collection: str, request: Request) -> Response:
     operations = batch.parse(Body.read(await read_body(request)))
 
     async def run(found: Collection) -> list[batch.Result]:
-        async with request.app.state.database.transaction() as session:
+        async with database_of(request).transaction() as session:
             return await batch.run(
                 session, _actor(request), collection=found, operations=operations
             )
@@ -110,7 +111,7 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
     async def create(found: Collection) -> Stored:
         try:
             return await service.create(
-                _database(request), _actor(request), collection=found, data=data, id_=id_
+                database_of(request), _actor(request), collection=found, data=data, id_=id_
             )
         except RecordExists:
             raise VersionConflict("There already is a record with this id.") from None
@@ -118,7 +119,7 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
     async def replace(found: Collection) -> Stored:
         version = await _version(request, found, id_, wanted)
         return await service.replace(
-            _database(request),
+            database_of(request),
             _actor(request),
             collection=found,
             id_=id_,
@@ -141,7 +142,7 @@ async def patch_record(collection: str, record_id: str, request: Request) -> Res
     async def patch(found: Collection) -> Stored:
         version = await _version(request, found, id_, wanted)
         return await service.patch(
-            _database(request),
+            database_of(request),
             _actor(request),
             collection=found,
             id_=id_,
@@ -159,7 +160,7 @@ async def delete_record(collection: str, record_id: str, request: Request) -> Re
     found = await request.app.state.registry.get(collection)
     version = await _version(request, found, id_, wanted)
     await service.delete(
-        _database(request), _actor(request), collection=found, id_=id_, if_version=version
+        database_of(request), _actor(request), collection=found, id_=id_, if_version=version
     )
     return Response(status_code=204)
 
@@ -199,7 +200,7 @@ async def _version(
         return None
     if (only := wanted.only_version) is not None:
         return only
-    stored = await service.get(_database(request), _actor(request), collection=found, id_=id_)
+    stored = await service.get(database_of(request), _actor(request), collection=found, id_=id_)
     if not wanted.matches_strongly(stored.version):
         raise VersionConflict
     return stored.version

@@ -18,7 +18,13 @@ from app.core.errors import Conflict, FieldError
 from app.core.ids import uuid7
 from app.core.metrics import RULE_REJECTIONS
 from app.records import access, repository
-from app.records.errors import InvalidRecord, RecordExists, RecordNotFound, VersionConflict
+from app.records.errors import (
+    ChangesTooFast,
+    InvalidRecord,
+    RecordExists,
+    RecordNotFound,
+    VersionConflict,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -67,6 +73,7 @@ class DefinitionChanged(Conflict):
     """The collection's definition changed while the request was in work; send it again."""
 
     code = "collection_changed"
+    passing = True
 
 
 async def get(session: Session, actor: Actor, *, collection: Collection, id_: UUID) -> Stored:
@@ -147,7 +154,7 @@ async def patch(
         if row is not None:
             return Stored(*row)
         await _check_definition(session, collection)
-    raise VersionConflict("The record changes faster than the patch can be applied; try again.")
+    raise ChangesTooFast
 
 
 async def delete(

@@ -1,0 +1,114 @@
+"""All that one request does to the database, as one transaction."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from asyncpg import Record
+
+    from app.db.database import Database, Transaction
+    from app.db.session import Session
+
+
+class _Undone(Exception):
+    """Ends a transaction without committing it."""
+
+
+class JointTransaction:
+    """Stands in for a Database; what would commit by itself waits for `finish`.
+
+    It begins with the first statement, so that no connection is held before one is needed, and
+    `first` runs ahead of that. Once it has ended, what still comes goes to the Database itself.
+    """
+
+    def __init__(self, database: Database, first: Callable[[Session], Awaitable[None]]) -> None:
+        self._database = database
+        self._first = first
+        self._bounds: AbstractAsyncContextManager[Transaction] | None = None
+        self._session: Transaction | None = None
+        self._refused: Exception | None = None
+        self._ended = False
+        self._afterwards: list[Callable[[], object]] = []
+
+    async def begun(self) -> Session:
+        """The session in the transaction. Raises what `first` does."""
+        return self._database if self._ended else await self._begin()
+
+    async def finish(self, last: Callable[[Session], Awaitable[None]]) -> None:
+        """Run `last` and commit; what it raises undoes everything, as it does in Database."""
+        try:
+            await last(await self.begun())
+        except BaseException:
+            await self.undo()
+            raise
+        bounds, self._bounds, self._ended = self._bounds, None, True
+        if bounds is not None:
+            await bounds.__aexit__(None, None, None)
+        for work in self._afterwards:
+            work()
+
+    async def undo(self) -> None:
+        """Undo everything, unless it is finished."""
+        self._ended = True
+        await self._leave()
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
+        return await (await self.begun()).fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> Record | None:
+        return await (await self.begun()).fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        return await (await self.begun()).fetchval(query, *args)
+
+    async def execute(self, query: str, *args: Any) -> str:
+        return await (await self.begun()).execute(query, *args)
+
+    async def notify(self, topic: str, payload: str) -> None:
+        await (await self.begun()).notify(topic, payload)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """Undone by itself if the block raises, committed with everything else."""
+        if self._ended:
+            async with self._database.transaction() as session:
+                yield session
+            return
+        async with (await self._begin()).nested() as session:
+            yield session
+
+    def after_commit(self, work: Callable[[], object]) -> None:
+        if self._ended:
+            work()
+        else:
+            self._afterwards.append(work)
+
+    async def _begin(self) -> Transaction:
+        if self._refused is not None:
+            raise self._refused
+        if self._session is None:
+            bounds = self._database.transaction()
+            session = await bounds.__aenter__()
+            self._bounds = bounds
+            try:
+                await self._first(session)
+            except Exception as refused:
+                self._refused = refused
+                await self._leave()
+                raise
+            self._session = session
+        return self._session
+
+    async def _leave(self) -> None:
+        bounds, self._bounds = self._bounds, None
+        if bounds is not None:
+            # A connection that is lost has undone it as well.
+            with suppress(Problem):
+                await bounds.__aexit__(_Undone, _Undone(), None)

@@ -1,0 +1,37 @@
+"""The Idempotency-Key field (draft-ietf-httpapi-idempotency-key-header-07)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from app.idempotency.errors import InvalidIdempotencyKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FIELD = b"idempotency-key"
+MAX_LENGTH = 255
+
+# A string of RFC 9651, section 3.3.3, or what most clients send: the same without quotes. A comma
+# would be where a proxy put two fields together, a semicolon where a parameter begins.
+_QUOTED = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_BARE = re.compile(rb"[!#-+\--:<-~]+")
+_ESCAPED = re.compile(rb"\\(.)")
+
+
+def parse(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The key of a request that has one; quotes are no part of it. Raises InvalidIdempotencyKey."""
+    fields = [value.strip(b" \t") for name, value in headers if name == FIELD]
+    if len(fields) != 1:
+        raise InvalidIdempotencyKey("Idempotency-Key is given more than once.")
+    field = fields[0]
+    if quoted := _QUOTED.fullmatch(field):
+        key = _ESCAPED.sub(rb"\1", quoted[1])
+    elif _BARE.fullmatch(field):
+        key = field
+    else:
+        raise InvalidIdempotencyKey
+    if not 1 <= len(key) <= MAX_LENGTH:
+        raise InvalidIdempotencyKey
+    return key.decode()

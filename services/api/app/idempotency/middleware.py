@@ -1,0 +1,158 @@
+"""The Idempotency-Key field at the edge: between knowing the caller and looking for the route."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from app.core import context, problem
+from app.core.errors import Problem
+from app.idempotency.keys import FIELD, parse
+from app.idempotency.models import Answer, KeyedRequest
+from app.idempotency.service import MAX_KEPT_BYTES, Answered, Attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from app.db.session import Transactional
+
+METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+# Their answers are credentials, which are kept nowhere, so the field means nothing there.
+IGNORED = frozenset({"/auth/login", "/auth/refresh"})
+
+# Fields that change what a request asks for.
+_TELLING = (b"content-type", b"if-match", b"if-none-match")
+# Fields of a response that are for one connection or one client only.
+_NOT_KEPT = frozenset({b"set-cookie", b"connection", b"transfer-encoding", b"date"})
+_REPLAYED = (b"idempotency-replayed", b"true")
+_KEY = "listo.database"
+
+
+def database_of(request: Request) -> Transactional:
+    """Where a route that writes does so: all of it is one transaction if the request has a key."""
+    return cast("Transactional", request.scope.get(_KEY) or request.app.state.database)
+
+
+class IdempotencyMiddleware:
+    """Has each request with a key carried out once, see `service`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or FIELD not in context.of(scope).fields
+            or scope["method"] not in METHODS
+            or scope["path"] in IGNORED
+        ):
+            await self.app(scope, receive, send)
+            return
+        try:
+            key = parse(scope["headers"])
+            # All of it, before a connection is needed.
+            body = await _read(receive)
+        except Problem as refused:
+            await problem.response(refused)(scope, receive, send)
+            return
+        if body is not None:
+            await self._attempt(scope, _request(scope, key, body), _Again(body, receive), send)
+
+    async def _attempt(
+        self, scope: Scope, request: KeyedRequest, receive: Receive, send: Send
+    ) -> None:
+        state = scope["app"].state
+        attempt = Attempt(state.database, state.seals, request)
+        scope[_KEY] = attempt.session
+        response = _Response(attempt, scope, receive, send)
+        try:
+            await self.app(scope, receive, response.take)
+        except Answered as before:
+            await response.replay(before.answer)
+        finally:
+            await attempt.session.undo()
+
+
+class _Response:
+    """Holds the response back until the request is concluded, and then sends it or another one."""
+
+    def __init__(self, attempt: Attempt, scope: Scope, receive: Receive, send: Send) -> None:
+        self._attempt = attempt
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._held: list[Message] = []
+
+    async def take(self, message: Message) -> None:
+        self._held.append(message)
+        if message["type"] != "http.response.body" or message.get("more_body", False):
+            return
+        try:
+            await self._attempt.conclude(
+                _answer(self._held), passing=context.of(self._scope).passing
+            )
+        except Answered as before:
+            await self.replay(before.answer)
+        except Problem as instead:
+            await problem.response(instead)(self._scope, self._receive, self._send)
+        else:
+            for held in self._held:
+                await self._send(held)
+
+    async def replay(self, answer: Answer) -> None:
+        headers = [*answer.headers, _REPLAYED]
+        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": answer.body})
+
+
+class _Again:
+    """A body that was read, for the application to read it."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._message: Message | None = {"type": "http.request", "body": body}
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._message is None:
+            return await self._receive()
+        message, self._message = self._message, None
+        return message
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body; None if the client went away."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _request(scope: Scope, key: str, body: bytes) -> KeyedRequest:
+    request = context.of(scope)
+    rest = [scope["query_string"], *(request.fields.get(name, b"") for name in _TELLING), body]
+    return KeyedRequest.of(
+        key, request.actor, method=scope["method"], path=scope["path"], rest=rest
+    )
+
+
+def _answer(held: Iterable[Message]) -> Answer:
+    first, *others = held
+    headers = [
+        (bytes(name), bytes(value))
+        for name, value in first.get("headers", ())
+        if bytes(name).lower() not in _NOT_KEPT
+    ]
+    body = b"".join(_parts(others))
+    return Answer(first["status"], headers, body, whole=len(body) <= MAX_KEPT_BYTES)
+
+
+def _parts(messages: Iterable[Message]) -> Iterator[bytes]:
+    for message in messages:
+        yield message.get("body", b"")

@@ -1,0 +1,44 @@
+"""The Idempotency-Key field in the OpenAPI document, on every operation that takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.core.openapi import problems
+from app.idempotency.keys import MAX_LENGTH
+from app.idempotency.middleware import IGNORED, METHODS
+
+_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Has the request carried out once, however often it is sent within 24 hours; "
+    "see the guide. A new one for each request, a UUID for example.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
+    "example": '"8e03978e-40d5-43e8-bc93-6894a57f9324"',
+}
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "schema": {"const": "true"},
+        "description": "This is what was answered when the request was carried out.",
+    }
+}
+
+
+def describe(paths: dict[str, Any]) -> None:
+    """Add the field, what it may be answered with, and the mark of a replay to each operation."""
+    for path, operations in paths.items():
+        if path in IGNORED:
+            continue
+        for method, operation in operations.items():
+            if method.upper() in METHODS:
+                _describe(operation)
+
+
+def _describe(operation: dict[str, Any]) -> None:
+    operation["parameters"] = [*operation.get("parameters", ()), _PARAMETER]
+    responses = operation["responses"]
+    for status, response in problems(409, 422).items():
+        responses.setdefault(str(status), response)
+    for status, response in responses.items():
+        if str(status).startswith("2"):
+            response["headers"] = {**response.get("headers", {}), **_REPLAYED}

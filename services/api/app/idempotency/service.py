@@ -1,0 +1,116 @@
+"""Each request with an idempotency key is carried out once; who asks again gets the same answer.
+
+The answer is a row of the transaction whose work it tells of, so that either both are there or
+neither is. While that transaction runs it holds an advisory lock: others see at once that the
+request is in work, on whichever replica, and a crash lets go of it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NoReturn
+
+from app.core.metrics import IDEMPOTENCY_KEYS
+from app.db.joint import JointTransaction
+from app.idempotency import repository
+from app.idempotency.errors import AnswerNotKept, KeyReused, RequestInProgress
+
+if TYPE_CHECKING:
+    from app.db.database import Database
+    from app.db.session import Session
+    from app.idempotency.models import Answer, KeyedRequest
+    from app.idempotency.seals import Seals
+
+KEPT = timedelta(hours=24)
+# A batch of 1,000 operations is answered with some 80 kB.
+MAX_KEPT_BYTES = 262_144
+
+# Refusals that are the outcome of the write. Not those that depend on who asks, which may have
+# changed by the next time: 401, 403, and 404 as well, which is what a caller gets who may not see.
+_OUTCOMES = frozenset({409, 410, 412, 422})
+# What tells of an answer that is too large.
+_POINTERS = frozenset({"location", "etag"})
+
+
+class Answered(Exception):
+    """The request was carried out before."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class Attempt:
+    """One request with a key, from its first statement to its answer.
+
+    What the request writes goes through `session`; the key is taken as that begins. Whoever is
+    first there gets Answered, RequestInProgress, KeyReused or AnswerNotKept raised; if that gets
+    lost on the way up, `conclude` raises it again.
+    """
+
+    def __init__(self, database: Database, seals: Seals, request: KeyedRequest) -> None:
+        self.session = JointTransaction(database, self._claim)
+        self._database = database
+        self._seals = seals
+        self._request = request
+        self._lost: Exception | None = None
+
+    async def conclude(self, answer: Answer, *, passing: bool) -> None:
+        """Commit the request with its answer, if that is final, else undo it.
+
+        A problem that is `passing` is not final: the client is to try again. Raises as `session`
+        does, and DatabaseUnavailable; then it was undone.
+        """
+        if self._lost is not None:
+            raise self._lost
+        if answer.status < 400:  # noqa: PLR2004
+            await self.session.finish(lambda session: self._keep(session, answer))
+        else:
+            await self.session.undo()
+            if answer.status not in _OUTCOMES or passing:
+                IDEMPOTENCY_KEYS.labels("not_final").inc()
+                return
+            # Nobody has the key for a moment. Who took it meanwhile goes first, as nothing came
+            # of this attempt.
+            async with self._database.transaction() as session:
+                await self._claim(session)
+                await self._keep(session, answer)
+        IDEMPOTENCY_KEYS.labels("kept").inc()
+
+    async def _claim(self, session: Session) -> None:
+        request = self._request
+        row = await repository.claim(session, request.id, request.lock, KEPT)
+        if row["claimed"]:
+            return
+        if row["fingerprint"] is None:
+            self._lose("in_progress", RequestInProgress())
+        answer = self._seals.open(request, row["fingerprint"], row["status"], row["answer"])
+        if answer is None:
+            self._lose("reused", KeyReused())
+        if answer.whole:
+            self._lose("replayed", Answered(answer))
+        self._lose("not_kept", _not_kept(answer))
+
+    async def _keep(self, session: Session, answer: Answer) -> None:
+        request = self._request
+        if not await repository.insert(
+            session,
+            request.id,
+            self._seals.fingerprint(request),
+            status=answer.status,
+            answer=self._seals.seal(request, answer),
+            kept=KEPT,
+        ):
+            # Not possible while all who write hold the lock; if it were, nothing is done twice.
+            self._lose("in_progress", RequestInProgress())
+
+    def _lose(self, outcome: str, reason: Exception) -> NoReturn:
+        IDEMPOTENCY_KEYS.labels(outcome).inc()
+        self._lost = reason
+        raise reason
+
+
+def _not_kept(answer: Answer) -> AnswerNotKept:
+    fields = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
+    shown = {name: value for name, value in fields.items() if name in _POINTERS}
+    return AnswerNotKept(headers=shown, answered_status=answer.status)
