@@ -56,7 +56,7 @@ def assert_nothing_acknowledged_is_lost(stack: Stack, collection: str, ledger: L
     with stack.admin() as admin:
         cursor = None
         while True:
-            parameters = {"limit": 500, "fields": "id,version"}
+            parameters: dict[str, str | int] = {"limit": 500, "fields": "id,version"}
             if cursor:
                 parameters["cursor"] = cursor
             page = again(
