@@ -247,3 +247,21 @@ def test_use_is_noted_without_a_write_per_request(cluster_url: str) -> None:
         with serving(settings(url)) as server:
             keys = server.admin().get("/auth/api-keys").json()["items"]
             assert keys[0]["last_used_at"] > made["created_at"]
+
+
+def test_a_key_creates_where_its_user_may_create_but_not_read(
+    admin: httpx.Client, ada: httpx.Client, server: Server
+) -> None:
+    assert admin.put("/collections/inbox", json={"schema": {}, "rules": {"create": ""}}).is_success
+    path = "/collections/inbox/records"
+
+    def status(**limits: list[str]) -> int:
+        body = {"name": "k", "scopes": ["records:write"], **limits}
+        key = server.client(ada.post("/auth/api-keys", json=body).json()["key"])
+        return key.post(path, json={}).status_code
+
+    assert ada.post(path, json={}).status_code == 201
+    assert status() == 201
+    assert status(collections=["inbox"]) == 201
+    assert status(collections=["other"]) == 404
+    assert status(scopes=["records:read"]) == 403

@@ -25,14 +25,16 @@ _SCOPES = {
 
 def check(actor: Actor, collection: Collection, operation: Operation) -> None:
     """Raises CollectionNotFound, Unauthorized or Forbidden where no record could change that."""
-    if actor.scopes is None and (actor.is_admin or collection.rules[operation] is not False):
+    allowed = actor.is_admin or collection.rules[operation] is not False
+    if actor.scopes is None and allowed:
         return
-    if not collection.is_visible_to(actor):
+    # Who may create where nothing can be read knows of the collection too, also by a key.
+    if not collection.is_visible_to(actor) and not (allowed and actor.reaches(collection.name)):
         RULE_REJECTIONS.labels(operation).inc()
         raise CollectionNotFound
     if not actor.has_scope(_SCOPES[operation]):
         raise InsufficientScope(f"The API key lacks the scope {_SCOPES[operation]}.")
-    if not actor.is_admin and collection.rules[operation] is False:
+    if not allowed:
         raise refused(actor, operation)
 
 
