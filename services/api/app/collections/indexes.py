@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.indexes")
 
-MAX_KEYS = 5
-
 State = Literal["ready", "building", "failed"]
 
 

@@ -9,11 +9,12 @@ import jsonschema_rs
 from app.collections.errors import InvalidDefinition
 from app.core.errors import FieldError
 from app.core.json import pointer
+from app.filters.paths import SYSTEM_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESERVED = ("id", "version", "created_at", "updated_at", "owner")
+RESERVED = tuple(SYSTEM_TYPES)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # Linear-time matching only: a pattern must not be a way to stop the server.
@@ -41,27 +42,32 @@ class RecordValidator:
         return faults
 
 
+def wrong(at: str, message: str, code: str) -> NoReturn:
+    """Raises InvalidDefinition with the one fault at the JSON Pointer `at`."""
+    raise InvalidDefinition(errors=[FieldError(at, message, code)])
+
+
 def check_schema(schema: Any) -> None:
     """Raises InvalidDefinition unless `schema` is one that records can have."""
     if not isinstance(schema, dict):
-        _wrong("/schema", "must be a JSON Schema object", "invalid_schema")
+        wrong("/schema", "must be a JSON Schema object", "invalid_schema")
     if str(schema.get("$schema", DIALECT)).rstrip("#") != DIALECT:
-        _wrong("/schema/$schema", f"must be {DIALECT}", "unsupported_dialect")
+        wrong("/schema/$schema", f"must be {DIALECT}", "unsupported_dialect")
     if "object" not in _as_list(schema.get("type", "object")):
-        _wrong("/schema/type", "must be object: a record is one", "invalid_schema")
+        wrong("/schema/type", "must be object: a record is one", "invalid_schema")
     for at, reference in _references(schema, "/schema"):
         if not reference.startswith("#"):
-            _wrong(at, "must refer into this schema (#…)", "remote_reference")
+            wrong(at, "must refer into this schema (#…)", "remote_reference")
     for name in RESERVED:
         if name in (schema.get("properties") or {}):
-            _wrong("/schema" + pointer("properties", name), "is a reserved name", "reserved_name")
+            wrong("/schema" + pointer("properties", name), "is a reserved name", "reserved_name")
     try:
         RecordValidator(schema)
     except jsonschema_rs.ValidationError as error:
         message = error.message.partition("\n")[0]
-        _wrong("/schema" + pointer(*error.instance_path), message, "invalid_schema")
+        wrong("/schema" + pointer(*error.instance_path), message, "invalid_schema")
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        _wrong("/schema", str(error).partition("\n")[0], "invalid_schema")
+        wrong("/schema", str(error).partition("\n")[0], "invalid_schema")
 
 
 def _field_error(error: jsonschema_rs.ValidationError) -> FieldError:
@@ -98,7 +104,3 @@ def _refuse(uri: str) -> NoReturn:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def _wrong(at: str, message: str, code: str) -> NoReturn:
-    raise InvalidDefinition(errors=[FieldError(at, message, code)])

@@ -14,7 +14,7 @@ from app.collections.errors import (
 )
 from app.collections.models import NAME, OPERATIONS, Collection, Definition
 from app.collections.registry import TOPIC
-from app.collections.schema import check_schema
+from app.collections.schema import check_schema, wrong
 from app.core import json
 from app.core.actor import Scope
 from app.core.errors import FieldError, Forbidden, PreconditionFailed, Problem, Unauthorized
@@ -23,6 +23,7 @@ from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
 from app.filters.params import Params
 from app.filters.parser import parse_filter
+from app.filters.sort import MAX_KEYS
 
 if TYPE_CHECKING:
     from app.collections.schemas import CollectionIn
@@ -55,7 +56,7 @@ def define(name: str, given: CollectionIn) -> Definition:
         spec = (index,) if isinstance(index, str) else tuple(index)
         _check_index(number, spec, name, fields)
         if spec in specs:
-            _wrong(json.pointer("indexes", number), "is declared twice", "duplicate_index")
+            wrong(json.pointer("indexes", number), "is declared twice", "duplicate_index")
         specs.append(spec)
     by_operation = {operation: rules[operation] for operation in OPERATIONS}
     return Definition(given.json_schema, by_operation, tuple(specs))
@@ -153,13 +154,9 @@ def _check_rule(operation: str, rule: str | None, fields: Fields) -> None:
 
 def _check_index(number: int, spec: tuple[str, ...], name: str, fields: Fields) -> None:
     at = json.pointer("indexes", number)
-    if not 1 <= len(spec) <= indexes.MAX_KEYS:
-        _wrong(at, f"must name 1 to {indexes.MAX_KEYS} fields", "invalid_index")
+    if not 1 <= len(spec) <= MAX_KEYS:
+        wrong(at, f"must name 1 to {MAX_KEYS} fields", "invalid_index")
     try:
         indexes.Index(name, spec, fields)
     except Problem as problem:
-        _wrong(at, problem.detail, problem.code)
-
-
-def _wrong(at: str, message: str, code: str) -> None:
-    raise InvalidDefinition(errors=[FieldError(at, message, code)])
+        wrong(at, problem.detail, problem.code)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lark import Transformer
 
+from app.core.json import MAX_EXPONENT
 from app.filters.errors import FilterError
 from app.filters.syntax import And, Comparison, Constant, Field, Items, Not, Or, Variable
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 500
 MAX_DIGITS = 400
-MAX_EXPONENT = 308
 VARIABLES = ("user.id", "user.roles")
 
 _EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)$")
