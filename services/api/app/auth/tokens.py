@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import jwt
 
 from app.auth.errors import InvalidToken
+from app.core.clock import utcnow
 
 if TYPE_CHECKING:
     from app.core.settings import Settings
@@ -41,7 +42,7 @@ class Tokens:
         self._current = next(iter(self._keys))
 
     def issue(self, user_id: UUID, session_id: UUID) -> str:
-        now = datetime.now(UTC)
+        now = utcnow()
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,

@@ -74,7 +74,7 @@ class Collection:
         compiled: dict[Operation, Expression | bool] = {}
         for operation in OPERATIONS:
             text = self.definition.rules.get(operation)
-            compiled[operation] = bool(text is not None) if not text else parse_filter(text)
+            compiled[operation] = parse_filter(text) if text else text is not None
         return compiled
 
     def is_visible_to(self, actor: Actor) -> bool:

@@ -62,7 +62,7 @@ def invalid(error: ValidationError) -> ValidationFailed:
         "The body is not what this operation takes.",
         errors=[
             FieldError(
-                json.pointer(*(part for part in fault["loc"])),
+                json.pointer(*fault["loc"]),
                 fault["msg"].removeprefix("Value error, "),
                 fault["type"],
             )

@@ -76,7 +76,7 @@ def _listed(column: str, sql: str, term: Comparison, items: Items, params: Param
     values = [_typed(column, item) for item in items.items if item.value is not None]
     if column == "owner":
         values = [value for value in values if value != NO_OWNER]
-        if len(values) != len(items.items) and any(item.value is None for item in items.items):
+        if any(item.value is None for item in items.items):
             values.append(NO_OWNER)
     return f"({sql} = ANY({params.add(values, SYSTEM_TYPES[column] + '[]')}))"
 
