@@ -103,7 +103,7 @@ def test_all_that_the_api_does(server: Server, admin: httpx.Client, application:
         "CREATE ROLE x",
         "ALTER ROLE listo_app SUPERUSER",
         "ALTER DATABASE listo SET work_mem = '1GB'",
-        "CREATE EXTENSION pg_trgm",
+        "CREATE EXTENSION citext",
         "COPY (SELECT 1) TO PROGRAM 'true'",
         "SELECT pg_read_file('/etc/passwd')",
         "SET ROLE listo_owner",

@@ -85,15 +85,15 @@ def test_counts_outlive_their_processes(tmp_path: Path, process: Process) -> Non
     assert [name for name in after if name.startswith("each")] == ['each{pid="103"}']
 
 
-def test_a_thousand_restarts_leave_no_more_than_one(tmp_path: Path, process: Process) -> None:
-    for pid in range(1000, 2000):
+def test_many_restarts_leave_no_more_than_one(tmp_path: Path, process: Process) -> None:
+    for pid in range(1000, 1200):
         process(pid).work()
         multiprocess.bury(tmp_path, pid)
     assert {path.name for path in tmp_path.iterdir()} == {
         "counter_gone.db", "histogram_gone.db", "gauge_sum_gone.db", "lock",
     }  # fmt: skip
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 300_000
-    assert scrape(tmp_path)['requests_total{route="/a"}'] == 1000
+    assert scrape(tmp_path)['requests_total{route="/a"}'] == 200
 
 
 def test_a_number_that_is_used_again(tmp_path: Path, process: Process) -> None:
