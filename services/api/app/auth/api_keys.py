@@ -36,7 +36,8 @@ async def create(  # noqa: PLR0913 - the parts of a key
 ) -> tuple[ApiKey, str]:
     """A key that acts as the user within its scopes, and its text, which is not kept.
 
-    Raises ScopeNotHeld where `actor` lacks what the key is to have.
+    Raises ScopeNotHeld where `actor` lacks what the key is to have, ValidationFailed where it would
+    have expired already.
     """
     if not actor.is_admin and not _MEMBERS.issuperset(scopes):
         raise ScopeNotHeld

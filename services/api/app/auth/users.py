@@ -53,7 +53,10 @@ async def list_users(
 
 
 async def change(session: Session, actor: Actor, *, user_id: UUID, patch: UserPatch) -> User:
-    """Change name, roles or whether the user may log in; effective at once. Raises LastAdmin."""
+    """Change name, roles or whether the user may log in; effective at once.
+
+    Raises UserNotFound, and LastAdmin where nobody would be left to undo it.
+    """
     require_admin(actor)
     await repository.lock_admins(session)
     user = await get(session, actor, user_id=user_id)

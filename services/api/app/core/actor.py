@@ -55,5 +55,5 @@ class Actor:
 
 ANONYMOUS = Actor(kind="anonymous")
 
-# What the command line and the worker act as: they already hold the database.
+# What the command line acts as: whoever runs it holds the database already.
 SYSTEM = Actor(kind="user", roles=frozenset({ADMIN_ROLE}))

@@ -53,10 +53,14 @@ REQUESTS_IN_PROGRESS = Gauge(
     "app_requests_in_progress", "Requests in work.", multiprocess_mode="livesum"
 )
 REQUESTS_SHED = Counter(
-    "app_requests_shed_total", "Requests refused before work on them began.", ["reason"]
+    "app_requests_shed_total",
+    "Requests refused for size or number, or given up.",
+    ["reason"],
 )
 PASSWORD_QUEUE = Gauge(
-    "app_password_hash_queue", "Passwords waiting to be hashed.", multiprocess_mode="livesum"
+    "app_password_hash_queue",
+    "Passwords being hashed, or waiting for it.",
+    multiprocess_mode="livesum",
 )
 PASSWORD_SECONDS = Histogram(
     "app_password_hash_seconds",

@@ -19,7 +19,7 @@ _TTL = 300.0
 
 
 async def document(app: FastAPI, actor: Actor) -> bytes:
-    """JSON text. Kept until a definition changes, one per set of visible collections."""
+    """JSON text. Kept for five minutes, one per set of visible definitions as they are now."""
     state = app.state
     collections = await state.registry.visible_to(actor)
     versions = ",".join(f"{item.id}:{item.version}" for item in collections)

@@ -58,7 +58,7 @@ class Result:
 
 
 def parse(body: Body) -> list[Operation]:
-    """The operations of a batch. Raises InvalidBatch with a pointer to each fault."""
+    """The operations of a batch. Raises InvalidBatch with a pointer to the first fault."""
     value = body.value
     if not isinstance(value, dict) or set(value) != {"operations"}:
         raise InvalidBatch(errors=[FieldError("", 'must be {"operations": […]}', "invalid")])

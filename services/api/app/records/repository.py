@@ -1,4 +1,4 @@
-"""The SQL of records: runs the statements and tells why one found nothing."""
+"""Runs the SQL of records, and tells the faults that are the data's or the table's own."""
 
 from __future__ import annotations
 

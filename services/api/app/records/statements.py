@@ -1,7 +1,7 @@
 """The SQL of one collection's records, built once per definition.
 
 A record leaves PostgreSQL as finished JSON text. Each rule is part of the statement that it guards;
-a statement that finds no row does not say why, `repository.diagnose` does.
+a statement that finds no row does not say why, `service` asks afterwards.
 """
 
 from __future__ import annotations
