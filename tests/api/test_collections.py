@@ -77,6 +77,8 @@ def test_names_that_are_taken(admin: httpx.Client, name: str) -> None:
         ({"$schema": 5}, "/schema/$schema", "unsupported_dialect"),
         ({"minProperties": -1}, "/schema/minProperties", "invalid_schema"),
         ({"properties": []}, "/schema/properties", "invalid_schema"),
+        ({"properties": 5}, "/schema/properties", "invalid_schema"),
+        ({"properties": True}, "/schema/properties", "invalid_schema"),
     ],
 )  # fmt: skip
 def test_schemas_that_are_refused(

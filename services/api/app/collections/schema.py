@@ -58,9 +58,6 @@ def check_schema(schema: Any) -> None:
     for at, reference in _references(schema, "/schema"):
         if not reference.startswith("#"):
             wrong(at, "must refer into this schema (#…)", "remote_reference")
-    for name in RESERVED:
-        if name in (schema.get("properties") or {}):
-            wrong("/schema" + pointer("properties", name), "is a reserved name", "reserved_name")
     try:
         RecordValidator(schema)
     except jsonschema_rs.ValidationError as error:
@@ -68,6 +65,9 @@ def check_schema(schema: Any) -> None:
         wrong("/schema" + pointer(*error.instance_path), message, "invalid_schema")
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         wrong("/schema", str(error).partition("\n")[0], "invalid_schema")
+    for name in RESERVED:
+        if name in schema.get("properties", {}):
+            wrong("/schema" + pointer("properties", name), "is a reserved name", "reserved_name")
 
 
 def _field_error(error: jsonschema_rs.ValidationError) -> FieldError:
