@@ -80,6 +80,20 @@ def test_others_see_what_they_may_see(
         assert not [path for path in paths if "hidden" in path]
 
 
+@pytest.mark.parametrize(
+    ("rule", "methods"), [("create", {"get", "put"}), ("update", {"get", "put", "patch"})]
+)
+def test_what_one_of_several_rules_allows_is_shown(
+    admin: httpx.Client, anonymous: httpx.Client, rule: str, methods: set[str]
+) -> None:
+    rules = {"list": "", "read": "", rule: ""}
+    admin.put(f"/collections/only-{rule}", json={"schema": SCHEMA, "rules": rules})
+    paths = anonymous.get("/openapi.json").json()["paths"]
+    base = f"/collections/only-{rule}/records"
+    assert set(paths[base + "/{record_id}"]) == methods
+    assert set(paths[base + ":batch"]) == {"post"}
+
+
 def test_the_document_follows_the_definitions(admin: httpx.Client) -> None:
     admin.put("/collections/passing", json={"schema": SCHEMA, "rules": {"list": ""}})
     assert "/collections/passing/records" in admin.get("/openapi.json").json()["paths"]

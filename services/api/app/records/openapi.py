@@ -8,7 +8,7 @@ from app.collections.schema import RESERVED
 from app.core.openapi import problems
 
 if TYPE_CHECKING:
-    from app.collections.models import Collection
+    from app.collections.models import Collection, Operation
     from app.core.actor import Actor
 
 _SYSTEM: dict[str, Any] = {
@@ -79,8 +79,10 @@ class _Paths:
         }
         return {path: methods for path, methods in shown.items() if methods}
 
-    def _operation(self, rule: str, verb: str, summary: str, **rest: Any) -> dict[str, Any] | None:
-        if not self.actor.is_admin and self.collection.rules[rule] is False:  # type: ignore[index]
+    def _operation(
+        self, rules: tuple[Operation, ...], verb: str, summary: str, **rest: Any
+    ) -> dict[str, Any] | None:
+        if not self.actor.is_admin and all(self.collection.rules[rule] is False for rule in rules):
             return None
         return {
             "operationId": f"{verb}{self.suffix}",
@@ -102,7 +104,7 @@ class _Paths:
             },
         }
         return self._operation(
-            "list", "list", "List records",
+            ("list",), "list", "List records",
             parameters=_LIST_PARAMETERS,
             responses={"200": _json("A page", page), **_problems(403, 404)},
         )  # fmt: skip
@@ -110,7 +112,7 @@ class _Paths:
     def create(self) -> dict[str, Any] | None:
         headers = {**_ETAG, "Location": {"schema": {"type": "string"}}}
         return self._operation(
-            "create", "create", "Create a record",
+            ("create",), "create", "Create a record",
             requestBody=_body(self.data),
             responses={
                 "201": _json("Created", self.record, headers),
@@ -162,7 +164,7 @@ class _Paths:
             "properties": {"results": {"type": "array", "items": result}},
         }
         return self._operation(
-            "create", "batch", "Up to 1,000 operations, all or none",
+            ("create", "update", "delete"), "batch", "Up to 1,000 operations, all or none",
             requestBody=_body(body),
             responses={
                 "200": _json("All done", results), **_problems(403, 404, 409, 412, 415, 422),
@@ -171,7 +173,7 @@ class _Paths:
 
     def get(self) -> dict[str, Any] | None:
         return self._operation(
-            "read", "get", "Get a record",
+            ("read",), "get", "Get a record",
             parameters=[_ID, _header("If-None-Match")],
             responses={
                 "200": _json("The record", self.record, _ETAG),
@@ -182,7 +184,7 @@ class _Paths:
 
     def put(self) -> dict[str, Any] | None:
         return self._operation(
-            "update", "replace", "Replace a record, or create it with If-None-Match: *",
+            ("create", "update"), "replace", "Replace a record, or create it with If-None-Match: *",
             parameters=[_ID, _header("If-Match"), _header("If-None-Match")],
             requestBody=_body(self.data),
             responses={
@@ -199,7 +201,7 @@ class _Paths:
             "application/merge-patch+json": {"schema": schema},
         }
         return self._operation(
-            "update", "update", "Change some fields of a record",
+            ("update",), "update", "Change some fields of a record",
             parameters=[_ID, _header("If-Match")],
             requestBody={"required": True, "content": content},
             responses={
@@ -210,7 +212,7 @@ class _Paths:
 
     def delete(self) -> dict[str, Any] | None:
         return self._operation(
-            "delete", "delete", "Delete a record",
+            ("delete",), "delete", "Delete a record",
             parameters=[_ID, _header("If-Match")],
             responses={"204": {"description": "Deleted"}, **_problems(403, 404, 409, 412)},
         )  # fmt: skip
