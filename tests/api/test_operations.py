@@ -76,6 +76,20 @@ def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
         assert f"# TYPE {name}" in text, name
 
 
+def test_collections_in_memory_are_counted_as_they_come_and_go(
+    server: Server, admin: httpx.Client
+) -> None:
+    def remembered() -> float:
+        (line,) = re.findall(r"^app_collections (.+)$", admin.get("/metrics").text, re.MULTILINE)
+        return float(line)
+
+    admin.put("/collections/counted", json={"schema": {}})
+    admin.get("/collections/counted")
+    before = remembered()
+    server.app.state.registry.drop("counted")
+    assert remembered() == before - 1
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

@@ -35,11 +35,13 @@ class Registry:
         self._generation += 1
         self._everything = None
         self._known.pop(name, None)
+        COLLECTIONS.set(len(self._known))
 
     def clear(self) -> None:
         self._generation += 1
         self._everything = None
         self._known.clear()
+        COLLECTIONS.set(0)
 
     async def get(self, name: str) -> Collection:
         """The collection of that name. Raises CollectionNotFound."""
