@@ -1,17 +1,19 @@
-"""Alertmanager's configuration by settings: `python3 -m infra.alertmanager.render > alertmanager.yml`.
+"""Alertmanager's configuration by settings, on standard output.
 
 Where alerts go, each channel by what is set:
 
-    ALERT_WEBHOOK_URL       or ALERT_WEBHOOK_URL_FILE   POST of Alertmanager's JSON
-    ALERT_SLACK_URL         or ALERT_SLACK_URL_FILE     Slack's incoming webhook; ALERT_SLACK_CHANNEL
-    ALERT_EMAIL_TO          addresses; needs ALERT_EMAIL_FROM and SMTP_ADDRESS (host:port);
-                            SMTP_USERNAME with SMTP_PASSWORD_FILE where the server asks for them;
-                            SMTP_REQUIRE_TLS=false for one without TLS
-    ALERT_PAGE, ALERT_TICKET   which of webhook, slack, email get that severity, comma-separated;
-                               all that are set, if empty
-    WATCHDOG_WEBHOOK_URL    or WATCHDOG_WEBHOOK_URL_FILE   called every minute while alerts get through
+    ALERT_WEBHOOK_URL     POST of Alertmanager's JSON
+    ALERT_SLACK_URL       Slack's incoming webhook; ALERT_SLACK_CHANNEL
+    ALERT_EMAIL_TO        addresses; needs ALERT_EMAIL_FROM and SMTP_ADDRESS (host:port);
+                          SMTP_USERNAME with SMTP_PASSWORD_FILE where the server asks for them;
+                          SMTP_REQUIRE_TLS=false for one without TLS
+    ALERT_PAGE, ALERT_TICKET
+                          which of webhook, slack, email get that severity, comma-separated; all
+                          that are set, if empty
+    WATCHDOG_WEBHOOK_URL  called every minute while alerts get through
 
-Files are paths as Alertmanager sees them; what is in them is read by Alertmanager, not here.
+Each URL may be in a file instead: the name with _FILE. Files are paths as Alertmanager sees them,
+and read by Alertmanager, not here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,215 @@
+"""Cause faults in the running stack and measure until their alerts fire.
+
+    python3 -m infra.prometheus.drill             the list
+    python3 -m infra.prometheus.drill redis oom   these, one after another; "all" for all
+    python3 -m infra.prometheus.drill all --markdown
+
+It stops and pauses services of the stack in this folder, and undoes that. Not for production: users
+notice most of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+# How long a drill waits for its alerts, in seconds.
+PATIENCE = 1200
+_ONE = "$(docker compose ps -q api | head -1)"
+_ALL = "$(docker compose ps -q api)"
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A fault, how it is undone, what it should set off, and what clients do meanwhile."""
+
+    cause: str
+    undo: str
+    alerts: tuple[str, ...]
+    request: tuple[str, str] | None = None
+
+
+READ = ("GET", "/auth/me")
+LOGIN = ("POST", "/auth/login")
+_SQL = "docker compose exec -T postgres psql -q -U postgres listo"
+_LOCK = (
+    "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;"
+    " LOCK TABLE listo.events; SELECT pg_sleep(600)"
+)
+_UNLOCK = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE query LIKE '%pg_sleep(600)' AND pid <> pg_backend_pid()"
+)
+
+DRILLS = {
+    "replica-paused": Drill(
+        f"docker pause {_ONE}", f"docker unpause {_ONE}", ("ReplicaDown", "ReplicaNotReady")
+    ),
+    "replica-stopped": Drill(
+        f"docker stop -t 1 {_ONE}",
+        "docker start $(docker compose ps -aq api)",
+        ("ReplicasMissing",),
+    ),
+    "replicas-paused": Drill(
+        f"docker pause {_ALL}", f"docker unpause {_ALL}", ("NoReplicaReady", "EdgeDown")
+    ),
+    "replica-restarts": Drill(
+        f"one={_ONE}; for i in 1 2 3; do docker restart -t 1 $one; sleep 35; done",
+        "true",
+        ("RestartLoop",),
+    ),
+    "database": Drill(
+        "docker compose stop -t 20 postgres",
+        "docker compose start postgres",
+        ("DatabaseDown", "NoReplicaReady", "DatabaseUnreachable", "NotificationsLost"),
+    ),
+    "errors": Drill(
+        "docker compose pause postgres",
+        "docker compose unpause postgres",
+        ("ErrorBudgetBurn",),
+        LOGIN,
+    ),
+    "redis": Drill(
+        "docker compose stop redis",
+        "docker compose start redis",
+        ("RedisDown", "RedisFallbacks"),
+        READ,
+    ),
+    "log-ins": Drill("true", "true", ("RateLimitSurge",), LOGIN),
+    "worker": Drill(
+        "docker compose stop worker", "docker compose start worker", ("TargetMissing",)
+    ),
+    "exporter": Drill(
+        "docker compose pause nginx-exporter",
+        "docker compose unpause nginx-exporter",
+        ("TargetDown",),
+    ),
+    "alertmanager": Drill(
+        "docker compose pause alertmanager",
+        "docker compose unpause alertmanager",
+        ("AlertsNotDelivered",),
+    ),
+    "locked-table": Drill(
+        f'({_SQL} -c "{_LOCK}") >/dev/null 2>&1 &', f'{_SQL} -c "{_UNLOCK}"', ("WorkerLoopStalled",)
+    ),
+    "oom": Drill(
+        "docker run --rm --network none --memory 16m --memory-swap 16m --entrypoint tail"
+        " $(docker inspect -f '{{.Config.Image}}' $(docker compose ps -q redis)) /dev/zero || true",
+        "true",
+        ("OutOfMemoryKill",),
+    ),
+}
+
+
+def shell(command: str) -> None:
+    """Run it from the project's root. Raises CalledProcessError."""
+    subprocess.run(  # noqa: S602 - only the lines above
+        command, shell=True, check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+
+
+def firing() -> set[str]:
+    """The names of the alerts that fire now."""
+    port = os.environ.get("PROMETHEUS_PORT") or "9090"
+    url = f"http://127.0.0.1:{port}/api/v1/alerts"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        alerts = json.load(answer)["data"]["alerts"]
+    return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+
+
+def requests(method: str, path: str, ended: threading.Event) -> None:
+    """Ten requests a second to the public endpoint, whatever is answered."""
+    context = ssl.create_default_context(cafile=str(ROOT / ".listo/ca.crt"))
+    body = b'{"email": "drill@example.com", "password": "not the password"}'
+    port = os.environ.get("HTTPS_PORT") or "443"
+    while not ended.wait(0.1):
+        request = urllib.request.Request(
+            f"https://localhost:{port}{path}",
+            method=method,
+            data=body if method == "POST" else None,
+            headers={"Content-Type": "application/json"},
+        )
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(request, timeout=10, context=context).close()  # noqa: S310
+
+
+@contextlib.contextmanager
+def traffic(request: tuple[str, str] | None) -> Iterator[None]:
+    """Requests in the background, of four clients."""
+    ended = threading.Event()
+    threads = [
+        threading.Thread(target=requests, args=(*request, ended)) for _ in range(4) if request
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def run(drill: Drill) -> dict[str, float | None]:
+    """Seconds from the cause to each alert; None for one that did not come."""
+    seconds: dict[str, float | None] = dict.fromkeys(drill.alerts)
+    before = firing() & set(drill.alerts)
+    if before:
+        sys.stderr.write(f"already firing, so not measured: {', '.join(sorted(before))}\n")
+    with traffic(drill.request):
+        began = time.monotonic()
+        try:
+            shell(drill.cause)
+            while time.monotonic() - began < PATIENCE:
+                for name in (firing() & set(drill.alerts)) - before:
+                    seconds[name] = seconds[name] or round(time.monotonic() - began, 1)
+                if all(seconds[name] or name in before for name in drill.alerts):
+                    break
+                time.sleep(1)
+        finally:
+            shell(drill.undo)
+    return seconds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("drills", nargs="*", choices=[*DRILLS, "all", []], metavar="DRILL")
+    parser.add_argument("--markdown", action="store_true", help="rows for docs/alerts.md")
+    given = parser.parse_args()
+    if not given.drills:
+        for name, drill in DRILLS.items():
+            sys.stdout.write(f"{name:17} {', '.join(drill.alerts)}\n")
+        return 0
+    missed = 0
+    for name in DRILLS if "all" in given.drills else given.drills:
+        for alert, seconds in run(DRILLS[name]).items():
+            missed += seconds is None
+            words = "did not fire" if seconds is None else f"{seconds:.0f} s"
+            row = (
+                f"| {name} | {alert} | {words} |"
+                if given.markdown
+                else f"{name:17} {alert:22} {words}"
+            )
+            sys.stdout.write(f"{row}\n")
+            sys.stdout.flush()
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
