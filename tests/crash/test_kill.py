@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import sys
-import tempfile
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -21,14 +17,15 @@ import httpx
 import psutil
 import pytest
 
-from app.db import migrations
-from app.dev.postgres import EmbeddedPostgres
-from fixtures.cluster import execute, fetch
-from fixtures.program import PATIENCE, Program, free_port
+from fixtures.cluster import fetch
+from fixtures.crash import lasting_postgres, start
+from fixtures.program import PATIENCE, free_port
 from fixtures.server import ADMIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from app.dev.postgres import EmbeddedPostgres
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 RECORDS = "/collections/crash/records"
@@ -36,27 +33,8 @@ RECORDS = "/collections/crash/records"
 
 @pytest.fixture
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A cluster that keeps what it says that it keeps, unlike the one of the other tests."""
-    folder = Path(tempfile.mkdtemp(prefix="listo-crash-"))
-    folder.chmod(0o755)
-    cluster = EmbeddedPostgres(folder)
-    cluster.start()
-    execute(cluster.url("postgres"), "CREATE DATABASE listo")
-    migrations.upgrade(cluster.url())
-    yield cluster
-    cluster.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def start(database_url: str, port: int) -> Program:
-    server = Program(
-        [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)],
-        {"DATABASE_URL": database_url, "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",
-         "ADMIN_EMAIL": ADMIN["email"], "ADMIN_PASSWORD": ADMIN["password"],
-         "LOG_LEVEL": "CRITICAL", "ACCESS_TOKEN_TTL": "86400", "RATE_LIMIT_USER": "off"},
-    )  # fmt: skip
-    server.wait_ready(f"http://127.0.0.1:{port}/health/ready")
-    return server
+    with lasting_postgres() as cluster:
+        yield cluster
 
 
 class Writers:
