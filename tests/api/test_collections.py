@@ -198,3 +198,10 @@ def test_deleting_asks_for_the_name(admin: httpx.Client, ada: httpx.Client) -> N
     assert admin.delete("/collections/doomed?confirm=doomed").status_code == 404
     put(admin, "doomed", {"schema": OBJECT, "rules": {"list": ""}})
     assert ada.get("/collections/doomed/records").json()["items"] == []
+
+
+def test_names_do_not_meet_those_of_indexes(admin: httpx.Client) -> None:
+    """Tables and indexes share one space of names in PostgreSQL."""
+    assert put(admin, "meeting", {"schema": OBJECT}).status_code == 201
+    for name in ("meeting_pkey", "meeting_id"):
+        assert put(admin, name, {"schema": OBJECT}).status_code == 201

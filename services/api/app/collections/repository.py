@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 # A collection's name is checked before it gets here; quoting is for words that SQL reserves.
+# Its primary key's index is named as no collection can be.
 _TABLE = """
 CREATE TABLE records."{name}" (
-    id uuid PRIMARY KEY,
+    id uuid CONSTRAINT "{name}$id" PRIMARY KEY,
     version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
