@@ -28,7 +28,7 @@ STACK := $(PYTHON) -m infra.stack
 dev: setup ## Run the API on an embedded PostgreSQL (PORT=8000)
 	@cd services/api && exec $(PY) -m app.dev
 
-demo: setup ## Load 20,000 real records into a running `make dev` and show queries
+demo: setup ## Load 36,000 real records into a running `make dev` and show queries
 	@exec $(PY) -m examples.demo
 
 ##@ Run the stack
