@@ -11,9 +11,15 @@ import json
 import os
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from infra.stack.compose import STATE, setting
+from infra.alertmanager import render
+from infra.stack.compose import STATE, CannotRun, dotenv, setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECRETS = STATE / "secrets"
 BUILD = STATE / "build"
@@ -21,8 +27,16 @@ PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_bac
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
-def ensure() -> bool:
-    """Make what is missing; whether the admin's password is new."""
+@dataclass(frozen=True)
+class Made:
+    """What is new of this run."""
+
+    admin_password: bool
+    alert_channels: bool
+
+
+def ensure() -> Made:
+    """Make what is missing, and what follows from settings. Raises CannotRun."""
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
     for folder in (STATE, SECRETS, BUILD, STATE / "run"):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -35,8 +49,13 @@ def ensure() -> bool:
     _once("jwt_secret", _password)
     _redis()
     _build_files()
-    _once("alertmanager", lambda: "route: {receiver: none}\nreceivers: [{name: none}]\n")
-    return _once("admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18))
+    _once("grafana_admin_password", _password)
+    return Made(
+        alert_channels=_write("alertmanager", _alertmanager()),
+        admin_password=_once(
+            "admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18)
+        ),
+    )
 
 
 def _redis() -> None:
@@ -55,6 +74,14 @@ def _redis() -> None:
         "+config|get +client|list +client|setname +client|setinfo +slowlog|get +slowlog|len "
         "+latency|latest +latency|histogram +dbsize +select\n",
     )
+
+
+def _alertmanager() -> str:
+    """Where alerts go, by the environment and `.env`. Raises CannotRun."""
+    try:
+        return json.dumps(render.configuration(dotenv() | dict(os.environ)), indent=2)
+    except render.Refused as error:
+        raise CannotRun(str(error)) from None
 
 
 def _build_files() -> None:
@@ -79,23 +106,23 @@ def _read(name: str) -> str:
     return (SECRETS / name).read_text()
 
 
-def _once(name: str, make: object) -> bool:
+def _once(name: str, make: Callable[[], str]) -> bool:
     if (SECRETS / name).exists():
         return False
-    assert callable(make)
-    _write(name, make())
-    return True
+    return _write(name, make())
 
 
-def _write(name: str, text: str) -> None:
-    _place(SECRETS / name, text.encode())
+def _write(name: str, text: str) -> bool:
+    return _place(SECRETS / name, text.encode())
 
 
-def _place(path: Path, content: bytes) -> None:
-    """Whole or not at all. Who has it mounted keeps the former one until he is made anew."""
+def _place(path: Path, content: bytes) -> bool:
+    """Whole or not at all; whether it changed. A container that has the former one mounted keeps it
+    until it is made anew."""
     if path.exists() and path.read_bytes() == content:
-        return
+        return False
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_bytes(content)
     fresh.chmod(0o444)
     fresh.replace(path)
+    return True

@@ -26,13 +26,15 @@ def main() -> int:
     if not all(check.ok for check in checks):
         raise CannotRun("the stack was not started; the lines above say why")
     running = any(one["State"] == "running" for one in containers())
-    fresh = credentials.ensure()
+    made = credentials.ensure()
     print("\nImages")
     images.choose()
     images.provide()
     print("\nServices")
     try:
         _start()
+        if running:
+            _reload(alert_channels=made.alert_channels)
     except BaseException:
         if not running:
             # Half a stack is of no use to anybody; data stays.
@@ -40,7 +42,7 @@ def main() -> int:
             compose("down", "--timeout", "20")
         raise
     _copy_authority()
-    _greet(show_password=fresh)
+    _greet(show_password=made.admin_password)
     return 0
 
 
@@ -61,6 +63,13 @@ def _start() -> None:
         _show_unwell()
         lines = [line for line in log.read_text().splitlines() if line.strip()]
         raise CannotRun(lines[-1] if lines else "docker compose up failed")
+
+
+def _reload(*, alert_channels: bool) -> None:
+    """Have what ran before read its files again: Compose does not see that they changed."""
+    compose("kill", "--signal", "HUP", "nginx", "prometheus", "blackbox-exporter")
+    if alert_channels:
+        compose("up", "--detach", "--no-deps", "--force-recreate", "alertmanager")
 
 
 def _show_unwell() -> None:
