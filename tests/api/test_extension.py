@@ -57,6 +57,20 @@ def test_an_extension_works_like_a_part_of_it(server: Server) -> None:
     assert "/loans/{book}" in ada.get("/openapi.json").json()["paths"]
 
 
+def test_an_extension_takes_idempotency_keys(server: Server) -> None:
+    admin, ada = server.admin(), server.member("ada@example.com")
+    schema = {"type": "object", "properties": {"title": {}, "lent": {}}}
+    admin.put("/collections/books", json={"schema": schema, "rules": {"read": "", "update": ""}})
+    book = admin.post("/collections/books/records", json={"title": "Emma"}).json()["id"]
+    for key, status in (("first", 201), ("second", 409)):
+        headers = {"Idempotency-Key": key}
+        once, again = (ada.post(f"/loans/{book}", headers=headers) for _ in range(2))
+        assert once.status_code == again.status_code == status
+        assert once.content == again.content
+        assert again.headers["idempotency-replayed"] == "true"
+    assert ada.get(f"/collections/books/records/{book}").json()["version"] == 2
+
+
 @pytest.mark.parametrize("name", ["no.such.module:router", "examples.extension.loans:nothing",
                                   "examples.extension.loans:LOANS"])  # fmt: skip
 def test_an_extension_that_cannot_be_loaded(database_url: str, name: str) -> None:

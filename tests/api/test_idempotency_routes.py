@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 
 from app.idempotency.middleware import IGNORED
-from fixtures.cluster import execute, fetch
-from fixtures.server import PASSWORD
+from fixtures.cluster import database, execute, fetch
+from fixtures.held import held
+from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,3 +144,17 @@ def test_a_route_writes_with_its_answer_or_not_at_all(
     else:
         assert (again.status_code, again.content) == (first.status_code, first.content)
         assert again.headers["idempotency-replayed"] == "true"
+
+
+def test_a_request_that_is_given_up_leaves_its_key(cluster_url: str) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    with database(cluster_url) as url, serving(settings(url, request_timeout=1)) as server:
+        admin = server.admin()
+        admin.put("/collections/orders", json={"schema": {}})
+        with held(url, "LOCK TABLE records.orders IN ACCESS EXCLUSIVE MODE"):
+            given_up = admin.post(RECORDS, json={"n": 1}, headers=key)
+            assert (given_up.status_code, given_up.json()["code"]) == (503, "request_timeout")
+        done = admin.post(RECORDS, json={"n": 1}, headers=key)
+        assert done.status_code == 201
+        assert "idempotency-replayed" not in done.headers
+        assert len(fetch(url, "SELECT 1 FROM records.orders")) == 1
