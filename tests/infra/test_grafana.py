@@ -132,7 +132,7 @@ def test_datasources_are_those_of_provisioning() -> None:
         assert source["uid"] in {"prometheus", "loki"}, where
         assert uids[source["uid"]] == source["type"], where
     for dashboard in DASHBOARDS.values():
-        for variable in dashboard.get("templating", {}).get("list", ()):
+        for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
                 assert variable["datasource"]["uid"] in uids
 
@@ -178,7 +178,7 @@ def test_links_lead_to_dashboards_and_their_variables() -> None:
 
 def test_variables_that_are_used_exist() -> None:
     for uid, dashboard in DASHBOARDS.items():
-        offered = {one["name"] for one in dashboard.get("templating", {}).get("list", ())}
+        offered = {one["name"] for one in dashboard["templating"]["list"]}
         queries = " ".join(
             target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())
         )

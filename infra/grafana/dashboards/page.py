@@ -72,6 +72,7 @@ class Page:
         # In sight, not in a menu, which is all that the library knows.
         for part in (*content["links"], *content["annotations"]["list"]):
             del part["placement"]
+        content["templating"].setdefault("list", [])
         for number, panel_json in enumerate(content["panels"], 1):
             panel_json["id"] = number
         _check_layout(self.title, content["panels"])
