@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
-import psutil
 import pytest
 
 from fixtures.cluster import fetch
-from fixtures.crash import lasting_postgres, start
+from fixtures.crash import kill, lasting_postgres, start
 from fixtures.program import PATIENCE, free_port
 from fixtures.server import ADMIN
 
@@ -104,13 +103,6 @@ class Writers:
             if answer.status_code in (201, 412):
                 self.versions[title] = 1
                 del self.unanswered[id_]
-
-
-def kill(postgres: EmbeddedPostgres) -> None:
-    pid = int((postgres.data / "postmaster.pid").read_text().split()[0])
-    postmaster = psutil.Process(pid)
-    postmaster.kill()
-    psutil.wait_procs([postmaster], PATIENCE)
 
 
 def test_what_is_acknowledged_survives(postgres: EmbeddedPostgres) -> None:
