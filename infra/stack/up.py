@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from typing import Any
 
 from infra.stack import credentials, images, preflight
 from infra.stack.compose import ROOT, STATE, CannotRun, compose, containers, docker, said, setting
@@ -108,16 +104,6 @@ def _copy_authority() -> None:
     AUTHORITY.chmod(0o644)
 
 
-def answer(path: str) -> dict[str, Any] | None:
-    """Whether the stack answers over HTTPS, as a client of the local authority sees it."""
-    context = ssl.create_default_context(cafile=str(AUTHORITY))
-    try:
-        with urllib.request.urlopen(f"{address()}{path}", context=context, timeout=10) as response:  # noqa: S310
-            return {"status": response.status}
-    except (OSError, urllib.error.URLError):
-        return None
-
-
 def address() -> str:
     port = setting("HTTPS_PORT", "443")
     return "https://localhost" + ("" if port == "443" else f":{port}")
@@ -126,16 +112,18 @@ def address() -> str:
 def _greet(*, show_password: bool) -> None:
     domain = setting("DOMAIN")
     url = f"https://{domain}" if domain else address()
+    # Debian's package has only the former pages.
+    alerts = "/classic/alerts" if images.of_debian() else "/alerts"
     places = [
         (f"{url}/docs", "the API, to try in the browser"),
-        (f"http://127.0.0.1:{setting('PROMETHEUS_PORT', '9090')}", "Prometheus"),
+        (f"http://127.0.0.1:{setting('PROMETHEUS_PORT', '9090')}{alerts}", "Prometheus"),
         (f"http://127.0.0.1:{setting('ALERTMANAGER_PORT', '9093')}", "Alertmanager"),
     ]
     if not images.of_debian():
         places.insert(1, (f"http://127.0.0.1:{setting('GRAFANA_PORT', '3000')}", "Grafana"))
     print(f"\nListo is ready.  {url}\n")
     for place, what in places:
-        print(f"  {place:<34}{what}")
+        print(f"  {place:<40}{what}")
     email = setting("ADMIN_EMAIL", "admin@example.com")
     if show_password:
         password = (credentials.SECRETS / "admin_password").read_text()
