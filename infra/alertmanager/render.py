@@ -84,7 +84,8 @@ def configuration(settings: Mapping[str, str]) -> dict[str, Any]:
                     "receiver": "watchdog",
                     "group_wait": "0s",
                     "group_interval": "1m",
-                    "repeat_interval": "1m",
+                    # Less than a minute, or every other one is passed over for some milliseconds.
+                    "repeat_interval": "50s",
                 },
                 *(
                     {"matchers": [f'severity="{name}"'], "receiver": name, **_PACE[name]}
