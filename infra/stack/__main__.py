@@ -42,7 +42,8 @@ def destroy_now() -> int:
 
 def shell_db() -> int:
     images.choose()
-    return foreground("exec", "postgres", "psql", "--username=postgres", "--dbname=listo")
+    quiet = () if sys.stdin.isatty() else ("--no-TTY",)
+    return foreground("exec", *quiet, "postgres", "psql", "--username=postgres", "--dbname=listo")
 
 
 COMMANDS = {
