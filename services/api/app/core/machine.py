@@ -55,7 +55,7 @@ def _folders(root: Path, own: Path, controller: str) -> list[Path]:
     except OSError:
         lines = []
     for line in [*lines, "0::/", f"1:{controller}:/"]:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and controller not in controllers.split(","):
             continue
         tops = (root,) if not controllers else (root / controller, root / controllers)
