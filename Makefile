@@ -21,7 +21,7 @@ endif
 STACK := $(PYTHON) -m infra.stack
 
 .PHONY: help setup dev demo engine up down destroy ps logs shell-db firewall test test-stack test-crash \
-	test-rows lint fmt lock docs bench-api bench-growth clean
+	test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge drill clean
 
 ##@ Use
 
@@ -78,6 +78,7 @@ lint: setup ## Check style, types, layers, and that generated files and the lock
 	@$(VENV)/bin/lint-imports --no-cache
 	@$(PY) tools/lock.py --check
 	@$(PY) -m app.core.settings_docs --check
+	@$(PY) -m infra.grafana.dashboards --check
 
 fmt: setup ## Format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix-only --quiet
@@ -89,6 +90,9 @@ lock: setup ## Renew the locked dependencies
 docs: setup ## Write .env.example and docs/settings.md anew
 	@$(PY) -m app.core.settings_docs
 
+dashboards: setup ## Write Grafana's dashboards anew
+	@$(PY) -m infra.grafana.dashboards
+
 ##@ Measure
 
 bench-api: setup ## Compare with a bare FastAPI + asyncpg application (needs wrk and redis-server)
@@ -96,6 +100,12 @@ bench-api: setup ## Compare with a bare FastAPI + asyncpg application (needs wrk
 
 bench-growth: setup ## Latency at 10k and at 1M records (needs wrk and redis-server)
 	@exec $(PY) -m bench.growth
+
+bench-edge: setup ## Through nginx and TLS against straight to the replicas (needs wrk and the stack)
+	@exec $(PY) -m bench.edge
+
+drill: ## Cause faults in the running stack and time its alerts (DRILL=all)
+	@exec $(PYTHON) -m infra.prometheus.drill $(or $(DRILL),all) --markdown
 
 ##@ Other
 
