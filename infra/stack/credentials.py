@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SECRETS = STATE / "secrets"
 BUILD = STATE / "build"
+RUN = STATE / "run"
 PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_backup")
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
@@ -38,9 +39,11 @@ class Made:
 def ensure() -> Made:
     """Make what is missing, and what follows from settings. Raises CannotRun."""
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
-    for folder in (STATE, SECRETS, BUILD, STATE / "run"):
+    for folder in (STATE, SECRETS, BUILD, RUN):
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
+    # Fluent Bit makes its socket here, as a user of its own; nobody else gets as far as this folder.
+    RUN.chmod(0o777)
     for name in PASSWORDS:
         _once(f"{name}_password", _password)
     app, owner = (_read(f"postgres_{role}_password") for role in ("app", "owner"))
@@ -49,7 +52,8 @@ def ensure() -> Made:
     _once("jwt_secret", _password)
     _redis()
     _build_files()
-    _once("grafana_admin_password", _password)
+    for name in ("grafana_admin_password", "grafana_secret_key"):
+        _once(name, _password)
     return Made(
         alert_channels=_write("alertmanager", _alertmanager()),
         admin_password=_once(
