@@ -1,0 +1,255 @@
+"""nginx's configuration and the scripts around it, in the stack's image."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from fixtures import programs
+from infra.stack.compose import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+IMAGE = f"{os.environ.get('LISTO_IMAGE_PREFIX', 'listo/')}nginx:debian13"
+NGINX = "nginx -c /etc/listo/nginx/nginx.conf"
+SERVE = "/etc/listo/nginx/authority.sh >/dev/null && exec /etc/listo/nginx/entrypoint.sh"
+PATIENCE = 30.0
+
+
+class Box:
+    """A container with the scripts in it, as the stack's own user."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(self, script: str, *, user: str = "10001") -> subprocess.CompletedProcess[str]:
+        return docker("exec", "--user", user, self.name, "sh", "-c", script)
+
+    def must(self, script: str, *, user: str = "10001") -> str:
+        done = self.run(script, user=user)
+        assert done.returncode == 0, (script, done.stdout, done.stderr)
+        return done.stdout.strip()
+
+    def authority(self, names: str = "") -> subprocess.CompletedProcess[str]:
+        return self.run(f"NAMES='{names}' /etc/listo/nginx/authority.sh")
+
+    def serial(self) -> str:
+        return self.must("openssl x509 -noout -serial -in /certificates/fullchain.pem")
+
+    def days_left(self, days: int) -> bool:
+        """Whether the certificate is valid for that long."""
+        check = f"openssl x509 -noout -checkend {days * 86_400} -in /certificates/fullchain.pem"
+        return self.run(check).returncode == 0
+
+    def replicas(self, *addresses: str) -> None:
+        """What the name `api` resolves to from now on."""
+        lines = "".join(f"{address} api\\n" for address in addresses)
+        self.must(
+            f"sed '/ api$/d' /etc/hosts >/tmp/hosts && printf '{lines}' >>/tmp/hosts "
+            "&& cat /tmp/hosts >/etc/hosts && rm /tmp/hosts",
+            user="0",
+        )
+
+    def servers(self) -> list[str]:
+        return self.must("sed -n 's/^ *server //p' /run/nginx/upstream.conf").splitlines()
+
+    def said(self, text: str) -> bool:
+        logs = docker("logs", self.name)
+        return text in logs.stdout + logs.stderr
+
+    def serving(self) -> bool:
+        return self.run("curl -fsS http://127.0.0.1:8081/up").returncode == 0
+
+
+def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def wait(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end, f"not within {PATIENCE} s"
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def box(command: str, *settings: str) -> Iterator[Box]:
+    programs._need("nginx", IMAGE)
+    made = Box(f"listo-test-nginx-{uuid4().hex[:12]}")
+    places = [
+        word
+        for path in ("/run/nginx", "/authority", "/certificates")
+        for word in ("--tmpfs", f"{path}:uid=10001,gid=10001,mode=0750")
+    ]
+    started = docker(
+        "run", "--detach", "--name", made.name, "--pull", "never", "--init", "--dns", "127.0.0.1",
+        "--volume", f"{ROOT}/infra/nginx:/etc/listo/nginx:ro", *places,
+        *[word for setting in settings for word in ("--env", setting)],
+        "--entrypoint", "sh", IMAGE, "-c", command,
+    )  # fmt: skip
+    try:
+        assert started.returncode == 0, started.stderr
+        yield made
+    finally:
+        docker("rm", "--force", "--volumes", made.name)
+
+
+@pytest.fixture
+def still() -> Iterator[Box]:
+    """Nothing runs in it."""
+    with box("exec sleep 600") as made:
+        yield made
+
+
+@pytest.fixture
+def nginx() -> Iterator[Box]:
+    with box(SERVE) as made:
+        wait(made.serving)
+        yield made
+
+
+def test_the_configuration_is_accepted_for_any_number_of_replicas(nginx: Box) -> None:
+    for addresses in ((), ("10.9.0.1",), ("10.9.0.1", "10.9.0.2", "10.9.0.3")):
+        nginx.replicas(*addresses)
+        expected = [f"{address}:8000 max_fails=1 fail_timeout=1s;" for address in addresses]
+        expected = expected or ["127.0.0.1:1 down;"]
+        wait(lambda expected=expected: nginx.servers() == expected)  # type: ignore[misc]
+        done = nginx.run(f"{NGINX} -t")
+        assert done.returncode == 0, done.stderr
+        # Not a warning either.
+        assert [line.rpartition(" ")[2] for line in done.stderr.splitlines()] == [
+            "ok",
+            "successful",
+        ], done.stderr
+        assert nginx.serving()
+    assert nginx.said("replicas are 10.9.0.1 10.9.0.2 10.9.0.3 , configuration read again")
+
+
+def test_replicas_stay_when_the_name_service_is_silent(nginx: Box) -> None:
+    nginx.replicas("10.9.0.1")
+    wait(lambda: len(nginx.servers()) == 1 and "10.9.0.1" in nginx.servers()[0])
+    nginx.replicas()
+    time.sleep(2.5)
+    assert nginx.servers() == ["10.9.0.1:8000 max_fails=1 fail_timeout=1s;"]
+
+
+def test_nobody_there_is_a_problem_with_the_request_id(nginx: Box) -> None:
+    answer = nginx.must(
+        "curl -sS --cacert /authority/ca.crt -H 'X-Request-ID: 0123456789abcdef' "
+        "-w '\\n%{http_code} %{content_type}' https://localhost:8443/collections"
+    )
+    body, _, rest = answer.rpartition("\n")
+    assert rest == "502 application/problem+json"
+    assert json.loads(body)["code"] == "bad_gateway"
+    assert json.loads(body)["request_id"] == "0123456789abcdef"
+
+
+def test_settings_are_written_into_the_configuration() -> None:
+    with box(SERVE, "HTTPS_PORT=8444", "MAX_BODY_BYTES=1000", "UPSTREAM=elsewhere:81") as one:
+        wait(one.serving)
+        where = one.must("curl -sS -o /dev/null -w '%{redirect_url}' 'http://localhost:8080/a?b=c'")
+        assert where == "https://localhost:8444/a?b=c"
+        status = one.must(
+            "head -c 1001 /dev/zero | curl -sS -o /dev/null -w '%{http_code}' --data-binary @- "
+            "--cacert /authority/ca.crt https://localhost:8443/collections"
+        )
+        assert status == "413"
+
+
+def test_a_certificate_that_is_none_is_not_served(nginx: Box) -> None:
+    met = "openssl s_client -connect localhost:8443 </dev/null 2>/dev/null "
+    met += "| openssl x509 -noout -serial"
+    before = nginx.must(met)
+    nginx.must("cd /certificates && cp fullchain.pem /tmp/good && echo bad >current/fullchain.pem")
+    wait(lambda: nginx.said("goes on with the former one"))
+    assert nginx.must(met) == before
+    nginx.must("cp /tmp/good /certificates/current/fullchain.pem")
+    wait(lambda: nginx.said("the certificate changed, configuration read again"))
+    # Another by the same authority.
+    assert nginx.authority("api.example.org").returncode == 0
+    wait(lambda: nginx.must(met) == nginx.serial())
+    assert nginx.must(met) != before
+
+
+def test_without_a_certificate_it_ends_with_one_line(still: Box) -> None:
+    done = still.run("/etc/listo/nginx/entrypoint.sh")
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["message"] == "no certificate in /certificates"
+
+
+def test_the_authority_issues_once(still: Box) -> None:
+    done = still.authority("api.example.org,192.0.2.7")
+    assert done.returncode == 0, done.stderr
+    still.must("openssl verify -x509_strict -CAfile /authority/ca.crt /certificates/fullchain.pem")
+    names = still.must("openssl x509 -noout -ext subjectAltName -in /certificates/fullchain.pem")
+    assert names.splitlines()[1].strip() == (
+        "DNS:localhost, DNS:nginx, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1, "
+        "DNS:api.example.org, IP Address:192.0.2.7"
+    )
+    assert still.days_left(396)
+    # Browsers take no more.
+    assert not still.days_left(398)
+    modes = still.must("stat -Lc %a /authority/ca.key /authority/ca.crt /certificates/privkey.pem")
+    assert modes.split() == ["600", "644", "600"]
+    before = still.serial()
+    again = still.authority("api.example.org,192.0.2.7")
+    assert (again.returncode, "valid for 30 days" in again.stdout) == (0, True)
+    assert still.serial() == before
+
+
+def test_another_name_is_issued_for_by_the_same_authority(still: Box) -> None:
+    still.authority()
+    authority, before = still.must("cat /authority/ca.crt"), still.serial()
+    assert "DNS:api.example.org" in still.authority("api.example.org").stdout
+    assert still.serial() != before
+    assert still.must("cat /authority/ca.crt") == authority
+    assert still.must("ls -d /certificates/local.* | wc -l") == "1"
+
+
+@pytest.mark.parametrize(("days", "renewed"), [(31, False), (29, True)])
+def test_it_renews_in_the_last_thirty_days(still: Box, days: int, renewed: bool) -> None:  # noqa: FBT001
+    still.authority()
+    still.must(
+        "cd /certificates/current && openssl req -new -key privkey.pem -subj /CN=localhost "
+        f"| openssl x509 -req -days {days} -CA /authority/ca.crt -CAkey /authority/ca.key "
+        "-out fullchain.pem"
+    )
+    before = still.serial()
+    assert still.authority().returncode == 0
+    assert (still.serial() != before) is renewed
+    assert still.days_left(90) is renewed
+
+
+@pytest.mark.parametrize(("last", "replaced"), [("+2 days", False), ("-2 days", True)])
+def test_a_certificate_by_another_stays_while_it_is_valid(
+    still: Box, last: str, *, replaced: bool
+) -> None:
+    still.must(
+        "cd /certificates && mkdir theirs && ln -s theirs current && "
+        "ln -s current/fullchain.pem current/privkey.pem . && "
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+        "-subj /CN=api.example.org -keyout theirs/privkey.pem -out theirs/fullchain.pem "
+        f"-not_before 20200101000000Z -not_after $(date -u -d '{last}' +%Y%m%d%H%M%SZ)"
+    )
+    before = still.serial()
+    assert still.authority("api.example.org").returncode == 0
+    assert (still.serial() != before) is replaced
+
+
+@pytest.mark.parametrize("name", ["under_score", "a/b", "a;b", "$(id)", "né", "q=1"])
+def test_what_is_no_name_is_refused(still: Box, name: str) -> None:
+    done = still.authority(f"api.example.org,{name}")
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"authority: {name} is neither a name nor an address"
+    assert still.must("ls /certificates") == ""
