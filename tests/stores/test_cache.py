@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from app.caching.memory import _OVERHEAD, MemoryCache
 from app.caching.redis import RedisCache
-from fixtures.redis import PROGRAM, redis_server
+from fixtures.redis import redis_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
-    if PROGRAM is None:
-        pytest.skip("redis-server is not installed")
-    with redis_server() as url:
+    with redis_store() as url:
         yield url
 
 

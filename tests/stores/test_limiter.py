@@ -17,7 +17,7 @@ from app.core.rates import Rate, parse_rates
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.policy import Check, Decision, Policy
 from app.ratelimit.redis import RedisLimiter
-from fixtures.redis import PROGRAM, redis_server
+from fixtures.redis import redis_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,7 @@ class Backend:
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
-    if PROGRAM is None:
-        pytest.skip("redis-server is not installed")
-    with redis_server() as url:
+    with redis_store() as url:
         yield url
 
 

@@ -14,7 +14,7 @@ from app.core.metrics import REDIS_FALLBACKS
 from app.core.rates import parse_rates
 from app.ratelimit.policy import Check, Policy
 from app.ratelimit.redis import RedisLimiter
-from fixtures.redis import PROGRAM, redis_server
+from fixtures.redis import redis_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +27,7 @@ PATIENCE = 20
 @pytest.fixture
 def redis_url() -> Iterator[str]:
     """A server of the test's own: most of them do it harm."""
-    if PROGRAM is None:
-        pytest.skip("redis-server is not installed")
-    with redis_server() as url:
+    with redis_store() as url:
         yield url
 
 
