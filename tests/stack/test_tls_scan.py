@@ -1,0 +1,91 @@
+"""testssl.sh scans the edge; what it says is in docs/tls.md."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from fixtures import acme
+from fixtures.stack import CA
+from infra.stack import compose as cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fixtures.stack import Stack
+
+SCANNER = f"""
+FROM {acme.BASE}
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends testssl.sh >/dev/null
+"""
+# A private authority answers no questions about what it took back; a name that is in no DNS has no
+# record of who may sign; and the scanner's own OpenSSL has no GOST.
+PRIVATE = {"cert_revocation", "DNS_CAArecord", "engine_problem"}
+# Mozilla's intermediate profile, 5.7, for TLS 1.2; nginx leaves out its DHE suites.
+INTERMEDIATE = {
+    f"ECDHE-{kind}-{cipher}"
+    for kind in ("ECDSA", "RSA")
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+}
+TLS13 = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
+
+Findings = dict[str, dict[str, str]]
+
+pytestmark = pytest.mark.skipif(bool(acme.why_not()), reason=str(acme.why_not()))
+
+
+@pytest.fixture(scope="module")
+def findings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Findings:
+    return scan(stack, tmp_path_factory.mktemp("scan"))
+
+
+def scan(stack: Stack, folder: Path) -> Findings:
+    """What testssl.sh finds of the port that clients reach, by id."""
+    # `localhost` is served no HSTS; this name is in the certificate too.
+    name = cli.setting("DOMAIN", "nginx")
+    where = f"{name}:{httpx.URL(stack.url).port or 443}"
+    (folder / "ca.crt").write_bytes(CA.read_bytes())
+    tag = f"listo-test-testssl:{os.getpid()}"
+    acme.docker("build", "--quiet", "--tag", tag, "-", input=SCANNER)
+    try:
+        # It ends with 1 and more where it finds something; what, is in the file.
+        said = acme.docker(
+            "run", "--rm", "--network", "host", "--add-host", f"{name}:127.0.0.1",
+            "--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:/scan", tag,
+            "testssl", "--quiet", "--color", "0", "--warnings", "batch", "--ip", "127.0.0.1",
+            "--add-ca", "/scan/ca.crt", "--jsonfile", "/scan/found.json", where, check=False,
+        )  # fmt: skip
+    finally:
+        acme.docker("image", "rm", "--force", tag, check=False)
+    found: list[dict[str, str]] = json.loads((folder / "found.json").read_text())
+    assert found[-1]["id"] == "scanTime", said
+    return {one["id"]: one for one in found}
+
+
+def test_the_scanner_has_nothing_to_say(findings: Findings) -> None:
+    said = {
+        name: one["finding"]
+        for name, one in findings.items()
+        if one["severity"] not in ("OK", "INFO") and name not in PRIVATE
+    }
+    assert said == {}
+    assert findings["cert_chain_of_trust"]["finding"] == "passed."
+    assert findings["overall_grade"]["finding"] == "A+"
+
+
+def test_the_scanner_sees_the_intermediate_profile(findings: Findings) -> None:
+    refused = ("SSLv2", "SSLv3", "TLS1", "TLS1_1")
+    assert {findings[version]["finding"] for version in refused} == {"not offered"}
+    old = set(findings["supportedciphers_TLSv1_2"]["finding"].split())
+    new = set(findings["supportedciphers_TLSv1_3"]["finding"].split())
+    assert old
+    assert old <= INTERMEDIATE
+    assert new == TLS13
+    curves = set(findings["FS_ECDHE_curves"]["finding"].split())
+    assert curves == {"X25519", "prime256v1", "secp384r1"}
+    assert findings["TLS_session_ticket"]["finding"].startswith("no ")
+    assert findings["HSTS_time"]["severity"] == "OK"
