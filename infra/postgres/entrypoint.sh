@@ -131,6 +131,8 @@ exec 9>"$(dirname "$PGDATA")/.lock"
 flock --timeout 60 9 || fail "another server works on $PGDATA"
 private="$SOCKETS/start"
 conf="$SOCKETS/postgresql.conf"
+# What a killed start left would be taken for a server's.
+rm -rf "$private"
 mkdir -p "$private"
 render >"$conf"
 # Who may enter by the socket as the superuser: this script's user.

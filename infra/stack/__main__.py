@@ -36,7 +36,7 @@ def destroy_now() -> int:
         raise CannotRun(said(result))
     shutil.rmtree(STATE, ignore_errors=True)
     up.AUTHORITY.unlink(missing_ok=True)
-    print("Gone: containers, data and secrets. Images stay.")
+    print("Gone: containers, data and the secrets in .listo. Images stay.")
     return 0
 
 

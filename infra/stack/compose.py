@@ -34,6 +34,11 @@ def setting(name: str, default: str = "") -> str:
     return os.environ.get(name) or dotenv().get(name) or default
 
 
+def production() -> bool:
+    """Whether compose.prod.yaml is among the files."""
+    return "compose.prod.yaml" in setting("COMPOSE_FILE")
+
+
 def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run `docker …` and return what it said. Raises CannotRun where there is no such program."""
     try:

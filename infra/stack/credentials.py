@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.alertmanager import render
-from infra.stack.compose import STATE, CannotRun, dotenv, setting
+from infra.stack.compose import ROOT, STATE, CannotRun, dotenv, production, setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SECRETS = STATE / "secrets"
+SECRETS = Path(setting("SECRETS_DIR") or STATE / "secrets").expanduser()
 BUILD = STATE / "build"
 RUN = STATE / "run"
 PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_backup")
@@ -38,11 +38,14 @@ class Made:
 
 def ensure() -> Made:
     """Make what is missing, and what follows from settings. Raises CannotRun."""
+    if production() and SECRETS.resolve().is_relative_to(ROOT):
+        raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
+    SECRETS.parent.mkdir(parents=True, exist_ok=True)
     for folder in (STATE, SECRETS, BUILD, RUN):
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
-    # Fluent Bit makes its socket here, as a user of its own; nobody else gets as far as this folder.
+    # Fluent Bit makes its socket here, as a user of its own; nobody else gets as far as this.
     RUN.chmod(0o777)
     for name in PASSWORDS:
         _once(f"{name}_password", _password)

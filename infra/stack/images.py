@@ -32,7 +32,8 @@ def choose() -> str:
     kept = os.environ.get("COMPOSE_FILE") or dotenv().get("COMPOSE_FILE")
     if kept is None:
         kept = REGISTRY if _registry_answers() else DEBIAN
-        _keep(kept)
+        _keep("COMPOSE_FILE", kept, "Which files `docker compose` reads; `make up` chose them.")
+    _keep("RUN_DIR", str(STATE / "run"), "Where the log shipper's socket is; `make up` keeps it.")
     os.environ["COMPOSE_FILE"] = kept
     if setting("DOMAIN"):
         os.environ["COMPOSE_PROFILES"] = "acme"
@@ -66,14 +67,22 @@ def _registry_answers() -> bool:
     return docker("pull", "--quiet", name[1], timeout=_PULL_SECONDS).returncode == 0
 
 
-def _keep(files: str) -> None:
+def _keep(name: str, value: str, why: str) -> None:
+    """Have `.env` say it, in the place of what it said before."""
     path = ROOT / ".env"
-    text = path.read_text() if path.is_file() else ""
-    if text and not text.endswith("\n"):
-        text += "\n"
-    note = "# Which files `docker compose` reads; `make up` chose them."
-    path.write_text(f"{text}{note}\nCOMPOSE_FILE={files}\n")
-    path.chmod(0o600)
+    lines = path.read_text().splitlines() if path.is_file() else []
+    line = f"{name}={value}"
+    if line in lines:
+        return
+    places = [number for number, old in enumerate(lines) if old.startswith(f"{name}=")]
+    if places:
+        lines[places[-1]] = line
+    else:
+        lines += [f"# {why}", line]
+    fresh = path.with_name(".env.new")
+    fresh.touch(0o600)
+    fresh.write_text("\n".join(lines) + "\n")
+    fresh.replace(path)
 
 
 def _buildable() -> list[tuple[str, str]]:

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.stack.compose import ROOT, CannotRun, containers, docker, setting
+from infra.stack.compose import ROOT, CannotRun, containers, docker, production, setting
 
 GIB = 1 << 30
 DISK_NEEDED = 4 * GIB
 MEMORY_NEEDED = 2 * GIB
 OLDEST_COMPOSE = (2, 24)
+# Ports that production does not publish.
+_INSIDE = (
+    ("GRAFANA_PORT", 3000, "127.0.0.1"),
+    ("PROMETHEUS_PORT", 9090, "127.0.0.1"),
+    ("ALERTMANAGER_PORT", 9093, "127.0.0.1"),
+)
 
 
 @dataclass(frozen=True)
@@ -118,9 +124,7 @@ def _ports() -> list[Check]:
         for name, default, address in (
             ("HTTP_PORT", 80, ""),
             ("HTTPS_PORT", 443, ""),
-            ("GRAFANA_PORT", 3000, "127.0.0.1"),
-            ("PROMETHEUS_PORT", 9090, "127.0.0.1"),
-            ("ALERTMANAGER_PORT", 9093, "127.0.0.1"),
+            *(() if production() else _INSIDE),
         )
     ]
 

@@ -7,7 +7,17 @@ import sys
 import time
 
 from infra.stack import credentials, images, preflight
-from infra.stack.compose import ROOT, STATE, CannotRun, compose, containers, docker, said, setting
+from infra.stack.compose import (
+    ROOT,
+    STATE,
+    CannotRun,
+    compose,
+    containers,
+    docker,
+    production,
+    said,
+    setting,
+)
 from infra.stack.table import Table, settled, state
 
 AUTHORITY = ROOT / ".listo" / "ca.crt"
@@ -112,25 +122,33 @@ def address() -> str:
 def _greet(*, show_password: bool) -> None:
     domain = setting("DOMAIN")
     url = f"https://{domain}" if domain else address()
-    # Debian's package has only the former pages.
-    alerts = "/classic/alerts" if images.of_debian() else "/alerts"
-    places = [
-        (f"{url}/docs", "the API, to try in the browser"),
-        (f"http://127.0.0.1:{setting('PROMETHEUS_PORT', '9090')}{alerts}", "Prometheus"),
-        (f"http://127.0.0.1:{setting('ALERTMANAGER_PORT', '9093')}", "Alertmanager"),
-    ]
-    if not images.of_debian():
-        places.insert(1, (f"http://127.0.0.1:{setting('GRAFANA_PORT', '3000')}", "Grafana"))
     print(f"\nListo is ready.  {url}\n")
-    for place, what in places:
+    for place, what in [(f"{url}/docs", "the API, to try in the browser"), *_inside()]:
         print(f"  {place:<40}{what}")
+    if production():
+        print("  Prometheus, Alertmanager and Grafana are not published: docs/stack.md, Production")
     email = setting("ADMIN_EMAIL", "admin@example.com")
+    password = credentials.SECRETS / "admin_password"
     if show_password:
-        password = (credentials.SECRETS / "admin_password").read_text()
-        print(f"\n  Admin {email}, password (shown this once):  {password}")
+        print(f"\n  Admin {email}, password (shown this once):  {password.read_text()}")
     else:
-        print(f"\n  Admin {email}, first password in .listo/stack/secrets/admin_password")
+        print(f"\n  Admin {email}, first password in {password}")
     print("\n  Trust its certificate:  curl --cacert .listo/ca.crt …  (docs/tls.md: browsers)")
     if images.of_debian():
         print(f"  Left out: {LEFT_OUT}, since no image registry answered; see docs/stack.md")
     print("  make ps | logs | down | destroy")
+
+
+def _inside() -> list[tuple[str, str]]:
+    """What is published on 127.0.0.1 alone."""
+    if production():
+        return []
+    # Debian's package has only the former pages.
+    alerts = "/classic/alerts" if images.of_debian() else "/alerts"
+    places = [
+        (f"http://127.0.0.1:{setting('PROMETHEUS_PORT', '9090')}{alerts}", "Prometheus"),
+        (f"http://127.0.0.1:{setting('ALERTMANAGER_PORT', '9093')}", "Alertmanager"),
+    ]
+    if not images.of_debian():
+        places.insert(0, (f"http://127.0.0.1:{setting('GRAFANA_PORT', '3000')}", "Grafana"))
+    return places
