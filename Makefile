@@ -101,7 +101,7 @@ bench-api: setup ## Compare with a bare FastAPI + asyncpg application (needs wrk
 bench-growth: setup ## Latency at 10k and at 1M records (needs wrk and redis-server)
 	@exec $(PY) -m bench.growth
 
-bench-edge: setup ## Through nginx and TLS against straight to the replicas (needs wrk and the stack)
+bench-edge: setup ## What TLS and nginx take of the replicas' throughput (needs the stack and wrk)
 	@exec $(PY) -m bench.edge
 
 drill: ## Cause faults in the running stack and time its alerts (DRILL=all)

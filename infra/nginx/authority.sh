@@ -20,7 +20,9 @@ altnames() {
     for name in $(echo "$names" | tr ',' ' '); do
         case $name in
             *[!A-Za-z0-9.:-]*) fail "$name is neither a name nor an address" ;;
-            *:* | *[0-9].[0-9]*.[0-9]*.[0-9]*) list="$list,IP:$name" ;;
+            *:*) list="$list,IP:$name" ;;
+            *[!0-9.]*) list="$list,DNS:$name" ;;
+            *.*.*.*) list="$list,IP:$name" ;;
             *) list="$list,DNS:$name" ;;
         esac
     done
@@ -51,14 +53,15 @@ extendedKeyUsage=serverAuth
 EOF
     openssl x509 -req -in "$folder/request" -days $days -sha256 -CA "$authority/ca.crt" \
         -CAkey "$authority/ca.key" -set_serial "0x$(openssl rand -hex 16)" \
-        -extfile "$folder/extensions" -out "$folder/certificate" 2>/dev/null
+        -extfile "$folder/extensions" -out "$folder/certificate" 2>"$folder/said" ||
+        { said=$(tail -n 1 "$folder/said"); rm -r "$folder"; fail "no certificate for $1: $said"; }
     cat "$folder/certificate" "$authority/ca.crt" >"$folder/fullchain.pem"
     echo "$1" >"$folder/names"
-    rm "$folder/request" "$folder/extensions" "$folder/certificate"
+    rm "$folder/request" "$folder/extensions" "$folder/certificate" "$folder/said"
     ln -sfn "$(basename "$folder")" "$certificates/current.new"
     mv -T "$certificates/current.new" "$certificates/current"
     for file in fullchain.pem privkey.pem; do
-        [ -L "$certificates/$file" ] || ln -s "current/$file" "$certificates/$file"
+        [ -L "$certificates/$file" ] || ln -sf "current/$file" "$certificates/$file"
     done
     for old in "$certificates"/local.*; do
         [ "$old" = "$folder" ] || rm -r "$old"

@@ -24,7 +24,7 @@ DEBIAN_PRODUCTION = ("compose.yaml", "compose.debian.yaml", "compose.prod.yaml")
 STACKS = (REGISTRY, DEBIAN, PRODUCTION, DEBIAN_PRODUCTION)
 LEFT_OUT = {"grafana", "loki", "fluent-bit"}
 # They do one thing and end.
-ONE_SHOTS = {"volumes", "authority", "migrate"}
+ONE_SHOTS = {"volumes", "authority", "migrate", "replicas"}
 # Its image has no program but its own, which cannot ask itself. Prometheus does.
 WITHOUT_HEALTH_CHECK = {"fluent-bit"}
 SETTING = re.compile(r"\$\{(\w+)")
