@@ -18,7 +18,7 @@ else
 unexport PORT
 endif
 
-STACK := $(PYTHON) -m infra.stack
+STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo engine up down destroy ps logs shell-db firewall test test-stack test-crash \
 	test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge drill clean
