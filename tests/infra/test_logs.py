@@ -131,7 +131,7 @@ def test_each_parser_is_needed_by_some_line() -> None:
 
 def test_lines_of_every_service_are_known() -> None:
     compose = yaml.safe_load((INFRA.parent / "compose.yaml").read_text())
-    jobs = {"volumes", "authority", "migrate", "acme"}
+    jobs = {"volumes", "authority", "replicas", "migrate", "acme"}
     unseen = {"grafana", "loki", "fluent-bit"}
     assert set(compose["services"]) - jobs - unseen <= {line.service for line in ALL}
 
