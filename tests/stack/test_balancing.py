@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from fixtures.stack import of_request
+
 if TYPE_CHECKING:
     from fixtures.stack import Stack
 
@@ -14,10 +16,8 @@ def test_every_replica_serves(stack: Stack) -> None:
     with stack.client() as client:
         for one in ids:
             assert client.get("/health", headers={"X-Request-ID": one}).status_code == 200
-    (nginx,) = stack.containers("nginx")
-    upstreams = [
-        line["upstream"] for line in stack.log_lines(nginx["Name"]) if line.get("request_id") in ids
-    ]
+    lines = of_request(stack, ids, ["nginx"], len(ids))
+    upstreams = [line["upstream"] for line in lines]
     assert len(upstreams) == len(ids)
     assert len(set(upstreams)) == len(stack.containers("api"))
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from fixtures.stack import CA
+from fixtures.stack import CA, of_request
 from infra.stack import compose as cli
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def test_a_body_over_the_limit_is_refused_at_the_edge(stack: Stack) -> None:
     assert answer.status_code == 413
     problem = answer.json()
     assert (problem["code"], problem["request_id"]) == ("content_too_large", request_id)
-    (nginx,) = stack.containers("nginx")
-    (line,) = [one for one in stack.log_lines(nginx["Name"]) if one.get("request_id") == request_id]
+    (line,) = of_request(stack, {request_id}, ["nginx"], 1)
     assert line["upstream"] == ""
 
 
@@ -114,11 +113,7 @@ def test_one_request_id_from_the_edge_to_the_log(stack: Stack) -> None:
             headers={"X-Request-ID": request_id, "traceparent": f"00-{trace_id}-{'1' * 16}-01"},
         )
     assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == request_id
-    names = [one["Name"] for one in stack.containers("nginx") + stack.containers("api")]
-    lines = [
-        line for name in names for line in stack.log_lines(name)
-        if line.get("request_id") == request_id
-    ]  # fmt: skip
+    lines = of_request(stack, {request_id}, ["nginx", "api"], 2)
     assert sorted(line["logger"] for line in lines) == ["listo.access", "nginx.access"]
     assert {line["trace_id"] for line in lines} == {trace_id}
 
@@ -146,12 +141,8 @@ def test_what_a_client_says_of_its_address_is_not_believed(
     with stack.client() as client:
         client.get("/none", headers={"X-Request-ID": honest})
         client.get("/none", headers={"X-Request-ID": spoofed, **spoof})
-    clients = {
-        line["client"]
-        for one in stack.containers("nginx") + stack.containers("api")
-        for line in stack.log_lines(one["Name"])
-        if line.get("request_id") in (honest, spoofed)
-    }
+    lines = of_request(stack, {honest, spoofed}, ["nginx", "api"], 4)
+    clients = {line["client"] for line in lines}
     assert len(clients) == 1
     assert "203.0.113.7" not in clients
 
