@@ -105,7 +105,8 @@ set_roles() {
     # shown where it fails.
     postgres -c "config_file=$conf" "$@" >"$private/server.log" 2>&1 &
     server=$!
-    trap 'kill -INT "$server" 2>/dev/null; wait "$server"; exit 143' INT TERM
+    # Asked again until it is gone, since a server that has only just begun takes no notice.
+    trap 'while kill -INT "$server" 2>/dev/null; do sleep 0.1; done; exit 143' INT TERM
     # Asked of its own file, since a question by the socket would be logged as a fault.
     until sed -n 8p "$PGDATA/postmaster.pid" 2>/dev/null | grep -q ready; do
         kill -0 "$server" 2>/dev/null || failed "the server ended while it started"
