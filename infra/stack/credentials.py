@@ -69,15 +69,14 @@ def _redis() -> None:
     for user in ("listo", "monitor"):
         _once(f"redis_{user}_password", _password)
     listo, monitor = (_read(f"redis_{user}_password") for user in ("listo", "monitor"))
-    hashed = {user: hashlib.sha256(_read(f"redis_{user}_password").encode()).hexdigest()
-              for user in ("listo", "monitor")}  # fmt: skip
+    hashed = [hashlib.sha256(password.encode()).hexdigest() for password in (listo, monitor)]
     _write("redis_url", f"redis://listo:{listo}@redis:6379/0")
     _write("redis_exporter", json.dumps({"redis://monitor@redis:6379": monitor}))
     _write(
         "redis_users",
         "user default off\n"
-        f"user listo on #{hashed['listo']} ~* &* +@all -@admin -@dangerous +info\n"
-        f"user monitor on #{hashed['monitor']} ~* resetchannels -@all +ping +hello +info "
+        f"user listo on #{hashed[0]} ~* &* +@all -@admin -@dangerous +info\n"
+        f"user monitor on #{hashed[1]} ~* resetchannels -@all +ping +hello +info "
         "+config|get +client|list +client|setname +client|setinfo +slowlog|get +slowlog|len "
         "+latency|latest +latency|histogram +dbsize +select\n",
     )

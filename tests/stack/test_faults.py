@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
-import pytest
 
 from fixtures.load import Ledger, Load
 from fixtures.stack import again, trust
@@ -74,8 +73,7 @@ def assert_nothing_acknowledged_is_lost(stack: Stack, collection: str, ledger: L
         assert found == ledger.acknowledged
 
 
-@pytest.mark.parametrize("_round", range(1))
-def test_nobody_notices(stack: Stack, collection: str, _round: int) -> None:
+def test_nobody_notices(stack: Stack, collection: str) -> None:
     def kill() -> None:
         stack.kill_main_process(stack.containers("api")[0]["Name"])
         stack.wait_healthy("api", 3)
