@@ -36,7 +36,7 @@ demo: setup ## Load 36,000 real records into a running `make dev` and show queri
 engine: ## Install and start a Docker engine where none runs (Debian 12, 13)
 	@infra/engine/install.sh
 
-up: ## Start everything behind HTTPS, or bring it up to date (REPLICAS=3)
+up: ## Start everything behind HTTPS, or bring it up to date (REPLICAS=3, FRESH=1)
 	@exec $(STACK) up
 
 down: ## Stop it, keep the data

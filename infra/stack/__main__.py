@@ -7,10 +7,11 @@ import shutil
 import sys
 
 from infra.stack import images, up
-from infra.stack.compose import STATE, CannotRun, compose, foreground, said
+from infra.stack.compose import STATE, CannotRun, compose, elsewhere, foreground, said
 
 
 def down() -> int:
+    _be_at_home()
     images.choose()
     result = compose("--profile", "*", "down", "--remove-orphans", timeout=200)
     if result.returncode:
@@ -20,6 +21,7 @@ def down() -> int:
 
 
 def destroy() -> int:
+    _be_at_home()
     images.choose()
     if not sys.stdin.isatty():
         raise CannotRun("it asks, and there is no terminal to answer on; say YES=1 to mean it")
@@ -30,6 +32,7 @@ def destroy() -> int:
 
 
 def destroy_now() -> int:
+    _be_at_home()
     images.choose()
     result = compose("--profile", "*", "down", "--remove-orphans", "--volumes", timeout=200)
     if result.returncode:
@@ -38,6 +41,12 @@ def destroy_now() -> int:
     up.AUTHORITY.unlink(missing_ok=True)
     print("Gone: containers, data and the secrets in .listo. Images stay.")
     return 0
+
+
+def _be_at_home() -> None:
+    """Raises CannotRun where the stack is another checkout's."""
+    if (folder := elsewhere()) is not None:
+        raise CannotRun(f"the stack is the one of {folder}; say it there")
 
 
 def shell_db() -> int:

@@ -54,6 +54,10 @@ def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[
         return subprocess.CompletedProcess(arguments, 124, "", f"no answer within {timeout:g} s")
 
 
+# What Compose marks the stack's containers and volumes with.
+OURS = f"label=com.docker.compose.project={setting('COMPOSE_PROJECT_NAME', 'listo')}"
+
+
 def compose(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     return docker("compose", *arguments, timeout=timeout)
 
@@ -73,6 +77,13 @@ def containers() -> list[dict[str, Any]]:
             value = json.loads(line)
             found.extend(value if isinstance(value, list) else [value])
     return sorted(found, key=lambda one: (one["Service"], one["Name"]))
+
+
+def elsewhere() -> str | None:
+    """The folder of another checkout that the stack's containers belong to."""
+    label = '{{.Label "com.docker.compose.project.working_dir"}}'
+    listed = docker("ps", "--all", "--filter", OURS, "--format", label, timeout=15).stdout
+    return next((line for line in listed.splitlines() if line and Path(line) != ROOT), None)
 
 
 def said(result: subprocess.CompletedProcess[str]) -> str:

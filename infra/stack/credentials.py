@@ -36,6 +36,11 @@ class Made:
     alert_channels: bool
 
 
+def exist() -> bool:
+    """Whether the passwords of the databases were made here."""
+    return all((SECRETS / f"{name}_password").is_file() for name in PASSWORDS)
+
+
 def ensure() -> Made:
     """Make what is missing, and what follows from settings. Raises CannotRun."""
     if production() and SECRETS.resolve().is_relative_to(ROOT):

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 
 from infra.stack.compose import (
     DEBIAN,
@@ -24,6 +25,7 @@ from infra.stack.progress import step
 BASE = "listo/debian:13"
 SUITE = "trixie"
 LOG = STATE / "build.log"
+UPDATE_DAYS = 7
 _PULL_SECONDS = 45
 
 
@@ -47,8 +49,8 @@ def of_debian() -> bool:
 def provide() -> None:
     """Build or pull whatever is not there. Raises CannotRun."""
     LOG.unlink(missing_ok=True)
-    if of_debian() and docker("image", "inspect", BASE).returncode:
-        _make_base()
+    if of_debian():
+        _provide_base()
     if not of_debian():
         step("images pulled", ["docker", "compose", "pull", "--ignore-buildable", "--quiet"], LOG)
     seen: set[str] = set()
@@ -56,6 +58,18 @@ def provide() -> None:
         if image not in seen:
             seen.add(image)
             step(f"image {image}", ["docker", "compose", "build", "--quiet", service], LOG)
+
+
+def _provide_base() -> None:
+    """What the other images are built on, and with it Debian's updates of everything in them."""
+    made = docker("image", "inspect", "--format", "{{.Created}}", BASE)
+    if made.returncode or setting("FRESH"):
+        _make_base()
+        return
+    # Some engines give nine digits of a second, more than Python takes.
+    age = datetime.now(UTC) - datetime.fromisoformat(f"{made.stdout[:19]}+00:00")
+    if age.days >= UPDATE_DAYS:
+        print(f"  ! Debian's packages are {age.days} days old; `make up FRESH=1` renews them")
 
 
 def _registry_answers() -> bool:

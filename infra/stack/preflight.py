@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.stack.compose import ROOT, CannotRun, containers, docker, production, setting
+from infra.stack import credentials
+from infra.stack.compose import (
+    OURS,
+    ROOT,
+    CannotRun,
+    containers,
+    docker,
+    elsewhere,
+    production,
+    setting,
+)
 
 GIB = 1 << 30
 DISK_NEEDED = 4 * GIB
@@ -37,7 +47,7 @@ def run() -> list[Check]:
     """All checks. What needs the engine is not looked at where there is none."""
     checks = [_engine()]
     if checks[0].ok:
-        checks += [_compose(), _builder()]
+        checks += [_compose(), _builder(), *_others()]
     checks += [_disk(), _memory(), _folder()]
     if checks[0].ok:
         checks += _ports()
@@ -84,6 +94,20 @@ def _builder() -> Check:
     if result.returncode:
         return Check("builder", ok=False, found="`docker buildx` is missing; see `make engine`")
     return Check("builder", ok=True, found="buildx")
+
+
+def _others() -> list[Check]:
+    """What of another checkout's stack is in the way of this one's; nothing, as a rule."""
+    if (folder := elsewhere()) is not None:
+        return [Check("stack", ok=False, found=f"{folder} has one here; `make down` there first")]
+    data = docker("volume", "ls", "--quiet", "--filter", OURS, timeout=15).stdout.split()
+    if data and not credentials.exist():
+        found = (
+            f"there is data ({data[0]}, …), but its passwords are not in {credentials.SECRETS}: "
+            "bring them there, or `make destroy`"
+        )
+        return [Check("stack", ok=False, found=found)]
+    return []
 
 
 def _disk() -> Check:
