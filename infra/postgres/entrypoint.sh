@@ -117,9 +117,11 @@ set_roles() {
         { kill -INT "$server"; wait "$server" || true; failed "the roles could not be set"; }
     kill -INT "$server"
     wait "$server" || failed "the server ended badly after the roles were set"
-    trap - INT TERM
+    trap 'exit 143' INT TERM
 }
 
+# The first process of a container gets no signal that it has no trap for.
+trap 'exit 143' INT TERM
 [ "$(id -u)" != 0 ] || fail "must not run as root; start the container as the user postgres"
 command -v initdb >/dev/null || fail "there is no PostgreSQL in PATH=$PATH"
 mkdir -p "$SOCKETS" "$(dirname "$PGDATA")" 2>/dev/null || true
