@@ -50,7 +50,7 @@ def test_an_account_is_guessed_at_from_many_addresses(server: Server) -> None:
     refused = attempt(server, spelled[0])
     assert refused.status_code == 429
     assert refused.json()["code"] == "rate_limited"
-    assert refused.json()["violated_policies"] == ["login-account"]
+    assert refused.json()["violated-policies"] == ["login-account"]
     assert 1 <= int(refused.headers["retry-after"]) <= 3600 / LIMIT
     # A refused try costs nothing.
     assert REGISTRY.get_sample_value("app_password_hash_seconds_count") == hashed
@@ -61,7 +61,7 @@ def test_an_address_guesses_at_many_accounts(server: Server) -> None:
     address = next(_addresses)
     answers = [attempt(server, f"many{n}@example.com", address) for n in range(LIMIT + 1)]
     assert [answer.status_code for answer in answers] == [401] * LIMIT + [429]
-    assert answers[-1].json()["violated_policies"] == ["login"]
+    assert answers[-1].json()["violated-policies"] == ["login"]
     assert attempt(server, "many0@example.com").status_code == 401
 
 

@@ -37,7 +37,7 @@ def test_exactly_the_limit_passes_and_the_fields_tell(limited: Server) -> None:
     assert "retry-after" not in responses[2].headers
     problem = responses[3].json()
     assert problem["code"] == "rate_limited"
-    assert problem["violated_policies"] == ["anonymous"]
+    assert problem["violated-policies"] == ["anonymous"]
     assert 1190 <= int(responses[3].headers["retry-after"]) <= 1200
 
 
@@ -147,7 +147,7 @@ def test_keys_are_counted_apart_and_users_over_all_sessions(database_url: str) -
             responses = [client.get("/auth/me") for _ in range(3)]
             assert [response.status_code for response in responses] == [200, 200, 429]
             assert responses[0].headers["ratelimit-policy"] == '"api_key";q=2;w=3600'
-            assert responses[2].json()["violated_policies"] == ["api_key"]
+            assert responses[2].json()["violated-policies"] == ["api_key"]
         left = here.get("/auth/me").headers["ratelimit"]
         assert left.startswith('"user";r=6;')
         assert there.get("/auth/me").headers["ratelimit"].startswith('"user";r=5;')

@@ -31,6 +31,8 @@ class Problem(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal server error"
+    # A registered problem type; the others are named by their code.
+    type: ClassVar[str] = ""
     # Whether the very same request may succeed when it is sent again.
     passing: ClassVar[bool] = False
 
@@ -138,7 +140,10 @@ class ValidationFailed(Problem):
 class TooManyRequests(Problem):
     """The rate limit is used up; wait for the time in Retry-After."""
 
-    status, code, title = 429, "rate_limited", "Too many requests"
+    status, code = 429, "rate_limited"
+    # draft-ietf-httpapi-ratelimit-headers, section 5.1
+    type = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    title = "Request cannot be satisfied as assigned quota has been exceeded"
 
 
 class ServiceUnavailable(Problem):

@@ -19,6 +19,11 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "detail": {"type": "string"},
         "code": {"type": "string", "description": "Stable, for programs to decide by."},
         "request_id": {"type": ["string", "null"]},
+        "violated-policies": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Of 429: the limits that are used up.",
+        },
         "errors": {
             "type": "array",
             "items": {

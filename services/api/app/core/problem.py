@@ -42,7 +42,7 @@ def response(problem: Problem) -> Response:
         problem.detail,
         problem.errors,
         problem.headers,
-        problem.members,
+        {"type": problem.type, **problem.members} if problem.type else problem.members,
     )
 
 

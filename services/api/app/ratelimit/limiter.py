@@ -27,6 +27,7 @@ def refusal(decision: Decision) -> TooManyRequests:
     """The problem for a request that was not admitted."""
     for policy in decision.violated:
         RATE_LIMITED.labels(policy).inc()
-    problem = TooManyRequests(violated_policies=list(decision.violated))
+    problem = TooManyRequests()
+    problem.members["violated-policies"] = list(decision.violated)
     problem.headers["Retry-After"] = str(decision.retry_after_seconds)
     return problem
