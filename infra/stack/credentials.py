@@ -58,6 +58,8 @@ def ensure() -> Made:
     _write("database_url", f"postgresql://listo_app:{app}@postgres:5432/listo")
     _write("database_owner_url", f"postgresql://listo_owner:{owner}@postgres:5432/listo")
     _once("jwt_secret", _password)
+    # None, until somebody puts the former one here.
+    _once("jwt_secret_previous", str)
     _redis()
     _build_files()
     for name in ("grafana_admin_password", "grafana_secret_key"):

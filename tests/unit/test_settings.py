@@ -99,3 +99,15 @@ def test_the_environment_wins_over_the_file(
     settings = Settings.load()
     assert settings.log_level == "DEBUG"
     assert settings.event_retention_days == 3
+
+
+def test_secrets_come_from_files(
+    load: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.settings.SECRETS", tmp_path)
+    (tmp_path / "jwt_secret").write_text(f"{'former' * 8}\n")
+    # As the stack makes it, until there is a former one.
+    (tmp_path / "jwt_secret_previous").touch()
+    settings = load(JWT_SECRET="")
+    assert settings.jwt_secret.get_secret_value() == "former" * 8
+    assert settings.jwt_secret_previous is None
