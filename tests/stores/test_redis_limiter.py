@@ -31,8 +31,9 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
-def limiter(url: str) -> RedisLimiter:
-    return RedisLimiter(Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25))
+def limiter(url: str, processes: int = 1) -> RedisLimiter:
+    client = Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
+    return RedisLimiter(client, lambda: processes)
 
 
 async def admitted(one: RedisLimiter, key: str, times: int) -> int:

@@ -54,27 +54,34 @@ STATE = (
 LOOPS = (
     graph(
         "Runs",
-        "Runs of each loop a minute, by how they ended.",
+        "Runs of each loop a minute, by how they ended. Lost: another worker has taken over.",
         "opm",
         Series(
             f"60 * {total(rate('app_worker_loop_runs_total'), 'loop', 'outcome')}",
             "{{loop}} {{outcome}}",
         ),
-        span=8,
+        span=6,
+    ),
+    graph(
+        "In hand",
+        "Which worker has which loop in hand. Most runs are over in between two looks.",
+        "short",
+        Series("app_worker_loop_running", "{{loop}} {{instance}}"),
+        span=6,
     ),
     graph(
         "Time of a run",
         "Time within which 95 of 100 runs of a loop end.",
         "s",
         Series(quantile(0.95, "app_worker_loop_seconds_bucket", "loop"), "{{loop}}"),
-        span=8,
+        span=6,
     ),
     graph(
         "Time spent",
         "Share of the time that each loop is at work. At one it never rests.",
         "percentunit",
         Series(total(rate("app_worker_loop_seconds_sum"), "loop"), "{{loop}}"),
-        span=8,
+        span=6,
     ),
 )
 
@@ -111,7 +118,7 @@ PROCESS = (
     ),
     graph(
         "Connections to PostgreSQL",
-        "Open and in use. Each loop holds one for its duty and works on another.",
+        "Open and in use. Each loop works on one and renews its lease on another.",
         "short",
         Series(f"app_database_pool_connections{HERE}", "open {{instance}}"),
         Series(f"app_database_pool_in_use_connections{HERE}", "in use {{instance}}"),

@@ -120,7 +120,7 @@ def reset_password(email: Email, password: Password, *, as_json: AsJson = False)
 
 
 @keys.command("create")
-def create_key(
+def create_key(  # noqa: PLR0913 - the parts of a key
     email: Email,
     scope: Annotated[list[Scope], typer.Option(help="What the key may do; may be repeated.")],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
@@ -130,6 +130,9 @@ def create_key(
     days: Annotated[
         int | None, typer.Option(min=1, max=36_500, help="Valid for so many days.")
     ] = None,
+    rate_limit: Annotated[
+        str | None, typer.Option(help='Its own limit, like "10/second, 600/minute".')
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -137,8 +140,9 @@ def create_key(
 
     expires = utcnow() + timedelta(days=days) if days else None
     given = _checked(
-        ApiKeyIn, name=name, scopes=scope, collections=collection or None, expires_at=expires
-    )
+        ApiKeyIn, name=name, scopes=scope, collections=collection or None, expires_at=expires,
+        rate_limit=rate_limit,
+    )  # fmt: skip
 
     async def work(auth: Auth) -> str:
         found = await repository.user_by_email(auth.database, emails.known_as(email))
@@ -150,8 +154,9 @@ def create_key(
         actor = SYSTEM if ADMIN_ROLE in user.roles else users.as_actor(user)
         async with auth.database.transaction() as session:
             _, key = await api_keys.create(
-                session, actor, user_id=user.id, name=given.name, scopes=given.scopes,
-                collections=given.collections, expires_at=given.expires_at,
+                session, actor, auth.settings, user_id=user.id, name=given.name,
+                scopes=given.scopes, collections=given.collections,
+                expires_at=given.expires_at, rate_limit=given.rate_limit,
             )  # fmt: skip
         return key
 

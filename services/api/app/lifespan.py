@@ -21,7 +21,7 @@ from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.redis import RedisLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,13 +37,18 @@ _FLUSH_SECONDS = 30.0
 _REDIS_SECONDS = 0.25
 
 
-def open_stores(settings: Settings) -> tuple[Limiter, Cache, Redis | None]:
-    """The limiter and the cache: shared on Redis, whose client is third, or of this process."""
+def open_stores(
+    settings: Settings, processes: Callable[[], int]
+) -> tuple[Limiter, Cache, Redis | None]:
+    """The limiter and the cache: shared on Redis, whose client is third, or of this process.
+
+    `processes` tells how many processes serve.
+    """
     if settings.redis_url is None:
         return MemoryLimiter(), MemoryCache(), None
     # One client each: a slow look-up in the cache must not hold up the limiter.
     client = _redis(settings)
-    return RedisLimiter(_redis(settings)), RedisCache(client), client
+    return RedisLimiter(_redis(settings), processes), RedisCache(client), client
 
 
 def _redis(settings: Settings) -> Redis:
@@ -66,8 +71,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             url = state.settings.database_url.get_secret_value()
             await asyncio.to_thread(migrations.upgrade, url)
         await state.database.open()
-        await state.database.notifications.start(sole=state.settings.redis_url is None)
         await migrations.require_head(state.database)
+        await state.database.notifications.start(sole=state.settings.redis_url is None)
         await ensure_first_admin(
             Auth(state.settings, state.database, state.passwords, state.tokens)
         )

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app.api import ROUTERS
 from app.auth.credentials import Authenticator
+from app.auth.limits import policies
 from app.auth.middleware import AuthMiddleware
 from app.auth.passwords import Passwords
 from app.auth.tokens import Tokens
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     # The last one added is the outermost.
     app.add_middleware(IdempotencyMiddleware)
-    app.add_middleware(AuthMiddleware, settings=settings)
+    app.add_middleware(AuthMiddleware)
     app.add_middleware(ProtectionMiddleware, settings=settings)
     if settings.cors_origins:
         app.add_middleware(
@@ -104,11 +105,14 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
     state.database = database
     state.tokens = Tokens(settings)
     state.passwords = Passwords(settings.password_hash_concurrency)
+    state.policies = policies(settings)
     state.authenticator = Authenticator(database, state.tokens)
     state.registry = Registry(database)
     state.cursors = CursorCodec(*secrets)
     state.seals = Seals(*secrets)
-    state.limiter, state.cache, state.redis = open_stores(settings)
+    state.limiter, state.cache, state.redis = open_stores(
+        settings, lambda: database.notifications.listeners
+    )
     state.background = Background()
 
 

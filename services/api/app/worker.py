@@ -1,4 +1,4 @@
-"""The worker: loops that tidy up and build, each its own duty, one process at a time."""
+"""The worker: loops that tidy up and build, each a duty that one process at a time does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -20,10 +20,10 @@ from app.collections import repository as collections_repository
 from app.core import log
 from app.core.clock import utcnow
 from app.core.errors import Problem
-from app.core.metrics import LOOP_LAST_SUCCESS, LOOP_RUNS, LOOP_SECONDS
+from app.core.metrics import LOOP_LAST_SUCCESS, LOOP_RUNNING, LOOP_RUNS, LOOP_SECONDS
 from app.core.settings import Settings, SettingsError
+from app.db import leases
 from app.db.database import Database
-from app.db.locks import duty
 from app.events import repository as events_repository
 from app.idempotency import repository as idempotency_repository
 from app.idempotency import service as idempotency
@@ -31,48 +31,64 @@ from app.idempotency import service as idempotency
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from app.db.leases import Lease
+
 logger = logging.getLogger("listo.worker")
 
 _SLICE = 1000
+# How often each loop looks whether it is due, or its holder is gone.
+_LOOK_SECONDS = 2.0
+# A worker that hangs must not keep others from what it has locked, nor from its lease.
+_IDLE_SECONDS = 5.0
 _KEPT_SESSIONS = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Loop:
-    """Something to do every so many seconds; it tells how much there was to do."""
+    """Something to do every so many seconds, whoever does it; it tells how much there was to do.
+
+    What it does is in transactions of its lease, or harmless if two do it.
+    """
 
     name: str
     every: float
-    work: Callable[[Database, Settings], Awaitable[int]]
+    work: Callable[[Lease, Settings], Awaitable[int]]
 
 
-async def purge_sessions(database: Database, _: Settings) -> int:
+async def purge_sessions(duty: Lease, _: Settings) -> int:
     """Forget sessions some days after they ended."""
-    return await auth_repository.purge_sessions(database, utcnow() - _KEPT_SESSIONS, _SLICE)
+    async with duty.transaction() as session:
+        return await auth_repository.purge_sessions(session, utcnow() - _KEPT_SESSIONS, _SLICE)
 
 
-async def purge_refresh_tokens(database: Database, settings: Settings) -> int:
+async def purge_refresh_tokens(duty: Lease, settings: Settings) -> int:
     """Forget used refresh tokens of sessions that live on, once they could not be valid anyway."""
     before = utcnow() - timedelta(seconds=settings.refresh_token_ttl)
-    return await auth_repository.purge_refresh_tokens(database, before, _SLICE)
+    async with duty.transaction() as session:
+        return await auth_repository.purge_refresh_tokens(session, before, _SLICE)
 
 
-async def purge_events(database: Database, settings: Settings) -> int:
+async def purge_events(duty: Lease, settings: Settings) -> int:
     """Forget events after their retention."""
     kept = timedelta(days=settings.event_retention_days)
-    return await events_repository.purge(database, kept, _SLICE)
+    async with duty.transaction() as session:
+        return await events_repository.purge(session, kept, _SLICE)
 
 
-async def purge_idempotency_keys(database: Database, _: Settings) -> int:
+async def purge_idempotency_keys(duty: Lease, _: Settings) -> int:
     """Forget what was answered to requests with an idempotency key, after a day."""
-    return await idempotency_repository.purge(database, idempotency.KEPT, _SLICE)
+    async with duty.transaction() as session:
+        return await idempotency_repository.purge(session, idempotency.KEPT, _SLICE)
 
 
-async def build_indexes(database: Database, _: Settings) -> int:
-    """Finish the indexes whose building was interrupted."""
+async def build_indexes(duty: Lease, _: Settings) -> int:
+    """Finish the indexes whose building was interrupted.
+
+    That is in no transaction; a lock per collection keeps a second builder out.
+    """
     done = 0
-    for collection in await collections_repository.get_all(database):
-        done += await indexes.reconcile(database, collection)
+    for collection in await collections_repository.get_all(duty.database):
+        done += await indexes.reconcile(duty.database, collection)
     return done
 
 
@@ -85,39 +101,54 @@ LOOPS = (
 )
 
 
-async def run_once(loop: Loop, database: Database, settings: Settings) -> None:
-    """One run of a loop, until there is nothing more to do; faults are logged and counted."""
-    started = time.perf_counter()
+async def run_once(loop: Loop, database: Database, settings: Settings) -> bool:
+    """A run of the loop, if one is due, until there is nothing more to do; False where it failed.
+
+    Faults are logged and counted.
+    """
     try:
-        async with duty(database, loop.name) as mine:
-            while mine and await loop.work(database, settings) >= _SLICE:
-                pass
+        async with leases.take(database, loop.name, loop.every) as lease:
+            if lease is not None:
+                await _run(loop, lease, settings)
+    except leases.LeaseLost:
+        LOOP_RUNS.labels(loop.name, "lost").inc()
+        logger.warning("%s was broken off: its lease was lost", loop.name)
     except (Problem, asyncpg.PostgresError) as error:
         LOOP_RUNS.labels(loop.name, "failed").inc()
         logger.warning("%s failed: %s", loop.name, error)
-    else:
-        LOOP_RUNS.labels(loop.name, "succeeded").inc()
-        LOOP_LAST_SUCCESS.labels(loop.name).set_to_current_time()
-    finally:
-        LOOP_SECONDS.labels(loop.name).observe(time.perf_counter() - started)
+        return False
+    return True
+
+
+async def _run(loop: Loop, lease: Lease, settings: Settings) -> None:
+    with LOOP_RUNNING.labels(loop.name).track_inprogress(), LOOP_SECONDS.labels(loop.name).time():
+        while await loop.work(lease, settings) >= _SLICE:
+            pass
+    LOOP_RUNS.labels(loop.name, "succeeded").inc()
+    LOOP_LAST_SUCCESS.labels(loop.name).set_to_current_time()
 
 
 async def work(settings: Settings) -> None:
-    """Run the loops until SIGINT or SIGTERM."""
+    """Run the loops until SIGINT or SIGTERM, which break off what is being done."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    # Each loop holds a connection for its duty, and works on another.
+    # Each loop works on a connection, and renews its lease on another.
     database = Database(
         settings.database_url.get_secret_value(), pool_size=2 * len(LOOPS),
-        statement_timeout=600.0, name="listo-worker",
+        statement_timeout=600.0, idle_timeout=_IDLE_SECONDS, name="listo-worker",
     )  # fmt: skip
     await database.open()
     logger.info("worker started")
     try:
         async with asyncio.TaskGroup() as tasks:
-            for loop in LOOPS:
+            running = [
                 tasks.create_task(_repeat(loop, database, settings, stopping), name=loop.name)
+                for loop in LOOPS
+            ]
+            await stopping.wait()
+            for task in running:
+                task.cancel()
     finally:
         await database.close()
     logger.info("worker stopped")
@@ -127,12 +158,11 @@ async def _repeat(
     loop: Loop, database: Database, settings: Settings, stopping: asyncio.Event
 ) -> None:
     while not stopping.is_set():
-        await run_once(loop, database, settings)
-        try:
-            async with asyncio.timeout(loop.every):
+        well = await run_once(loop, database, settings)
+        with suppress(TimeoutError):
+            # What fails here is left to others for a while.
+            async with asyncio.timeout(_LOOK_SECONDS if well else loop.every):
                 await stopping.wait()
-        except TimeoutError:
-            continue
 
 
 def _serve_metrics(settings: Settings) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _KEY = (
     "k.id, k.user_id, k.name, k.prefix, k.scopes, k.collections, k.created_at, k.expires_at,"
-    " k.last_used_at"
+    " k.last_used_at, k.rate_limit"
 )
 
 
@@ -32,11 +32,12 @@ async def insert(  # noqa: PLR0913 - the columns of one row
     scopes: Iterable[str],
     collections: Iterable[str] | None,
     expires_at: datetime | None,
+    rate_limit: str | None,
 ) -> ApiKey:
     row = await session.fetchrow(
         "INSERT INTO listo.api_keys AS k"
-        " (id, user_id, name, prefix, hash, scopes, collections, expires_at)"
-        f" VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING {_KEY}",
+        " (id, user_id, name, prefix, hash, scopes, collections, expires_at, rate_limit)"
+        f" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {_KEY}",
         id_,
         user_id,
         name,
@@ -45,9 +46,21 @@ async def insert(  # noqa: PLR0913 - the columns of one row
         sorted(scopes),
         None if collections is None else sorted(collections),
         expires_at,
+        rate_limit,
     )
     assert row is not None
     return _api_key(row)
+
+
+async def number_of(session: Session, user_id: UUID) -> int:
+    """How many keys of the user are valid now; no other transaction makes one until this ends."""
+    await session.execute("SELECT FROM listo.users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+    number: int = await session.fetchval(
+        "SELECT count(*) FROM listo.api_keys"
+        " WHERE user_id = $1 AND (expires_at IS NULL OR expires_at > now())",
+        user_id,
+    )
+    return number
 
 
 async def of_user(session: Session, user_id: UUID) -> list[ApiKey]:
@@ -98,4 +111,5 @@ def _api_key(row: Record) -> ApiKey:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         last_used_at=row["last_used_at"],
+        rate_limit=row["rate_limit"],
     )

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from app.auth import api_key_repository as repository
 from app.auth import secrets, service
-from app.auth.errors import ApiKeyNotFound, ScopeNotHeld
+from app.auth.errors import ApiKeyNotFound, RateLimitNotHeld, ScopeNotHeld, TooManyApiKeys
 from app.core.actor import Scope
 from app.core.clock import utcnow
 from app.core.errors import FieldError, ValidationFailed
 from app.core.ids import uuid7
+from app.core.rates import parse_rates, within
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from app.auth.models import ApiKey
     from app.core.actor import Actor
+    from app.core.settings import Settings
     from app.db.session import Session
 
 TOPIC = "api_key"
@@ -27,23 +29,35 @@ _MEMBERS = {Scope.RECORDS_READ, Scope.RECORDS_WRITE}
 async def create(  # noqa: PLR0913 - the parts of a key
     session: Session,
     actor: Actor,
+    settings: Settings,
     *,
     user_id: UUID,
     name: str,
     scopes: list[Scope],
     collections: list[str] | None,
     expires_at: datetime | None,
+    rate_limit: str | None,
 ) -> tuple[ApiKey, str]:
     """A key that acts as the user within its scopes, and its text, which is not kept.
 
-    Raises ScopeNotHeld where `actor` lacks what the key is to have, ValidationFailed where it would
-    have expired already.
+    `session` must be a transaction. Raises ScopeNotHeld and RateLimitNotHeld where `actor` lacks
+    what the key is to have, TooManyApiKeys, and ValidationFailed where it would have expired
+    already.
     """
-    if not actor.is_admin and not _MEMBERS.issuperset(scopes):
-        raise ScopeNotHeld
+    if not actor.is_admin:
+        if not _MEMBERS.issuperset(scopes):
+            raise ScopeNotHeld
+        if rate_limit and not within(parse_rates(rate_limit), settings.rates("api_key")):
+            raise RateLimitNotHeld(
+                f"Only an admin may give a key more than {settings.rate_limit_api_key}."
+            )
     if expires_at is not None and expires_at <= utcnow():
         raise ValidationFailed(
             errors=[FieldError("/expires_at", "must be in the future", "not_in_future")]
+        )
+    if await repository.number_of(session, user_id) >= settings.api_keys_per_user:
+        raise TooManyApiKeys(
+            f"A user has {settings.api_keys_per_user} API keys at most; delete one first."
         )
     text, hashed = secrets.make(secrets.API_KEY)
     key = await repository.insert(
@@ -56,6 +70,7 @@ async def create(  # noqa: PLR0913 - the parts of a key
         scopes={str(scope) for scope in scopes},
         collections=collections,
         expires_at=expires_at,
+        rate_limit=rate_limit,
     )
     return key, text
 

@@ -39,6 +39,18 @@ class ScopeNotHeld(Forbidden):
     code = "scope_not_held"
 
 
+class RateLimitNotHeld(Forbidden):
+    """Only an admin may give a key a limit above the usual one."""
+
+    code = "rate_limit_not_held"
+
+
+class TooManyApiKeys(Conflict):
+    """The user has as many API keys as there may be; delete one first."""
+
+    code = "too_many_api_keys"
+
+
 class EmailTaken(Conflict):
     """There already is a user with this e-mail address."""
 

@@ -32,3 +32,4 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    rate_limit: str | None

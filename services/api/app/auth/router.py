@@ -108,10 +108,11 @@ async def change_password(
     "/api-keys",
     operation_id="createApiKey",
     status_code=201,
-    responses=problems(401, 403, 415, 422),
+    responses=problems(401, 403, 409, 415, 422),
     openapi_extra=request_body(schemas.ApiKeyIn),
 )
 async def create_api_key(
+    auth: AuthDep,
     actor: CurrentActor,
     # Before the session: a body that comes slowly must not hold a connection meanwhile.
     given: Annotated[schemas.ApiKeyIn, body_of(schemas.ApiKeyIn)],
@@ -123,11 +124,13 @@ async def create_api_key(
     key, text = await api_keys.create(
         session,
         actor,
+        auth.settings,
         user_id=actor.id,
         name=given.name,
         scopes=given.scopes,
         collections=given.collections,
         expires_at=given.expires_at,
+        rate_limit=given.rate_limit,
     )
     return schemas.NewApiKeyOut(**api_key_out(key).model_dump(), key=text)
 
@@ -173,6 +176,7 @@ def api_key_out(key: ApiKey) -> schemas.ApiKeyOut:
         created_at=key.created_at,
         expires_at=key.expires_at,
         last_used_at=key.last_used_at,
+        rate_limit=key.rate_limit,
     )
 
 

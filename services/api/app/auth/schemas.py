@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.auth import emails
 from app.core.actor import Scope
+from app.core.rates import parse_rates
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -17,6 +18,11 @@ def _in_utc(time: datetime) -> datetime:
         return time.astimezone(UTC)
     except OverflowError:
         raise ValueError("is out of range") from None
+
+
+def _rates(text: str) -> str:
+    parse_rates(text)
+    return text
 
 
 Email = Annotated[
@@ -61,6 +67,18 @@ class ApiKeyIn(_In):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=10)]
     collections: Annotated[list[CollectionName], Field(min_length=1, max_length=100)] | None = None
     expires_at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = None
+    rate_limit: (
+        Annotated[
+            str,
+            Field(
+                max_length=100,
+                examples=["10/second, 600/minute"],
+                description="In place of RATE_LIMIT_API_KEY, which only admins may exceed.",
+            ),
+            AfterValidator(_rates),
+        ]
+        | None
+    ) = None
 
 
 class UserIn(_In):
@@ -109,6 +127,7 @@ class ApiKeyOut(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    rate_limit: str | None
 
 
 class NewApiKeyOut(ApiKeyOut):

@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 TOPIC = "collection"
 
+# Names that there is no collection of, which anybody can ask for as many as they like.
+_MAX_UNKNOWN = 1000
+
 _HIT = CACHE_LOOKUPS.labels("collections", "hit")
 _MISS = CACHE_LOOKUPS.labels("collections", "miss")
 
 
 class Registry:
-    """Definitions by name. Nothing is remembered while notifications do not arrive."""
+    """Definitions by name, and names without one. Not used while notifications may be missing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Collection] = {}
+        self._unknown: set[str] = set()
         self._everything: list[Collection] | None = None
         # Counts the drops, so that what was read before one is not remembered after it.
         self._generation = 0
@@ -35,42 +39,53 @@ class Registry:
         self._generation += 1
         self._everything = None
         self._known.pop(name, None)
+        self._unknown.discard(name)
         COLLECTIONS.set(len(self._known))
 
     def clear(self) -> None:
         self._generation += 1
         self._everything = None
         self._known.clear()
+        self._unknown.clear()
         COLLECTIONS.set(0)
 
     async def get(self, name: str) -> Collection:
         """The collection of that name. Raises CollectionNotFound."""
+        trusted = self._database.notifications.trusted
         known = self._known.get(name)
-        if known is not None:
+        if known is not None and trusted:
             _HIT.inc()
             return known
-        if not NAME.fullmatch(name):
-            # Not asked of PostgreSQL, which takes some of what a URL can hold for a fault.
+        # Not asked of PostgreSQL, which takes some of what a URL can hold for a fault.
+        if (name in self._unknown and trusted) or not NAME.fullmatch(name):
             raise CollectionNotFound
         _MISS.inc()
         generation = self._generation
         collection = await repository.get(self._database, name)
+        if generation == self._generation and self._database.notifications.trusted:
+            self._remember(name, collection)
         if collection is None:
             raise CollectionNotFound
-        if generation == self._generation and self._database.notifications.connected:
+        return collection
+
+    def _remember(self, name: str, collection: Collection | None) -> None:
+        if collection is not None:
             self._known[name] = collection
             COLLECTIONS.set(len(self._known))
-        return collection
+        elif len(self._unknown) < _MAX_UNKNOWN:
+            self._unknown.add(name)
+        else:
+            self._unknown = {name}
 
     async def visible_to(self, actor: Actor) -> list[Collection]:
         """All collections that the caller may know of, by name."""
         return [collection for collection in await self._all() if collection.is_visible_to(actor)]
 
     async def _all(self) -> list[Collection]:
-        if self._everything is not None:
+        if self._everything is not None and self._database.notifications.trusted:
             return self._everything
         generation = self._generation
         everything = await repository.get_all(self._database)
-        if generation == self._generation and self._database.notifications.connected:
+        if generation == self._generation and self._database.notifications.trusted:
             self._everything = everything
         return everything

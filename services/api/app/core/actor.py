@@ -27,7 +27,8 @@ class Actor:
     """A caller whose credentials were checked, or nobody.
 
     `scopes` is None for a user's own session: everything that the user may do. `collections`
-    is None where the caller is not limited to named collections.
+    is None where the caller is not limited to named collections, `rate_limit` where it has none of
+    its own.
     """
 
     kind: Literal["anonymous", "user", "api_key"]
@@ -37,6 +38,7 @@ class Actor:
     api_key_id: UUID | None = None
     scopes: frozenset[str] | None = None
     collections: frozenset[str] | None = None
+    rate_limit: str | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -90,6 +90,12 @@ LISTENER_CONNECTED = Gauge(
 LOOP_RUNS = Counter(
     "app_worker_loop_runs_total", "Runs of the worker's loops.", ["loop", "outcome"]
 )
+LOOP_RUNNING = Gauge(
+    "app_worker_loop_running",
+    "1 while this worker has the loop's duty.",
+    ["loop"],
+    multiprocess_mode="livesum",
+)
 LOOP_SECONDS = Histogram("app_worker_loop_seconds", "Duration of one run.", ["loop"])
 LOOP_LAST_SUCCESS = Gauge(
     "app_worker_loop_last_success_timestamp_seconds",

@@ -30,3 +30,14 @@ def parse_rates(text: str) -> tuple[Rate, ...]:
             raise ValueError(f"{part.strip()!r} is not a rate like 600/minute, nor off")
         rates.append(Rate(int(match[1]), int(match[2] or 1) * _UNITS[match[3]]))
     return tuple(rates)
+
+
+def within(rates: tuple[Rate, ...], bounds: tuple[Rate, ...]) -> bool:
+    """Whether `rates` never admit more than `bounds`: neither in a burst nor steadily."""
+    return all(
+        any(
+            rate.limit <= bound.limit and rate.limit * bound.window <= bound.limit * rate.window
+            for rate in rates
+        )
+        for bound in bounds
+    )

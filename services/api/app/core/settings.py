@@ -143,6 +143,13 @@ class Settings(BaseSettings):
         "1200/minute", description="Per user.", examples=["20/second, 1200/minute"]
     )
     rate_limit_api_key: str = Field("6000/minute", description="Per API key.", examples=["off"])
+    api_keys_per_user: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="Valid API keys that a user may have at once, since each has its own limit.",
+        examples=["20"],
+    )
     rate_limit_login: str = Field(
         "10/minute",
         description="Logins, registrations and password changes, per client address and per "

@@ -60,8 +60,12 @@ class Transaction:
             return status
 
     async def notify(self, topic: str, payload: str) -> None:
-        await self._notifications.send(self, topic, payload)
         self.notified.append((topic, payload))
+
+    async def prepare(self) -> None:
+        """What belongs at the end of the transaction."""
+        if self.notified:
+            await self._notifications.send(self, self.notified)
 
     @asynccontextmanager
     async def nested(self) -> AsyncIterator[Session]:
@@ -85,14 +89,20 @@ class Database:
     """A pool of connections to PostgreSQL. As a `Session`, each statement commits by itself."""
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, statement_timeout: float = 20.0, name: str = "listo"
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        statement_timeout: float = 20.0,
+        idle_timeout: float = 60.0,
+        name: str = "listo",
     ) -> None:
         self._url = url
         self._pool_size = pool_size
         self._settings = {
             "application_name": name,
             "statement_timeout": str(int(statement_timeout * 1000)),
-            "idle_in_transaction_session_timeout": "60000",
+            "idle_in_transaction_session_timeout": str(int(idle_timeout * 1000)),
             "timezone": "UTC",
             # Compiling costs more than our short statements take.
             "jit": "off",
@@ -159,6 +169,7 @@ class Database:
             # Not translated: a time-out or an OSError in here is the caller's own.
             try:
                 yield transaction
+                await transaction.prepare()
             except BaseException:
                 with translated:
                     await bounds.rollback()
@@ -211,7 +222,7 @@ class Database:
                 return status
 
     async def notify(self, topic: str, payload: str) -> None:
-        await self.notifications.send(self, topic, payload)
+        await self.notifications.send(self, [(topic, payload)])
         self.notifications.dispatch(topic, payload)
 
     @staticmethod

@@ -1,13 +1,18 @@
-"""Change notifications between processes: PostgreSQL's LISTEN and NOTIFY.
+"""Change notifications between processes: PostgreSQL's LISTEN and NOTIFY, counted.
 
-A message may get lost when the connection does, so each subscriber also gives a `lost` callback:
-from then until the next message it must not trust what it remembers.
+A message may get lost, so each has the number of its change, counted in the transaction that makes
+it. Every second each process compares the number in the database with that of the message it heard
+last; where one is missing it forgets everything. So what it remembers is as old as the last time
+that the two agreed, at most: once that is TRUST_SECONDS ago, nothing remembered may be trusted.
+
+The same row holds the epoch, after which is named what is remembered outside of the processes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -18,7 +23,7 @@ from app.core.errors import Problem
 from app.core.metrics import LISTENER_CONNECTED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from app.db.session import Session
 
@@ -26,9 +31,36 @@ logger = logging.getLogger("listo.notifications")
 
 CHANNEL = "listo"
 RECONNECT_SECONDS = 0.5
-PROBE_SECONDS = 5.0
+CHECK_SECONDS = 1.0
+# How long a message may take after its change can be seen.
+HEARING_SECONDS = 0.5
+TRUST_SECONDS = 2.0
+# How long after a new epoch nothing is kept outside, so that whoever began it may write without
+# saying so again.
+QUIET_SECONDS = 15.0
 # A process that is being replaced may need so long to go.
 CLAIM_SECONDS = 10.0
+
+# What the listening connections are called in pg_stat_activity: each serving process has one.
+LISTENER = "listo-api-listener"
+# A server that was restarted may be another one, which lacks what the last one did at the end.
+_CHECK = f"""
+SELECT number, epoch || '.' || extract(epoch FROM pg_postmaster_start_time()) AS epoch,
+       epoch_began > clock_timestamp() - interval '{QUIET_SECONDS} seconds' AS quiet,
+       (SELECT count(*) FROM pg_stat_activity
+         WHERE application_name = '{LISTENER}' AND datname = current_database()) AS listeners
+  FROM listo.changes
+"""
+# The row stays locked until the commit, so messages arrive in the order of their numbers. The
+# number is after a dot of what, to processes of an older version, is the sender's name.
+_SEND = """
+WITH counted AS (
+    UPDATE listo.changes SET number = number + cardinality($3::text[]) RETURNING number
+)
+SELECT pg_notify($1, $2::text || '.' || number - cardinality($3) + place || ':' || message)
+  FROM counted, unnest($3) WITH ORDINALITY AS told (message, place)
+"""
+_NEW_EPOCH = "UPDATE listo.changes SET epoch = epoch + 1, epoch_began = clock_timestamp()"
 
 # Held by the one process that may serve without Redis.
 SOLE_PROCESS_LOCK = 0x6C69737470
@@ -49,11 +81,29 @@ class Notifications:
         self._task: asyncio.Task[None] | None = None
         self._sole = False
         self._origin = uuid4().hex
+        # The number of the last change that was heard of, or learnt of otherwise.
+        self._heard = 0
+        self._arrived = asyncio.Event()
+        self._trusted_until = 0.0
+        self._quiet_until = 0.0
+        self.epoch = ""
+        # How many processes serve this database, as far as was known when it was last asked.
+        self.listeners = 1
 
     @property
     def connected(self) -> bool:
-        """Whether messages arrive; while they do not, nothing may be remembered."""
+        """Whether there is a connection that messages can come by."""
         return self._connection is not None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether what is remembered is all of the last TRUST_SECONDS; else it may not be used."""
+        return time.monotonic() < self._trusted_until
+
+    @property
+    def quiet(self) -> bool:
+        """Whether an epoch has only just begun, so that nothing may be kept outside."""
+        return time.monotonic() < self._quiet_until
 
     def subscribe(
         self, topic: str, callback: Callable[[str], None], lost: Callable[[], None]
@@ -62,10 +112,19 @@ class Notifications:
         self._callbacks.setdefault(topic, []).append(callback)
         self._lost.append(lost)
 
-    async def send(self, session: Session, topic: str, payload: str) -> None:
-        """Tell the other processes, once the session's transaction has committed."""
-        message = f"{self._origin}:{topic}:{payload}"
-        await session.execute("SELECT pg_notify($1, $2)", CHANNEL, message)
+    async def send(self, session: Session, told: Sequence[tuple[str, str]]) -> None:
+        """Tell the other processes of (topic, payload)s, once the session's transaction has
+        committed. The last statement in there, since others who tell something wait for it."""
+        messages = [f"{topic}:{payload}" for topic, payload in told]
+        await session.execute(_SEND, CHANNEL, self._origin, messages)
+
+    @staticmethod
+    async def begin_epoch(session: Session) -> None:
+        """Once the session's transaction has committed, nobody looks for what is kept outside.
+
+        Known to every process TRUST_SECONDS later at the latest. Late in a transaction, as `send`.
+        """
+        await session.execute(_NEW_EPOCH)
 
     def dispatch(self, topic: str, payload: str) -> None:
         for callback in self._callbacks.get(topic, ()):
@@ -89,7 +148,10 @@ class Notifications:
         try:
             if self._sole:
                 await self._claim(connection, wait_seconds)
+            self._heard = 0
             await connection.add_listener(CHANNEL, self._received)
+            await connection.execute(f"SET application_name = '{LISTENER}'")
+            await self._check(connection)
         except BaseException:
             connection.terminate()
             raise
@@ -112,29 +174,56 @@ class Notifications:
                 if self._connection is None:
                     await self._listen(wait_seconds=60.0)
                     logger.info("listening for changes again")
-                    # What was said in between is not known.
-                    self._forget()
-                await self._probe()
+                await self._keep_checking()
             except (Problem, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, NotAlone):
                 if self._connection is not None:
                     logger.warning("lost the connection that change notifications come by")
                 await self._drop()
                 await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _probe(self) -> None:
+    async def _keep_checking(self) -> None:
         assert self._connection is not None
         terminated = asyncio.Event()
         self._connection.add_termination_listener(lambda _: terminated.set())
         while not terminated.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_SECONDS):
+                async with asyncio.timeout(CHECK_SECONDS):
                     await terminated.wait()
             if not terminated.is_set():
-                await self._connection.execute("SELECT 1", timeout=PROBE_SECONDS)
+                await self._check(self._connection)
         raise asyncpg.InterfaceError("the listening connection was closed")
+
+    async def _check(self, connection: asyncpg.Connection[Any]) -> None:
+        """Not over the pool, which may be exhausted for longer than trust lasts; and an answer
+        shows that this connection, by which the messages come, is alive."""
+        began = time.monotonic()
+        row = await connection.fetchrow(_CHECK, timeout=TRUST_SECONDS)
+        assert row is not None
+        self.listeners = row["listeners"]
+        if row["epoch"] != self.epoch:
+            # At the start this may be an old one.
+            if self.epoch or row["quiet"]:
+                self._quiet_until = time.monotonic() + QUIET_SECONDS
+            self.epoch = row["epoch"]
+        # Of what was said before it began to listen nothing is heard.
+        if self._connection is not None and not await self._hears(row["number"]):
+            logger.warning("a change notification got lost; everything remembered is forgotten")
+        if self._heard < row["number"]:
+            self._forget()
+            self._heard = row["number"]
+        self._trusted_until = began + TRUST_SECONDS
+
+    async def _hears(self, number: int) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEARING_SECONDS):
+                while self._heard < number:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        return self._heard >= number
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._trusted_until = 0.0
         LISTENER_CONNECTED.set(0)
         self._forget()
         if connection is not None and not connection.is_closed():
@@ -145,7 +234,14 @@ class Notifications:
             lost()
 
     def _received(self, _: object, __: int, ___: str, message: object) -> None:
-        origin, topic, payload = str(message).split(":", 2)
+        sender, topic, payload = str(message).split(":", 2)
+        origin, _, number = sender.partition(".")
+        # An older version does not count.
+        if number:
+            if int(number) > self._heard + 1:
+                self._forget()
+            self._heard = max(self._heard, int(number))
+            self._arrived.set()
         # What this process says it has already acted on, see `Database.transaction`.
         if origin != self._origin:
             self.dispatch(topic, payload)

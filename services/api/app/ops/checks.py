@@ -53,9 +53,9 @@ async def _redis(state: State) -> None:
 
 
 def _notifications(state: State) -> dict[str, Any]:
-    if state.database.notifications.connected:
+    if state.database.notifications.trusted:
         return {"ok": True}
-    return {"ok": False, "detail": "Change notifications do not arrive; nothing is cached."}
+    return {"ok": False, "detail": "Change notifications may be missing; nothing is remembered."}
 
 
 async def _timed(check: Awaitable[None]) -> dict[str, Any]:

@@ -30,10 +30,11 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
     for check in checks:
         refused = False
         for emission, burst in check.policy.windows:
-            debt = debts[len(after)] + min(check.cost * emission, burst)
-            if debt > burst:
-                refused = True
-                wait = max(wait, debt - burst)
+            owed = debts[len(after)] + min(check.cost * emission, burst)
+            debt = owed - min(check.counted * emission, burst)
+            refused |= debt > burst
+            # Of the whole request, which is what comes again.
+            wait = max(wait, owed - burst)
             after.append(debt)
         if refused:
             violated += (check.policy.name,)
@@ -46,13 +47,14 @@ def _standings(checks: Sequence[Check], debts: Sequence[int]) -> list[Standing]:
     """Of each policy that window which has the fewest requests left."""
     standings = []
     at = 0
-    for policy, _, _ in checks:
+    for check in checks:
+        policy = check.policy
         remaining, reset = -1, 0
         for emission, burst in policy.windows:
             debt = debts[at]
             left = (burst - debt) // emission
             if left < remaining or remaining < 0:
-                remaining, reset = left, debt
+                remaining, reset = left, debt and debt - burst + (left + 1) * emission
             at += 1
         if remaining >= 0:
             standings.append(Standing(policy, remaining, reset))

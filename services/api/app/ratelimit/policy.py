@@ -6,7 +6,8 @@ Fields as in draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy` and `RateL
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ class Policy:
 
     name: str
     rates: tuple[Rate, ...]
+    # How many processes admit by it, each for itself.
+    processes: int = 1
     quoted: bytes = field(init=False)
     description: bytes = field(init=False)
     # Microseconds between two requests at each rate, and the burst in microseconds (GCRA).
@@ -29,28 +32,42 @@ class Policy:
         object.__setattr__(self, "quoted", f'"{self.name}"'.encode())
         object.__setattr__(self, "description", text.encode())
         # Rounded up, so that a window never lets more through than its limit.
-        emissions = tuple(-(-rate.window * 1_000_000 // rate.limit) for rate in self.rates)
-        bursts = tuple(
-            emission * rate.limit for emission, rate in zip(emissions, self.rates, strict=True)
-        )
+        emissions = [
+            -(-rate.window * 1_000_000 * self.processes // rate.limit) for rate in self.rates
+        ]
+        bursts = [
+            emission * max(1, rate.limit // self.processes)
+            for emission, rate in zip(emissions, self.rates, strict=True)
+        ]
         object.__setattr__(self, "windows", tuple(zip(emissions, bursts, strict=True)))
+
+
+@lru_cache(maxsize=1000)
+def share(policy: Policy, processes: int) -> Policy:
+    """What each of so many processes admits by itself to keep to the policy together.
+
+    Where the limit is below their number each admits one from idle, and all of them the limit per
+    window from then on.
+    """
+    return replace(policy, processes=processes)
 
 
 class Check(NamedTuple):
     """One caller under one policy.
 
     `cost` is how many requests this one counts for: the whole limit where that is less, so that it
-    can be served at all.
+    can be served at all. `counted` of them were counted before, when less was known of it.
     """
 
     policy: Policy
     key: str
     cost: int = 1
+    counted: int = 0
 
 
 @dataclass(slots=True)
 class Standing:
-    """How a caller stands under a policy: requests left, and microseconds until all are back."""
+    """How a caller stands under a policy: requests left, and microseconds until it is one more."""
 
     policy: Policy
     remaining: int

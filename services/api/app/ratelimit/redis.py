@@ -1,6 +1,6 @@
 """The limiter of many processes: one script call on Redis for all requests of an event loop's turn.
 
-Redis away: each process limits by itself until it is back.
+Redis away: each process admits its share of every limit by itself until it is back.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from app.core.outage import RedisOutage
 from app.ratelimit.gcra import decide
 from app.ratelimit.memory import MemoryLimiter
+from app.ratelimit.policy import share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from redis.asyncio import Redis
 
@@ -26,19 +27,23 @@ _Pending = tuple["Sequence[Check]", "asyncio.Future[Decision]"]
 
 
 class RedisLimiter:
-    """Shares its counts with every process on the same Redis."""
+    """Shares its counts with every process on the same Redis.
 
-    def __init__(self, client: Redis) -> None:
+    `processes` tells how many of them there are: what is to be known already when Redis is away.
+    """
+
+    def __init__(self, client: Redis, processes: Callable[[], int]) -> None:
         self._client = client
+        self._processes = processes
         self._script = client.register_script(_SCRIPT)
-        self._outage = RedisOutage("limiter", "each process limits by itself")
+        self._outage = RedisOutage("limiter", "each process admits its share by itself")
         self._fallback = MemoryLimiter()
         self._pending: list[_Pending] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def admit(self, checks: Sequence[Check]) -> Decision:
         if self._outage.skips():
-            return await self._fallback.admit(checks)
+            return await self._admit_alone(checks)
         loop = asyncio.get_running_loop()
         if not self._pending:
             loop.call_soon(self._flush)
@@ -48,6 +53,12 @@ class RedisLimiter:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    async def _admit_alone(self, checks: Sequence[Check]) -> Decision:
+        processes = self._processes()
+        return await self._fallback.admit(
+            [check._replace(policy=share(check.policy, processes)) for check in checks]
+        )
 
     def _flush(self) -> None:
         batch, self._pending = self._pending, []
@@ -64,7 +75,7 @@ class RedisLimiter:
         # Whatever it is: requests wait for this, and none may fail for the sake of being counted.
         except Exception as error:  # noqa: BLE001
             self._outage.note_fault(error, len(batch))
-            decisions = [await self._fallback.admit(checks) for checks, _ in batch]
+            decisions = [await self._admit_alone(checks) for checks, _ in batch]
         else:
             self._outage.note_answer()
         for (_, future), decision in zip(batch, decisions, strict=True):
@@ -74,12 +85,12 @@ class RedisLimiter:
 
 def _arguments(checks: Sequence[Check]) -> Iterator[int | bytes]:
     yield sum(len(check.policy.windows) for check in checks)
-    for policy, caller, cost in checks:
+    for policy, caller, cost, counted in checks:
         for emission, burst in policy.windows:
             # A window that was changed by a setting counts anew.
             key = f"listo:limit:{policy.name}:{emission}:{burst}:{caller}"
             yield key.encode("utf-8", "surrogatepass")
-            yield min(cost * emission, burst)
+            yield min(cost * emission, burst) - min(counted * emission, burst)
             yield burst
 
 

@@ -12,6 +12,7 @@ import orjson
 from app.core import json
 from app.core.errors import FieldError, Problem
 from app.core.ids import parse_uuid, uuid7
+from app.ratelimit import costs
 from app.records import access, repository, service
 from app.records.errors import InvalidBatch
 from app.records.service import Body
@@ -72,6 +73,12 @@ def parse(body: Body) -> list[Operation]:
     return [
         _operation(item, bytes(text.data).decode()) for item, text in zip(items, texts, strict=True)
     ]
+
+
+def cost(operations: list[Operation]) -> int:
+    """For how many requests the batch counts."""
+    creates = sum(operation.op == "create" for operation in operations)
+    return costs.of_batch(creates, len(operations) - creates)
 
 
 async def run(

@@ -95,19 +95,27 @@ class Plan:
         return page, params
 
 
-async def list_records(
-    session: Session, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
-) -> Page:
-    """A page of the records that the caller may list.
+def checked(actor: Actor, collection: Collection, query: Query) -> Query:
+    """What the caller gets who asks for that, without asking PostgreSQL.
 
-    Raises InvalidParameter, FilterError and InvalidCursor (400) with the position of the fault.
+    Raises InvalidParameter, and what `access.check` raises.
     """
     access.check(actor, collection, "list")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidParameter(f"limit must be 1 to {MAX_LIMIT}.")
     if query.count == "estimated" and not (actor.is_admin or collection.rules["list"] is True):
         # The planner's statistics are of all records, and would tell of those out of sight.
-        query = replace(query, count="exact")
+        return replace(query, count="exact")
+    return query
+
+
+async def list_records(
+    session: Session, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
+) -> Page:
+    """A page of the records that the caller may list, for a query that was `checked`.
+
+    Raises FilterError and InvalidCursor (400) with the position of the fault.
+    """
     plan = plan_of(collection, actor, query)
     binding = f"{collection.id}\n{query.filter}\n{query.sort}\n{actor.kind}:{actor.id}"
     cursor = await _cursor(session, plan, query.cursor, cursors, binding)

@@ -8,11 +8,13 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
+from app.auth.limits import charge
 from app.core import context, preconditions
 from app.core.body import read_body
 from app.core.errors import InvalidParameter, InvalidPrecondition, Problem
 from app.core.ids import parse_uuid
 from app.idempotency.middleware import database_of
+from app.ratelimit import costs
 from app.records import access, batch, listing, service
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
 from app.records.listing import Query
@@ -42,6 +44,9 @@ async def list_records(collection: str, request: Request) -> Response:
     query = _query(request)
     state, actor = request.app.state, context.of(request.scope).actor
     found = await state.registry.get(collection)
+    query = listing.checked(actor, found, query)
+    if query.count == "exact":
+        await charge(request, costs.EXACT_COUNT)
     page = await listing.list_records(
         state.database, actor, collection=found, query=query, cursors=state.cursors
     )
@@ -69,6 +74,7 @@ async def create_record(collection: str, request: Request) -> Response:
 async def batch_records(collection: str, request: Request) -> Response:
     await _admit(request, collection, "create", "update", "delete")
     operations = batch.parse(Body.read(await read_body(request)))
+    await charge(request, batch.cost(operations))
 
     async def run(found: Collection) -> list[batch.Result]:
         async with database_of(request).transaction() as session:

@@ -1,4 +1,7 @@
-"""How many changes were told of: who heard of all of them may trust what it remembers."""
+"""How many changes were told of: who heard of all of them may trust what it remembers.
+
+And the epoch, after which is named what is remembered outside of the processes.
+"""
 
 from alembic import op
 
@@ -11,7 +14,9 @@ STATEMENTS = (
     """
     CREATE TABLE listo.changes (
         id boolean PRIMARY KEY DEFAULT true CHECK (id),
-        number bigint NOT NULL DEFAULT 0
+        number bigint NOT NULL DEFAULT 0,
+        epoch bigint NOT NULL DEFAULT 0,
+        epoch_began timestamptz NOT NULL DEFAULT '-infinity'
     )
     """,
     "INSERT INTO listo.changes DEFAULT VALUES",

@@ -1,4 +1,4 @@
-"""Leases: which process has which duty, until when, and under which fencing token."""
+"""Leases: which process has which duty, until when, and when the duty is due next."""
 
 from alembic import op
 
@@ -11,10 +11,12 @@ STATEMENTS = (
     """
     CREATE TABLE listo.leases (
         name text PRIMARY KEY,
-        holder text NOT NULL,
+        -- Host and process, for whoever looks; null where nobody has it.
+        holder text,
         -- Grows with every holder, so that what an earlier one still sends can be told.
         token bigint NOT NULL,
-        expires_at timestamptz NOT NULL
+        expires_at timestamptz NOT NULL,
+        due_at timestamptz NOT NULL DEFAULT now()
     )
     """,
 )

@@ -1,0 +1,125 @@
+"""Leases: one process at a time does a duty, and what an earlier one still does comes to nothing.
+
+A lease is for one run: taken when the duty is due, renewed while the run lasts, and given back with
+the time when the next is due. Whoever stops renewing, dead or hanging, is succeeded once the lease
+has run out by PostgreSQL's clock. That it no longer has the duty need not be known to it: each of
+its transactions ends by asking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from app.core.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from app.db.database import Database
+    from app.db.session import Session
+
+# Together with the pause between two tries to take it: how long a dead holder is waited for.
+SECONDS = 6.0
+RENEW_SECONDS = 2.0
+
+_HOLDER = f"{socket.gethostname()}:{os.getpid()}"
+
+# Looks first: ON CONFLICT would lock the row also where there is nothing to take.
+_TAKE = """
+INSERT INTO listo.leases AS lease (name, holder, token, expires_at)
+SELECT $1, $2, 1, now() + $3::interval WHERE NOT EXISTS (
+    SELECT FROM listo.leases WHERE name = $1 AND greatest(expires_at, due_at) > now())
+ON CONFLICT (name) DO UPDATE
+   SET holder = $2, token = lease.token + 1, expires_at = now() + $3::interval
+ WHERE greatest(lease.expires_at, lease.due_at) <= now()
+RETURNING token
+"""
+_RENEW = """
+UPDATE listo.leases SET expires_at = now() + $3::interval WHERE name = $1 AND token = $2
+RETURNING true
+"""
+_RELEASE = """
+UPDATE listo.leases
+   SET holder = NULL, expires_at = now(), due_at = coalesce(now() + $3::interval, due_at)
+ WHERE name = $1 AND token = $2
+"""
+# Whoever takes the lease waits for a transaction that was found to have it.
+_FENCE = "SELECT true FROM listo.leases WHERE name = $1 AND token = $2 FOR SHARE"
+
+
+class LeaseLost(Exception):
+    """The duty is another process' by now, or may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One run of a duty, under the token that tells it from all others."""
+
+    database: Database
+    name: str
+    token: int
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """Committed only if nobody else has taken the duty until then. Raises LeaseLost."""
+        async with self.database.transaction() as session:
+            yield session
+            # Last, so that a long transaction keeps nobody from renewing or taking over.
+            if not await session.fetchval(_FENCE, self.name, self.token):
+                raise LeaseLost
+
+    async def renew(self, until: asyncio.Timeout) -> None:
+        """Put off, again and again, when the run is broken off; where the lease is lost, that is
+        at once."""
+        clock = asyncio.get_running_loop().time
+        while not until.expired():
+            await asyncio.sleep(RENEW_SECONDS)
+            # Counted from before, so that it ends here before it ends in PostgreSQL.
+            asked = clock()
+            with suppress(Problem):
+                kept = await self.database.fetchval(
+                    _RENEW, self.name, self.token, timedelta(seconds=SECONDS)
+                )
+                if not until.expired():
+                    until.reschedule(asked + SECONDS if kept else asked)
+
+    async def release(self, due_in: timedelta | None) -> None:
+        await self.database.execute(_RELEASE, self.name, self.token, due_in)
+
+
+@asynccontextmanager
+async def take(database: Database, name: str, every: float) -> AsyncIterator[Lease | None]:
+    """The lease for a run of the duty; None where none is due, or another process has it.
+
+    After a run that raised, the duty stays due. Raises LeaseLost, in the midst of the block, once
+    the lease was lost or could not be renewed in time.
+    """
+    asked = asyncio.get_running_loop().time()
+    token = await database.fetchval(_TAKE, name, _HOLDER, timedelta(seconds=SECONDS))
+    if token is None:
+        yield None
+        return
+    lease = Lease(database, name, token)
+    due_in = None
+    try:
+        async with asyncio.timeout_at(asked + SECONDS) as until:
+            renewing = asyncio.create_task(lease.renew(until))
+            try:
+                yield lease
+            finally:
+                renewing.cancel()
+                await asyncio.wait({renewing})
+        due_in = timedelta(seconds=every)
+    except TimeoutError:
+        if until.expired():
+            raise LeaseLost from None
+        raise
+    finally:
+        with suppress(Problem):
+            await lease.release(due_in)

@@ -1,0 +1,164 @@
+"""Two workers on one database: each duty is done by one, and taken over when that one is gone.
+
+What a worker does is seen in a table that a trigger writes, in the very transaction of the work.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.worker import LOOPS
+from fixtures.cluster import database, execute, fetch
+from fixtures.held import held
+from fixtures.program import PATIENCE, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EVENTS = 2500  # three slices
+# The setting comes with the worker's connection, see `worker`.
+TRACE = """
+CREATE TABLE listo.done (worker text, events bigint[]);
+CREATE FUNCTION listo.note_done() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO listo.done SELECT current_setting('test.worker'), array_agg(id) FROM gone
+        HAVING count(*) > 0;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER done AFTER DELETE ON listo.events REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION listo.note_done();
+"""
+OLD = f"""
+INSERT INTO listo.events (type, occurred_at)
+SELECT 'old', now() - interval '1 year' FROM generate_series(1, {EVENTS})
+"""
+HOLD = "SELECT FROM listo.events WHERE id = (SELECT min(id) FROM listo.events) FOR UPDATE"
+AT_WORK = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+   AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM listo.events%'
+"""
+LONG_RENEWED = """
+SELECT count(*) FROM listo.leases, listo.begun
+ WHERE name = 'purge_events' AND expires_at > began + interval '11 s'
+"""
+
+
+@pytest.fixture
+def url(cluster_url: str) -> Iterator[str]:
+    with database(cluster_url) as made:
+        execute(made, TRACE, OLD)
+        yield made
+
+
+@contextmanager
+def worker(url: str, name: str) -> Iterator[Program]:
+    program = Program(
+        [sys.executable, "-m", "app.worker"],
+        {"DATABASE_URL": f"{url}&test.worker={name}", "LOG_LEVEL": "INFO",
+         "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv"},
+    )  # fmt: skip
+    try:
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.send(signal.SIGCONT)
+            program.stop(signal.SIGKILL)
+
+
+def until(met: Callable[[], bool]) -> float:
+    """Seconds until it was met."""
+    began = time.monotonic()
+    while not met():
+        assert time.monotonic() - began < PATIENCE
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def value(url: str, query: str) -> Any:
+    return fetch(url, query)[0][0]
+
+
+def has_the_duty(url: str, program: Program) -> bool:
+    holder = fetch(url, "SELECT holder FROM listo.leases WHERE name = 'purge_events'")
+    return bool(holder) and str(holder[0][0]).endswith(f":{program.process.pid}")
+
+
+def at_work(url: str) -> int:
+    count: int = value(url, AT_WORK)
+    return count
+
+
+def wait_until_done(url: str) -> set[str]:
+    """Who purged the events, each of them once."""
+    until(lambda: value(url, "SELECT count(*) FROM listo.events") == 0)
+    done = fetch(url, "SELECT worker, events FROM listo.done")
+    purged = [event for row in done for event in row["events"]]
+    assert len(purged) == len(set(purged)) == EVENTS
+    return {row["worker"] for row in done}
+
+
+def test_each_duty_is_done_by_one(url: str) -> None:
+    with worker(url, "one") as one, worker(url, "other") as other:
+        with held(url, HOLD):
+            for program in (one, other):
+                program.wait_for("worker started")
+            until(lambda: at_work(url) == 1)
+            # Renewed long enough for both to have looked for something to do.
+            began = value(url, "SELECT now()")
+            until(
+                lambda: (
+                    fetch(
+                        url,
+                        "SELECT FROM listo.leases WHERE name = 'purge_events' AND"
+                        " expires_at > $1::timestamptz + interval '12 s'",
+                        began,
+                    )
+                    != []
+                )
+            )
+            assert at_work(url) == 1
+            assert has_the_duty(url, one) or has_the_duty(url, other)
+        assert len(wait_until_done(url)) == 1
+        all_rest = "SELECT count(*) FROM listo.leases WHERE holder IS NULL AND due_at > now()"
+        until(lambda: value(url, all_rest) == len(LOOPS))
+        # Due once, and done once, by whichever of the two.
+        assert value(url, "SELECT array_agg(DISTINCT token) FROM listo.leases") == [1]
+        for program in (one, other):
+            assert program.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
+    with worker(url, "one") as one, ExitStack() as rest:
+        with held(url, HOLD):
+            until(lambda: at_work(url) == 1)
+            other = rest.enter_context(worker(url, "other"))
+            other.wait_for("worker started")
+            one.send(number)
+            seconds = until(lambda: has_the_duty(url, other))
+            print(f"taken over {seconds:.1f} s after {number.name}")  # noqa: T201
+            # Both wait for the same rows, and whose turn it was first will get them first.
+            until(lambda: at_work(url) == 2)
+        if number == signal.SIGSTOP:
+            one.send(signal.SIGCONT)
+        assert wait_until_done(url) == {"other"}
+        assert other.stop(signal.SIGTERM) == 0
+        if number == signal.SIGSTOP:
+            # It lives on, and has its turn again.
+            execute(url, OLD, "UPDATE listo.leases SET due_at = now()")
+            until(lambda: value(url, "SELECT count(*) FROM listo.events") == 0)
+            assert one.stop(signal.SIGTERM) == 0
+
+
+def test_a_worker_that_stops_gives_back_what_it_has(url: str) -> None:
+    with worker(url, "one") as one, held(url, HOLD):
+        until(lambda: at_work(url) == 1)
+        assert one.stop(signal.SIGTERM) == 0
+        free = "SELECT holder IS NULL AND greatest(expires_at, due_at) <= now() FROM listo.leases"
+        assert value(url, f"{free} WHERE name = 'purge_events'") is True
+    assert value(url, "SELECT count(*) FROM listo.events") == EVENTS
