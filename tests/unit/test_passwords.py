@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -64,6 +66,39 @@ def test_no_more_at_once_than_agreed() -> None:
 
     asyncio.run(work())
     assert most == 2
+
+
+def test_refusing_tells_when_the_queue_will_be_empty() -> None:
+    async def work() -> str:
+        release = threading.Event()
+        with passwords(2) as made:
+            waiting = [
+                asyncio.create_task(made._run(lambda: release.wait(PATIENCE)))
+                for _ in range(2 * (1 + _QUEUE_PER_SLOT))
+            ]
+            await asyncio.sleep(0)
+            # As measured of those before.
+            made._seconds = 0.5
+            with pytest.raises(Overloaded) as refused:
+                made.require_room()
+            release.set()
+            await asyncio.gather(*waiting)
+            return refused.value.headers["Retry-After"]
+
+    assert int(asyncio.run(work())) == (1 + _QUEUE_PER_SLOT) // 2 + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_hashing_steps_back_behind_requests() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def work() -> tuple[int, int]:
+        with passwords(1) as made:
+            return priority(), await made._run(priority)
+
+    ours, theirs = asyncio.run(work())
+    assert theirs >= min(19, ours + 10)
 
 
 def test_a_full_queue_refuses_and_the_loop_goes_on() -> None:

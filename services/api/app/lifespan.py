@@ -17,6 +17,8 @@ from app.core import metrics
 from app.core.errors import Problem
 from app.db import migrations
 from app.db.notifications import NotAlone
+from app.guesses.memory import MemoryGuesses
+from app.guesses.redis import RedisGuesses
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.redis import RedisLimiter
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from app.caching.cache import Cache
     from app.core.settings import Settings
+    from app.guesses.guesses import Guesses
     from app.ratelimit.limiter import Limiter
 
 logger = logging.getLogger("listo")
@@ -39,16 +42,18 @@ _REDIS_SECONDS = 0.25
 
 def open_stores(
     settings: Settings, processes: Callable[[], int]
-) -> tuple[Limiter, Cache, Redis | None]:
-    """The limiter and the cache: shared on Redis, whose client is third, or of this process.
+) -> tuple[Limiter, Guesses, Cache, Redis | None]:
+    """Limiter, guesses and cache: shared on Redis, whose client is fourth, or of this process.
 
     `processes` tells how many processes serve.
     """
     if settings.redis_url is None:
-        return MemoryLimiter(), MemoryCache(), None
+        return MemoryLimiter(), MemoryGuesses(), MemoryCache(), None
     # One client each: a slow look-up in the cache must not hold up the limiter.
     client = _redis(settings)
-    return RedisLimiter(_redis(settings), processes), RedisCache(client), client
+    limiter = RedisLimiter(_redis(settings), processes)
+    guesses = RedisGuesses(_redis(settings))
+    return limiter, guesses, RedisCache(client), client
 
 
 def _redis(settings: Settings) -> Redis:
@@ -107,6 +112,7 @@ async def _close(app: FastAPI) -> None:
     await state.database.notifications.stop()
     await state.database.close()
     await state.limiter.close()
+    await state.guesses.close()
     await state.cache.close()
     state.passwords.close()
     if state.tracer_provider is not None:

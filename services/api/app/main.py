@@ -110,7 +110,7 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
     state.registry = Registry(database)
     state.cursors = CursorCodec(*secrets)
     state.seals = Seals(*secrets)
-    state.limiter, state.cache, state.redis = open_stores(
+    state.limiter, state.guesses, state.cache, state.redis = open_stores(
         settings, lambda: database.notifications.listeners
     )
     state.background = Background()

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request, Response
 
 from app.auth import emails
+from app.auth.errors import InvalidCredentials, TooManyGuesses
 from app.auth.service import Auth
 from app.core import context
 from app.core.actor import Actor
 from app.core.client_address import rate_key
+from app.core.errors import Problem
+from app.core.metrics import RATE_LIMITED
 from app.db.session import Session
+from app.guesses.guesses import digests
 from app.idempotency.middleware import database_of
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+logger = logging.getLogger("listo.auth")
 
 
 async def get_session(request: Request) -> AsyncIterator[Session]:
@@ -47,17 +55,51 @@ CurrentActor = Annotated[Actor, Depends(get_actor)]
 AuthDep = Annotated[Auth, Depends(get_auth)]
 
 
-async def throttle_login(request: Request, account: str) -> None:
-    """Count a try at a password, per client address and per account. Raises TooManyRequests."""
+@asynccontextmanager
+async def password_try(request: Request, account: str) -> AsyncIterator[None]:
+    """Have the block check a password of `account`; until it has, it counts as a wrong one.
+
+    Otherwise so many could be tried as fit in the time that it takes to find the first one wrong.
+    Raises Overloaded, TooManyGuesses, TooManyRequests.
+    """
+    state = request.app.state
+    state.passwords.require_room()
+    account = emails.known_as(account)
+    address = rate_key(context.of(request.scope).client)
+    secret = state.settings.jwt_secret.get_secret_value()
+    guess = await state.guesses.begin(*digests(secret, account, address))
+    if guess.wait_ms:
+        RATE_LIMITED.labels("login-delay").inc()
+        raise TooManyGuesses(headers={"Retry-After": str(guess.retry_after)})
+    if guess.begins_waiting:
+        logger.warning("wrong passwords make the next one wait: account %s", guess.account[:12])
+    try:
+        await throttle_login(request, account, known=guess.known)
+        yield
+    except InvalidCredentials:
+        raise
+    except Problem:
+        await state.guesses.withdraw(guess)
+        raise
+    await state.guesses.succeed(guess)
+
+
+async def throttle_login(request: Request, account: str, *, known: bool = False) -> None:
+    """Count a log-in or what is like one, by client address and by account.
+
+    From an address known to the account it counts by both together, so that no stranger can use
+    up what the account's owner has. Raises TooManyRequests.
+    """
     state = request.app.state
     rates = state.settings.rates("login")
     if not rates:
         return
-    client = rate_key(context.of(request.scope).client)
+    address = rate_key(context.of(request.scope).client)
+    account = emails.known_as(account)
     decision = await state.limiter.admit(
         (
-            Check(Policy("login", rates), client),
-            Check(Policy("login-account", rates), emails.known_as(account)),
+            Check(Policy("login", rates), address),
+            Check(Policy("login-account", rates), f"{account} {address}" if known else account),
         )
     )
     if not decision.allowed:

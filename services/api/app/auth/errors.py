@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.errors import Conflict, Forbidden, NotFound, Unauthorized
+from app.core.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized
 
 
 class InvalidToken(Unauthorized):
@@ -19,6 +19,12 @@ class InvalidCredentials(Unauthorized):
     """The e-mail address or the password is wrong."""
 
     code = "invalid_credentials"
+
+
+class TooManyGuesses(TooManyRequests):
+    """Too many wrong passwords; wait for the time in Retry-After."""
+
+    code, type, title = "too_many_guesses", "", "Too many requests"
 
 
 class RegistrationClosed(Forbidden):

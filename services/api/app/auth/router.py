@@ -8,7 +8,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.auth import api_keys, repository, schemas, service
-from app.auth.dependencies import AuthDep, CurrentActor, SessionDep, no_store, throttle_login
+from app.auth.dependencies import (
+    AuthDep,
+    CurrentActor,
+    SessionDep,
+    no_store,
+    password_try,
+    throttle_login,
+)
 from app.auth.models import ApiKey, User
 from app.auth.service import Grant
 from app.core.body import body_of, request_body
@@ -49,8 +56,8 @@ async def login(
     given: Annotated[schemas.LoginIn, body_of(schemas.LoginIn)],
 ) -> schemas.TokensOut:
     """Start a session."""
-    await throttle_login(request, given.email)
-    return _tokens(await service.login(auth, email=given.email, password=given.password))
+    async with password_try(request, given.email):
+        return _tokens(await service.login(auth, email=given.email, password=given.password))
 
 
 @router.post(
@@ -97,10 +104,10 @@ async def change_password(
 ) -> Response:
     """Set a new password; the user's other sessions end."""
     service.own_session(actor)
-    await throttle_login(request, str(actor.id))
-    await service.change_password(
-        auth, actor, current=given.current_password, new=given.new_password
-    )
+    async with password_try(request, str(actor.id)):
+        await service.change_password(
+            auth, actor, current=given.current_password, new=given.new_password
+        )
     return Response(status_code=204)
 
 

@@ -1,0 +1,91 @@
+"""Wrong passwords: a try counts as one until it turns out right, and each makes the next wait."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+LONGEST_WAIT_MS = 900_000
+# What is not followed by another is forgotten after this, or after four times its wait.
+MEMORY_MS = 900_000
+KNOWN_MS = 30 * 86_400_000
+KNOWN_ADDRESSES = 20
+
+
+class Growth(NamedTuple):
+    """Of `free` wrong passwords the last one makes the next wait a second, which then doubles with
+    every so many more.
+    """
+
+    free: int
+    every: int
+
+    def wait(self, count: int) -> int:
+        """Milliseconds that the next try has to wait after `count` wrong ones."""
+        if count < self.free:
+            return 0
+        # No power of two beyond this one is needed.
+        doublings = min((count - self.free) // self.every, 10)
+        return min(1000 << doublings, LONGEST_WAIT_MS)
+
+    def memory(self, count: int) -> int:
+        """Milliseconds after which `count` wrong ones are forgotten."""
+        return max(MEMORY_MS, 4 * self.wait(count))
+
+
+# At one account from one address, and from all addresses that the account never logged in from.
+PAIR = Growth(5, 1)
+ACCOUNT = Growth(20, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A try at a password: how long it has to wait, or, with 0, that it was counted as wrong."""
+
+    account: str
+    pair: str
+    # Whether the account has logged in from this address before.
+    known: bool
+    wait_ms: int
+    # Wrong passwords with this one.
+    of_pair: int
+    of_account: int
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds; who waits that long gets through."""
+        return -(-self.wait_ms // 1000)
+
+    @property
+    def begins_waiting(self) -> bool:
+        """Whether this is the try that makes the next one wait for the first time."""
+        return not self.wait_ms and (self.of_pair == PAIR.free or self.of_account == ACCOUNT.free)
+
+
+class Guesses(Protocol):
+    """Counts wrong passwords, by digests of the account and of account and address together."""
+
+    async def begin(self, account: str, pair: str) -> Guess:
+        """Count a try as wrong, before anything is known of it, or tell how long it has to wait."""
+        ...
+
+    async def succeed(self, guess: Guess) -> None:
+        """It was right: forget what was wrong from this address, and know the address."""
+        ...
+
+    async def withdraw(self, guess: Guess) -> None:
+        """It was not looked at: nothing was counted."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def digests(secret: str, account: str, address: str) -> tuple[str, str]:
+    """What an account, and it together with an address, are counted by: legible to nobody."""
+    return _digest(secret, account), _digest(secret, f"{account}\0{address}")
+
+
+def _digest(secret: str, text: str) -> str:
+    message = b"listo guesses " + text.encode("utf-8", "surrogatepass")
+    return hmac.digest(secret.encode(), message, "sha256")[:16].hex()

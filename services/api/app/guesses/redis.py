@@ -1,0 +1,76 @@
+"""Wrong passwords as all processes on one Redis count them, by one script call each.
+
+Redis away: each process counts by itself until it is back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.core.outage import RedisOutage
+from app.guesses.guesses import (
+    ACCOUNT,
+    KNOWN_ADDRESSES,
+    KNOWN_MS,
+    LONGEST_WAIT_MS,
+    MEMORY_MS,
+    PAIR,
+    Guess,
+)
+from app.guesses.memory import MemoryGuesses
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_SCRIPT = (Path(__file__).parent / "guesses.lua").read_text()
+_CONSTANTS = (LONGEST_WAIT_MS, MEMORY_MS, KNOWN_MS, KNOWN_ADDRESSES, *PAIR, *ACCOUNT)
+
+
+class RedisGuesses:
+    """Shares its counts with every process on the same Redis."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._script = client.register_script(_SCRIPT)
+        self._outage = RedisOutage("login delay", "each process counts wrong passwords by itself")
+        self._fallback = MemoryGuesses()
+
+    async def begin(self, account: str, pair: str) -> Guess:
+        answer = await self._call("begin", account, pair)
+        if answer is None:
+            return await self._fallback.begin(account, pair)
+        wait, known, of_pair, of_account = answer
+        return Guess(account, pair, bool(known), wait, of_pair, of_account)
+
+    async def succeed(self, guess: Guess) -> None:
+        await self._call("succeed", guess.account, guess.pair, known=guess.known)
+        # So that the address is known as well while Redis is away.
+        await self._fallback.succeed(guess)
+
+    async def withdraw(self, guess: Guess) -> None:
+        if await self._call("withdraw", guess.account, guess.pair, known=guess.known) is None:
+            await self._fallback.withdraw(guess)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _call(
+        self, what: str, account: str, pair: str, *, known: bool = False
+    ) -> list[int] | None:
+        """What the script returns, or None where Redis is away."""
+        if self._outage.skips():
+            return None
+        prefix = f"listo:guesses:{account}"
+        answer: Any
+        try:
+            answer = await self._script(
+                keys=[f"{prefix}:{pair}", prefix, f"{prefix}:known"],
+                args=[what, pair, int(known), *_CONSTANTS],
+            )
+        # Whatever it is: nobody may be kept from logging in by it.
+        except Exception as error:  # noqa: BLE001
+            self._outage.note_fault(error)
+            return None
+        self._outage.note_answer()
+        return answer or []

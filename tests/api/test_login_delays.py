@@ -1,0 +1,149 @@
+"""Wrong passwords make the next one wait, and lock nobody out of where he logged in before."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import REGISTRY
+
+from app.core.errors import Overloaded
+from fixtures.server import PASSWORD, serving, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+    from fixtures.server import Server
+
+BUDGET = 40
+FREE = 5
+FREE_FROM_ANYWHERE = 20
+_addresses = (f"203.0.{number // 250}.{number % 250 + 1}" for number in count())
+
+
+@pytest.fixture(scope="module")
+def server(database_url: str) -> Iterator[Server]:
+    configured = settings(
+        database_url,
+        rate_limit_login=f"{BUDGET}/hour",
+        trusted_proxies=("127.0.0.0/8",),
+        registration="closed",
+    )
+    with serving(configured) as running:
+        yield running
+
+
+def attempt(
+    server: Server, email: str, address: str, typed: str = "a wrong guess"
+) -> httpx.Response:
+    return server.client().post(
+        "/auth/login",
+        json={"email": email, "password": typed},
+        headers={"X-Forwarded-For": address},
+    )
+
+
+def member(server: Server, name: str) -> tuple[str, str]:
+    """A user of that name, and the address from which he has logged in."""
+    email, home = f"{name}@example.com", next(_addresses)
+    server.admin().post("/users", json={"email": email, "password": PASSWORD, "roles": ["member"]})
+    assert attempt(server, email, home, PASSWORD).status_code == 200
+    return email, home
+
+
+def hashed() -> float | None:
+    return REGISTRY.get_sample_value("app_password_hash_seconds_count")
+
+
+def test_the_sixth_waits_and_costs_nothing_whether_or_not_there_is_such_a_user(
+    server: Server,
+) -> None:
+    told = []
+    for email in (member(server, "exists")[0], "nobody@example.com"):
+        address = next(_addresses)
+        answers = [attempt(server, email, address).status_code for _ in range(FREE)]
+        assert answers == [401] * FREE
+        before = hashed()
+        refused = attempt(server, email, address, PASSWORD)
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+        assert hashed() == before
+        told.append({**refused.json(), "request_id": None})
+    assert told[0]["code"] == "too_many_guesses"
+    assert told[0] == told[1]
+
+
+def test_fifty_at_once_are_no_fifty_guesses(server: Server) -> None:
+    address = next(_addresses)
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(
+            pool.map(lambda _: attempt(server, "at-once@example.com", address), range(50))
+        )
+    # A slow machine may get beyond the first second, and then one more is due.
+    guessed = sum(answer.status_code == 401 for answer in answers)
+    assert FREE <= guessed <= FREE + 2
+    assert sum(answer.status_code == 429 for answer in answers) == 50 - guessed
+
+
+def test_strangers_cannot_lock_out_the_owner(server: Server) -> None:
+    email, home = member(server, "victim")
+    answers = [
+        attempt(server, email, next(_addresses)).status_code for _ in range(FREE_FROM_ANYWHERE + 1)
+    ]
+    assert answers[:FREE_FROM_ANYWHERE] == [401] * FREE_FROM_ANYWHERE
+    assert answers[-1] == 429
+    assert attempt(server, email, home, PASSWORD).status_code == 200
+
+
+def test_nor_by_using_up_the_accounts_rate_limit(server: Server) -> None:
+    email, home = member(server, "budget")
+    body = {"email": email, "password": PASSWORD}
+    for _ in range(BUDGET):
+        server.client().post(
+            "/auth/register", json=body, headers={"X-Forwarded-For": next(_addresses)}
+        )
+    stranger = attempt(server, email, next(_addresses), PASSWORD)
+    assert stranger.json()["code"] == "rate_limited"
+    assert attempt(server, email, home, PASSWORD).status_code == 200
+
+
+def test_the_right_password_forgives_the_wrong_ones(server: Server) -> None:
+    email, home = member(server, "clumsy")
+    for _ in range(2):
+        answers = [attempt(server, email, home).status_code for _ in range(FREE - 1)]
+        assert answers == [401] * (FREE - 1)
+        assert attempt(server, email, home, PASSWORD).status_code == 200
+
+
+def test_what_the_server_could_not_check_is_no_guess(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = next(_addresses)
+
+    async def busy(*_: object) -> bool:
+        raise Overloaded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.app.state.passwords, "verify", busy)
+        answers = [attempt(server, "busy@example.com", address) for _ in range(FREE + 1)]
+        assert [answer.status_code for answer in answers] == [503] * (FREE + 1)
+    assert attempt(server, "busy@example.com", address).status_code == 401
+
+
+def test_changes_of_the_password_are_guesses_too(server: Server) -> None:
+    email, home = member(server, "changes")
+    token = attempt(server, email, home, PASSWORD).json()["access_token"]
+    client = server.client(token)
+    change = {"current_password": "a wrong guess", "new_password": PASSWORD}
+    answers = [client.post("/auth/password", json=change) for _ in range(FREE + 1)]
+    assert [answer.status_code for answer in answers] == [401] * FREE + [429]
+    assert answers[-1].json()["code"] == "too_many_guesses"
+
+
+def test_an_ipv6_subscriber_counts_as_one(server: Server) -> None:
+    answers = [attempt(server, "six@example.com", f"2001:db8:1::{n}") for n in range(FREE + 1)]
+    assert [answer.status_code for answer in answers] == [401] * FREE + [429]
