@@ -72,6 +72,7 @@ def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
         "app_rule_rejections_total",
         "app_cursor_rejections_total",
         "app_requests_in_progress",
+        "app_concurrency_limit",
     ):
         assert f"# TYPE {name}" in text, name
 

@@ -138,7 +138,7 @@ def test_more_requests_than_fit_are_refused_at_once(tight: Server) -> None:
     codes = [response.json()["code"] for response in responses]
     assert codes.count("overloaded") == 8
     assert codes.count("request_timeout") == 2
-    assert all(response.headers["retry-after"] == "1" for response in responses)
+    assert all(1 <= int(response.headers["retry-after"]) <= 3 for response in responses)
     assert tight.client().get("/health").status_code == 200
 
 

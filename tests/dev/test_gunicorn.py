@@ -89,6 +89,7 @@ def running(database_url: str, *arguments: str, **environment: str) -> Iterator[
             server.stop(signal.SIGKILL)
 
 
+IN_PROGRESS = 'app_requests_in_progress{importance="login"}'
 REQUESTS = 'http_request_duration_seconds_count{handler="/auth/me",method="GET",status="401"}'
 
 
@@ -169,19 +170,19 @@ def test_gauges_of_all_workers(database_url: str, redis_url: str) -> None:
         assert found["app_database_pool_connections"] >= 2
         assert found["app_resident_memory_bytes"] > 60_000_000
         assert found["app_listener_connected"] == 1
-        assert found["app_requests_in_progress"] == 0
+        assert found[IN_PROGRESS] == 0
         open_ = [socket.create_connection(server.address) for _ in range(6)]
         for connection in open_:
             connection.sendall(
                 b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                 b"Content-Length: 10\r\n\r\n{"
             )
-        server.wait_until("app_requests_in_progress", 6)
+        server.wait_until(IN_PROGRESS, 6)
         for connection in open_:
             connection.sendall(b"         }"[1:])
             assert connection.recv(12) == b"HTTP/1.1 422"
             connection.close()
-        server.wait_until("app_requests_in_progress", 0)
+        server.wait_until(IN_PROGRESS, 0)
 
 
 def test_a_reload_loses_no_request(database_url: str, redis_url: str) -> None:

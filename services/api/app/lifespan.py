@@ -93,6 +93,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(_flush(app), name="flush"),
         asyncio.create_task(_sample(), name="sample"),
+        asyncio.create_task(state.concurrency.run(), name="concurrency"),
     ]
     try:
         yield

@@ -21,6 +21,8 @@ from app.collections.registry import Registry
 from app.core import log, problem
 from app.core.background import Background
 from app.core.client_address import believe_no_server
+from app.core.concurrency import Concurrency
+from app.core.deadlines import Deadlines
 from app.core.errors import Problem
 from app.core.middleware import ProtectionMiddleware, RequestMiddleware
 from app.core.settings import Settings, SettingsError
@@ -62,7 +64,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(AuthMiddleware)
-    app.add_middleware(ProtectionMiddleware, settings=settings)
+    app.add_middleware(
+        ProtectionMiddleware,
+        settings=settings,
+        concurrency=app.state.concurrency,
+        deadlines=app.state.deadlines,
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -114,6 +121,14 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
         settings, lambda: database.notifications.listeners
     )
     state.background = Background()
+    state.deadlines = Deadlines(settings.request_timeout)
+    # Fewer than there are connections would leave some of them idle.
+    state.concurrency = Concurrency(
+        settings.max_concurrent_requests,
+        settings.database_pool_size,
+        delay=database.longest_wait,
+        lingering=state.deadlines.older,
+    )
 
 
 def _describe(app: FastAPI) -> None:

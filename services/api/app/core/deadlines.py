@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import takewhile
 
 _STEP = 0.25
 
@@ -17,8 +18,11 @@ class Deadlines:
         self._expired: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        return len(self._running)
+    def older(self, seconds: float) -> int:
+        """How many tasks are in here for longer than that."""
+        before = time.monotonic() - seconds
+        # Entered in this order.
+        return sum(1 for _ in takewhile(lambda entered: entered < before, self._running.values()))
 
     def enter(self) -> asyncio.Task[object]:
         """Begin to count the time of the current task, which the caller hands to the others."""

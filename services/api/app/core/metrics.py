@@ -50,12 +50,17 @@ DATABASE_FAULTS = Counter(
     "app_database_faults_total", "Operational faults of the database.", ["kind"]
 )
 REQUESTS_IN_PROGRESS = Gauge(
-    "app_requests_in_progress", "Requests in work.", multiprocess_mode="livesum"
+    "app_requests_in_progress", "Requests in work.", ["importance"], multiprocess_mode="livesum"
+)
+CONCURRENCY_LIMIT = Gauge(
+    "app_concurrency_limit",
+    "Requests that may be in work at once at present.",
+    multiprocess_mode="livesum",
 )
 REQUESTS_SHED = Counter(
     "app_requests_shed_total",
     "Requests refused for size or number, or given up.",
-    ["reason"],
+    ["reason", "importance"],
 )
 PASSWORD_QUEUE = Gauge(
     "app_password_hash_queue",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -14,16 +16,24 @@ from opentelemetry import trace
 from app.core import context, problem
 from app.core.access_log import AccessLog
 from app.core.client_address import ClientAddress
+from app.core.concurrency import NAMES, importance_of
 from app.core.context import RequestContext
-from app.core.deadlines import Deadlines
 from app.core.errors import ContentTooLarge, Overloaded, Problem, RequestTimeout
 from app.core.log import in_json
-from app.core.metrics import REQUESTS_IN_PROGRESS, REQUESTS_SHED, observe_request, read_from
+from app.core.metrics import (
+    CONCURRENCY_LIMIT,
+    REQUESTS_IN_PROGRESS,
+    REQUESTS_SHED,
+    observe_request,
+    read_from,
+)
 
 if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from app.core.concurrency import Concurrency
+    from app.core.deadlines import Deadlines
     from app.core.settings import Settings
 
 logger = logging.getLogger("listo.http")
@@ -126,39 +136,50 @@ class RequestMiddleware:
 class ProtectionMiddleware:
     """Limits on headers, body, time and concurrency, each answered before it hurts."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, concurrency: Concurrency, deadlines: Deadlines
+    ) -> None:
         self.app = app
         self.max_body = settings.max_body_bytes
-        self.capacity = settings.max_concurrent_requests
-        self.deadlines = Deadlines(settings.request_timeout)
-        read_from(REQUESTS_IN_PROGRESS, lambda: len(self.deadlines))
+        self.concurrency = concurrency
+        self.deadlines = deadlines
+        read_from(CONCURRENCY_LIMIT, lambda: int(concurrency.limit))
+        for number, name in enumerate(NAMES):
+            read_from(
+                REQUESTS_IN_PROGRESS.labels(name), partial(concurrency.in_work.__getitem__, number)
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
         request = context.of(scope)
-        if refusal := self._refusal(scope, request):
+        importance = importance_of(scope, request.fields)
+        if refusal := self._refusal(scope, request, NAMES[importance]):
             await refusal(scope, receive, send)
+            return
+        if not self.concurrency.enter(importance):
+            REQUESTS_SHED.labels("concurrency", NAMES[importance]).inc()
+            # Not all who are refused now are to come back at one moment.
+            refused = Overloaded(retry_after=random.randint(1, 3))  # noqa: S311
+            await problem.response(refused)(scope, receive, send)
             return
         task = self.deadlines.enter()
         try:
-            await self.app(scope, self._counted(receive), send)
+            await self.app(scope, self._counted(receive, NAMES[importance]), send)
         except asyncio.CancelledError:
             if not self.deadlines.expired(task) or request.started:
                 raise
-            REQUESTS_SHED.labels("timeout").inc()
+            REQUESTS_SHED.labels("timeout", NAMES[importance]).inc()
             await problem.response(RequestTimeout())(scope, receive, send)
         finally:
             self.deadlines.leave(task)
+            self.concurrency.leave(importance)
 
-    def _refusal(self, scope: Scope, request: RequestContext) -> Response | None:
-        if len(self.deadlines) >= self.capacity:
-            REQUESTS_SHED.labels("concurrency").inc()
-            return problem.response(Overloaded())
+    def _refusal(self, scope: Scope, request: RequestContext, importance: str) -> Response | None:
         length = request.fields.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self.max_body:
-            REQUESTS_SHED.labels("body").inc()
+            REQUESTS_SHED.labels("body", importance).inc()
             refused = problem.response(ContentTooLarge(self._body_detail()))
             # The client is still sending what will not be read.
             refused.headers["Connection"] = "close"
@@ -166,14 +187,14 @@ class ProtectionMiddleware:
         headers = scope["headers"]
         size = sum([len(name) + len(value) for name, value in headers])
         if size > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
-            REQUESTS_SHED.labels("headers").inc()
+            REQUESTS_SHED.labels("headers", importance).inc()
             return problem.response(_HeadersTooLarge())
         if len(scope["query_string"]) + len(scope["path"]) > MAX_TARGET_BYTES:
-            REQUESTS_SHED.labels("target").inc()
+            REQUESTS_SHED.labels("target", importance).inc()
             return problem.response(_TargetTooLong())
         return None
 
-    def _counted(self, receive: Receive) -> Receive:
+    def _counted(self, receive: Receive, importance: str) -> Receive:
         total = 0
 
         async def counted() -> Message:
@@ -181,7 +202,7 @@ class ProtectionMiddleware:
             message = await receive()
             total += len(message.get("body", b""))
             if total > self.max_body:
-                REQUESTS_SHED.labels("body").inc()
+                REQUESTS_SHED.labels("body", importance).inc()
                 raise ContentTooLarge(self._body_detail())
             return message
 

@@ -10,6 +10,7 @@ import asyncpg
 from app.core.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 from app.db.errors import connecting, translated
 from app.db.notifications import Notifications
+from app.db.waiting import Turn, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from app.db.session import Session
 
-ACQUIRE_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 5.0
 
 
@@ -109,6 +109,7 @@ class Database:
         }
         self._query_loggers: list[Callable[[Any], None]] = []
         self._pool: asyncpg.Pool[Record] | None = None
+        self._waiting = Waiting()
         self.notifications = Notifications(self.connect)
 
     def add_query_logger(self, callback: Callable[[Any], None]) -> None:
@@ -145,6 +146,10 @@ class Database:
             raise RuntimeError("the database is not open")
         return self._pool
 
+    def longest_wait(self) -> float:
+        """For how many seconds somebody has been waiting for a connection at most."""
+        return self._waiting.longest()
+
     def _in_use(self) -> int:
         return 0 if self._pool is None else self._pool.get_size() - self._pool.get_idle_size()
 
@@ -152,7 +157,7 @@ class Database:
         # Waiting with a time limit costs a task, which is worth it only when there is a wait.
         pool = self.pool
         if pool._queue.empty():  # noqa: SLF001 - it has no public way to ask
-            return pool.acquire(timeout=ACQUIRE_TIMEOUT)
+            return Turn(pool, self._waiting)
         return pool.acquire()
 
     @asynccontextmanager

@@ -1,0 +1,141 @@
+"""More work than the server can take: who is refused, how fast, and what comes after."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from fixtures.held import held
+from fixtures.server import serving, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fixtures.server import Server
+
+MOST, POOL = 10, 2
+PATIENCE = 20
+KEY = {"Idempotency-Key": "overload-0001"}
+
+
+@pytest.fixture(scope="module")
+def server(database_url: str) -> Iterator[Server]:
+    configured = settings(
+        database_url, max_concurrent_requests=MOST, database_pool_size=POOL, request_timeout=60
+    )
+    with serving(configured) as running:
+        state = running.app.state
+        state.release = asyncio.Event()
+
+        @running.app.get("/slow")
+        async def slow() -> dict[str, Any]:
+            state.loop = asyncio.get_running_loop()
+            await state.release.wait()
+            return {}
+
+        yield running
+
+
+@pytest.fixture(scope="module")
+def notes(server: Server) -> str:
+    rules = {"list": "", "read": ""}
+    made = server.admin().put("/collections/notes", json={"schema": {}, "rules": rules})
+    assert made.status_code == 201, made.text
+    return "/collections/notes/records"
+
+
+@contextmanager
+def in_work(server: Server, number: int) -> Iterator[None]:
+    """So many requests that do not end."""
+    client = server.client()
+    with ThreadPoolExecutor(number) as pool:
+        waiting = [pool.submit(client.get, "/slow") for _ in range(number)]
+        try:
+            yield
+        finally:
+            server.app.state.loop.call_soon_threadsafe(server.app.state.release.set)
+    assert all(each.result().status_code == 200 for each in waiting)
+    server.app.state.release.clear()
+
+
+def until(client: httpx.Client, path: str, status: int) -> httpx.Response:
+    """The first answer of that status."""
+    deadline = time.monotonic() + PATIENCE
+    while (answer := client.get(path)).status_code != status:
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.05)
+    return answer
+
+
+def shed(importance: str) -> float:
+    labels = {"reason": "concurrency", "importance": importance}
+    return REGISTRY.get_sample_value("app_requests_shed_total", labels) or 0.0
+
+
+def test_lists_of_strangers_make_room_for_writes_with_a_key(server: Server, notes: str) -> None:
+    admin, stranger = server.admin(), server.client()
+    before = shed("anonymous")
+    # Six of ten: no more are for strangers, as soon as it shows that these are slow.
+    with in_work(server, 6):
+        refused = until(stranger, notes, 503)
+        assert refused.json()["code"] == "overloaded"
+        assert 1 <= int(refused.headers["retry-after"]) <= 3
+        assert shed("anonymous") > before
+        assert admin.get(notes).status_code == 200
+        assert admin.post(notes, json={}, headers=KEY).status_code == 201
+    until(stranger, notes, 200)
+
+
+def test_with_eight_in_work_only_writes_get_in(server: Server, notes: str) -> None:
+    admin = server.admin()
+    with in_work(server, 8):
+        until(admin, notes, 503)
+        wrong = {"email": "nobody@example.com", "password": "a wrong guess"}
+        assert server.client().post("/auth/login", json=wrong).status_code == 503
+        assert admin.post(notes, json={}).status_code == 201
+        assert server.client().get("/health").status_code == 200
+
+
+def test_fast_requests_fill_the_limit(server: Server, notes: str) -> None:
+    async def burst() -> list[int]:
+        limits = httpx.Limits(max_connections=MOST)
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False, limits=limits) as client:
+            answers = await asyncio.gather(*(client.get(notes) for _ in range(300)))
+            return [answer.status_code for answer in answers]
+
+    until(server.client(), notes, 200)
+    assert asyncio.run(burst()) == [200] * 300
+
+
+def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
+    server: Server, notes: str, database_url: str
+) -> None:
+    admin, stranger = server.admin(), server.client()
+    limit = server.app.state.concurrency
+    statement = "LOCK TABLE records.notes IN ACCESS EXCLUSIVE MODE"
+    with ThreadPoolExecutor(MOST) as pool:
+        with held(database_url, statement):
+            # Two have the connections, the others wait for one.
+            waiting = [pool.submit(admin.get, notes) for _ in range(POOL + 3)]
+            deadline = time.monotonic() + PATIENCE
+            while limit.limit > POOL:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            refused = stranger.get("/collections")
+            assert refused.json()["code"] == "overloaded"
+        statuses = {each.result().status_code for each in waiting}
+    # Who waited too long for a connection was told so.
+    assert 200 in statuses
+    assert statuses <= {200, 503}
+    until(stranger, "/collections", 200)
+    deadline = time.monotonic() + PATIENCE
+    while limit.limit < MOST:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

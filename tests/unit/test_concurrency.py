@@ -1,0 +1,144 @@
+"""The limit of requests in work: how it falls and rises, and who is refused first."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.core.concurrency import (
+    SHARES,
+    TARGET_SECONDS,
+    Concurrency,
+    Importance,
+    importance_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST, LEAST = 200, 10
+SLOW, FAST = TARGET_SECONDS * 2, TARGET_SECONDS / 2
+PATIENCE = 20
+
+
+def made(most: int = MOST, least: int = LEAST) -> Concurrency:
+    return Concurrency(most, least, delay=lambda: 0.0, lingering=lambda _: 0)
+
+
+def steps(concurrency: Concurrency, delays: Iterable[float], lingering: int = 0) -> None:
+    for delay in delays:
+        concurrency.adjust(delay, lingering)
+
+
+def taken(concurrency: Concurrency, importance: Importance) -> int:
+    """How many more of a kind get in; they leave again."""
+    entered = 0
+    while concurrency.enter(importance):
+        entered += 1
+    for _ in range(entered):
+        concurrency.leave(importance)
+    return entered
+
+
+def test_fast_requests_of_any_kind_fill_the_whole_limit() -> None:
+    concurrency = made()
+    steps(concurrency, [FAST] * 50)
+    assert [taken(concurrency, each) for each in Importance] == [MOST] * len(Importance)
+
+
+def test_a_delay_lowers_the_limit_within_seconds_and_no_further_than_its_least() -> None:
+    concurrency = made()
+    steps(concurrency, [SLOW] * 15)
+    assert concurrency.limit == LEAST
+    steps(concurrency, [SLOW] * 500)
+    assert concurrency.limit == LEAST
+
+
+def test_it_recovers_within_seconds_and_no_further_than_its_most() -> None:
+    concurrency = made()
+    steps(concurrency, [SLOW] * 100)
+    steps(concurrency, [FAST] * 20)
+    assert taken(concurrency, Importance.ANONYMOUS) == MOST
+    steps(concurrency, [FAST] * 500)
+    assert concurrency.limit == MOST
+
+
+def test_one_late_turn_costs_little() -> None:
+    concurrency = made()
+    steps(concurrency, [60.0])
+    assert concurrency.limit >= MOST / 2
+
+
+def test_it_settles_where_the_delay_does() -> None:
+    """A server that does 1,000 requests a second makes 500 in work wait for half a second."""
+    concurrency = made(most=2000)
+    seen = []
+    for _ in range(300):
+        concurrency.adjust(concurrency.limit / 1000, 0)
+        seen.append(concurrency.limit)
+    assert min(seen[100:]) > 350
+    assert max(seen[100:]) < 650
+
+
+@pytest.mark.parametrize("strain", ["delayed", "lingering"])
+def test_the_least_important_are_refused_first(strain: str) -> None:
+    concurrency = made()
+    if strain == "delayed":
+        steps(concurrency, [SLOW, *[FAST] * 3, SLOW])
+    else:
+        steps(concurrency, [FAST], lingering=MOST // 2 + 1)
+    places = [taken(concurrency, each) for each in Importance]
+    assert places == sorted(set(places))
+    assert places == [int(concurrency.limit * share) for share in SHARES]
+    # What others hold counts for all.
+    while concurrency.enter(Importance.ANONYMOUS):
+        pass
+    assert taken(concurrency, Importance.ANONYMOUS) == 0
+    assert taken(concurrency, Importance.KEYED) == places[-1] - places[0]
+
+
+@pytest.mark.parametrize(("most", "least"), [(1, 10), (2, 2), (1, 1)])
+def test_the_smallest_limits_let_everybody_in(most: int, least: int) -> None:
+    concurrency = made(most, least)
+    steps(concurrency, [SLOW] * 50, lingering=most)
+    assert all(taken(concurrency, each) >= 1 for each in Importance)
+
+
+def test_it_feels_that_the_event_loop_is_late() -> None:
+    async def work() -> float:
+        concurrency = made()
+        running = asyncio.create_task(concurrency.run())
+        deadline = time.monotonic() + PATIENCE
+        while concurrency.limit == MOST:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0)
+            # On purpose: this is what holds up everybody.
+            time.sleep(2 * TARGET_SECONDS)  # noqa: ASYNC251
+        lowered = concurrency.limit
+        running.cancel()
+        return lowered
+
+    assert asyncio.run(work()) < MOST
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "expected"),
+    [
+        ("GET", "/collections/a/records", {}, Importance.ANONYMOUS),
+        ("OPTIONS", "/collections", {}, Importance.ANONYMOUS),
+        ("HEAD", "/collections", {b"idempotency-key": b"x"}, Importance.ANONYMOUS),
+        ("POST", "/auth/login", {}, Importance.LOGIN),
+        ("POST", "/auth/register", {b"idempotency-key": b"x"}, Importance.LOGIN),
+        ("GET", "/collections", {b"authorization": b"x"}, Importance.READ),
+        ("POST", "/auth/refresh", {}, Importance.WRITE),
+        ("PATCH", "/collections/a/records/1", {b"authorization": b"x"}, Importance.WRITE),
+        ("POST", "/collections/a/records", {b"idempotency-key": b"x"}, Importance.KEYED),
+    ],
+)
+def test_importance(
+    method: str, path: str, fields: dict[bytes, bytes], expected: Importance
+) -> None:
+    assert importance_of({"method": method, "path": path}, fields) is expected
