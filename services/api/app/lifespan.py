@@ -12,7 +12,9 @@ from redis.asyncio import Redis
 from app.auth.bootstrap import ensure_first_admin
 from app.auth.service import Auth
 from app.caching.memory import MemoryCache
+from app.caching.memory_generations import MemoryGenerations
 from app.caching.redis import RedisCache
+from app.caching.redis_generations import RedisGenerations
 from app.core import metrics
 from app.core.errors import Problem
 from app.db import migrations
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from app.caching.cache import Cache
+    from app.caching.generations import Generations
     from app.core.settings import Settings
     from app.guesses.guesses import Guesses
     from app.ratelimit.limiter import Limiter
@@ -54,6 +57,10 @@ def open_stores(
     limiter = RedisLimiter(_redis(settings), processes)
     guesses = RedisGuesses(_redis(settings))
     return limiter, guesses, RedisCache(client), client
+
+
+def open_generations(client: Redis | None) -> Generations:
+    return MemoryGenerations(MemoryCache()) if client is None else RedisGenerations(client)
 
 
 def _redis(settings: Settings) -> Redis:

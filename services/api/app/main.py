@@ -17,6 +17,7 @@ from app.auth.limits import policies
 from app.auth.middleware import AuthMiddleware
 from app.auth.passwords import Passwords
 from app.auth.tokens import Tokens
+from app.caching.coherent import CoherentCache
 from app.collections.registry import Registry
 from app.core import log, problem
 from app.core.background import Background
@@ -31,7 +32,7 @@ from app.extensions import load_extensions
 from app.filters.cursor import CursorCodec
 from app.idempotency.middleware import IdempotencyMiddleware
 from app.idempotency.seals import Seals
-from app.lifespan import QuietStartup, lifespan, open_stores
+from app.lifespan import QuietStartup, lifespan, open_generations, open_stores
 from app.ops import openapi
 from app.telemetry import telemetry
 
@@ -77,8 +78,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match",
                            "If-None-Match", "X-Request-ID", "traceparent"],
-            expose_headers=["ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit",
-                            "RateLimit-Policy", "Retry-After", "X-Request-ID"],
+            expose_headers=["Age", "Cache-Status", "ETag", "Idempotency-Replayed", "Link",
+                            "Location", "RateLimit", "RateLimit-Policy", "Retry-After",
+                            "X-Request-ID"],
             max_age=600,
         )  # fmt: skip
     app.add_middleware(RequestMiddleware, settings=settings)
@@ -121,6 +123,7 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
         settings, lambda: database.notifications.listeners
     )
     state.background = Background()
+    state.lists = CoherentCache(open_generations(state.redis), database, state.background)
     state.deadlines = Deadlines(settings.request_timeout)
     # Fewer than there are connections would leave some of them idle.
     state.concurrency = Concurrency(

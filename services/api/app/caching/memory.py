@@ -36,6 +36,11 @@ class MemoryCache:
         self._entries.move_to_end(key)
         return value
 
+    def left(self, key: str) -> float:
+        """For how many seconds the entry is still remembered."""
+        entry = self._entries.get(key)
+        return 0.0 if entry is None else max(0.0, entry[0] - self._now())
+
     async def set(self, key: str, value: bytes, *, ttl: float) -> None:
         self._remove(key)
         size = len(key) + len(value) + _OVERHEAD

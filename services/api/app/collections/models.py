@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from app.caching.coherent import Life
 from app.collections.schema import RecordValidator
 from app.filters.fields import Fields
 from app.filters.parser import parse_filter
@@ -25,6 +26,11 @@ Operation = Literal["list", "read", "create", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("list", "read", "create", "update", "delete")
 
 
+def seconds(duration: str) -> float:
+    """Of what is written like 30s or 5m."""
+    return float(duration[:-1]) * (60 if duration[-1] == "m" else 1)
+
+
 @dataclass(frozen=True)
 class Definition:
     """What a client says a collection is. A rule of None is for admins only, "" for anyone."""
@@ -32,21 +38,24 @@ class Definition:
     schema: dict[str, Any]
     rules: dict[Operation, str | None] = field(default_factory=dict)
     indexes: tuple[tuple[str, ...], ...] = ()
+    # {"list": "30s", "stale_while_revalidate": "60s"}, or the first alone.
+    cache: dict[str, str] | None = None
 
     def dump(self) -> str:
-        return json.dumps(
-            {
-                "schema": self.schema,
-                "rules": {operation: self.rules.get(operation) for operation in OPERATIONS},
-                "indexes": [list(index) for index in self.indexes],
-            },
-            ensure_ascii=False,
-        )
+        dumped = {
+            "schema": self.schema,
+            "rules": {operation: self.rules.get(operation) for operation in OPERATIONS},
+            "indexes": [list(index) for index in self.indexes],
+        }
+        if self.cache is not None:
+            dumped["cache"] = self.cache
+        return json.dumps(dumped, ensure_ascii=False)
 
     @classmethod
     def parse(cls, text: str) -> Definition:
         raw = json.loads(text)
-        return cls(raw["schema"], raw["rules"], tuple(tuple(index) for index in raw["indexes"]))
+        indexes = tuple(tuple(index) for index in raw["indexes"])
+        return cls(raw["schema"], raw["rules"], indexes, raw.get("cache"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +85,15 @@ class Collection:
             text = self.definition.rules.get(operation)
             compiled[operation] = parse_filter(text) if text else text is not None
         return compiled
+
+    @cached_property
+    def life(self) -> Life | None:
+        """How long lists are cached; None: not at all."""
+        cache = self.definition.cache
+        if cache is None:
+            return None
+        stale = cache.get("stale_while_revalidate")
+        return Life(seconds(cache["list"]), 0.0 if stale is None else seconds(stale))
 
     def is_visible_to(self, actor: Actor) -> bool:
         """Whether the caller may know that this collection exists."""

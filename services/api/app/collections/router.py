@@ -10,7 +10,14 @@ from app.auth.dependencies import CurrentActor
 from app.collections import indexes, service
 from app.collections.errors import CollectionNotFound
 from app.collections.models import Collection
-from app.collections.schemas import CollectionIn, CollectionOut, CollectionsOut, IndexOut, Rules
+from app.collections.schemas import (
+    Cache,
+    CollectionIn,
+    CollectionOut,
+    CollectionsOut,
+    IndexOut,
+    Rules,
+)
 from app.core import preconditions
 from app.core.actor import Actor, Scope
 from app.core.body import body_of, request_body
@@ -130,6 +137,7 @@ def _one(collection: Collection, states: indexes.States | None) -> CollectionOut
     )
     if states is not None:
         out.rules = Rules(**definition.rules)
+        out.cache = Cache(**definition.cache) if definition.cache else None
         out.indexes = [
             IndexOut(fields=list(index.spec), state=states.of(index))
             for index in indexes.of(collection)

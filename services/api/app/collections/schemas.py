@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.collections.models import seconds
+
+MAX_CACHED = 3600
 
 Rule = Annotated[
     str | None,
@@ -29,6 +33,33 @@ class Rules(BaseModel):
     delete: Rule = None
 
 
+def _bounded(duration: str) -> str:
+    if seconds(duration) > MAX_CACHED:
+        raise ValueError("is longer than an hour")
+    return duration
+
+
+Duration = Annotated[
+    str,
+    Field(pattern="^[1-9][0-9]{0,3}[sm]$", description="Seconds or minutes, an hour at most."),
+    AfterValidator(_bounded),
+]
+
+
+class Cache(BaseModel):
+    """What is kept of answers, until they are this old or something changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    list: Duration = Field(examples=["30s"])
+    stale_while_revalidate: Duration | None = Field(
+        None,
+        description="How long after that they are still given while a new one is made; never from "
+        "before a change.",
+        examples=["5m"],
+    )
+
+
 class CollectionIn(BaseModel):
     """A collection's whole definition; what is left out takes its default."""
 
@@ -47,6 +78,7 @@ class CollectionIn(BaseModel):
         "`-` in front sorts descending.",
         examples=[["title", ["section", "-created_at"]]],
     )
+    cache: Cache | None = Field(None, description="Null: nothing is cached.")
 
 
 class IndexOut(BaseModel):
@@ -57,12 +89,13 @@ class IndexOut(BaseModel):
 
 
 class CollectionOut(BaseModel):
-    """A collection. `rules` and `indexes` are shown to admins only."""
+    """A collection. `rules`, `indexes` and `cache` are shown to admins only."""
 
     name: str
     json_schema: dict[str, Any] = Field(alias="schema")
     rules: Rules | None = None
     indexes: list[IndexOut] | None = None
+    cache: Cache | None = None
     version: int
     created_at: datetime
     updated_at: datetime

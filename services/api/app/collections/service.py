@@ -59,7 +59,8 @@ def define(name: str, given: CollectionIn) -> Definition:
             wrong(json.pointer("indexes", number), "is declared twice", "duplicate_index")
         specs.append(spec)
     by_operation = {operation: rules[operation] for operation in OPERATIONS}
-    return Definition(given.json_schema, by_operation, tuple(specs))
+    cache = None if given.cache is None else given.cache.model_dump(exclude_none=True)
+    return Definition(given.json_schema, by_operation, tuple(specs), cache)
 
 
 async def put(
@@ -95,8 +96,9 @@ async def put(
     if present.definition.dump() == definition.dump():
         return present, False
     schema_changes = present.definition.schema != definition.schema
-    if schema_changes:
-        # Writers check the version that they validated against, so those that wait notice.
+    if schema_changes or (definition.cache and not present.definition.cache):
+        # Writers check the version that they validated against, so those that wait notice. And
+        # what is being written by those who know of no cache is there before anything is cached.
         await repository.block_writes(session, name)
     changed = await repository.update(session, present.id, definition)
     if schema_changes:

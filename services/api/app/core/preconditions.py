@@ -19,7 +19,11 @@ class Tags:
     weak: frozenset[str] = frozenset()
 
     def matches_weakly(self, version: int) -> bool:
-        return self.any or str(version) in self.strong or str(version) in self.weak
+        return self.names(str(version))
+
+    def names(self, tag: str) -> bool:
+        """Whether a tag that is no version is among them, weak or strong."""
+        return self.any or tag in self.strong or tag in self.weak
 
     def matches_strongly(self, version: int) -> bool:
         return self.any or str(version) in self.strong

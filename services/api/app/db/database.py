@@ -13,11 +13,16 @@ from app.db.notifications import Notifications
 from app.db.waiting import Turn, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from asyncpg import Record
 
     from app.db.session import Session
+
+    Acknowledge = Callable[[], Awaitable[None]]
+    # Given a transaction about to commit, and the groups that are out of date when it has.
+    Outdating = Callable[[Session, Collection[str]], Awaitable[Acknowledge | None]]
 
 CONNECT_TIMEOUT = 5.0
 
@@ -35,10 +40,16 @@ class Transaction:
     """A session in a transaction; what it notifies of is dispatched once that has committed."""
 
     def __init__(
-        self, connection: asyncpg.Connection[Record], notifications: Notifications
+        self,
+        connection: asyncpg.Connection[Record],
+        notifications: Notifications,
+        outdating: Outdating,
     ) -> None:
         self._connection = connection
         self._notifications = notifications
+        self._outdating = outdating
+        self._outdated: set[str] = set()
+        self._acknowledge: Acknowledge | None = None
         self.notified: list[tuple[str, str]] = []
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
@@ -62,10 +73,24 @@ class Transaction:
     async def notify(self, topic: str, payload: str) -> None:
         self.notified.append((topic, payload))
 
+    def outdate(self, group: str) -> None:
+        self._outdated.add(group)
+
     async def prepare(self) -> None:
         """What belongs at the end of the transaction."""
+        if self._outdated:
+            self._acknowledge = await self._outdating(self, self._outdated)
         if self.notified:
             await self._notifications.send(self, self.notified)
+
+    async def acknowledge(self) -> None:
+        """What belongs between the commit and telling anybody."""
+        if self._acknowledge is not None:
+            await self._acknowledge()
+
+    @asynccontextmanager
+    async def atomic(self) -> AsyncIterator[Transaction]:
+        yield self
 
     @asynccontextmanager
     async def nested(self) -> AsyncIterator[Session]:
@@ -111,6 +136,8 @@ class Database:
         self._pool: asyncpg.Pool[Record] | None = None
         self._waiting = Waiting()
         self.notifications = Notifications(self.connect)
+        # Who knows nothing of what is cached has nobody read it.
+        self.outdating: Outdating = lambda session, _: self.notifications.begin_epoch(session)
 
     def add_query_logger(self, callback: Callable[[Any], None]) -> None:
         """Have `callback` see every statement of connections opened from now on."""
@@ -167,7 +194,7 @@ class Database:
         with translated:
             connection = await self._acquire()
         try:
-            transaction = Transaction(connection, self.notifications)
+            transaction = Transaction(connection, self.notifications, self.outdating)
             with translated:
                 bounds = connection.transaction()
                 await bounds.start()
@@ -189,6 +216,10 @@ class Database:
                 # rely on it. A commit that was cancelled, or whose answer got lost, may be done.
                 for topic, payload in transaction.notified:
                     self.notifications.dispatch(topic, payload)
+        await transaction.acknowledge()
+
+    def atomic(self) -> AbstractAsyncContextManager[Transaction]:
+        return self.transaction()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[Record]]:

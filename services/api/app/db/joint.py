@@ -84,6 +84,14 @@ class JointTransaction:
         async with (await self._begin()).nested() as session:
             yield session
 
+    @asynccontextmanager
+    async def atomic(self) -> AsyncIterator[Transaction]:
+        if self._ended:
+            async with self._database.transaction() as session:
+                yield session
+        else:
+            yield await self._begin()
+
     def after_commit(self, work: Callable[[], object]) -> None:
         if self._ended:
             work()

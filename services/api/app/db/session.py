@@ -30,6 +30,18 @@ class Session(Protocol):
         """Tell every process, this one included, once the transaction has committed."""
         ...
 
+    def atomic(self) -> AbstractAsyncContextManager[Atomic]:
+        """The transaction that this is in, or else one of its own."""
+        ...
+
+
+class Atomic(Session, Protocol):
+    """A session in a transaction, which can make what is cached out of date."""
+
+    def outdate(self, group: str) -> None:
+        """Have nobody read what is cached of the group, from before the commit is told of."""
+        ...
+
 
 class Transactional(Session, Protocol):
     """Makes transactions: a Database, or what stands in for it where a request is to be one."""

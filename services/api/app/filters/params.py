@@ -26,6 +26,9 @@ class Params:
         self._start = start
         self._values: list[object] = []
 
+    def __len__(self) -> int:
+        return len(self._values)
+
     def add(self, value: object, cast: str) -> str:
         """Bind `value`; returns the SQL that stands for it. A Caller is bound once."""
         if isinstance(value, Caller) and value in self._values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,9 +51,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Records as JSON text, and the cursors of the pages around them."""
+    """Records as JSON text with commas between, and the cursors of the pages around them."""
 
-    items: Sequence[str]
+    items: bytes
     next: str | None
     prev: str | None
     total: int | None
@@ -61,7 +62,17 @@ class Page:
         tail: dict[str, Any] = {"next": self.next, "prev": self.prev}
         if self.total is not None:
             tail["total"] = self.total
-        return b'{"items":[' + ",".join(self.items).encode() + b"]," + orjson.dumps(tail)[1:]
+        return b'{"items":[' + self.items + b"]," + orjson.dumps(tail)[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is the same for all who get these records: positions in place of cursors."""
+
+    items: bytes
+    next: Sequence[str] | None
+    prev: Sequence[str] | None
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +120,71 @@ def checked(actor: Actor, collection: Collection, query: Query) -> Query:
     return query
 
 
-async def list_records(
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query with everything that its answer depends on, but what is in the database."""
+
+    query: Query
+    plan: Plan
+    cursor: Cursor | None
+    sql: str
+    args: list[object]
+    # What cursors are bound to.
+    binding: str
+
+    def key(self, version: int) -> str:
+        """The same for those who get the same answer, whoever they are."""
+        told = (self.sql, self.args, self.query.count, self.query.limit, self._backward, version)
+        return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def _backward(self) -> bool:
+        return self.cursor is not None and self.cursor.backward
+
+    async def answer(self, session: Session) -> Found:
+        query, plan, backward = self.query, self.plan, self._backward
+        rows = await repository.page(session, self.sql, self.args)
+        total = None
+        if query.count == "exact":
+            total = rows[0]["total"]
+            # Without a record on the page the one row that is left has the count alone.
+            rows = [row for row in rows if row[0] is not None]
+        elif query.count == "estimated":
+            sql = f"SELECT 1 FROM {plan.table} WHERE {plan.where}"
+            total = await repository.estimate(session, sql, self.args[: len(plan.params)])
+        more = len(rows) > query.limit
+        rows = rows[: query.limit]
+        if backward:
+            rows = rows[::-1]
+        # A page that was come to from one side has something on that side.
+        after_it = bool(rows) and (more or backward)
+        before_it = bool(rows) and (more if backward else self.cursor is not None)
+        end = 1 + len(plan.keys)
+        return Found(
+            ",".join([row[0] for row in rows]).encode(),
+            tuple(rows[-1])[1:end] if after_it else None,
+            tuple(rows[0])[1:end] if before_it else None,
+            total,
+        )
+
+    def page(self, found: Found, cursors: CursorCodec) -> Page:
+        def encode(position: Sequence[str] | None, *, back: bool) -> str | None:
+            if position is None:
+                return None
+            return cursors.encode(position, backward=back, binding=self.binding)
+
+        return Page(
+            found.items,
+            encode(found.next, back=False),
+            encode(found.prev, back=True),
+            found.total,
+        )
+
+
+async def question(
     session: Session, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
-) -> Page:
-    """A page of the records that the caller may list, for a query that was `checked`.
+) -> Question:
+    """What the caller asks by a query that was `checked`.
 
     Raises FilterError and InvalidCursor (400) with the position of the fault.
     """
@@ -120,37 +192,15 @@ async def list_records(
     binding = f"{collection.id}\n{query.filter}\n{query.sort}\n{actor.kind}:{actor.id}"
     cursor = await _cursor(session, plan, query.cursor, cursors, binding)
     sql, params = plan.page(query, cursor)
-    rows = await repository.page(session, sql, params.bind(actor.id, actor.roles))
-    total = None
-    if query.count == "exact":
-        total = rows[0]["total"]
-        # Without a record on the page the one row that is left has the count alone.
-        rows = [row for row in rows if row[0] is not None]
-    elif query.count == "estimated":
-        total = await repository.estimate(
-            session,
-            f"SELECT 1 FROM {plan.table} WHERE {plan.where}",
-            plan.params.bind(actor.id, actor.roles),
-        )
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
-    backward = cursor is not None and cursor.backward
-    if backward:
-        rows = rows[::-1]
+    return Question(query, plan, cursor, sql, params.bind(actor.id, actor.roles), binding)
 
-    def encode(row: Sequence[Any], *, back: bool) -> str:
-        position = tuple(row)[1 : 1 + len(plan.keys)]
-        return cursors.encode(position, backward=back, binding=binding)
 
-    # A page that was come to from one side has something on that side.
-    after_it = bool(rows) and (more or backward)
-    before_it = bool(rows) and (more if backward else cursor is not None)
-    return Page(
-        [row[0] for row in rows],
-        encode(rows[-1], back=False) if after_it else None,
-        encode(rows[0], back=True) if before_it else None,
-        total,
-    )
+async def list_records(
+    session: Session, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
+) -> Page:
+    """A page of the records that the caller may list. Raises as `question` does."""
+    asked = await question(session, actor, collection=collection, query=query, cursors=cursors)
+    return asked.page(await asked.answer(session), cursors)
 
 
 async def _cursor(

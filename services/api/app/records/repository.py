@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.collections.models import Collection
     from app.core.actor import Actor
     from app.db.session import Session
+    from app.records.statements import Statement
 
 # (version, the record as JSON text)
 Row = tuple[int, str]
@@ -43,13 +44,27 @@ async def read(session: Session, actor: Actor, collection: Collection, id_: UUID
         return await session.fetchrow(statement.sql, *statement.args(actor, id_))
 
 
+async def _write(
+    session: Session, collection: Collection, statement: Statement, args: Sequence[object]
+) -> Sequence[Any]:
+    """The rows of a statement that changes records; if there are any, lists are out of date."""
+    with _faults:
+        if collection.life is None:
+            return await session.fetch(statement.sql, *args)
+        async with session.atomic() as transaction:
+            rows = await transaction.fetch(statement.sql, *args)
+            if rows:
+                transaction.outdate(str(collection.id))
+            return rows
+
+
 async def create(
     session: Session, actor: Actor, collection: Collection, id_: UUID, data: str
 ) -> Row | None:
     statement = statements.of(collection).get("create", actor)
     args = statement.args(actor, id_, data, actor.id, collection.version)
-    with _faults:
-        return await session.fetchrow(statement.sql, *args)
+    rows = await _write(session, collection, statement, args)
+    return rows[0] if rows else None
 
 
 async def create_many(
@@ -58,8 +73,7 @@ async def create_many(
     """The ids that were created; those that are missing were refused."""
     statement = statements.of(collection).get("create_many", actor)
     args = statement.args(actor, ids, data, actor.id, collection.version)
-    with _faults:
-        return {row["id"] for row in await session.fetch(statement.sql, *args)}
+    return {row["id"] for row in await _write(session, collection, statement, args)}
 
 
 async def replace(
@@ -72,8 +86,8 @@ async def replace(
 ) -> Row | None:
     statement = statements.of(collection).get("replace", actor)
     args = statement.args(actor, id_, data, version, collection.version, actor.id)
-    with _faults:
-        return await session.fetchrow(statement.sql, *args)
+    rows = await _write(session, collection, statement, args)
+    return rows[0] if rows else None
 
 
 async def merge(
@@ -89,9 +103,8 @@ async def delete(
     session: Session, actor: Actor, collection: Collection, id_: UUID, version: int | None
 ) -> bool:
     statement = statements.of(collection).get("delete", actor)
-    with _faults:
-        row = await session.fetchrow(statement.sql, *statement.args(actor, id_, version, actor.id))
-    return row is not None
+    args = statement.args(actor, id_, version, actor.id, collection.version)
+    return bool(await _write(session, collection, statement, args))
 
 
 async def visible_version(

@@ -16,6 +16,7 @@ from app.core.ids import parse_uuid
 from app.idempotency.middleware import database_of
 from app.ratelimit import costs
 from app.records import access, batch, listing, service
+from app.records import cached as lists
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
 from app.records.listing import Query
 from app.records.service import Body, DefinitionChanged, Stored
@@ -34,7 +35,7 @@ router = APIRouter(prefix="/collections/{collection}", include_in_schema=False)
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
-# Nothing here is for shared caches: what a caller sees depends on who it is.
+# Nothing here is for shared caches, where what a caller sees depends on who it is.
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 _TRIES = 3
 
@@ -47,13 +48,12 @@ async def list_records(collection: str, request: Request) -> Response:
     query = listing.checked(actor, found, query)
     if query.count == "exact":
         await charge(request, costs.EXACT_COUNT)
+    if found.life is not None:
+        return await _cached(request, found, query)
     page = await listing.list_records(
         state.database, actor, collection=found, query=query, cursors=state.cursors
     )
-    headers = dict(_PRIVATE)
-    if links := _links(request, page):
-        headers["Link"] = links
-    return Response(page.dump(), headers=headers, media_type=JSON)
+    return Response(page.dump(), headers={**_PRIVATE, **_links(request, page)}, media_type=JSON)
 
 
 @router.post("/records")
@@ -163,11 +163,14 @@ async def patch_record(collection: str, record_id: str, request: Request) -> Res
 async def delete_record(collection: str, record_id: str, request: Request) -> Response:
     wanted = preconditions.parse(request.headers.get("if-match"))
     id_ = _id(record_id)
-    found = await request.app.state.registry.get(collection)
-    version = await _version(request, found, id_, wanted)
-    await service.delete(
-        database_of(request), _actor(request), collection=found, id_=id_, if_version=version
-    )
+
+    async def delete(found: Collection) -> None:
+        version = await _version(request, found, id_, wanted)
+        await service.delete(
+            database_of(request), _actor(request), collection=found, id_=id_, if_version=version
+        )
+
+    await _with_collection(request, collection, delete)
     return Response(status_code=204)
 
 
@@ -212,6 +215,20 @@ async def _version(
     return stored.version
 
 
+async def _cached(request: Request, found: Collection, query: Query) -> Response:
+    known = preconditions.parse(request.headers.get("if-none-match"))
+    state, actor = request.app.state, _actor(request)
+    cached = await lists.list_records(
+        state.lists, state.database, actor, collection=found, query=query, cursors=state.cursors
+    )
+    headers = {**_PRIVATE, **cached.headers, **_links(request, cached.page)}
+    if actor.is_anonymous and found.rules["list"] is True:
+        headers["Cache-Control"] = "public, no-cache"
+    if known is not None and known.names(cached.tag):
+        return Response(status_code=304, headers=headers)
+    return Response(cached.page.dump(), headers=headers, media_type=JSON)
+
+
 def _query(request: Request) -> Query:
     """The list's parameters. Raises InvalidParameter for one that is unknown, doubled or wrong."""
     given: dict[str, Any] = {}
@@ -230,14 +247,15 @@ def _query(request: Request) -> Query:
     return Query(**given)
 
 
-def _links(request: Request, page: listing.Page) -> str:
-    """RFC 8288 links to the pages around."""
+def _links(request: Request, page: listing.Page) -> dict[str, str]:
+    """The field of RFC 8288 with the pages around, if there are any."""
     rest = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
-    return ", ".join(
+    links = ", ".join(
         f'<{request.url.path}?{urlencode([*rest, ("cursor", cursor)])}>; rel="{relation}"'
         for relation, cursor in (("next", page.next), ("prev", page.prev))
         if cursor is not None
     )
+    return {"Link": links} if links else {}
 
 
 def _created(collection: str, stored: Stored) -> Response:

@@ -201,8 +201,7 @@ async def _why_not(
     operation: Operation,
 ) -> Problem:
     """Why a statement on an existing record found nothing, told only as far as the caller sees."""
-    if operation == "update":
-        await _check_definition(session, collection)
+    await _check_definition(session, collection)
     version = await repository.visible_version(session, actor, collection, id_)
     if version is None:
         RULE_REJECTIONS.labels(operation).inc()

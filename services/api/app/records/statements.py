@@ -137,11 +137,12 @@ class Statements:
         )
 
     def _delete(self, *, unrestricted: bool) -> Statement:
-        """$1 id, $2 version or null, $3 the actor's id."""
-        guard, params = self._guard("delete", 4, unrestricted=unrestricted)
+        """$1 id, $2 version or null, $3 the actor's id, $4 version of the definition."""
+        guard, params = self._guard("delete", 5, unrestricted=unrestricted)
         return Statement(
             f"WITH changed AS (DELETE FROM {self._table} WHERE id = $1"
-            f" AND ($2::bigint IS NULL OR version = $2) AND {guard} RETURNING id, version),"
+            f" AND ($2::bigint IS NULL OR version = $2) AND {guard} AND {self._current(4)}"
+            " RETURNING id, version),"
             f" event AS ({self._event('deleted', '$3::uuid')})"
             " SELECT version FROM changed",
             params,
@@ -158,7 +159,7 @@ class Statements:
 
     def _current(self, number: int) -> str:
         # The data was checked against one version of the schema; this makes it the present one,
-        # also where another process changed it a moment ago.
+        # also where another process changed it a moment ago. And who knows of no cache tells none.
         return (
             "(SELECT version FROM listo.collections"
             f" WHERE id = '{self._collection.id}') = ${number}::bigint"

@@ -1,0 +1,203 @@
+"""A cache that is never older than the last change that was acknowledged, on whichever process.
+
+docs/decisions/0014 has the argument. In short: a writer marks what it changes before it commits,
+and gives up the generation after that and before it acknowledges. Where it cannot, since Redis is
+away from it, it begins an epoch instead, which reaches the others by way of PostgreSQL, and
+acknowledges when nobody can be without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+from zlib import crc32
+
+from app.caching.generations import BUILD_SECONDS
+from app.core.errors import Problem
+from app.core.metrics import CACHE_LOOKUPS
+from app.db.notifications import QUIET_SECONDS, TRUST_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from app.caching.generations import Generations, Look
+    from app.core.background import Background
+    from app.db.database import Database
+    from app.db.session import Session
+
+MAX_BYTES = 256 * 1024
+# How long after its commit every other process knows of an epoch, or trusts nothing.
+KNOWN_SECONDS = TRUST_SECONDS + 0.5
+# How long after it others are surely quiet, with room for what is still being committed.
+COVERED_SECONDS = QUIET_SECONDS - 5.0
+# While Redis is away a writer begins another one so often, lest it has to wait once more.
+REPEAT_SECONDS = 5.0
+
+_FIRST_POLL, _LONGEST_POLL = 0.005, 0.1
+_TOO_LARGE = b""
+
+Outcome = Literal["hit", "stale", "miss", "collapsed", "bypass"]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """For how many seconds an entry is fresh, and then still given while a new one is made."""
+
+    fresh: float
+    stale: float
+
+    def of(self, name: str) -> float:
+        """How long the entry of that name is fresh: up to a tenth more or less."""
+        return self.fresh * (0.9 + 0.2 * crc32(name.encode()) / 0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A value, how it came about, and in seconds how old it is and how long it stays fresh."""
+
+    value: bytes
+    outcome: Outcome
+    age: float = 0.0
+    left: float = 0.0
+    stored: bool = False
+
+
+class CoherentCache:
+    """Reads by `fetch`; the database tells of changes, see `Database.outdating`."""
+
+    def __init__(
+        self, generations: Generations, database: Database, background: Background
+    ) -> None:
+        self._generations = generations
+        self._database = database
+        self._background = background
+        self._flights: dict[str, asyncio.Future[Served]] = {}
+        self._beginning = asyncio.Lock()
+        # When this process last began an epoch, and from when on nobody is without it.
+        self._began = self._known = float("-inf")
+        database.outdating = self.outdate
+
+    async def fetch(
+        self, group: str, key: str, life: Life, make: Callable[[], Awaitable[bytes]]
+    ) -> Served:
+        """What `make` gives, or gave since the last change of the group."""
+        served = await self._fetch(group, key, life, make)
+        outcome = "miss" if served.outcome == "collapsed" else served.outcome
+        CACHE_LOOKUPS.labels("lists", outcome).inc()
+        return served
+
+    async def _fetch(
+        self, group: str, key: str, life: Life, make: Callable[[], Awaitable[bytes]]
+    ) -> Served:
+        async def ask() -> Look | None:
+            notifications = self._database.notifications
+            if not notifications.trusted or notifications.quiet:
+                return None
+            name = f"{notifications.epoch}:{key}"
+            return await self._generations.look(group, name, stale=life.stale)
+
+        look = await ask()
+        if look is not None and look.value and look.mine:
+            self._background.start(self._renew(look.name, life, make))
+        if served := _found(look, life):
+            return served
+        if look is None or look.value is not None:
+            return Served(await make(), "bypass")
+        flight = self._flights.get(look.name)
+        if flight is not None:
+            return replace(await asyncio.shield(flight), outcome="collapsed")
+        # A task of its own: who began it may be cancelled, and others wait for it.
+        flight = asyncio.ensure_future(self._obtain(look, ask, life, make))
+        self._flights[look.name] = flight
+        flight.add_done_callback(lambda done: self._landed(look.name, done))
+        return await asyncio.shield(flight)
+
+    async def _obtain(
+        self,
+        look: Look,
+        ask: Callable[[], Awaitable[Look | None]],
+        life: Life,
+        make: Callable[[], Awaitable[bytes]],
+    ) -> Served:
+        """Make the entry, or wait for the process that does."""
+        pause, patience = _FIRST_POLL, time.monotonic() + BUILD_SECONDS
+        while not look.mine and time.monotonic() < patience:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLL)
+            again = await ask()
+            if served := _found(again, life):
+                return replace(served, outcome="collapsed")
+            if again is None or again.value is not None:
+                return Served(await make(), "bypass")
+            look = again
+        return await self._make(look.name, life, make)
+
+    async def _make(self, name: str, life: Life, make: Callable[[], Awaitable[bytes]]) -> Served:
+        began = time.monotonic()
+        try:
+            value = await make()
+        except Exception:
+            await self._generations.release(name)
+            raise
+        kept = value if len(value) <= MAX_BYTES else _TOO_LARGE
+        ttl = life.of(name) + life.stale - (time.monotonic() - began)
+        stored = await self._generations.store(name, kept, ttl=max(ttl, 0.0))
+        return Served(value, "miss", stored=stored and bool(kept))
+
+    async def _renew(self, name: str, life: Life, make: Callable[[], Awaitable[bytes]]) -> None:
+        # Whatever is wrong will be answered to those who come when the entry is gone.
+        with suppress(Problem):
+            await self._make(name, life, make)
+
+    def _landed(self, name: str, flight: asyncio.Future[Served]) -> None:
+        self._flights.pop(name, None)
+        if not flight.cancelled():
+            # Told to those who waited; if none did, to nobody.
+            flight.exception()
+
+    async def outdate(
+        self, session: Session, groups: Collection[str]
+    ) -> Callable[[], Awaitable[None]]:
+        """At the end of the transaction that changes the groups. What is returned is to be called
+        once that has committed, and before anybody is told; it may take KNOWN_SECONDS."""
+        writer, asked = uuid4().hex, time.monotonic()
+        marked = await self._generations.mark(groups, writer)
+        begins = not marked and asked > self._began + REPEAT_SECONDS
+        if begins:
+            await self._database.notifications.begin_epoch(session)
+
+        async def acknowledge() -> None:
+            if begins:
+                self._has_begun(asked)
+            if not await self._generations.unmark(groups, writer):
+                await self._until_known()
+
+        return acknowledge
+
+    async def _until_known(self) -> None:
+        """Wait until no process reads what was cached before now."""
+        async with self._beginning:
+            asked = time.monotonic()
+            if asked > self._began + COVERED_SECONDS:
+                await self._database.notifications.begin_epoch(self._database)
+                self._has_begun(asked)
+        await asyncio.sleep(self._known - time.monotonic())
+
+    def _has_begun(self, asked: float) -> None:
+        known = time.monotonic() + KNOWN_SECONDS
+        if known > self._began + QUIET_SECONDS:
+            # Else all are quiet because of the last one until they know of this one.
+            self._known = known
+        self._began = max(self._began, asked)
+
+
+def _found(look: Look | None, life: Life) -> Served | None:
+    if look is None or not look.value:
+        return None
+    left = look.left - life.stale
+    age = max(0.0, life.of(look.name) - left)
+    return Served(look.value, "hit" if left > 0 else "stale", age=age, left=left)

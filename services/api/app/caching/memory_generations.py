@@ -1,0 +1,61 @@
+"""Generations of a single process."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from app.caching.generations import BUILD_SECONDS, MARK_SECONDS, Look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from app.caching.memory import MemoryCache
+
+
+class MemoryGenerations:
+    """`now` gives seconds; the cache has the same clock."""
+
+    def __init__(self, cache: MemoryCache, now: Callable[[], float] = time.monotonic) -> None:
+        self._cache = cache
+        self._now = now
+        self._generations: dict[str, str] = {}
+        # By group: when the mark of each writer ends. By name: when whoever makes it is late.
+        self._marks: dict[str, dict[str, float]] = {}
+        self._making: dict[str, float] = {}
+
+    async def look(self, group: str, key: str, *, stale: float) -> Look | None:
+        now = self._now()
+        if any(end > now for end in self._marks.get(group, {}).values()):
+            return None
+        generation = self._generations.setdefault(group, uuid4().hex)
+        name = f"list:{generation}:{key}"
+        value = await self._cache.get(name)
+        left = self._cache.left(name)
+        mine = (value is None or left <= stale) and self._making.get(name, 0.0) <= now
+        if mine:
+            self._making[name] = now + BUILD_SECONDS
+        return Look(name, value, left, mine)
+
+    async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
+        await self._cache.set(name, value, ttl=ttl)
+        await self.release(name)
+        return True
+
+    async def release(self, name: str) -> None:
+        self._making.pop(name, None)
+
+    async def mark(self, groups: Collection[str], writer: str) -> bool:
+        for group in groups:
+            self._generations.pop(group, None)
+            now = self._now()
+            alive = {who: end for who, end in self._marks.get(group, {}).items() if end > now}
+            self._marks[group] = {**alive, writer: now + MARK_SECONDS}
+        return True
+
+    async def unmark(self, groups: Collection[str], writer: str) -> bool:
+        for group in groups:
+            self._generations.pop(group, None)
+            self._marks.get(group, {}).pop(writer, None)
+        return True

@@ -1,0 +1,123 @@
+"""Generations on Redis, shared by every process.
+
+Names hold the run of Redis: one that was restarted may have come back with generations, entries and
+marks of before. Clocks are Redis' own. Marks have no end in Redis, so that they are not evicted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from redis.exceptions import RedisError
+
+from app.caching.generations import BUILD_SECONDS, MARK_SECONDS, Look
+from app.core.outage import RedisOutage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+    from typing import Any
+
+    from redis.asyncio import Redis
+
+_FAULTS = (RedisError, OSError, TimeoutError)
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+# KEYS: marks, generation. ARGV: a new generation and its life, key, stale, time to make one; in ms.
+_LOOK = f"""{_NOW}
+if redis.call('ZCOUNT', KEYS[1], now, '+inf') > 0 then return false end
+local generation = redis.call('GET', KEYS[2])
+if not generation then
+    generation = ARGV[1]
+    redis.call('SET', KEYS[2], generation, 'PX', ARGV[2])
+end
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local name = 'listo:list:' .. run .. ':' .. generation .. ':' .. ARGV[3]
+local value = redis.call('GET', name)
+local left = value and redis.call('PTTL', name) or 0
+local mine = left <= tonumber(ARGV[4])
+    and redis.call('SET', name .. ':making', '', 'NX', 'PX', ARGV[5])
+return {{name, value, left, mine and 1 or 0}}
+"""
+# KEYS: marks and generation of each group. ARGV: the writer, the life of the mark in ms.
+_MARK = f"""{_NOW}
+for i = 1, #KEYS, 2 do
+    redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+    redis.call('ZADD', KEYS[i], now + ARGV[2], ARGV[1])
+    redis.call('DEL', KEYS[i + 1])
+end
+"""
+_UNMARK = """
+for i = 1, #KEYS, 2 do
+    redis.call('DEL', KEYS[i + 1])
+    redis.call('ZREM', KEYS[i], ARGV[1])
+end
+"""
+# Longer than any entry lives; a new one does no harm.
+_GENERATION_SECONDS = 86_400
+
+
+class RedisGenerations:
+    """Redis away, full or slower than the client waits: nothing is read, and writers learn it."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._outage = RedisOutage("lists", "no list is cached")
+        self._look = client.register_script(_LOOK)
+        self._mark = client.register_script(_MARK)
+        self._unmark = client.register_script(_UNMARK)
+
+    async def look(self, group: str, key: str, *, stale: float) -> Look | None:
+        arguments: list[str | int] = [
+            uuid4().hex,
+            _ms(_GENERATION_SECONDS),
+            key,
+            _ms(stale),
+            _ms(BUILD_SECONDS),
+        ]
+        _, found = await self._ask(lambda: self._look(_keys([group]), arguments))
+        if found is None:
+            return None
+        name, value, left, mine = found
+        return Look(name.decode(), value, left / 1000, mine == 1)
+
+    async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.set(name, value, px=max(1, _ms(ttl)))
+            pipe.delete(f"{name}:making")
+            done, _ = await self._ask(pipe.execute)
+        return done
+
+    async def release(self, name: str) -> None:
+        await self._ask(lambda: self._client.delete(f"{name}:making"))
+
+    async def mark(self, groups: Collection[str], writer: str) -> bool:
+        done, _ = await self._ask(lambda: self._mark(_keys(groups), [writer, _ms(MARK_SECONDS)]))
+        return done
+
+    async def unmark(self, groups: Collection[str], writer: str) -> bool:
+        done, _ = await self._ask(lambda: self._unmark(_keys(groups), [writer]))
+        return done
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:
+        """Whether Redis did it, and what it answered."""
+        if self._outage.skips():
+            return False, None
+        try:
+            answer = await call()
+        except _FAULTS as error:
+            self._outage.note_fault(error)
+            return False, None
+        self._outage.note_answer()
+        return True, answer
+
+
+def _keys(groups: Collection[str]) -> list[str]:
+    return [f"listo:{what}:{group}" for group in groups for what in ("marks", "generation")]
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
