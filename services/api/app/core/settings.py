@@ -246,7 +246,8 @@ class Settings(BaseSettings):
     @field_validator("jwt_secret", "jwt_secret_previous")
     @classmethod
     def _secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is None:
+        # The file of a secret is there without one, too; an empty variable is none already.
+        if value is None or (info.field_name == "jwt_secret_previous" and not value):
             return None
         text = value.get_secret_value()
         if len(text) < MIN_SECRET:
