@@ -20,8 +20,8 @@ endif
 
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
-.PHONY: help setup dev demo engine up down destroy ps logs shell-db firewall test test-stack test-crash \
-	test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge drill clean
+.PHONY: help setup dev demo engine up down destroy ps logs shell-db firewall test test-stack test-keys \
+	test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-protections drill clean
 
 ##@ Use
 
@@ -65,8 +65,14 @@ test: setup ## Run all tests, in parallel and in random order
 test-stack: setup ## Test the running stack over HTTPS
 	@LISTO_STACK=1 $(PY) -m pytest tests/stack -n0
 
+test-keys: setup ## One idempotency key, 50 clients, a replica of the stack killed, ROUNDS=200 times
+	@LISTO_STACK=1 ROUNDS=$${ROUNDS:-200} $(PY) -m pytest tests/stack/test_idempotency.py -n0 -s
+
 test-crash: setup ## kill -9 under a writing load, ROUNDS=20 times
 	@ROUNDS=$${ROUNDS:-20} $(PY) -m pytest tests/crash -n0
+
+test-model: setup ## Compare three processes with a model, EXAMPLES=500 random sessions
+	@EXAMPLES=$${EXAMPLES:-500} $(PY) -m pytest tests/model -n0 -s
 
 test-rows: setup ## Filters and walks over 6,000 real rows
 	@ROWS=$${ROWS:-6000} $(PY) -m pytest tests/api/test_real_rows.py
@@ -104,6 +110,9 @@ bench-growth: setup ## Latency at 10k and at 1M records (needs wrk and redis-ser
 bench-edge: setup ## What TLS and nginx take of the replicas' throughput (needs the stack and wrk)
 	@exec $(PY) -m bench.edge
 
+bench-protections: setup ## What each protection costs (needs wrk and redis-server)
+	@exec $(PY) -m bench.protections
+
 drill: ## Cause faults in the running stack and time its alerts (DRILL=all)
 	@exec $(PYTHON) -m infra.prometheus.drill $(or $(DRILL),all) --markdown
 
@@ -126,4 +135,4 @@ $(STAMP): $(LOCK) services/api/pyproject.toml
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make \033[36m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
