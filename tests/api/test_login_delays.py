@@ -134,6 +134,18 @@ def test_what_the_server_could_not_check_is_no_guess(
     assert attempt(server, "busy@example.com", address).status_code == 401
 
 
+def test_a_full_queue_of_passwords_turns_log_ins_away_unread(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(server.app.state.passwords, "_limit", 0)
+        refused = server.client().post("/auth/login", content=b"{")
+        assert refused.status_code == 503
+        assert refused.json()["code"] == "overloaded"
+        assert int(refused.headers["retry-after"]) >= 1
+    assert server.client().post("/auth/login", content=b"{").status_code == 400
+
+
 def test_changes_of_the_password_are_guesses_too(server: Server) -> None:
     email, home = member(server, "changes")
     token = attempt(server, email, home, PASSWORD).json()["access_token"]

@@ -79,9 +79,12 @@ REQUESTS = (
     ),
     graph(
         "In progress",
-        "Requests in work on each replica. Each process sheds beyond MAX_CONCURRENT_REQUESTS.",
+        "Requests in work by what they are, and how many may be. The limit falls below "
+        "MAX_CONCURRENT_REQUESTS while requests wait half a second for the event loop or for a "
+        "connection, and then the least important are refused first.",
         "short",
-        Series(total(here("app_requests_in_progress"), "instance"), "{{instance}}"),
+        Series(total(here("app_requests_in_progress"), "importance"), "{{importance}}"),
+        Series(total(here("app_concurrency_limit")), "limit"),
     ),
 )  # fmt: skip
 
@@ -92,6 +95,17 @@ REFUSALS = (
         "headers or address.",
         "reqps",
         Series(events(here("app_requests_shed_total"), "reason"), "{{reason}}"),
+        span=8,
+    ),
+    graph(
+        "Shed for overload, by importance",
+        "Requests beyond the present limit. Reads of strangers go first, then log-ins, other reads, "
+        "writes, and last the writes with an idempotency key.",
+        "reqps",
+        Series(
+            events(here("app_requests_shed_total", 'reason="concurrency"'), "importance"),
+            "{{importance}}",
+        ),
         span=8,
     ),
     graph(
@@ -113,7 +127,7 @@ REFUSALS = (
         "Requests that a collection's rule did not allow, by operation.",
         "reqps",
         Series(events(here("app_rule_rejections_total"), "operation"), "{{operation}}"),
-        span=12,
+        span=8,
     ),
     graph(
         "Filters and cursors refused",
@@ -121,7 +135,7 @@ REFUSALS = (
         "reqps",
         Series(events(here("app_filter_rejections_total")), "filters"),
         Series(events(here("app_cursor_rejections_total")), "cursors"),
-        span=12,
+        span=8,
     ),
 )
 

@@ -70,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings=settings,
         concurrency=app.state.concurrency,
         deadlines=app.state.deadlines,
+        room_for_login=app.state.passwords.require_room,
     )
     if settings.cors_origins:
         app.add_middleware(

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from app.core import context, problem
 from app.core.access_log import AccessLog
 from app.core.client_address import ClientAddress
-from app.core.concurrency import NAMES, importance_of
+from app.core.concurrency import NAMES, Importance, importance_of
 from app.core.context import RequestContext
 from app.core.errors import ContentTooLarge, Overloaded, Problem, RequestTimeout
 from app.core.log import in_json
@@ -29,6 +29,8 @@ from app.core.metrics import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -137,9 +139,15 @@ class ProtectionMiddleware:
     """Limits on headers, body, time and concurrency, each answered before it hurts."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, concurrency: Concurrency, deadlines: Deadlines
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        concurrency: Concurrency,
+        deadlines: Deadlines,
+        room_for_login: Callable[[], None],
     ) -> None:
         self.app = app
+        self.room_for_login = room_for_login
         self.max_body = settings.max_body_bytes
         self.concurrency = concurrency
         self.deadlines = deadlines
@@ -155,14 +163,9 @@ class ProtectionMiddleware:
             return
         request = context.of(scope)
         importance = importance_of(scope, request.fields)
-        if refusal := self._refusal(scope, request, NAMES[importance]):
+        refusal = self._refusal(scope, request, NAMES[importance]) or self._admit(importance)
+        if refusal is not None:
             await refusal(scope, receive, send)
-            return
-        if not self.concurrency.enter(importance):
-            REQUESTS_SHED.labels("concurrency", NAMES[importance]).inc()
-            # Not all who are refused now are to come back at one moment.
-            refused = Overloaded(retry_after=random.randint(1, 3))  # noqa: S311
-            await problem.response(refused)(scope, receive, send)
             return
         task = self.deadlines.enter()
         try:
@@ -175,6 +178,21 @@ class ProtectionMiddleware:
         finally:
             self.deadlines.leave(task)
             self.concurrency.leave(importance)
+
+    def _admit(self, importance: Importance) -> Response | None:
+        """Let the request in, or give the answer to one that there is no room for."""
+        if importance is Importance.LOGIN:
+            try:
+                # A flood of what cannot be hashed anyway must not even cost its reading.
+                self.room_for_login()
+            except Overloaded as full:
+                REQUESTS_SHED.labels("passwords", NAMES[importance]).inc()
+                return problem.response(full)
+        if self.concurrency.enter(importance):
+            return None
+        REQUESTS_SHED.labels("concurrency", NAMES[importance]).inc()
+        # Not all who are refused now are to come back at one moment.
+        return problem.response(Overloaded(retry_after=random.randint(1, 3)))  # noqa: S311
 
     def _refusal(self, scope: Scope, request: RequestContext, importance: str) -> Response | None:
         length = request.fields.get(b"content-length", b"0")

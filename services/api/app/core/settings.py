@@ -174,7 +174,8 @@ class Settings(BaseSettings):
         200,
         ge=1,
         le=100_000,
-        description="Requests in work at once per process; more get 503 with Retry-After.",
+        description="Requests in work at once per process, fewer while it is overloaded; more get "
+        "503 with Retry-After.",
         examples=["200"],
     )
     worker_metrics_address: str | None = Field(
