@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.db import notifications
 from app.ratelimit.memory import MemoryLimiter
+from fixtures.cluster import database
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import httpx
+
     from fixtures.server import Server
+
+NOWHERE = "redis://127.0.0.1:1"
+
+
+def define(admin: httpx.Client) -> None:
+    """A collection `counted` that everybody may do everything in."""
+    rules = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
+    assert admin.put("/collections/counted", json={"schema": {}, "rules": rules}).is_success
 
 
 @pytest.fixture
@@ -36,6 +49,7 @@ def test_exactly_the_limit_passes_and_the_fields_tell(limited: Server) -> None:
     assert responses[2].headers["ratelimit"].startswith('"anonymous";r=0;t=')
     assert "retry-after" not in responses[2].headers
     problem = responses[3].json()
+    assert problem["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
     assert problem["code"] == "rate_limited"
     assert problem["violated-policies"] == ["anonymous"]
     assert 1190 <= int(responses[3].headers["retry-after"]) <= 1200
@@ -69,18 +83,42 @@ def test_wrong_credentials_count_as_none(limited: Server) -> None:
     assert limited.client().get("/auth/me").status_code == 429
 
 
-def test_who_waits_as_long_as_told_gets_through(limited: Server) -> None:
-    now = 0
-    limited.app.state.limiter = MemoryLimiter(lambda: now)
-    client = limited.client()
-    for _ in range(5):
-        while (response := client.get("/auth/me")).status_code == 401:
-            now += 700_001
-        assert response.status_code == 429
-        now += (int(response.headers["retry-after"]) - 1) * 1_000_000
-        assert client.get("/auth/me").status_code == 429
-        now += 1_000_000
-        assert client.get("/auth/me").status_code == 401
+BATCH = {"operations": [{"op": "delete", "id": "01a00000-0000-7000-8000-000000000000"}] * 9}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/collections/none/records", None),
+        ("/collections/counted/records?count=exact", None),
+        ("/collections/counted/records:batch", BATCH),
+    ],
+)
+def test_who_waits_as_long_as_told_gets_through(
+    database_url: str, path: str, body: dict[str, Any] | None
+) -> None:
+    with serving(settings(database_url, rate_limit_anonymous="7/minute, 60/hour")) as running:
+        define(running.admin())
+        now = 0
+        running.app.state.limiter = MemoryLimiter(lambda: now)
+        client = running.client()
+
+        def ask() -> httpx.Response:
+            response = client.request("GET" if body is None else "POST", path, json=body)
+            assert response.status_code in (200, 404, 429)
+            return response
+
+        for _ in range(12):
+            while (refused := ask()).status_code != 429:
+                now += 700_001
+            if body is None:
+                # How many operations a batch has is not known of one that is not read any more.
+                now += (int(refused.headers["retry-after"]) - 1) * 1_000_000
+                refused = ask()
+                assert refused.status_code == 429
+            # Where only its count was refused it counted for one.
+            now += int(refused.headers["retry-after"]) * 1_000_000
+            assert ask().status_code != 429
 
 
 def test_limits_that_are_off_tell_nothing(database_url: str) -> None:
@@ -171,3 +209,102 @@ def test_users_are_counted_apart_from_their_address(limited: Server) -> None:
         anonymous.get("/collections/none/records")
     assert anonymous.get("/collections/none/records").status_code == 429
     assert admin.get("/auth/me").status_code == 200
+
+
+def left(response: httpx.Response) -> int:
+    assert response.headers["ratelimit"].count('"user"') == 1
+    return int(response.headers["ratelimit"].split(";")[1].removeprefix("r="))
+
+
+@pytest.fixture(scope="module")
+def costing(cluster_url: str) -> Iterator[httpx.Client]:
+    """A member whose limit gives nothing back during a test."""
+    with database(cluster_url) as url, serving(settings(url, rate_limit_user="10000/day")) as it:
+        define(it.admin())
+        yield it.member("costs@example.com")
+
+
+def operations(op: str, number: int) -> list[dict[str, Any]]:
+    record = {"id": "01a00000-0000-7000-8000-000000000000"}
+    return [{"op": op, **({"data": {}} if op == "create" else record)}] * number
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "cost"),
+    [
+        ("", None, 1),
+        ("?count=none", None, 1),
+        ("?count=estimated", None, 1),
+        ("?count=exact", None, 10),
+        ("?count=%65xact&limit=1", None, 10),
+        # Refused before anything is counted.
+        ("?count=exact&limit=0", None, 1),
+        (":batch", operations("create", 10), 1),
+        (":batch", operations("create", 11), 2),
+        (":batch", operations("create", 1000), 100),
+        (":batch", operations("delete", 2), 1),
+        (":batch", operations("delete", 1000), 500),
+        (":batch", operations("create", 15) + operations("delete", 3), 4),
+        # Nothing of a list that is too long is done.
+        (":batch", operations("create", 1001), 1),
+    ],
+)
+def test_what_costs_more_counts_for_more(
+    costing: httpx.Client, path: str, body: list[dict[str, Any]] | None, cost: int
+) -> None:
+    before = left(costing.get("/auth/me"))
+    method = "GET" if body is None else "POST"
+    json = None if body is None else {"operations": body}
+    response = costing.request(method, "/collections/counted/records" + path, json=json)
+    assert response.status_code in (200, 404, 400, 422), response.text
+    assert before - left(response) == cost
+    assert before - left(costing.get("/auth/me")) == cost + 1
+
+
+def test_an_estimate_that_has_to_count_costs_as_much(database_url: str) -> None:
+    with serving(settings(database_url, rate_limit_user="100/day")) as running:
+        body = {"schema": {}, "rules": {"list": "owner = @user.id"}}
+        admin, ada = running.admin(), running.member("estimates@example.com")
+        assert admin.put("/collections/own", json=body).is_success
+        for client, cost in ((admin, 1), (ada, 10)):
+            before = left(client.get("/auth/me"))
+            assert before - left(client.get("/collections/own/records?count=estimated")) == cost
+
+
+def test_a_batch_beyond_the_limit_is_not_done(database_url: str) -> None:
+    with serving(settings(database_url, rate_limit_user="9/day")) as running:
+        define(running.admin())
+        client = running.member("batches@example.com")
+        path = "/collections/counted/records"
+        done, refused = (
+            client.post(f"{path}:batch", json={"operations": operations("create", number)})
+            for number in (70, 30)
+        )
+        assert done.status_code == 200
+        assert refused.status_code == 429
+        assert refused.json()["violated-policies"] == ["user"]
+        assert running.admin().get(f"{path}?count=estimated&limit=71").json()["next"] is None
+
+
+def test_guessing_at_the_document_is_counted(limited: Server) -> None:
+    codes = [limited.client(f"lk_{n:043}").get("/openapi.json").status_code for n in range(4)]
+    assert codes == [401, 401, 401, 429]
+
+
+def test_without_redis_the_servers_share_the_limit(
+    cluster_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "CHECK_SECONDS", 0.02)
+    with database(cluster_url) as url:
+        configured = settings(url, redis_url=NOWHERE, rate_limit_anonymous="10/hour")
+        with serving(configured) as one, serving(configured) as two:
+            deadline = time.monotonic() + 20
+            while {s.app.state.database.notifications.listeners for s in (one, two)} != {2}:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            codes = [
+                server.client().get("/collections/none/records").status_code
+                for server in (one, two)
+                for _ in range(8)
+            ]
+        assert codes == ([404] * 5 + [429] * 3) * 2

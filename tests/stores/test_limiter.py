@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from app.core.rates import Rate, parse_rates
 from app.ratelimit.memory import MemoryLimiter
-from app.ratelimit.policy import Check, Decision, Policy
+from app.ratelimit.policy import Check, Decision, Policy, share
 from app.ratelimit.redis import RedisLimiter
 from fixtures.redis import redis_store
 
@@ -110,6 +110,37 @@ def test_a_cost_above_the_limit_takes_all_of_it(backend: Backend) -> None:
     assert decisions[2].retry_after == pytest.approx(3600, abs=60)
 
 
+def test_what_was_counted_before_is_part_of_the_cost(backend: Backend) -> None:
+    first = check("parts", "10/hour")
+    decisions = backend.run(
+        (first,),
+        (first._replace(cost=7, counted=1),),
+        (first,),
+        (first._replace(cost=4, counted=1),),
+        (first._replace(cost=3, counted=1),),
+    )
+    assert [decision.allowed for decision in decisions] == [True, True, True, False, True]
+    assert [decision.standings[0].remaining for decision in decisions] == [9, 3, 2, 2, 0]
+    # It comes again as a whole: 4, where 2 are left.
+    assert decisions[3].retry_after == pytest.approx(2 * 360, abs=5)
+
+
+def test_who_may_cost_more_waits_for_more(backend: Backend) -> None:
+    one = check("ahead", "10/hour")
+    decisions = backend.run(*[(one,)] * 10, (one._replace(ahead=3),), (one._replace(ahead=30),))
+    assert [decision.allowed for decision in decisions] == [True] * 10 + [False] * 2
+    assert decisions[10].retry_after == pytest.approx(4 * 360, abs=5)
+    assert decisions[11].retry_after == pytest.approx(10 * 360, abs=5)
+
+
+@pytest.mark.parametrize("limit", [1, 10])
+def test_a_cost_above_the_limit_takes_all_of_it_in_two_parts(backend: Backend, limit: int) -> None:
+    first = check(f"all of {limit}", f"{limit}/hour")
+    decisions = backend.run((first,), (first._replace(cost=25, counted=1),), (first,))
+    assert [decision.allowed for decision in decisions] == [True, True, False]
+    assert decisions[1].standings[0].remaining == 0
+
+
 def test_a_changed_limit_counts_anew(backend: Backend) -> None:
     before, after = check("changed", "1/hour"), check("changed", "3/minute")
     decisions = backend.run((before,), (before,), (after,))
@@ -198,6 +229,33 @@ def test_decisions_are_those_of_full_buckets(
             # Whole seconds round up, so that who waits as long as the field says gets through.
             pass_time(decision.retry_after_seconds * 1_000_000 - wait + 1)
             assert ask(cost).allowed
+
+
+@given(
+    limit=st.integers(1, 40),
+    processes=st.integers(1, 12),
+    windows=st.integers(1, 12),
+)
+def test_shares_are_together_the_limit(limit: int, processes: int, windows: int) -> None:
+    policy = share(Policy("p", parse_rates(f"{limit}/minute")), processes)
+    now, end = 0, windows * 60_000_000
+
+    async def passed() -> tuple[int, int]:
+        """From idle, and until the end, of one process that always has somebody waiting."""
+        nonlocal now
+        now = burst = later = 0
+        limiter = MemoryLimiter(lambda: now)
+        while now <= end:
+            decision = await limiter.admit((Check(policy, "k"),))
+            burst += decision.allowed and now == 0
+            later += decision.allowed and now > 0
+            now += round(decision.retry_after * 1_000_000)
+        return burst, later
+
+    burst, later = asyncio.run(passed())
+    assert burst == max(1, limit // processes)
+    # Each may be one short of its part of the limit at the end, or it did not come out even.
+    assert later * processes <= limit * windows < (later + 1) * processes + processes
 
 
 def test_memory_does_not_grow_with_the_number_of_callers() -> None:

@@ -15,6 +15,7 @@ from app.core.rates import parse_rates
 from app.ratelimit.policy import Check, Policy
 from app.ratelimit.redis import RedisLimiter
 from fixtures.redis import redis_store
+from fixtures.relay import redis_relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,12 +155,22 @@ def test_a_paused_redis_holds_up_few_and_comes_back(
     assert "back" in messages[1]
 
 
-def test_a_full_redis_is_like_none(redis_url: str) -> None:
+@pytest.mark.parametrize(
+    ("harm", "mend"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        # Of a primary that is not there, so it can only be read.
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    ],
+    ids=["full", "a replica"],
+)
+def test_a_redis_that_takes_no_writes_is_like_none(redis_url: str, harm: str, mend: str) -> None:
     async def work() -> int:
         ours, redis = limiter(redis_url), Redis.from_url(redis_url)
-        await redis.config_set("maxmemory", "1")
-        count = await admitted(ours, "full", 20)
-        await redis.config_set("maxmemory", "0")
+        await admitted(ours, "before", 1)
+        await redis.execute_command(*harm.split())  # type: ignore[no-untyped-call]
+        count = await admitted(ours, "harmed", 20)
+        await redis.execute_command(*mend.split())  # type: ignore[no-untyped-call]
         await shared_again(ours, redis)
         await ours.close()
         await redis.aclose()
@@ -168,7 +179,121 @@ def test_a_full_redis_is_like_none(redis_url: str) -> None:
     assert asyncio.run(work()) == 10
 
 
-def test_redis_away_limits_each_process_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_redis_that_starts_empty_admits_the_limit_once_more(redis_url: str) -> None:
+    async def work() -> list[int]:
+        ours, redis = limiter(redis_url), Redis.from_url(redis_url)
+        counts = [await admitted(ours, "restarted", 20)]
+        # What a restart is to those who were connected.
+        await redis.flushall()
+        await redis.script_flush()
+        await redis.client_kill_filter(_type="normal", skipme=True)
+        counts.append(await admitted(ours, "restarted", 20))
+        await shared_again(ours, redis)
+        counts.append(await admitted(ours, "restarted", 20))
+        await ours.close()
+        await redis.aclose()
+        return counts
+
+    before, away, back = asyncio.run(work())
+    assert before == away == 10
+    # Once on its own and once on the new Redis, where it went on in between.
+    assert back <= 10
+
+
+def test_a_slow_redis_still_bounds(redis_url: str) -> None:
+    async def work() -> int:
+        with redis_relay(redis_url) as (url, relay):
+            replicas = [limiter(url, 3) for _ in range(3)]
+            relay.delay = 0.2
+            counts = await asyncio.gather(*(admitted(each, "slow", 20) for each in replicas))
+            for each in replicas:
+                await each.close()
+        return sum(counts)
+
+    # Where the machine adds to what it takes, a process goes on with its share.
+    assert 9 <= asyncio.run(work()) <= 10 + 9
+
+
+@pytest.mark.parametrize(("limit", "processes", "passed"), [(600, 4, 600), (10, 3, 9), (1, 3, 3)])
+def test_redis_away_all_processes_together_admit_the_limit(
+    limit: int, processes: int, passed: int
+) -> None:
+    async def work() -> int:
+        check = Check(Policy("p", parse_rates(f"{limit}/hour")), "shared")
+        replicas = [limiter(NOWHERE, processes) for _ in range(processes)]
+        decisions = [[await each.admit((check,)) for _ in range(limit + 1)] for each in replicas]
+        for each in replicas:
+            await each.close()
+        assert all(each[-1].fields()[0][1] == b'"p";q=%d;w=3600' % limit for each in decisions)
+        return sum(decision.allowed for each in decisions for decision in each)
+
+    assert asyncio.run(work()) == passed
+
+
+def test_the_known_number_of_processes_counts_from_the_first_request_without_redis() -> None:
+    async def work() -> list[int]:
+        known = 1
+        client = Redis.from_url(NOWHERE, socket_connect_timeout=0.25)
+        ours = RedisLimiter(client, lambda: known)
+        counts = [await admitted(ours, "one", 20)]
+        known = 5
+        counts.append(await admitted(ours, "five", 20))
+        await ours.close()
+        return counts
+
+    assert asyncio.run(work()) == [10, 2]
+
+
+def test_10000_callers_leave_nothing_behind(redis_url: str) -> None:
+    async def work() -> None:
+        ours, redis = limiter(redis_url), Redis.from_url(redis_url)
+        policy = Policy("many", parse_rates("10/second, 600/minute"))
+        for start in range(0, 10_000, 500):
+            numbers = range(start, start + 500)
+            asked = [ours.admit((Check(policy, str(number)),)) for number in numbers]
+            assert all(decision.allowed for decision in await asyncio.gather(*asked))
+            async with redis.pipeline(transaction=False) as pipe:
+                for key in await redis.keys("listo:limit:many:*"):
+                    pipe.pttl(key)
+                lives = await pipe.execute()
+            # -2 is gone meanwhile, -1 would be for ever; one request is paid back in 100 ms.
+            assert all(life == -2 or 0 <= life <= 100 for life in lives)
+        async with asyncio.timeout(PATIENCE):
+            while await redis.dbsize():  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.01)
+        await ours.close()
+        await redis.aclose()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("cost", [1, 4, 25])
+def test_retry_after_is_true_on_the_clock_of_redis(redis_url: str, cost: int) -> None:
+    """Time passes by moving what is owed, since Redis' clock cannot be moved."""
+    policy = Policy("told", parse_rates("6/minute, 20/hour"))
+
+    async def pass_seconds(redis: Redis, seconds: int) -> None:
+        for key in await redis.keys("listo:limit:told:*"):
+            owed_until = int(await redis.get(key) or 0) - seconds * 1_000_000
+            await redis.set(key, owed_until)
+
+    async def work() -> None:
+        ours, redis = limiter(redis_url), Redis.from_url(redis_url)
+        one = Check(policy, "x", cost)
+        for _ in range(12):
+            while (decision := await ours.admit((one,))).allowed:
+                pass
+            await pass_seconds(redis, decision.retry_after_seconds - 1)
+            assert not (await ours.admit((one,))).allowed
+            await pass_seconds(redis, 1)
+            assert (await ours.admit((one,))).allowed
+        await ours.close()
+        await redis.aclose()
+
+    asyncio.run(work())
+
+
+def test_redis_away_is_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> int:
         ours = limiter(NOWHERE)
         count = 0

@@ -30,8 +30,8 @@ def policies(settings: Settings) -> dict[Kind, Policy]:
     return {kind: Policy(kind, settings.rates(kind)) for kind in KINDS}
 
 
-async def count(scope: Scope, cost: int = 1, *, counted: int = 0) -> None:
-    """Count a request under its caller's limit. Raises TooManyRequests."""
+async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0) -> None:
+    """Count a request under its caller's limit, see `Check`. Raises TooManyRequests."""
     request = context.of(scope)
     actor = request.actor
     if actor.rate_limit is None:
@@ -39,7 +39,7 @@ async def count(scope: Scope, cost: int = 1, *, counted: int = 0) -> None:
     else:
         policy = _own(actor.rate_limit)
     if policy.rates:
-        await _admit(scope, request, Check(policy, _caller(request), cost, counted))
+        await _admit(scope, request, Check(policy, _caller(request), cost, counted, ahead))
 
 
 async def charge(request: Request, cost: int) -> None:

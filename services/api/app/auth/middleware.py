@@ -8,6 +8,7 @@ from app.auth import limits
 from app.core import context, problem
 from app.core.errors import Problem
 from app.core.middleware import PROBES
+from app.ratelimit import costs
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -53,4 +54,6 @@ class AuthMiddleware:
                 await limits.count(scope)
             raise
         if path != _DOCUMENT:
-            await limits.count(scope)
+            length = request.fields.get(b"content-length")
+            cost = costs.at_most(path, scope["query_string"], length)
+            await limits.count(scope, ahead=cost - 1)

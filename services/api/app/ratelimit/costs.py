@@ -1,6 +1,7 @@
 """What counts for more than one request. What is not named here counts for one.
 
-A route says so by `charge` of `app.auth.limits` as soon as it knows, before it does the work.
+A route says so by `charge` of `app.auth.limits` as soon as it knows, before it does the work, and
+`at_most` what it may come to, for those who are refused before.
 """
 
 from __future__ import annotations
@@ -14,5 +15,21 @@ CREATES_OF_A_BATCH = 10
 CHANGES_OF_A_BATCH = 2
 
 
+_MAX_OPERATIONS = 1000
+# The text of a deletion, which is what counts for most by its length.
+_OPERATION_BYTES = 60
+
+
 def of_batch(creates: int, changes: int) -> int:
     return -(-creates // CREATES_OF_A_BATCH) + -(-changes // CHANGES_OF_A_BATCH)
+
+
+def at_most(path: str, query: bytes, length: bytes | None) -> int:
+    """What a request may turn out to cost, as far as can be told before it is read."""
+    if query and path.endswith("/records"):
+        return EXACT_COUNT if b"count" in query or b"%" in query else 1
+    if path.endswith("/records:batch"):
+        known = length is not None and length.isdigit()
+        fit = int((length or b"")[:9]) // _OPERATION_BYTES + 1 if known else _MAX_OPERATIONS
+        return of_batch(0, min(fit, _MAX_OPERATIONS)) + 1
+    return 1

@@ -30,11 +30,11 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
     for check in checks:
         refused = False
         for emission, burst in check.policy.windows:
-            owed = debts[len(after)] + min(check.cost * emission, burst)
-            debt = owed - min(check.counted * emission, burst)
+            owed = debts[len(after)]
+            debt = owed + min(check.cost * emission, burst) - min(check.counted * emission, burst)
             refused |= debt > burst
-            # Of the whole request, which is what comes again.
-            wait = max(wait, owed - burst)
+            # It comes again as a whole.
+            wait = max(wait, owed + min((check.cost + check.ahead) * emission, burst) - burst)
             after.append(debt)
         if refused:
             violated += (check.policy.name,)

@@ -33,7 +33,7 @@ class MemoryLimiter:
         now = self._now()
         arrivals = self._arrivals
         keys, debts = [], []
-        for policy, caller, _, _ in checks:
+        for policy, caller, *_ in checks:
             for window in policy.windows:
                 key = (policy.name, window, caller)
                 debt = arrivals.get(key, now) - now

@@ -56,13 +56,15 @@ class Check(NamedTuple):
     """One caller under one policy.
 
     `cost` is how many requests this one counts for: the whole limit where that is less, so that it
-    can be served at all. `counted` of them were counted before, when less was known of it.
+    can be served at all. `counted` of them were counted before, when less was known of it; `ahead`
+    more may turn out to be counted then, which who is refused now has to wait for, too.
     """
 
     policy: Policy
     key: str
     cost: int = 1
     counted: int = 0
+    ahead: int = 0
 
 
 @dataclass(slots=True)

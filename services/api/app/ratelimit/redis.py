@@ -85,7 +85,7 @@ class RedisLimiter:
 
 def _arguments(checks: Sequence[Check]) -> Iterator[int | bytes]:
     yield sum(len(check.policy.windows) for check in checks)
-    for policy, caller, cost, counted in checks:
+    for policy, caller, cost, counted, _ in checks:
         for emission, burst in policy.windows:
             # A window that was changed by a setting counts anew.
             key = f"listo:limit:{policy.name}:{emission}:{burst}:{caller}"
