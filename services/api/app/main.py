@@ -61,7 +61,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.tracer_provider = tracing.provider
     for callback in tracing.query_loggers:
         app.state.database.add_query_logger(callback)
+    _add_middleware(app, settings)
 
+    app.add_exception_handler(Problem, problem.handle_problem)
+    app.add_exception_handler(HTTPException, problem.handle_http_exception)
+    app.add_exception_handler(RequestValidationError, problem.handle_validation_error)
+
+    for router in ROUTERS:
+        app.include_router(router)
+    load_extensions(app, settings.listo_extensions)
+    _describe(app)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
     # The last one added is the outermost.
     app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(AuthMiddleware)
@@ -86,16 +99,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )  # fmt: skip
     app.add_middleware(RequestMiddleware, settings=settings)
     app.add_middleware(QuietStartup)
-
-    app.add_exception_handler(Problem, problem.handle_problem)
-    app.add_exception_handler(HTTPException, problem.handle_http_exception)
-    app.add_exception_handler(RequestValidationError, problem.handle_validation_error)
-
-    for router in ROUTERS:
-        app.include_router(router)
-    load_extensions(app, settings.listo_extensions)
-    _describe(app)
-    return app
 
 
 def _add_state(app: FastAPI, settings: Settings) -> None:
