@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from prometheus_client import Counter
 from pydantic import BaseModel
 
 from app.auth.dependencies import CurrentActor, SessionDep
+from app.auth.limits import limit
 from app.core.errors import Conflict, Unauthorized
 from app.events.outbox import Event, publish
 from app.records import service as records
@@ -55,7 +56,12 @@ class LoanOut(BaseModel):
     title: str
 
 
-@router.post("/{book}", operation_id="lendBook", status_code=201)
+@router.post(
+    "/{book}",
+    operation_id="lendBook",
+    status_code=201,
+    dependencies=[Depends(limit("60/minute", name="loans"))],
+)
 async def lend(request: Request, session: SessionDep, actor: CurrentActor, book: UUID) -> LoanOut:
     """Lend a book that the caller may see, which the collection's rules decide."""
     if actor.id is None:

@@ -80,6 +80,18 @@ def test_an_extension_takes_idempotency_keys(server: Server) -> None:
     assert ada.get(f"/collections/books/records/{book}").json()["version"] == 2
 
 
+def test_an_extension_has_a_limit_of_its_own(server: Server) -> None:
+    bob = server.member("bob@example.com")
+    path = "/loans/01a00000-0000-7000-8000-000000000000"
+    answers = [bob.post(path) for _ in range(70)]
+    assert answers[0].headers["ratelimit-policy"] == '"loans";q=60;w=60'
+    refused = answers[-1]
+    assert refused.status_code == 429
+    assert refused.json()["violated-policies"] == ["loans"]
+    assert refused.headers["retry-after"] == "1"
+    assert server.member("carol@example.com").post(path).status_code == 404
+
+
 @pytest.mark.parametrize("name", ["no.such.module:router", "examples.extension.loans:nothing",
                                   "examples.extension.loans:LOANS"])  # fmt: skip
 def test_an_extension_that_cannot_be_loaded(database_url: str, name: str) -> None:

@@ -31,7 +31,11 @@ _LIST_PARAMETERS = [
     _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "Items."),
     _parameter("cursor", {"type": "string"}, "next or prev of another page of the same list."),
     _parameter("fields", {"type": "string"}, "Only these top-level fields."),
-    _parameter("count", {"enum": ["none", "estimated", "exact"], "default": "none"}, "Fill total."),
+    _parameter(
+        "count",
+        {"enum": ["none", "estimated", "exact"], "default": "none"},
+        "Fill total; `exact` counts for 10 requests.",
+    ),
 ]
 _ID = {
     "name": "record_id", "in": "path", "required": True,
@@ -165,6 +169,7 @@ class _Paths:
         }
         return self._operation(
             ("create", "update", "delete"), "batch", "Up to 1,000 operations, all or none",
+            description="Counts for one request per 10 creates and per 2 updates or deletions.",
             requestBody=_body(body),
             responses={
                 "200": _json("All done", results), **_problems(403, 404, 409, 412, 415, 422),
