@@ -63,6 +63,8 @@ def test_exactly_the_limit_passes_and_the_fields_tell(limited: Server) -> None:
         ("X-Forwarded-For", "127.0.0.1, 192.0.2.{}, ::1"),
         ("X-Real-IP", "192.0.2.{}"),
         ("Forwarded", "for=192.0.2.{}"),
+        ("Forwarded", 'for="[2001:db8::{}]:4711";proto=https, for=192.0.2.{}'),
+        ("X-Real-IP", "192.0.2.{}, 198.51.100.{}"),
     ],
 )
 def test_nobody_gets_more_by_saying_to_be_somebody_else(
@@ -70,7 +72,9 @@ def test_nobody_gets_more_by_saying_to_be_somebody_else(
 ) -> None:
     client = limited.client()
     answers = [
-        client.get("/collections/none/records", headers={name: value.format(number)}).status_code
+        client.get(
+            "/collections/none/records", headers={name: value.format(number, number)}
+        ).status_code
         for number in range(4)
     ]
     assert answers == [404, 404, 404, 429]
@@ -166,6 +170,10 @@ def test_clients_behind_proxies_have_their_own_limits(behind_proxies: Server) ->
         for _ in range(2):
             header = {"X-Forwarded-For": f"203.0.113.9, 192.0.2.{number}"}
             assert client.get("/auth/me", headers=header).status_code == 401
+        # No other field is a proxy's word.
+        for other in ("X-Real-IP", "Forwarded", "X-Client-IP"):
+            header[other] = f"for=198.51.100.{number}"
+            assert client.get("/auth/me", headers=header).status_code == 429
     # Several fields are one list.
     fields = [("X-Forwarded-For", "192.0.2.99"), ("X-Forwarded-For", "192.0.2.1")]
     assert client.get("/auth/me", headers=fields).status_code == 429

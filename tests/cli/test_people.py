@@ -132,11 +132,12 @@ def test_a_key_takes_name_collections_and_days(
     outcome = listo.succeed(
         "keys", "create", email, "--scope", "records:read", "--scope", "records:write",
         "--name", "Nightly import", "--collection", "notes", "--collection", "tags",
-        "--days", "30", "--json",
+        "--days", "30", "--rate-limit", "10/second, 600/minute", "--json",
     )  # fmt: skip
     assert status_of(server.client(outcome.report["key"]), "/auth/me") == 200
     (key,) = member.get("/auth/api-keys").json()["items"]
     assert key["name"] == "Nightly import"
+    assert key["rate_limit"] == "10/second, 600/minute"
     assert sorted(key["scopes"]) == ["records:read", "records:write"]
     assert sorted(key["collections"]) == ["notes", "tags"]
     left = datetime.fromisoformat(key["expires_at"]) - datetime.now(UTC)
