@@ -182,8 +182,8 @@ def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
 def wrk(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
     """Requests per second and the 99th percentile in milliseconds. Raises on any error answer."""
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script,
-         "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s",
+         "-s", script, "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     if "Non-2xx" in done or "Socket errors" in done:
