@@ -99,8 +99,8 @@ REFUSALS = (
     ),
     graph(
         "Shed for overload, by importance",
-        "Requests beyond the present limit. Reads of strangers go first, then log-ins, other reads, "
-        "writes, and last the writes with an idempotency key.",
+        "Requests beyond the present limit. Reads of strangers go first, then log-ins, other "
+        "reads, writes, and last the writes with an idempotency key.",
         "reqps",
         Series(
             events(here("app_requests_shed_total", 'reason="concurrency"'), "importance"),
