@@ -19,6 +19,7 @@ from zlib import crc32
 from app.caching.generations import BUILD_SECONDS
 from app.core.errors import Problem
 from app.core.metrics import CACHE_LOOKUPS
+from app.core.outage import RETRY_SECONDS
 from app.db.notifications import QUIET_SECONDS, TRUST_SECONDS
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ COVERED_SECONDS = QUIET_SECONDS - 5.0
 # While Redis is away a writer begins another one so often, lest it has to wait once more.
 REPEAT_SECONDS = 5.0
 
+# Marks end by themselves as well.
+_MAX_LEFT = 1000
 _FIRST_POLL, _LONGEST_POLL = 0.005, 0.1
 _TOO_LARGE = b""
 
@@ -77,6 +80,8 @@ class CoherentCache:
         self._background = background
         self._flights: dict[str, asyncio.Future[Served]] = {}
         self._beginning = asyncio.Lock()
+        # Writers that are done, whose marks could not be ended.
+        self._left: dict[str, Collection[str]] = {}
         # When this process last began an epoch, and from when on nobody is without it.
         self._began = self._known = float("-inf")
         database.outdating = self.outdate
@@ -174,9 +179,25 @@ class CoherentCache:
             if begins:
                 self._has_begun(asked)
             if not await self._generations.unmark(groups, writer):
+                self._leave(groups, writer)
                 await self._until_known()
 
         return acknowledge
+
+    def _leave(self, groups: Collection[str], writer: str) -> None:
+        """Have the mark ended later, which it may have got although that seemed to fail."""
+        if len(self._left) < _MAX_LEFT:
+            self._left[writer] = groups
+        if len(self._left) == 1:
+            self._background.start(self._tidy())
+
+    async def _tidy(self) -> None:
+        while self._left:
+            await asyncio.sleep(RETRY_SECONDS)
+            for writer, groups in list(self._left.items()):
+                if not await self._generations.unmark(groups, writer):
+                    break
+                self._left.pop(writer, None)
 
     async def _until_known(self) -> None:
         """Wait until no process reads what was cached before now."""

@@ -42,7 +42,8 @@ local mine = left <= tonumber(ARGV[4])
     and redis.call('SET', name .. ':making', '', 'NX', 'PX', ARGV[5])
 return {{name, value, left, mine and 1 or 0}}
 """
-# KEYS: marks and generation of each group. ARGV: the writer, the life of the mark in ms.
+# KEYS: marks and generation of each group. ARGV: the writer, the life of the mark in ms. A full
+# Redis refuses only what a script writes first, so the mark is not that.
 _MARK = f"""{_NOW}
 for i = 1, #KEYS, 2 do
     redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)

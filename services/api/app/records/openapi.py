@@ -20,6 +20,16 @@ _SYSTEM: dict[str, Any] = {
 }
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The record's version, quoted."}}
 
+_CACHED = {
+    "ETag": {"schema": {"type": "string"}, "description": "Of the whole answer."},
+    "Age": {"schema": {"type": "integer"}, "description": "Of a hit, in seconds."},
+    "Cache-Status": {
+        "schema": {"type": "string"},
+        "description": "How it came about, RFC 9211.",
+        "example": "listo; hit; ttl=17",
+    },
+}
+
 
 def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema, "description": description}
@@ -107,10 +117,15 @@ class _Paths:
                 "total": {"type": "integer"},
             },
         }
+        parameters, headers, more = _LIST_PARAMETERS, None, {}
+        if self.collection.life is not None:
+            parameters = [*parameters, _header("If-None-Match")]
+            headers = _CACHED
+            more = {"304": {"description": "Not modified"}}
         return self._operation(
             ("list",), "list", "List records",
-            parameters=_LIST_PARAMETERS,
-            responses={"200": _json("A page", page), **_problems(403, 404)},
+            parameters=parameters,
+            responses={"200": _json("A page", page, headers), **more, **_problems(403, 404)},
         )  # fmt: skip
 
     def create(self) -> dict[str, Any] | None:

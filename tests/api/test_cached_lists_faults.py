@@ -1,0 +1,258 @@
+"""Cached lists while something fails: whoever has written sees it on every server, all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+import redis
+
+from fixtures.redis import PROGRAM
+from fixtures.relay import redis_relay
+from fixtures.server import serving, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fixtures.relay import Relay
+    from fixtures.server import Server
+
+RULES = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
+PATIENCE = 30
+CACHE = {"list": "60m", "stale_while_revalidate": "60m"}
+DEFINITION = {"schema": {"type": "object"}, "rules": RULES, "cache": CACHE}
+
+
+class OwnRedis:
+    """A Redis that can be killed, and comes back with what it has saved."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="listo-redis-")
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.client = redis.Redis.from_url(self.url)
+        self.start()
+
+    def start(self) -> None:
+        assert PROGRAM is not None
+        options = ("--bind", "127.0.0.1", "--save", "3600 1000000", "--dir", self._folder)
+        command = [PROGRAM, "--port", str(self.port), *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 250)
+        with redis.Redis.from_url(self.url, retry=retry) as client:
+            client.ping()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.kill()
+        shutil.rmtree(self._folder)
+
+
+class Stage:
+    """Three servers, each with its own way to one Redis, and a collection that is cached."""
+
+    def __init__(self, database_url: str, stack: ExitStack) -> None:
+        self.redis = OwnRedis()
+        stack.callback(self.redis.close)
+        self.relays: list[Relay] = []
+        self.servers: list[Server] = []
+        for _ in range(3):
+            url, relay = stack.enter_context(redis_relay(self.redis.url))
+            self.relays.append(relay)
+            configured = settings(database_url, redis_url=url)
+            self.servers.append(stack.enter_context(serving(configured)))
+        self.clients = [server.client() for server in self.servers]
+        admin = self.servers[0].admin()
+        name = f"c{uuid4().hex[:12]}"
+        assert admin.put(f"/collections/{name}", json=DEFINITION).status_code == 201
+        self.path = f"/collections/{name}/records"
+        self.list = f"{self.path}?count=exact&limit=1"
+        self.written = 0
+        self.clients[0].post(self.path, json={"n": 0})
+
+    def warm(self) -> None:
+        """Have the list be kept and all servers read it, as if the last test were long ago."""
+        deadline = time.monotonic() + PATIENCE
+        statuses: list[str] = []
+        while not statuses or not all("hit" in status for status in statuses):
+            assert time.monotonic() < deadline, statuses
+            for server in self.servers:
+                server.app.state.database.notifications._quiet_until = 0.0
+                lists = server.app.state.lists
+                lists._began = lists._known = float("-inf")
+            for marks in self.redis.client.scan_iter("listo:marks:*"):
+                # The network may deliver one when its writer is done.
+                self.redis.client.delete(marks)
+            answers = [client.get(self.list) for client in self.clients]
+            statuses = [answer.headers["cache-status"] for answer in answers]
+
+    def write(self, writer: int = 0) -> None:
+        self.written += 1
+        response = self.clients[writer].post(self.path, json={"n": self.written})
+        assert response.status_code == 201, response.text
+
+    def check(self, *readers: int) -> None:
+        """What was written last is seen, twice."""
+        for reader in (readers or (0, 1, 2)) * 2:
+            response = self.clients[reader].get(self.list)
+            assert response.status_code == 200, response.text
+            assert response.json()["total"] == self.written + 1, response.headers
+
+    def write_and_check(self, *writers: int) -> None:
+        for writer in writers:
+            self.write(writer)
+            self.check()
+
+
+@pytest.fixture(scope="module")
+def stage(database_url: str) -> Iterator[Stage]:
+    if PROGRAM is None:
+        pytest.skip("there is no redis-server")
+    with ExitStack() as stack:
+        yield Stage(database_url, stack)
+
+
+@pytest.mark.parametrize("fault", ["cut", "silence"])
+def test_the_writer_alone_is_cut_off_from_redis(stage: Stage, fault: str) -> None:
+    stage.warm()
+    getattr(stage.relays[0], fault)()
+    try:
+        stage.write_and_check(0, 0, 0, 1, 0)
+    finally:
+        stage.relays[0].mend()
+    stage.write_and_check(0, 1, 2)
+
+
+@pytest.mark.parametrize("fault", ["cut", "silence"])
+def test_a_reader_alone_is_cut_off_from_redis(stage: Stage, fault: str) -> None:
+    stage.warm()
+    getattr(stage.relays[2], fault)()
+    try:
+        stage.write_and_check(0, 1, 0)
+    finally:
+        stage.relays[2].mend()
+    stage.write_and_check(0, 2, 1)
+
+
+def test_redis_is_killed_and_comes_back_with_what_was_before(stage: Stage) -> None:
+    stage.warm()
+    stage.redis.client.save()
+    # Marked and unmarked well, of which Redis will know nothing any more.
+    stage.write_and_check(0, 1, 2)
+    stage.redis.kill()
+    stage.redis.start()
+    stage.check()
+    stage.write_and_check(0, 1, 2)
+
+
+def test_redis_is_away_for_all_and_comes_back_with_what_was_before(stage: Stage) -> None:
+    stage.warm()
+    stage.redis.client.save()
+    stage.redis.kill()
+    try:
+        stage.write_and_check(0, 1, 2, 0)
+    finally:
+        stage.redis.start()
+    stage.check()
+    stage.write_and_check(0, 1, 2)
+
+
+def test_redis_is_paused_and_then_does_what_it_was_told_before(stage: Stage) -> None:
+    stage.warm()
+    stage.redis.process.send_signal(signal.SIGSTOP)
+    try:
+        stage.write_and_check(0, 1, 0)
+    finally:
+        stage.redis.process.send_signal(signal.SIGCONT)
+    stage.check()
+    stage.write_and_check(0, 1, 2)
+
+
+def test_redis_is_full(stage: Stage) -> None:
+    stage.warm()
+    stage.redis.client.config_set("maxmemory", "1")
+    try:
+        stage.write_and_check(0, 1, 0)
+    finally:
+        stage.redis.client.config_set("maxmemory", "0")
+    stage.write_and_check(0, 1, 2)
+
+
+def test_redis_is_slow(stage: Stage) -> None:
+    stage.warm()
+    for relay in stage.relays:
+        relay.delay = 0.2
+    try:
+        stage.write_and_check(0, 1)
+    finally:
+        for relay in stage.relays:
+            relay.delay = 0.0
+    stage.write_and_check(0, 1, 2)
+
+
+def test_redis_is_flushed_again_and_again(stage: Stage) -> None:
+    stage.warm()
+    over = threading.Event()
+
+    def flush() -> None:
+        with redis.Redis.from_url(stage.redis.url) as client:
+            while not over.wait(0.003):
+                client.flushall()
+
+    thread = threading.Thread(target=flush)
+    thread.start()
+    try:
+        stage.write_and_check(*range(3), *range(3), *range(3))
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_writer_dies_after_its_commit(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it wrote is there, and is in every list, although nobody was told of it."""
+    stage.warm()
+    died, buried = threading.Event(), threading.Event()
+
+    async def die(*_: Any) -> bool:
+        died.set()
+        return await asyncio.to_thread(buried.wait, 2 * PATIENCE)
+
+    generations = stage.servers[0].app.state.lists._generations
+    monkeypatch.setattr(generations, "unmark", die)
+    client = stage.servers[0].client()
+    thread = threading.Thread(target=client.post, args=(stage.path,), kwargs={"json": {"n": "x"}})
+    thread.start()
+    try:
+        assert died.wait(PATIENCE)
+        stage.written += 1
+        stage.check(1, 2)
+        monkeypatch.undo()
+        stage.write_and_check(1, 2)
+        # Its mark ends by itself, two minutes later.
+        for marks in stage.redis.client.scan_iter("listo:marks:*"):
+            stage.redis.client.zadd(marks, dict.fromkeys(_members(stage, marks), 0))
+        stage.check()
+        stage.warm()
+        stage.write_and_check(0, 1, 2)
+    finally:
+        buried.set()
+        thread.join()
+
+
+def _members(stage: Stage, key: Any) -> list[Any]:
+    return list(stage.redis.client.zrange(key, 0, -1))

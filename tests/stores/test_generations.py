@@ -1,0 +1,218 @@
+"""The contract of generations, on every backend."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis
+
+from app.caching.generations import MARK_SECONDS, Generations
+from app.caching.memory import MemoryCache
+from app.caching.memory_generations import MemoryGenerations
+from app.caching.redis_generations import RedisGenerations
+from fixtures.redis import redis_store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+KEY, GROUP, OTHER = "key", "group", "other"
+
+
+class Store:
+    """A backend, and a clock that can be put forward."""
+
+    def __init__(self, client: Redis | None) -> None:
+        self._client = client
+        self._now = 0.0
+        self.generations: Generations = (
+            MemoryGenerations(MemoryCache(self._time), self._time)
+            if client is None
+            else RedisGenerations(client)
+        )
+
+    async def later(self, seconds: float) -> None:
+        """Redis' clock cannot be set, but when things end can."""
+        self._now += seconds
+        if self._client is None:
+            return
+        async for key in self._client.scan_iter("listo:*"):
+            if await self._client.type(key) == b"zset":
+                found: Any = await self._client.zrange(key, 0, -1, withscores=True)
+                for member, score in found:
+                    await self._client.zadd(key, {member: score - seconds * 1000})
+            else:
+                await self._client.pexpire(key, await self._client.pttl(key) - int(seconds * 1000))
+
+    def _time(self) -> float:
+        return self._now
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    with redis_store() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "redis"])
+def run(request: pytest.FixtureRequest) -> Any:
+    url = None if request.param == "memory" else request.getfixturevalue("redis_url")
+
+    def run(work: Callable[[Store], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            if url is None:
+                await work(Store(None))
+                return
+            async with Redis.from_url(url) as client:
+                await client.flushall()
+                await work(Store(client))
+
+        asyncio.run(whole())
+
+    return run
+
+
+async def kept(store: Generations, group: str = GROUP) -> bytes | None:
+    look = await store.look(group, KEY, stale=0)
+    return None if look is None else look.value
+
+
+def test_what_is_stored_is_found(run: Any) -> None:
+    async def work(store: Store) -> None:
+        look = await store.generations.look(GROUP, KEY, stale=0)
+        assert look is not None
+        assert look.value is None
+        assert await store.generations.store(look.name, b"\x00one", ttl=60)
+        again = await store.generations.look(GROUP, KEY, stale=0)
+        assert again is not None
+        assert (again.name, again.value, again.mine) == (look.name, b"\x00one", False)
+        assert 59 < again.left <= 60
+        assert await kept(store.generations, OTHER) is None
+
+    run(work)
+
+
+def test_one_of_all_makes_it(run: Any) -> None:
+    async def work(store: Store) -> None:
+        looks = [await store.generations.look(GROUP, KEY, stale=0) for _ in range(5)]
+        assert [look.mine for look in looks if look] == [True, False, False, False, False]
+        assert looks[0] is not None
+        await store.generations.release(looks[0].name)
+        second = await store.generations.look(GROUP, KEY, stale=0)
+        assert second is not None
+        assert second.mine
+        # It died.
+        await store.later(10)
+        third = await store.generations.look(GROUP, KEY, stale=0)
+        assert third is not None
+        assert third.mine
+
+    run(work)
+
+
+def test_one_of_all_renews_what_is_stale(run: Any) -> None:
+    async def work(store: Store) -> None:
+        first = await store.generations.look(GROUP, KEY, stale=30)
+        assert first is not None
+        await store.generations.store(first.name, b"1", ttl=60)
+        await store.later(29)
+        fresh = await store.generations.look(GROUP, KEY, stale=30)
+        assert fresh is not None
+        assert not fresh.mine
+        await store.later(2)
+        looks = [await store.generations.look(GROUP, KEY, stale=30) for _ in range(3)]
+        assert [(look.value, look.mine) for look in looks if look] == [
+            (b"1", True),
+            (b"1", False),
+            (b"1", False),
+        ]
+        await store.later(31)
+        assert await kept(store.generations) is None
+
+    run(work)
+
+
+def test_nothing_is_read_nor_kept_across_a_change(run: Any) -> None:
+    """Whenever the read began, and whenever it is stored."""
+
+    async def work(store: Store) -> None:
+        generations = store.generations
+        look = await generations.look(GROUP, KEY, stale=0)
+        assert look is not None
+        await generations.store(look.name, b"before", ttl=60)
+        assert await generations.mark([GROUP, OTHER], "writer")
+        assert await generations.look(GROUP, KEY, stale=0) is None
+        assert await generations.look(OTHER, KEY, stale=0) is None
+        await generations.store(look.name, b"before", ttl=60)
+        assert await generations.unmark([GROUP, OTHER], "writer")
+        assert await kept(generations) is None
+        await generations.store(look.name, b"before", ttl=60)
+        assert await kept(generations) is None
+        assert await kept(generations, OTHER) is None
+
+    run(work)
+
+
+def test_marks_of_several_writers_add_up(run: Any) -> None:
+    async def work(store: Store) -> None:
+        for writer in ("one", "two"):
+            await store.generations.mark([GROUP], writer)
+        await store.generations.unmark([GROUP], "one")
+        assert await store.generations.look(GROUP, KEY, stale=0) is None
+        await store.generations.unmark([GROUP], "two")
+        assert await store.generations.look(GROUP, KEY, stale=0) is not None
+
+    run(work)
+
+
+def test_the_mark_of_a_dead_writer_ends_and_leaves_nothing_of_before(run: Any) -> None:
+    async def work(store: Store) -> None:
+        look = await store.generations.look(GROUP, KEY, stale=0)
+        assert look is not None
+        await store.generations.store(look.name, b"before", ttl=2 * MARK_SECONDS)
+        await store.generations.mark([GROUP], "dead")
+        await store.later(MARK_SECONDS - 1)
+        assert await store.generations.look(GROUP, KEY, stale=0) is None
+        await store.later(2)
+        again = await store.generations.look(GROUP, KEY, stale=0)
+        assert again is not None
+        assert again.value is None
+
+    run(work)
+
+
+def test_a_mark_that_got_lost_does_no_harm(redis_url: str) -> None:
+    """Evicted, or flushed with everything, between mark and commit."""
+
+    async def work() -> None:
+        async with Redis.from_url(redis_url) as client:
+            store = RedisGenerations(client)
+            await store.mark([GROUP], "writer")
+            await client.flushall()
+            look = await store.look(GROUP, KEY, stale=0)
+            assert look is not None
+            await store.store(look.name, b"before the commit", ttl=60)
+            await store.unmark([GROUP], "writer")
+            assert await kept(store) is None
+
+    asyncio.run(work())
+
+
+def test_redis_away_or_full_is_said(redis_url: str) -> None:
+    async def work() -> None:
+        async with Redis.from_url("redis://127.0.0.1:1", socket_connect_timeout=0.2) as client:
+            away = RedisGenerations(client)
+            assert await away.look(GROUP, KEY, stale=0) is None
+            assert not await away.mark([GROUP], "writer")
+            assert not await away.unmark([GROUP], "writer")
+            assert not await away.store("name", b"1", ttl=1)
+        async with Redis.from_url(redis_url) as client:
+            await client.config_set("maxmemory", "1")
+            try:
+                assert await RedisGenerations(client).look("new", KEY, stale=0) is None
+                assert not await RedisGenerations(client).store("name", b"1", ttl=1)
+            finally:
+                await client.config_set("maxmemory", "0")
+
+    asyncio.run(work())
