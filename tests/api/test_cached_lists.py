@@ -287,3 +287,14 @@ def test_refused_definitions(admins: list[httpx.Client], cache: Any) -> None:
     response = admins[0].put("/collections/wrong", json={"schema": SCHEMA, "cache": cache})
     assert response.status_code == 422
     assert all(error["pointer"].startswith("/cache") for error in response.json()["errors"])
+
+
+def test_one_process_alone_does_the_same_without_redis(server: Server) -> None:
+    path = make(server.admin())
+    reader = server.client()
+    assert status_of(reader.get(path)) == "fwd=miss; stored"
+    assert status_of(reader.get(path)).startswith("hit")
+    assert reader.post(path, json={"n": 1}).status_code == 201
+    again = reader.get(path)
+    assert status_of(again) == "fwd=miss; stored"
+    assert len(again.json()["items"]) == 2
