@@ -1,0 +1,29 @@
+"""Listo without one of its protections, for bench/protections.py: `bench.unprotected:NAME`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.core.middleware import ProtectionMiddleware
+from app.core.settings import Settings
+from app.idempotency.middleware import IdempotencyMiddleware
+from app.main import create_app
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+WITHOUT_LIMITS = {"rate_limit_anonymous": "off", "rate_limit_user": "off"}
+LAYERS: dict[str, object] = {"overload": ProtectionMiddleware, "idempotency": IdempotencyMiddleware}
+
+
+def __getattr__(name: str) -> FastAPI:
+    if name not in ("limits", "everything", *LAYERS):
+        raise AttributeError(name)
+    settings = Settings.load()
+    if name in ("limits", "everything"):
+        settings = settings.model_copy(update=WITHOUT_LIMITS)
+    app = create_app(settings)
+    left_out = list(LAYERS.values()) if name == "everything" else [LAYERS.get(name)]
+    app.user_middleware = [layer for layer in app.user_middleware if layer.cls not in left_out]
+    globals()[name] = app
+    return app

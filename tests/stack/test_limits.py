@@ -1,0 +1,100 @@
+"""Rate limits over all replicas, to the request. WINDOW=60 takes minutes, as the settings do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures.hammer import hammer
+from fixtures.stack import again
+
+if TYPE_CHECKING:
+    import httpx
+
+    from fixtures.hammer import Admitted
+    from fixtures.stack import Stack
+
+WINDOW = int(os.environ.get("WINDOW", "10"))
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
+WINDOWS = 5
+
+
+@pytest.mark.parametrize("limit", [1, 37, 600])
+def test_exactly_the_limit_passes_from_idle(stack: Stack, limit: int) -> None:
+    passed = []
+    for _ in range(ROUNDS):
+        # A day, so that nothing is given back meanwhile.
+        with stack.keys(1, rate_limit=f"{limit}/day") as (key,):
+            passed.append(len(asyncio.run(hammer(stack, key, requests=limit + 300))))
+    assert passed == [limit] * ROUNDS
+
+
+@pytest.mark.parametrize("limit", [1, 37, 600])
+def test_then_the_limit_passes_in_each_window(stack: Stack, limit: int) -> None:
+    with stack.keys(1, rate_limit=f"{limit}/{WINDOW} seconds") as (key,):
+        admitted = asyncio.run(hammer(stack, key, seconds=(WINDOWS + 1) * WINDOW))
+        with stack.client(headers={"Authorization": f"Bearer {key}"}) as client:
+            asked = time.monotonic()
+            last = client.get("/collections")
+    first_sent = min(sent for sent, _ in admitted)
+    first_answered = min(answered for _, answered in admitted)
+    for number in range(WINDOWS + 1):
+        # The first one was counted before it was answered, and so was any other.
+        by_then = sum(answered <= first_sent + number * WINDOW for _, answered in admitted)
+        assert by_then <= limit + number * limit + 1
+    # Nor is any lost: what passed and what is left make up what time gave back.
+    left = _remaining(last) + (last.status_code == 200)
+    given = limit + limit * (asked - first_answered) / WINDOW
+    assert len(admitted) + left >= given - 1
+    print(f"\n{limit}/{WINDOW} s: {_by_window(admitted, first_sent)}")  # noqa: T201 - the figures
+
+
+def _remaining(answer: httpx.Response) -> int:
+    return int(answer.headers["RateLimit"].split(";r=")[1].split(";")[0])
+
+
+def _by_window(admitted: Admitted, start: float) -> list[int]:
+    found = Counter(int((answered - start) // WINDOW) for _, answered in admitted)
+    return [found[number] for number in range(WINDOWS + 1)]
+
+
+def test_two_windows_hold_at_once(stack: Stack) -> None:
+    seconds, fast, slow = 8, 10, 50
+    with stack.keys(1, rate_limit=f"{fast}/second, {slow}/day") as (key,):
+        admitted = asyncio.run(hammer(stack, key, seconds=seconds))
+    start = min(sent for sent, _ in admitted)
+    # The slow one ends it, and until then the fast one holds.
+    assert len(admitted) == slow
+    for after in range(seconds):
+        assert sum(answered <= start + after for _, answered in admitted) <= fast * (after + 1) + 1
+
+
+@pytest.mark.parametrize(
+    "spoofed",
+    [
+        {"X-Forwarded-For": "203.0.113.{n}"},
+        {"X-Forwarded-For": "203.0.113.{n}, 198.51.100.{n}"},
+        {"X-Real-IP": "203.0.113.{n}"},
+        {"Forwarded": "for=203.0.113.{n};proto=https, for=198.51.100.{n}"},
+        {"X-Forwarded-For": "10.213.240.10, 203.0.113.{n}", "X-Real-IP": "203.0.113.{n}",
+         "Forwarded": 'for="[2001:db8::{n}]"'},
+    ],
+)  # fmt: skip
+def test_what_a_client_says_of_its_address_changes_nothing(
+    stack: Stack, spoofed: dict[str, str]
+) -> None:
+    """Each of its requests counts under the one address that it has."""
+    remaining = []
+    with stack.client() as client:
+        for number in range(1, 6):
+            headers = {name: value.format(n=number) for name, value in spoofed.items()}
+            answer = again(partial(client.get, "/collections", headers=headers))
+            remaining.append(_remaining(answer))
+    # What time gives back in between is little, and a caller anew would stand at the top again.
+    assert remaining[0] - remaining[-1] >= 2
