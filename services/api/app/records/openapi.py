@@ -186,7 +186,8 @@ class _Paths:
             ("create", "update", "delete"), "batch", "Up to 1,000 operations, all or none",
             description="Counts for one request per 10 creates and per 2 updates or deletions.",
             requestBody=_body(body),
-            responses={"200": _json("All done", results), **_problems(403, 404, 409, 412, 415, 422)},
+            responses={
+                "200": _json("All done", results), **_problems(403, 404, 409, 412, 415, 422)},
         )  # fmt: skip
 
     def get(self) -> dict[str, Any] | None:
