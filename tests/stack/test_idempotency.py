@@ -63,7 +63,7 @@ def test_one_key_is_one_write_whoever_is_killed(stack: Stack, collection: str) -
     replicas = len(stack.containers("api"))
     assert replicas > 1
     told: Counter[str] = Counter()
-    with stack.keys(1) as (key,), ThreadPoolExecutor(CLIENTS + 1) as pool:
+    with stack.keys(1, rate_limit="off") as (key,), ThreadPoolExecutor(CLIENTS + 1) as pool:
         for round_ in range(ROUNDS):
             victim = stack.containers("api")[round_ % replicas]["Name"]
             client = Client(stack, key)

@@ -40,7 +40,7 @@ def test_then_the_limit_passes_in_each_window(stack: Stack, limit: int) -> None:
     with stack.keys(1, rate_limit=f"{limit}/{WINDOW} seconds") as (key,):
         admitted = asyncio.run(hammer(stack, key, seconds=(WINDOWS + 1) * WINDOW))
         with stack.client(headers={"Authorization": f"Bearer {key}"}) as client:
-            asked = time.monotonic()
+            asked = time.time()
             last = client.get("/collections")
     first_sent = min(sent for sent, _ in admitted)
     first_answered = min(answered for _, answered in admitted)
