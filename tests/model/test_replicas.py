@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import httpx
 
 SEED = int(os.environ.get("SEED", "1"))
-EXAMPLES = int(os.environ.get("EXAMPLES", "8"))
-STEPS = 40
+EXAMPLES = int(os.environ.get("EXAMPLES", "15"))
+STEPS = 60
 PROCESSES = 3
 SCHEMA = {
     "type": "object",
