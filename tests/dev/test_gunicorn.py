@@ -51,6 +51,16 @@ class Gunicorn(Program):
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", trust_env=False, timeout=PATIENCE)
 
+    def hash(self) -> psutil.Process:
+        """Have a password hashed, and return the process that did it."""
+        body = {"email": "nobody@example.com", "password": "a wrong guess"}
+        answer = httpx.post(f"{self.url}/auth/login", json=body, trust_env=False, timeout=PATIENCE)
+        assert answer.status_code == 401
+        (process,) = set(psutil.Process(self.process.pid).children(recursive=True)) - set(
+            self.workers()
+        )
+        return process
+
     def metrics(self) -> dict[str, float]:
         lines = self.get("/metrics").raise_for_status().text.split("\n")
         samples = [line.rsplit(" ", 1) for line in lines if line and line[0] != "#"]
@@ -183,6 +193,21 @@ def test_gauges_of_all_workers(database_url: str, redis_url: str) -> None:
             assert connection.recv(12) == b"HTTP/1.1 422"
             connection.close()
         server.wait_until(IN_PROGRESS, 0)
+
+
+def test_hashing_ends_with_its_server(database_url: str) -> None:
+    with running(database_url) as server:
+        (first,) = server.workers()
+        hashing = server.hash()
+        assert hashing.ppid() == first.pid
+        first.kill()
+        assert psutil.wait_procs([hashing], PATIENCE)[1] == []
+        server.wait_for_workers(1, other_than={first.pid})
+        (second,) = server.workers()
+        hashing = server.hash()
+        # All at once, as a terminal does it.
+        server.send(signal.SIGINT)
+        assert psutil.wait_procs([hashing, second], PATIENCE)[1] == []
 
 
 def test_a_reload_loses_no_request(database_url: str, redis_url: str) -> None:

@@ -1,21 +1,23 @@
-"""Hashing in threads: how many at once, how many may wait, and what the rest are told."""
+"""Hashing in processes: how many at once, how many may wait, and what the rest are told."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
+from app.auth import hashing, hashing_process
 from app.auth.passwords import _QUEUE_PER_SLOT, Passwords
 from app.core.errors import Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PATIENCE = 20
 
@@ -88,17 +90,59 @@ def test_refusing_tells_when_the_queue_will_be_empty() -> None:
     assert int(asyncio.run(work())) == (1 + _QUEUE_PER_SLOT) // 2 + 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def hashing_processes() -> set[psutil.Process]:
+    return {child for child in psutil.Process().children() if hashing.__file__ in child.cmdline()}
+
+
 def test_hashing_steps_back_behind_requests() -> None:
-    def priority() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    before = hashing_processes()
 
-    async def work() -> tuple[int, int]:
+    async def work() -> list[int]:
+        with passwords(2) as made:
+            assert hashing_processes() == before
+            await made.hash("x")
+            return [process.nice() for process in hashing_processes() - before]
+
+    assert asyncio.run(work()) == [min(19, psutil.Process().nice() + 10)]
+    assert hashing_processes() == before
+
+
+@pytest.mark.parametrize("at_work", [False, True])
+def test_a_lost_process_fails_nobody(at_work: bool) -> None:  # noqa: FBT001
+    before = hashing_processes()
+
+    async def work() -> None:
         with passwords(1) as made:
-            return priority(), await made._run(priority)
+            hashed = await made.hash("x")
+            (victim,) = hashing_processes() - before
+            if at_work:
+                victim.suspend()
+                asked = asyncio.create_task(made.verify("x", hashed))
+                await asyncio.sleep(0)
+                victim.kill()
+                assert await asked
+            else:
+                victim.kill()
+            assert await made.verify("x", hashed)
+            assert not await made.verify("y", hashed)
+            assert len(hashing_processes() - before - {victim}) == 1
 
-    ours, theirs = asyncio.run(work())
-    assert theirs >= min(19, ours + 10)
+    asyncio.run(work())
+
+
+def test_where_none_can_be_started_the_server_is_overloaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def work() -> None:
+        with passwords(1) as made:
+            for command in ((sys.executable, "-c", ""), (str(tmp_path / "nowhere"),)):
+                with monkeypatch.context() as patch:
+                    patch.setattr(hashing_process, "_COMMAND", command)
+                    with pytest.raises(Overloaded):
+                        await made.hash("x")
+            assert await made.verify("x", await made.hash("x"))
+
+    asyncio.run(work())
 
 
 def test_a_full_queue_refuses_and_the_loop_goes_on() -> None:

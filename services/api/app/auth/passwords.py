@@ -1,19 +1,16 @@
-"""Passwords: argon2id by OWASP's parameters, off the event loop, a bounded number at once."""
+"""Passwords: argon2id by OWASP's parameters, in processes, a bounded number at once."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import os
-import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from queue import LifoQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from argon2 import PasswordHasher, Type
-from argon2.exceptions import InvalidHashError, VerificationError
-
+from app.auth.hashing import HASHER
+from app.auth.hashing_process import HashingProcess
 from app.core.errors import Overloaded
 from app.core.metrics import PASSWORD_QUEUE, PASSWORD_SECONDS, read_from
 
@@ -22,12 +19,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
-_HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 # How many may wait per hash that is in work; the last of them waits about a second.
 _QUEUE_PER_SLOT = 32
-# Hashing gets what answering requests leaves: a flood of log-ins must not slow down reads.
-_NICENESS = 10
 # The weight of the latest hash in the time that one is expected to take.
 _SMOOTHING = 0.2
 
@@ -36,14 +29,20 @@ class Passwords:
     """Hashes and verifies. More than its queue holds is refused with Overloaded (503)."""
 
     def __init__(self, concurrency: int) -> None:
-        self._pool = ThreadPoolExecutor(concurrency, "password", initializer=_step_back)
+        # Its threads only wait for the processes.
+        self._pool = ThreadPoolExecutor(concurrency, "password")
+        self._processes = [HashingProcess() for _ in range(concurrency)]
+        # The latest to have become idle comes first, so that there are no more than are needed.
+        self._idle: LifoQueue[HashingProcess] = LifoQueue()
+        for process in self._processes:
+            self._idle.put(process)
         self._concurrency = concurrency
         self._limit = concurrency * (1 + _QUEUE_PER_SLOT)
         self._pending = 0
         # The time that a hash takes at present, at the niceness that it has.
         self._seconds = 0.0
         # An unknown user's password is verified against this, so that it takes the same time.
-        self._dummy = _HASHER.hash("no user has this password")
+        self._dummy = HASHER.hash("no user has this password")
         read_from(PASSWORD_QUEUE, lambda: self._pending)
 
     def require_room(self) -> None:
@@ -56,19 +55,22 @@ class Passwords:
             )
 
     async def hash(self, password: str) -> str:
-        return await self._run(lambda: _HASHER.hash(password))
+        hashed: str = await self._run(lambda: self._ask(password, None))
+        return hashed
 
     async def verify(self, password: str, hashed: str | None) -> bool:
         """Whether `password` is the one of `hashed`; with None it is not, in the same time."""
-        matches = await self._run(lambda: _matches(hashed or self._dummy, password))
+        matches: bool = await self._run(lambda: self._ask(password, hashed or self._dummy))
         return matches and hashed is not None
 
     def outdated(self, hashed: str) -> bool:
         """Whether `hashed` was made with other parameters than today's."""
-        return _HASHER.check_needs_rehash(hashed)
+        return HASHER.check_needs_rehash(hashed)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
+        for process in self._processes:
+            process.close()
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         self.require_room()
@@ -80,22 +82,16 @@ class Passwords:
             self._pending -= 1
             PASSWORD_SECONDS.observe(time.perf_counter() - started)
 
+    def _ask(self, password: str, hashed: str | None) -> Any:
+        process = self._idle.get()
+        try:
+            return process.ask(password, hashed)
+        finally:
+            self._idle.put(process)
+
     def _timed(self, work: Callable[[], Result]) -> Result:
         started = time.perf_counter()
         result = work()
         took = time.perf_counter() - started
         self._seconds += _SMOOTHING * (took - self._seconds) if self._seconds else took
         return result
-
-
-def _step_back() -> None:
-    """Lower the priority of the thread that this runs in; on Linux a thread has one of its own."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
-def _matches(hashed: str, password: str) -> bool:
-    try:
-        return _HASHER.verify(hashed, password)
-    except (VerificationError, InvalidHashError):
-        return False

@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         2,
         ge=1,
         le=64,
-        description="Passwords hashed at once per process, 19 MiB each.",
+        description="Passwords hashed at once per process, 35 MB each.",
         examples=["2"],
     )
     cors_origins: CommaSeparated = Field(

@@ -1,0 +1,42 @@
+"""The program of a process that hashes passwords: a question a line, an answer a line.
+
+It imports nothing of the application, so it is small and starts at once. It ends with its input,
+which the kernel closes however the parent ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+# OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
+HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+# Hashing gets what answering requests leaves: a flood of log-ins must not slow down reads.
+_NICENESS = 10
+
+
+def main() -> None:
+    os.nice(_NICENESS)
+    # Nobody waits for the answer that cannot be written.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for question in sys.stdin.buffer:
+        password, hashed = json.loads(question)
+        answer = HASHER.hash(password) if hashed is None else _matches(hashed, password)
+        sys.stdout.write(f"{json.dumps(answer)}\n")
+        sys.stdout.flush()
+
+
+def _matches(hashed: str, password: str) -> bool:
+    try:
+        return HASHER.verify(hashed, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+if __name__ == "__main__":
+    main()
