@@ -111,6 +111,14 @@ def test_nor_by_using_up_the_accounts_rate_limit(server: Server) -> None:
     assert attempt(server, email, home, PASSWORD).status_code == 200
 
 
+def test_nor_by_naming_the_account_as_it_is_counted_at_home(server: Server) -> None:
+    email, home = member(server, "named")
+    for _ in range(FREE_FROM_ANYWHERE):
+        attempt(server, f"{email} {home}", next(_addresses))
+    for _ in range(BUDGET - FREE_FROM_ANYWHERE + 1):
+        assert attempt(server, email, home, PASSWORD).status_code == 200
+
+
 def test_the_right_password_forgives_the_wrong_ones(server: Server) -> None:
     email, home = member(server, "clumsy")
     for _ in range(2):
@@ -154,6 +162,27 @@ def test_changes_of_the_password_are_guesses_too(server: Server) -> None:
     answers = [client.post("/auth/password", json=change) for _ in range(FREE + 1)]
     assert [answer.status_code for answer in answers] == [401] * FREE + [429]
     assert answers[-1].json()["code"] == "too_many_guesses"
+
+
+def test_nobody_else_makes_a_change_of_the_password_wait(server: Server) -> None:
+    email, home = member(server, "id")
+    client = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
+    user = client.get("/auth/me").json()["id"]
+    for _ in range(FREE_FROM_ANYWHERE):
+        attempt(server, user, next(_addresses))
+    change = {"current_password": PASSWORD, "new_password": PASSWORD}
+    assert client.post("/auth/password", json=change).status_code == 204
+
+
+def test_a_change_of_the_password_that_is_sent_again_is_no_guess(server: Server) -> None:
+    email, home = member(server, "again")
+    client = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
+    for key in ("first-change", "second-change"):
+        change = {"current_password": PASSWORD, "new_password": PASSWORD}
+        for _ in range(FREE + 1):
+            answer = client.post("/auth/password", json=change, headers={"Idempotency-Key": key})
+            assert answer.status_code == 204
+        assert answer.headers["idempotency-replayed"] == "true"
 
 
 def test_an_ipv6_subscriber_counts_as_one(server: Server) -> None:

@@ -19,6 +19,7 @@ from app.core.metrics import RATE_LIMITED
 from app.db.session import Session
 from app.guesses.guesses import digests
 from app.idempotency.middleware import database_of
+from app.idempotency.service import Answered
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Policy
 
@@ -71,14 +72,14 @@ async def password_try(request: Request, account: str) -> AsyncIterator[None]:
     if guess.wait_ms:
         RATE_LIMITED.labels("login-delay").inc()
         raise TooManyGuesses(headers={"Retry-After": str(guess.retry_after)})
-    if guess.begins_waiting:
-        logger.warning("wrong passwords make the next one wait: account %s", guess.account[:12])
     try:
         await throttle_login(request, account, known=guess.known)
         yield
     except InvalidCredentials:
+        if guess.begins_waiting:
+            logger.warning("wrong passwords make the next one wait: account %s", guess.account[:12])
         raise
-    except Problem:
+    except (Problem, Answered):
         await state.guesses.withdraw(guess)
         raise
     await state.guesses.succeed(guess)
@@ -99,7 +100,8 @@ async def throttle_login(request: Request, account: str, *, known: bool = False)
     decision = await state.limiter.admit(
         (
             Check(Policy("login", rates), address),
-            Check(Policy("login-account", rates), f"{account} {address}" if known else account),
+            # Nobody can type the NUL, and so use up what is another's.
+            Check(Policy("login-account", rates), f"{account}\0{address}" if known else account),
         )
     )
     if not decision.allowed:
