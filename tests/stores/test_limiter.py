@@ -185,6 +185,12 @@ def test_fields() -> None:
     ]
 
 
+def test_the_slower_of_two_windows_tells_when_there_is_one_more() -> None:
+    policy = Policy("user", parse_rates("1/second, 1/hour"))
+    decision = asyncio.run(MemoryLimiter(lambda: 0).admit((Check(policy, "x"),)))
+    assert decision.fields()[1] == (b"ratelimit", b'"user";r=0;t=3600')
+
+
 RATES = st.lists(st.builds(Rate, st.integers(1, 20), st.integers(1, 60)), min_size=1, max_size=3)
 
 

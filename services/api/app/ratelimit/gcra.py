@@ -44,7 +44,7 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
 
 
 def _standings(checks: Sequence[Check], debts: Sequence[int]) -> list[Standing]:
-    """Of each policy that window which has the fewest requests left."""
+    """Of each policy that window which has the fewest requests left, and of such the slowest."""
     standings = []
     at = 0
     for check in checks:
@@ -53,8 +53,9 @@ def _standings(checks: Sequence[Check], debts: Sequence[int]) -> list[Standing]:
         for emission, burst in policy.windows:
             debt = debts[at]
             left = (burst - debt) // emission
-            if left < remaining or remaining < 0:
-                remaining, reset = left, debt and debt - burst + (left + 1) * emission
+            wait = debt and debt - burst + (left + 1) * emission
+            if remaining < 0 or left < remaining or (left == remaining and wait > reset):
+                remaining, reset = left, wait
             at += 1
         if remaining >= 0:
             standings.append(Standing(policy, remaining, reset))
