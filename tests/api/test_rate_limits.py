@@ -6,7 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fastapi import Depends
 
+from app.auth.limits import limit
 from app.db import notifications
 from app.ratelimit.memory import MemoryLimiter
 from fixtures.cluster import database
@@ -127,8 +129,12 @@ def test_who_waits_as_long_as_told_gets_through(
 
 def test_limits_that_are_off_tell_nothing(database_url: str) -> None:
     with serving(settings(database_url)) as lifted:
-        headers = lifted.client().get("/auth/me").headers
-    assert not {"ratelimit", "ratelimit-policy", "retry-after"} & headers.keys()
+        off = Depends(limit("off", name="reports"))
+        lifted.app.get("/reports", dependencies=[off])(lambda: "a report")
+        answers = [lifted.client().get(path) for path in ("/auth/me", "/reports")]
+    assert [answer.status_code for answer in answers] == [401, 200]
+    for answer in answers:
+        assert not {"ratelimit", "ratelimit-policy", "retry-after"} & answer.headers.keys()
 
 
 @pytest.fixture

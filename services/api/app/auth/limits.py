@@ -38,8 +38,7 @@ async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0
         policy = scope["app"].state.policies[actor.kind]
     else:
         policy = _own(actor.rate_limit)
-    if policy.rates:
-        await _admit(scope, request, Check(policy, _caller(request), cost, counted, ahead))
+    await _admit(scope, request, Check(policy, _caller(request), cost, counted, ahead))
 
 
 async def charge(request: Request, cost: int) -> None:
@@ -66,6 +65,8 @@ def limit(rates: str, *, name: str, cost: int = 1) -> Callable[[Request], Awaita
 
 
 async def _admit(scope: Scope, request: RequestContext, check: Check) -> None:
+    if not check.policy.rates:
+        return
     decision = await scope["app"].state.limiter.admit((check,))
     if check.counted:
         # Said again, with what is left now.
