@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 import redis
 
+from app.db.notifications import CHANNEL
 from fixtures.redis import PROGRAM
 from fixtures.relay import redis_relay
 from fixtures.server import serving, settings
@@ -230,6 +231,34 @@ def test_redis_is_flushed_again_and_again(stage: Stage) -> None:
     finally:
         over.set()
         thread.join()
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: bool) -> None:
+    """Who knows of it marks nothing any more, and is seen by who does not know all the same."""
+    stage.warm()
+    admin = stage.servers[0].admin()
+    collection = f"/collections/c{uuid4().hex[:12]}"
+    records = f"{collection}/records"
+    admin.put(collection, json=DEFINITION)
+    notifications = stage.servers[2].app.state.database.notifications
+    statuses = [stage.clients[2].get(records).headers["cache-status"] for _ in range(2)]
+    assert "hit" in statuses[1], statuses
+
+    def listen(command: str) -> None:
+        work = notifications._connection.execute(f"{command} {CHANNEL}")
+        asyncio.run_coroutine_threadsafe(work, notifications._task.get_loop()).result()
+
+    listen("UNLISTEN")
+    try:
+        if deleted:
+            assert admin.delete(collection, params={"confirm": collection[13:]}).status_code == 204
+        admin.put(collection, json={**DEFINITION, "cache": None})
+        for number in range(1, 4):
+            assert admin.post(records, json={"n": number}).status_code == 201
+            assert len(stage.clients[2].get(records).json()["items"]) == number
+    finally:
+        listen("LISTEN")
 
 
 def test_a_writer_dies_after_its_commit(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

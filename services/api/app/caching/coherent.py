@@ -23,7 +23,7 @@ from app.core.outage import RETRY_SECONDS
 from app.db.notifications import QUIET_SECONDS, TRUST_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from app.caching.generations import Generations, Look
     from app.core.background import Background
@@ -165,10 +165,15 @@ class CoherentCache:
             flight.exception()
 
     async def outdate(
-        self, session: Session, groups: Collection[str]
+        self, session: Session, groups: Mapping[str, bool]
     ) -> Callable[[], Awaitable[None]]:
         """At the end of the transaction that changes the groups. What is returned is to be called
-        once that has committed, and before anybody is told; it may take KNOWN_SECONDS."""
+        once that has committed, and before anybody is told; it may take KNOWN_SECONDS.
+
+        A group whose caching ends stays marked: whoever knows of that marks nothing any more, and
+        whoever does not must not read what was cached.
+        """
+        lasting = [group for group, ended in groups.items() if not ended]
         writer, asked = uuid4().hex, time.monotonic()
         marked = await self._generations.mark(groups, writer)
         begins = not marked and asked > self._began + REPEAT_SECONDS
@@ -178,8 +183,10 @@ class CoherentCache:
         async def acknowledge() -> None:
             if begins:
                 self._has_begun(asked)
-            if not await self._generations.unmark(groups, writer):
-                self._leave(groups, writer)
+            unmarked = await self._generations.unmark(lasting, writer)
+            if not unmarked:
+                self._leave(lasting, writer)
+            if not unmarked or (not marked and len(lasting) < len(groups)):
                 await self._until_known()
 
         return acknowledge

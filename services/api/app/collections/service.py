@@ -100,6 +100,8 @@ async def put(
         # Writers check the version that they validated against, so those that wait notice. And
         # what is being written by those who know of no cache is there before anything is cached.
         await repository.block_writes(session, name)
+    if present.definition.cache and not definition.cache:
+        await _end_cache(session, present)
     changed = await repository.update(session, present.id, definition)
     if schema_changes:
         await _check_records(session, changed)
@@ -118,8 +120,15 @@ async def delete(session: Session, actor: Actor, *, name: str, confirm: str | No
         raise CollectionNotFound
     if confirm != name:
         raise ConfirmationMissing
+    if collection.definition.cache:
+        await _end_cache(session, collection)
     await repository.delete(session, collection)
     await session.notify(TOPIC, name)
+
+
+async def _end_cache(session: Session, collection: Collection) -> None:
+    async with session.atomic() as transaction:
+        transaction.outdate(str(collection.id), ended=True)
 
 
 async def _check_records(session: Session, collection: Collection) -> None:

@@ -13,7 +13,7 @@ from app.db.notifications import Notifications
 from app.db.waiting import Turn, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from asyncpg import Record
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
     Acknowledge = Callable[[], Awaitable[None]]
-    # Given a transaction about to commit, and the groups that are out of date when it has.
-    Outdating = Callable[[Session, Collection[str]], Awaitable[Acknowledge | None]]
+    # Given a transaction about to commit, and the groups that are out of date when it has, each
+    # with whether its caching ends.
+    Outdating = Callable[[Session, Mapping[str, bool]], Awaitable[Acknowledge | None]]
 
 CONNECT_TIMEOUT = 5.0
 
@@ -48,7 +49,7 @@ class Transaction:
         self._connection = connection
         self._notifications = notifications
         self._outdating = outdating
-        self._outdated: set[str] = set()
+        self._outdated: dict[str, bool] = {}
         self._acknowledge: Acknowledge | None = None
         self.notified: list[tuple[str, str]] = []
 
@@ -73,8 +74,8 @@ class Transaction:
     async def notify(self, topic: str, payload: str) -> None:
         self.notified.append((topic, payload))
 
-    def outdate(self, group: str) -> None:
-        self._outdated.add(group)
+    def outdate(self, group: str, *, ended: bool = False) -> None:
+        self._outdated[group] = ended or self._outdated.get(group, False)
 
     async def prepare(self) -> None:
         """What belongs at the end of the transaction."""

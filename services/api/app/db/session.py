@@ -38,8 +38,11 @@ class Session(Protocol):
 class Atomic(Session, Protocol):
     """A session in a transaction, which can make what is cached out of date."""
 
-    def outdate(self, group: str) -> None:
-        """Have nobody read what is cached of the group, from before the commit is told of."""
+    def outdate(self, group: str, *, ended: bool = False) -> None:
+        """Have nobody read what is cached of the group, from before the commit is told of.
+
+        If its caching has `ended`, nor afterwards, since others may not have heard of that yet.
+        """
         ...
 
 
