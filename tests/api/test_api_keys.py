@@ -346,4 +346,6 @@ def test_a_user_has_so_many_keys_that_are_valid(keyed: Server) -> None:
     url = keyed.settings.database_url.get_secret_value()
     execute(url, f"UPDATE listo.api_keys SET expires_at = now() WHERE id = '{kept['id']}'")
     make(client, READ)
+    # Expired ones do not add up.
+    assert len(client.get("/auth/api-keys").json()["items"]) == 3
     assert client.post("/auth/api-keys", json=body).status_code == 409

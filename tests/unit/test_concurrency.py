@@ -133,9 +133,15 @@ def test_it_feels_that_the_event_loop_is_late() -> None:
         ("POST", "/auth/login", {}, Importance.LOGIN),
         ("POST", "/auth/register", {b"idempotency-key": b"x"}, Importance.LOGIN),
         ("GET", "/collections", {b"authorization": b"x"}, Importance.READ),
-        ("POST", "/auth/refresh", {}, Importance.WRITE),
+        ("POST", "/auth/refresh", {}, Importance.LOGIN),
+        ("POST", "/collections/a/records", {b"idempotency-key": b"x"}, Importance.LOGIN),
         ("PATCH", "/collections/a/records/1", {b"authorization": b"x"}, Importance.WRITE),
-        ("POST", "/collections/a/records", {b"idempotency-key": b"x"}, Importance.KEYED),
+        (
+            "POST",
+            "/collections/a/records",
+            {b"authorization": b"x", b"idempotency-key": b"x"},
+            Importance.KEYED,
+        ),
     ],
 )
 def test_importance(

@@ -53,12 +53,16 @@ async def insert(  # noqa: PLR0913 - the columns of one row
 
 
 async def number_of(session: Session, user_id: UUID) -> int:
-    """How many keys of the user are valid now; no other transaction makes one until this ends."""
+    """How many keys the user has; no other transaction makes one until this ends.
+
+    Forgets those that have expired, so that they do not add up.
+    """
     await session.execute("SELECT FROM listo.users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+    await session.execute(
+        "DELETE FROM listo.api_keys WHERE user_id = $1 AND expires_at <= now()", user_id
+    )
     number: int = await session.fetchval(
-        "SELECT count(*) FROM listo.api_keys"
-        " WHERE user_id = $1 AND (expires_at IS NULL OR expires_at > now())",
-        user_id,
+        "SELECT count(*) FROM listo.api_keys WHERE user_id = $1", user_id
     )
     return number
 

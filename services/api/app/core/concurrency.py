@@ -45,10 +45,11 @@ _LOGINS = frozenset({"/auth/login", "/auth/register"})
 
 
 def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]) -> Importance:
-    """Made-up credentials and keys gain a place, but nothing is done for who sends them."""
+    """Made-up credentials gain a place, but nothing is done for who sends them."""
     if scope["method"] in _READS:
         return Importance.READ if b"authorization" in fields else Importance.ANONYMOUS
-    if scope["path"] in _LOGINS:
+    # Nor may who has none take the last places: bodies are read, however slowly they come.
+    if scope["path"] in _LOGINS or b"authorization" not in fields:
         return Importance.LOGIN
     return Importance.KEYED if b"idempotency-key" in fields else Importance.WRITE
 
