@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -146,6 +147,29 @@ def test_the_writer_alone_is_cut_off_from_redis(stage: Stage, fault: str) -> Non
     finally:
         stage.relays[0].mend()
     stage.write_and_check(0, 1, 2)
+
+
+def test_nor_does_a_replay_tell_of_a_write_that_lists_lack(stage: Stage) -> None:
+    """Its writer waits until all others know; who asks again elsewhere waits as well."""
+    stage.warm()
+    stage.relays[0].cut()
+    request: dict[str, Any] = {
+        "json": {"n": stage.written + 1},
+        "headers": {"Idempotency-Key": f'"{uuid4()}"'},
+    }
+    try:
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(stage.clients[0].post, stage.path, **request)
+            deadline = time.monotonic() + PATIENCE
+            while not (again := stage.clients[1].post(stage.path, **request)).is_success or (
+                "idempotency-replayed" not in again.headers
+            ):
+                assert time.monotonic() < deadline
+            stage.written += 1
+            stage.check(2, 1)
+            assert first.result().content == again.content
+    finally:
+        stage.relays[0].mend()
 
 
 @pytest.mark.parametrize("fault", ["cut", "silence"])

@@ -62,6 +62,14 @@ SELECT pg_notify($1, $2::text || '.' || number - cardinality($3) + place || ':' 
 """
 _NEW_EPOCH = "UPDATE listo.changes SET epoch = epoch + 1, epoch_began = clock_timestamp()"
 
+_EPOCH_AGE = """
+SELECT extract(epoch FROM least(clock_timestamp() - nullif(epoch_began, '-infinity'),
+                                interval '1 hour'))::float8
+  FROM listo.changes
+"""
+# An epoch begins with a statement, and is seen once that has been committed.
+_COMMIT_SECONDS = 1.0
+
 # Held by the one process that may serve without Redis.
 SOLE_PROCESS_LOCK = 0x6C69737470
 
@@ -125,6 +133,12 @@ class Notifications:
         Known to every process TRUST_SECONDS later at the latest. Late in a transaction, as `send`.
         """
         await session.execute(_NEW_EPOCH)
+
+    @staticmethod
+    async def epoch_is_known(session: Session) -> None:
+        """Return when every process knows of the last epoch, or trusts nothing."""
+        age: float = await session.fetchval(_EPOCH_AGE)
+        await asyncio.sleep(TRUST_SECONDS + _COMMIT_SECONDS - age)
 
     def dispatch(self, topic: str, payload: str) -> None:
         for callback in self._callbacks.get(topic, ()):
