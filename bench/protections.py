@@ -30,6 +30,8 @@ def main() -> None:
     given = parser.parse_args()
     ports = {name: FIRST_PORT + number for number, name in enumerate(VARIANTS)}
     with stage() as bench, ExitStack() as servers:
+        # All servers at once, of two processes each, have to fit into what PostgreSQL admits.
+        bench.environment["DATABASE_POOL_SIZE"] = "7"
         for name, application in VARIANTS.items():
             servers.enter_context(bench.server(application, ports[name]))
         token = bench.seed(FIRST_PORT, given.records)
