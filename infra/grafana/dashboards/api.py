@@ -80,7 +80,7 @@ REQUESTS = (
     graph(
         "In progress",
         "Requests in work by what they are, and how many may be. The limit falls below "
-        "MAX_CONCURRENT_REQUESTS while requests wait half a second for the event loop or for a "
+        "MAX_CONCURRENT_REQUESTS while requests wait a second for the event loop or for a "
         "connection, and then the least important are refused first.",
         "short",
         Series(total(here("app_requests_in_progress"), "importance"), "{{importance}}"),

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
     from typing import Any
 
-# Who waited this long for a connection has missed the objective of latency already.
-TARGET_SECONDS = 0.5
+# Longer than the hiccups of a healthy machine: checkpoints, a pool that opens its connections.
+TARGET_SECONDS = 1.0
 STEP_SECONDS = 0.1
 # Of the limit, with each step of too long a delay; of the maximum, with each step without one.
-DECREASE = 0.8
+DECREASE = 0.9
 INCREASE = 0.05
 # What is in work for longer than this is not fast.
 LINGERING_SECONDS = 1.0
