@@ -188,7 +188,7 @@ def test_nothing_is_remembered_while_no_notifications_come(
     server: Server, tokens: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = server.client(tokens["access_token"])
-    monkeypatch.setattr(type(server.app.state.database.notifications), "connected", False)
+    monkeypatch.setattr(type(server.app.state.database.notifications), "trusted", False)
     for _ in range(2):
         server.statements.clear()
         assert client.get("/nothing").status_code == 404
