@@ -99,11 +99,6 @@ class Notifications:
         self.listeners = 1
 
     @property
-    def connected(self) -> bool:
-        """Whether there is a connection that messages can come by."""
-        return self._connection is not None
-
-    @property
     def trusted(self) -> bool:
         """Whether what is remembered is all of the last TRUST_SECONDS; else it may not be used."""
         return time.monotonic() < self._trusted_until
