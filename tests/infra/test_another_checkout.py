@@ -11,22 +11,16 @@ from uuid import uuid4
 
 import pytest
 
+from fixtures import acme
+from fixtures.acme import docker
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 
 
-def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, timeout=60, check=False
-        )
-    except FileNotFoundError:
-        return subprocess.CompletedProcess(arguments, 127, "", "")
-
-
-pytestmark = pytest.mark.skipif(docker("version").returncode != 0, reason="no Docker engine")
+pytestmark = pytest.mark.skipif(bool(acme.why_not()), reason=str(acme.why_not()))
 
 
 @pytest.fixture
@@ -37,7 +31,7 @@ def project() -> Iterator[str]:
     for kind, remove in (("container", ("rm", "--force")), ("volume", ("rm",))):
         listed = docker(kind, "ls", *(("--all",) if kind == "container" else ()),
                         "--quiet", "--filter", label)  # fmt: skip
-        for one in listed.stdout.split():
+        for one in listed.split():
             docker(kind, *remove, one)
 
 
@@ -57,21 +51,18 @@ def test_data_without_its_passwords_is_left_alone(project: str, tmp_path: Path) 
     assert result.returncode == 1
     assert f"its passwords are not in {tmp_path / 'secrets'}" in result.stdout
     assert not (tmp_path / "secrets").exists()
-    assert f"{project}_postgres" in docker("volume", "ls", "--quiet").stdout.split()
+    assert f"{project}_postgres" in docker("volume", "ls", "--quiet").split()
 
 
 @pytest.mark.parametrize("command", ["up", "down", "destroy-now"])
 def test_containers_of_another_checkout_are_left_alone(
     project: str, tmp_path: Path, command: str
 ) -> None:
-    images = docker("image", "ls", "--quiet").stdout.split()
-    if not images:
-        pytest.skip("no image to make a container of")
     name = docker(
         "create", "--label", f"com.docker.compose.project={project}",
-        "--label", "com.docker.compose.project.working_dir=/elsewhere", images[0], "true",
-    ).stdout.strip()  # fmt: skip
+        "--label", "com.docker.compose.project.working_dir=/elsewhere", acme.BASE, "true",
+    ).strip()  # fmt: skip
     result = listo(project, tmp_path / "secrets", command)
     assert result.returncode == 1
     assert "/elsewhere" in result.stdout + result.stderr
-    assert docker("container", "inspect", name).returncode == 0
+    assert name in docker("container", "ls", "--all", "--no-trunc", "--quiet").split()

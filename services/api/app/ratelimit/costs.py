@@ -14,8 +14,8 @@ EXACT_COUNT = 10
 CREATES_OF_A_BATCH = 10
 CHANGES_OF_A_BATCH = 2
 
-
-_MAX_OPERATIONS = 1000
+# The most that a batch may have.
+MAX_OPERATIONS = 1000
 # The text of a deletion, which is what counts for most by its length.
 _OPERATION_BYTES = 60
 
@@ -30,6 +30,6 @@ def at_most(path: str, query: bytes, length: bytes | None) -> int:
         return EXACT_COUNT if b"count" in query or b"%" in query else 1
     if path.endswith("/records:batch"):
         known = length is not None and length.isdigit()
-        fit = int((length or b"")[:9]) // _OPERATION_BYTES + 1 if known else _MAX_OPERATIONS
-        return of_batch(0, min(fit, _MAX_OPERATIONS)) + 1
+        fit = int((length or b"")[:9]) // _OPERATION_BYTES + 1 if known else MAX_OPERATIONS
+        return of_batch(0, min(fit, MAX_OPERATIONS)) + 1
     return 1

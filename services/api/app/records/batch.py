@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
     from app.db.session import Session
 
-MAX_OPERATIONS = 1000
 
 _MEMBERS = {
     "create": {"op", "id", "data"},
@@ -64,8 +63,8 @@ def parse(body: Body) -> list[Operation]:
     if not isinstance(value, dict) or set(value) != {"operations"}:
         raise InvalidBatch(errors=[FieldError("", 'must be {"operations": […]}', "invalid")])
     items = value["operations"]
-    if not isinstance(items, list) or not 1 <= len(items) <= MAX_OPERATIONS:
-        message = f"must be a list of 1 to {MAX_OPERATIONS} operations"
+    if not isinstance(items, list) or not 1 <= len(items) <= costs.MAX_OPERATIONS:
+        message = f"must be a list of 1 to {costs.MAX_OPERATIONS} operations"
         raise InvalidBatch(errors=[FieldError("/operations", message, "invalid")])
     for index, item in enumerate(items):
         _check(index, item)
