@@ -114,13 +114,14 @@ def _traffic(stack: Stack) -> Iterator[None]:
                 if number % 20 == 0:
                     client.post("/auth/login", json=wrong)
                 client.post(f"/collections/{name}/records", json={"n": 1})
+                client.get(f"/collections/{name}/records")
                 client.get(f"/collections/{name}/records", params={"filter": "n >"})
                 client.get("/collections/none/records")
             except httpx.TransportError:
                 # Another test has just taken something away.
                 continue
 
-    with stack.collection() as name, stack.admin() as client:
+    with stack.collection(cache={"list": "10s"}) as name, stack.admin() as client:
         thread = threading.Thread(target=send, args=(client, name), daemon=True)
         thread.start()
         yield

@@ -121,7 +121,7 @@ def restarted_empty(stack: Stack) -> Iterator[None]:
 
 FAULTS: dict[str, tuple[Fault, int]] = {
     # How many requests beyond the limit may pass: while Redis is away, and until each process has
-    # noticed that it is back, they share the limit once more.
+    # seen that it is back, they share the limit once more.
     "nothing happens": (nothing, 0),
     "flushed": (flushed, 0),
     "stopped": (stopped, LIMIT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 from redis.asyncio import Redis
@@ -18,7 +19,9 @@ from fixtures.redis import redis_store
 from fixtures.relay import redis_relay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
+
+    IsBack = Callable[[int], Awaitable[None]]
 
 POLICY = Policy("p", parse_rates("10/hour"))
 NOWHERE = "redis://127.0.0.1:1"
@@ -32,9 +35,12 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
+def client_of(url: str) -> Redis:
+    return Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
+
+
 def limiter(url: str, processes: int = 1) -> RedisLimiter:
-    client = Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
-    return RedisLimiter(client, lambda: processes)
+    return RedisLimiter(client_of(url), lambda: processes)
 
 
 async def admitted(one: RedisLimiter, key: str, times: int) -> int:
@@ -42,14 +48,17 @@ async def admitted(one: RedisLimiter, key: str, times: int) -> int:
     return sum(decision.allowed for decision in await asyncio.gather(*asked))
 
 
-async def shared_again(ours: RedisLimiter, redis: Redis) -> None:
-    """Waits until what is admitted is counted on Redis."""
-    async with asyncio.timeout(PATIENCE):
-        number = 0
-        while not await redis.keys(f"*back-{number}"):
-            number += 1
-            await admitted(ours, f"back-{number}", 1)
-            await asyncio.sleep(0.01)
+@pytest.fixture
+def is_back(caplog: pytest.LogCaptureFixture) -> IsBack:
+    """Waits until so many processes log that Redis is back. Nothing is asked meanwhile."""
+    caplog.set_level(logging.INFO, logger=outage.logger.name)
+
+    async def wait(processes: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while caplog.text.count("is back") < processes:  # noqa: ASYNC110 - only the log tells
+                await asyncio.sleep(0.01)
+
+    return wait
 
 
 def test_processes_share_their_counts(redis_url: str) -> None:
@@ -126,33 +135,54 @@ def test_scripts_that_were_forgotten_are_loaded_again(redis_url: str) -> None:
     assert asyncio.run(work()) == 10
 
 
-def test_a_paused_redis_holds_up_few_and_comes_back(
-    redis_url: str, caplog: pytest.LogCaptureFixture
+def test_a_paused_redis_holds_up_one_turn_and_comes_back(
+    redis_url: str, caplog: pytest.LogCaptureFixture, is_back: IsBack
 ) -> None:
-    caplog.set_level(logging.INFO, logger=outage.logger.name)
-
-    async def work() -> float:
-        ours, redis = limiter(redis_url), Redis.from_url(redis_url)
+    async def work() -> int:
+        client, redis = client_of(redis_url), Redis.from_url(redis_url)
+        ours, evalsha = RedisLimiter(client, lambda: 1), client.evalsha
         await admitted(ours, "warm", 1)
         # Of writes, scripts among them; a whole pause could not be ended from here.
         await redis.client_pause(60_000, all=False)
         assert await admitted(ours, "paused", 20) == 10
-        begin = asyncio.get_running_loop().time()
-        for number in range(200):
-            assert await admitted(ours, str(number), 1) == 1
-        took = asyncio.get_running_loop().time() - begin
+        with patch.object(client, "evalsha", side_effect=evalsha) as asked:
+            for number in range(200):
+                assert await admitted(ours, str(number), 1) == 1
         await redis.client_unpause()
-        await shared_again(ours, redis)
+        await is_back(1)
+        # All of them on Redis, the first one as well.
+        assert await admitted(ours, "unpaused", 20) == 10
+        assert await redis.keys("*unpaused")
         await ours.close()
         await redis.aclose()
-        return took
+        return asked.call_count
 
-    # One in a second has to try it; all others are admitted at once.
-    assert asyncio.run(work()) < 10
+    assert asyncio.run(work()) == 0
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
     assert "away" in messages[0]
     assert "back" in messages[1]
+
+
+def test_processes_without_requests_learn_that_it_is_back_too(
+    redis_url: str, is_back: IsBack
+) -> None:
+    """The first that they admit thereafter, many at once, they admit together."""
+
+    async def work() -> int:
+        redis = Redis.from_url(redis_url)
+        replicas = [limiter(redis_url, 3) for _ in range(3)]
+        await redis.client_pause(60_000, all=False)
+        await asyncio.gather(*(admitted(each, "paused", 1) for each in replicas))
+        await redis.client_unpause()
+        await is_back(len(replicas))
+        counts = await asyncio.gather(*(admitted(each, "after", 20) for each in replicas))
+        for each in replicas:
+            await each.close()
+        await redis.aclose()
+        return sum(counts)
+
+    assert asyncio.run(work()) == 10
 
 
 @pytest.mark.parametrize(
@@ -164,14 +194,16 @@ def test_a_paused_redis_holds_up_few_and_comes_back(
     ],
     ids=["full", "a replica"],
 )
-def test_a_redis_that_takes_no_writes_is_like_none(redis_url: str, harm: str, mend: str) -> None:
+def test_a_redis_that_takes_no_writes_is_like_none(
+    redis_url: str, harm: str, mend: str, is_back: IsBack
+) -> None:
     async def work() -> int:
         ours, redis = limiter(redis_url), Redis.from_url(redis_url)
         await admitted(ours, "before", 1)
         await redis.execute_command(*harm.split())  # type: ignore[no-untyped-call]
         count = await admitted(ours, "harmed", 20)
         await redis.execute_command(*mend.split())  # type: ignore[no-untyped-call]
-        await shared_again(ours, redis)
+        await is_back(1)
         await ours.close()
         await redis.aclose()
         return count
@@ -179,7 +211,9 @@ def test_a_redis_that_takes_no_writes_is_like_none(redis_url: str, harm: str, me
     assert asyncio.run(work()) == 10
 
 
-def test_a_redis_that_starts_empty_admits_the_limit_once_more(redis_url: str) -> None:
+def test_a_redis_that_starts_empty_admits_the_limit_once_more(
+    redis_url: str, is_back: IsBack
+) -> None:
     async def work() -> list[int]:
         ours, redis = limiter(redis_url), Redis.from_url(redis_url)
         counts = [await admitted(ours, "restarted", 20)]
@@ -188,7 +222,7 @@ def test_a_redis_that_starts_empty_admits_the_limit_once_more(redis_url: str) ->
         await redis.script_flush()
         await redis.client_kill_filter(_type="normal", skipme=True)
         counts.append(await admitted(ours, "restarted", 20))
-        await shared_again(ours, redis)
+        await is_back(1)
         counts.append(await admitted(ours, "restarted", 20))
         await ours.close()
         await redis.aclose()

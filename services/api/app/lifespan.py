@@ -122,6 +122,7 @@ async def _close(app: FastAPI) -> None:
     await state.database.close()
     await state.limiter.close()
     await state.guesses.close()
+    await state.lists.close()
     await state.cache.close()
     state.passwords.close()
     if state.tracer_provider is not None:

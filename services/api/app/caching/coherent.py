@@ -191,6 +191,9 @@ class CoherentCache:
 
         return acknowledge
 
+    async def close(self) -> None:
+        await self._generations.close()
+
     def _leave(self, groups: Collection[str], writer: str) -> None:
         """Have the mark ended later, which it may have got although that seemed to fail."""
         if len(self._left) < _MAX_LEFT:

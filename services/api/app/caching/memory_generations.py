@@ -59,3 +59,6 @@ class MemoryGenerations:
             self._generations.pop(group, None)
             self._marks.get(group, {}).pop(writer, None)
         return True
+
+    async def close(self) -> None:
+        await self._cache.close()

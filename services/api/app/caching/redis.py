@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
-from app.core.outage import RedisOutage
+from app.core.outage import RedisAway, RedisOutage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from redis.asyncio import Redis
-
-_FAULTS = (RedisError, OSError, TimeoutError)
 
 
 class RedisCache:
@@ -21,35 +16,29 @@ class RedisCache:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._outage = RedisOutage("cache", "nothing is cached")
+        self._redis = RedisOutage(client, "cache", "nothing is cached")
 
     async def get(self, key: str) -> bytes | None:
-        if self._outage.skips():
-            return None
-        value = await self._ask(self._client.get(_name(key)))
-        return value if isinstance(value, bytes) else None
+        with suppress(RedisAway):
+            value = await self._redis.ask(lambda: self._client.get(_name(key)))
+            return value if isinstance(value, bytes) else None
+        return None
 
     async def set(self, key: str, value: bytes, *, ttl: float) -> None:
         if ttl <= 0:
             await self.delete(key)
-        elif not self._outage.skips():
-            await self._ask(self._client.set(_name(key), value, px=max(1, int(ttl * 1000))))
+            return
+        px = max(1, int(ttl * 1000))
+        with suppress(RedisAway):
+            await self._redis.ask(lambda: self._client.set(_name(key), value, px=px))
 
     async def delete(self, key: str) -> None:
         # Tried during an outage as well: an entry that outlives its deletion is wrong.
-        await self._ask(self._client.delete(_name(key)))
+        with suppress(RedisAway):
+            await self._redis.ask(lambda: self._client.delete(_name(key)), anyway=True)
 
     async def close(self) -> None:
-        await self._client.aclose()
-
-    async def _ask(self, call: Awaitable[object]) -> object:
-        try:
-            answer = await call
-        except _FAULTS as error:
-            self._outage.note_fault(error)
-            return None
-        self._outage.note_answer()
-        return answer
+        await self._redis.close()
 
 
 def _name(key: str) -> bytes:

@@ -9,18 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from redis.exceptions import RedisError
-
 from app.caching.generations import BUILD_SECONDS, MARK_SECONDS, Look
-from app.core.outage import RedisOutage
+from app.core.outage import RedisAway, RedisOutage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
     from typing import Any
 
     from redis.asyncio import Redis
-
-_FAULTS = (RedisError, OSError, TimeoutError)
 
 _NOW = """
 local time = redis.call('TIME')
@@ -66,7 +62,7 @@ class RedisGenerations:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._outage = RedisOutage("lists", "no list is cached")
+        self._redis = RedisOutage(client, "lists", "no list is cached")
         self._look = client.register_script(_LOOK)
         self._mark = client.register_script(_MARK)
         self._unmark = client.register_script(_UNMARK)
@@ -103,17 +99,15 @@ class RedisGenerations:
         done, _ = await self._ask(lambda: self._unmark(_keys(groups), [writer]))
         return done
 
+    async def close(self) -> None:
+        await self._redis.close()
+
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:
         """Whether Redis did it, and what it answered."""
-        if self._outage.skips():
-            return False, None
         try:
-            answer = await call()
-        except _FAULTS as error:
-            self._outage.note_fault(error)
+            return True, await self._redis.ask(call)
+        except RedisAway:
             return False, None
-        self._outage.note_answer()
-        return True, answer
 
 
 def _keys(groups: Collection[str]) -> list[str]:

@@ -1,50 +1,80 @@
-"""Redis is away: told in one line, counted per call, and not waited for on every request."""
+"""Redis is away: told in one line, counted per call, and waited for by no request but the first."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
+from typing import TYPE_CHECKING, Any
 
 from app.core.metrics import REDIS_FALLBACKS
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
+
 logger = logging.getLogger("listo.redis")
 
-# How long Redis is left alone after a fault.
+# How long Redis is left alone after a fault, and after each look whether it is back.
 RETRY_SECONDS = 1.0
 
 
-class RedisOutage:
-    """`user` is a word for the metric and the log, `consequence` says how it goes on without."""
+class RedisAway(Exception):
+    """Redis did not do what it was asked to. That is logged and counted already."""
 
-    def __init__(self, user: str, consequence: str) -> None:
+
+class RedisOutage:
+    """Asks `client`, and after a fault nothing more until Redis takes writes again.
+
+    That is found out beside the requests: one of them as a scout would have all others that come
+    before its answer go on as if Redis were away. `user` is a word for the metric and the log,
+    `consequence` says how it goes on without.
+    """
+
+    def __init__(self, client: Redis, user: str, consequence: str) -> None:
+        self._client = client
         self._user = user
         self._consequence = consequence
         self._fallbacks = REDIS_FALLBACKS.labels(user)
-        self._away = False
-        self._retry_at = 0.0
+        self._return: asyncio.Task[None] | None = None
 
-    def skips(self) -> bool:
-        """Whether to go on without Redis, which is counted; now and then one caller has to try."""
-        if not self._away:
-            return False
-        now = time.monotonic()
-        if now >= self._retry_at:
-            self._retry_at = now + RETRY_SECONDS
-            return False
-        self._fallbacks.inc()
-        return True
+    async def ask(
+        self, call: Callable[[], Awaitable[Any]], *, calls: int = 1, anyway: bool = False
+    ) -> Any:
+        """What `call` returns, which stands for so many `calls`; tried during an outage `anyway`.
 
-    def note_fault(self, error: Exception, calls: int = 1) -> None:
-        self._fallbacks.inc(calls)
-        self._retry_at = time.monotonic() + RETRY_SECONDS
-        if not self._away:
-            self._away = True
-            reason = str(error) or type(error).__name__
-            logger.warning(
-                "Redis is away from the %s, %s: %s", self._user, self._consequence, reason
-            )
+        Raises RedisAway.
+        """
+        if self._return is not None and not anyway:
+            self._fallbacks.inc(calls)
+            raise RedisAway
+        try:
+            return await call()
+        # Whatever it is: requests wait for this, and none may fail for the sake of it.
+        except Exception as error:
+            self._fallbacks.inc(calls)
+            if self._return is None:
+                self._return = asyncio.create_task(self._until_back())
+                reason = str(error) or type(error).__name__
+                logger.warning(
+                    "Redis is away from the %s, %s: %s", self._user, self._consequence, reason
+                )
+            raise RedisAway from error
 
-    def note_answer(self) -> None:
-        if self._away:
-            self._away = False
+    async def close(self) -> None:
+        if self._return is not None:
+            self._return.cancel()
+            await asyncio.gather(self._return, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _until_back(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                # One that is full, or a replica, answers and is of no use.
+                await self._client.set(f"listo:back:{self._user}", b"", px=1)
+            except Exception:  # noqa: BLE001, S112 - as above, and it is told already
+                continue
+            self._return = None
             logger.info("Redis is back for the %s", self._user)
+            return

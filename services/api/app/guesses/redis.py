@@ -6,9 +6,9 @@ Redis away: each process counts by itself until it is back.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.core.outage import RedisOutage
+from app.core.outage import RedisAway, RedisOutage
 from app.guesses.guesses import (
     ACCOUNT,
     KNOWN_ADDRESSES,
@@ -31,9 +31,10 @@ class RedisGuesses:
     """Shares its counts with every process on the same Redis."""
 
     def __init__(self, client: Redis) -> None:
-        self._client = client
+        self._redis = RedisOutage(
+            client, "login delay", "each process counts wrong passwords by itself"
+        )
         self._script = client.register_script(_SCRIPT)
-        self._outage = RedisOutage("login delay", "each process counts wrong passwords by itself")
         self._fallback = MemoryGuesses()
 
     async def begin(self, account: str, pair: str) -> Guess:
@@ -53,24 +54,20 @@ class RedisGuesses:
             await self._fallback.withdraw(guess)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._redis.close()
 
     async def _call(
         self, what: str, account: str, pair: str, *, known: bool = False
     ) -> list[int] | None:
         """What the script returns, or None where Redis is away."""
-        if self._outage.skips():
-            return None
         prefix = f"listo:guesses:{account}"
-        answer: Any
         try:
-            answer = await self._script(
-                keys=[f"{prefix}:{pair}", prefix, f"{prefix}:known"],
-                args=[what, pair, int(known), *_CONSTANTS],
+            answer: list[int] | None = await self._redis.ask(
+                lambda: self._script(
+                    keys=[f"{prefix}:{pair}", prefix, f"{prefix}:known"],
+                    args=[what, pair, int(known), *_CONSTANTS],
+                )
             )
-        # Whatever it is: nobody may be kept from logging in by it.
-        except Exception as error:  # noqa: BLE001
-            self._outage.note_fault(error)
+        except RedisAway:
             return None
-        self._outage.note_answer()
         return answer or []

@@ -9,7 +9,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.core.outage import RedisOutage
+from app.core.outage import RedisAway, RedisOutage
 from app.ratelimit.gcra import decide
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.policy import share
@@ -33,17 +33,14 @@ class RedisLimiter:
     """
 
     def __init__(self, client: Redis, processes: Callable[[], int]) -> None:
-        self._client = client
-        self._processes = processes
+        self._redis = RedisOutage(client, "limiter", "each process admits its share by itself")
         self._script = client.register_script(_SCRIPT)
-        self._outage = RedisOutage("limiter", "each process admits its share by itself")
+        self._processes = processes
         self._fallback = MemoryLimiter()
         self._pending: list[_Pending] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def admit(self, checks: Sequence[Check]) -> Decision:
-        if self._outage.skips():
-            return await self._admit_alone(checks)
         loop = asyncio.get_running_loop()
         if not self._pending:
             loop.call_soon(self._flush)
@@ -52,7 +49,7 @@ class RedisLimiter:
         return await future
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._redis.close()
 
     async def _admit_alone(self, checks: Sequence[Check]) -> Decision:
         processes = self._processes()
@@ -67,17 +64,16 @@ class RedisLimiter:
         task.add_done_callback(self._tasks.discard)
 
     async def _admit_all(self, batch: list[_Pending]) -> None:
-        try:
+        async def shared() -> list[Decision]:
             owed = await self._script(
                 args=[argument for checks, _ in batch for argument in _arguments(checks)]
             )
-            decisions = list(_decisions([checks for checks, _ in batch], owed))
-        # Whatever it is: requests wait for this, and none may fail for the sake of being counted.
-        except Exception as error:  # noqa: BLE001
-            self._outage.note_fault(error, len(batch))
+            return list(_decisions([checks for checks, _ in batch], owed))
+
+        try:
+            decisions = await self._redis.ask(shared, calls=len(batch))
+        except RedisAway:
             decisions = [await self._admit_alone(checks) for checks, _ in batch]
-        else:
-            self._outage.note_answer()
         for (_, future), decision in zip(batch, decisions, strict=True):
             if not future.done():
                 future.set_result(decision)
