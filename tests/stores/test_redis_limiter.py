@@ -13,10 +13,12 @@ from redis.asyncio import Redis
 from app.core import outage
 from app.core.metrics import REDIS_FALLBACKS
 from app.core.rates import parse_rates
+from app.lifespan import open_stores
 from app.ratelimit.policy import Check, Policy
 from app.ratelimit.redis import RedisLimiter
 from fixtures.redis import redis_store
 from fixtures.relay import redis_relay
+from fixtures.server import settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -183,6 +185,28 @@ def test_processes_without_requests_learn_that_it_is_back_too(
         return sum(counts)
 
     assert asyncio.run(work()) == 10
+
+
+def test_connections_that_the_server_has_closed_are_no_outage(redis_url: str) -> None:
+    """On the client that ships: a restart while nobody asks."""
+    configured = settings("postgresql://nowhere/none", redis_url=redis_url)
+
+    async def work() -> int:
+        ours, redis = open_stores(configured, lambda: 1)[0], Redis.from_url(redis_url)
+        check = Check(POLICY, "idle")
+        await ours.admit((check,))
+        await redis.client_kill_filter(_type="normal", skipme=True)
+        async with asyncio.timeout(PATIENCE):
+            while len(await redis.client_list()) > 1:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.01)
+        decisions = await asyncio.gather(*(ours.admit((check,)) for _ in range(20)))
+        await ours.close()
+        await redis.aclose()
+        return sum(decision.allowed for decision in decisions)
+
+    before = fallbacks()
+    assert asyncio.run(work()) == 9
+    assert fallbacks() == before
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from redis.asyncio import Redis
+from redis.maint_notifications import MaintNotificationsConfig
 
 from app.auth.bootstrap import ensure_first_admin
 from app.auth.service import Auth
@@ -71,6 +72,9 @@ def _redis(settings: Settings) -> Redis:
         socket_timeout=_REDIS_SECONDS,
         socket_connect_timeout=_REDIS_SECONDS,
         client_name="listo-api",
+        # Where redis-py 8.1.0 listens for these, which only Redis Enterprise sends, it takes
+        # connections that the server has closed for good ones.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
 
 

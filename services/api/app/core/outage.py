@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from app.core.metrics import REDIS_FALLBACKS
@@ -54,7 +55,8 @@ class RedisOutage:
         except Exception as error:
             self._fallbacks.inc(calls)
             if self._return is None:
-                self._return = asyncio.create_task(self._until_back())
+                # Not in the context of the request, whose id would be in the log.
+                self._return = asyncio.create_task(self._until_back(), context=Context())
                 reason = str(error) or type(error).__name__
                 logger.warning(
                     "Redis is away from the %s, %s: %s", self._user, self._consequence, reason
