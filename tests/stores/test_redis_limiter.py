@@ -88,6 +88,27 @@ def test_one_turn_is_one_round_trip(redis_url: str) -> None:
     assert asyncio.run(work()) == 1
 
 
+def test_whoever_comes_during_a_round_trip_shares_the_next_one(redis_url: str) -> None:
+    async def work() -> int:
+        client, redis = Redis.from_url(redis_url), Redis.from_url(redis_url)
+        ours, evalsha = RedisLimiter(client, lambda: 1), client.evalsha
+        await admitted(ours, "first", 1)
+        with patch.object(client, "evalsha", side_effect=evalsha) as asked:
+            await redis.client_pause(60_000, all=False)
+            tasks = []
+            for number in range(20):
+                tasks.append(asyncio.create_task(admitted(ours, str(number), 1)))
+                # Each in a turn of its own.
+                await asyncio.sleep(0)
+            await redis.client_unpause()
+            assert await asyncio.gather(*tasks) == [1] * 20
+        await ours.close()
+        await redis.aclose()
+        return asked.call_count
+
+    assert asyncio.run(work()) == 2
+
+
 def test_what_is_paid_back_is_forgotten(redis_url: str) -> None:
     async def work() -> tuple[int, list[int]]:
         ours, redis = limiter(redis_url), Redis.from_url(redis_url)

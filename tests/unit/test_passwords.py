@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -95,16 +96,37 @@ def hashing_processes() -> set[psutil.Process]:
 
 
 def test_hashing_steps_back_behind_requests() -> None:
+    """One process always gets some time, others have what nobody else wants."""
     before = hashing_processes()
 
-    async def work() -> list[int]:
-        with passwords(2) as made:
+    async def work() -> None:
+        with passwords(3) as made:
             assert hashing_processes() == before
             await made.hash("x")
-            return [process.nice() for process in hashing_processes() - before]
+            (first,) = hashing_processes() - before
+            assert first.nice() == min(19, psutil.Process().nice() + 15)
+            assert os.sched_getscheduler(first.pid) == os.SCHED_OTHER
+            await asyncio.gather(*(made.hash("x") for _ in range(3)))
+            others = hashing_processes() - before - {first}
+            assert [os.sched_getscheduler(each.pid) for each in others] == [os.SCHED_IDLE] * 2
 
-    assert asyncio.run(work()) == [min(19, psutil.Process().nice() + 10)]
+    asyncio.run(work())
     assert hashing_processes() == before
+
+
+def test_a_password_alone_never_has_to_wait_for_spare_time() -> None:
+    before = hashing_processes()
+
+    async def work() -> None:
+        with passwords(3) as made:
+            await asyncio.gather(*(made.hash("x") for _ in range(9)))
+            for process in hashing_processes() - before:
+                if os.sched_getscheduler(process.pid) == os.SCHED_IDLE:
+                    process.suspend()
+            for _ in range(3):
+                await made.hash("x")
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize("at_work", [False, True])

@@ -24,9 +24,10 @@ _COMMAND = (sys.executable, "-P", hashing.__file__)
 
 
 class HashingProcess:
-    """Of one thread at a time."""
+    """Of one thread at a time. One that is `spare` has only the time that nobody else wants."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, spare: bool) -> None:
+        self._arguments = (hashing.SPARE,) if spare else ()
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, password: str, hashed: str | None) -> Any:
@@ -50,7 +51,7 @@ class HashingProcess:
         """Empty where the process was lost meanwhile."""
         if self._process is None:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments
-                _COMMAND,
+                (*_COMMAND, *self._arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 # Ctrl-C is the server's, which closes this one in turn.

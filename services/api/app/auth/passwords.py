@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from queue import LifoQueue
+from queue import PriorityQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.auth.hashing import HASHER
@@ -31,11 +31,11 @@ class Passwords:
     def __init__(self, concurrency: int) -> None:
         # Its threads only wait for the processes.
         self._pool = ThreadPoolExecutor(concurrency, "password")
-        self._processes = [HashingProcess() for _ in range(concurrency)]
-        # The latest to have become idle comes first, so that there are no more than are needed.
-        self._idle: LifoQueue[HashingProcess] = LifoQueue()
-        for process in self._processes:
-            self._idle.put(process)
+        self._processes = [HashingProcess(spare=number > 0) for number in range(concurrency)]
+        # The first one that is idle, so that there are no more than are needed.
+        self._idle: PriorityQueue[int] = PriorityQueue()
+        for number in range(concurrency):
+            self._idle.put(number)
         self._concurrency = concurrency
         self._limit = concurrency * (1 + _QUEUE_PER_SLOT)
         self._pending = 0
@@ -83,11 +83,11 @@ class Passwords:
             PASSWORD_SECONDS.observe(time.perf_counter() - started)
 
     def _ask(self, password: str, hashed: str | None) -> Any:
-        process = self._idle.get()
+        number = self._idle.get()
         try:
-            return process.ask(password, hashed)
+            return self._processes[number].ask(password, hashed)
         finally:
-            self._idle.put(process)
+            self._idle.put(number)
 
     def _timed(self, work: Callable[[], Result]) -> Result:
         started = time.perf_counter()

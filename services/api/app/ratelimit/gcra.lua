@@ -1,35 +1,30 @@
--- Counts requests on Redis' clock: all of one turn of an event loop, each of them whole or not at all.
+-- Counts requests on Redis' clock: each of them whole or not at all, in their order.
 --
--- ARGV: per request the number of its windows, then per window its key, the microseconds that the
+-- ARGV[1], MessagePack: per request its windows, and of each its key, the microseconds that the
 -- request adds to what the caller owes, and the most that may be owed.
--- Returns the microseconds owed before each request, per window.
+-- Returns the microseconds owed before each request, per window, as MessagePack.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local owed, at = {}, 1
+local owed = {}
 
-local function take()
-  at = at + 1
-  return ARGV[at - 1]
-end
-
-while at <= #ARGV do
-  local updates, admitted = {}, true
-  for _ = 1, tonumber(take()) do
-    local key, need, burst = take(), tonumber(take()), tonumber(take())
+for _, windows in ipairs(cmsgpack.unpack(ARGV[1])) do
+  local admitted, debts = true, {}
+  for number, window in ipairs(windows) do
+    local key, need, burst = window[1], window[2], window[3]
     -- More than the burst is owed only after the clock was set back.
     local debt = math.min(math.max((redis.call('GET', key) or now) - now, 0), burst)
     owed[#owed + 1] = debt
-    admitted = admitted and debt + need <= burst
-    updates[#updates + 1] = { key, debt + need }
+    debts[number] = debt + need
+    admitted = admitted and debts[number] <= burst
   end
   if admitted then
-    for _, update in ipairs(updates) do
-      local key, debt = update[1], update[2]
+    for number, debt in ipairs(debts) do
       if debt > 0 then
-        redis.call('SET', key, string.format('%.0f', now + debt), 'PX', math.ceil(debt / 1000))
+        local until_paid = string.format('%.0f', now + debt)
+        redis.call('SET', windows[number][1], until_paid, 'PX', math.ceil(debt / 1000))
       end
     end
   end
 end
-return owed
+return cmsgpack.pack(owed)

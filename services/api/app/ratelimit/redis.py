@@ -1,5 +1,6 @@
-"""The limiter of many processes: one script call on Redis for all requests of an event loop's turn.
+"""The limiter of many processes: one script call on Redis at a time, for all who wait by then.
 
+A call costs ten times what a request adds to it, so the busier a process is the less each costs.
 Redis away: each process admits its share of every limit by itself until it is back.
 """
 
@@ -8,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.msgpack import decode, encode
 
 from app.core.outage import RedisAway, RedisOutage
 from app.ratelimit.gcra import decide
@@ -38,14 +41,13 @@ class RedisLimiter:
         self._processes = processes
         self._fallback = MemoryLimiter()
         self._pending: list[_Pending] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: asyncio.Task[None] | None = None
 
     async def admit(self, checks: Sequence[Check]) -> Decision:
-        loop = asyncio.get_running_loop()
-        if not self._pending:
-            loop.call_soon(self._flush)
-        future: asyncio.Future[Decision] = loop.create_future()
+        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._pending.append((checks, future))
+        if self._calls is None:
+            self._calls = asyncio.create_task(self._admit_pending())
         return await future
 
     async def close(self) -> None:
@@ -57,37 +59,44 @@ class RedisLimiter:
             [check._replace(policy=share(check.policy, processes)) for check in checks]
         )
 
-    def _flush(self) -> None:
-        batch, self._pending = self._pending, []
-        task = asyncio.get_running_loop().create_task(self._admit_all(batch))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _admit_pending(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending, []
+            for (_, future), decision in zip(batch, await self._admit_all(batch), strict=True):
+                if not future.done():
+                    future.set_result(decision)
+        self._calls = None
 
-    async def _admit_all(self, batch: list[_Pending]) -> None:
+    async def _admit_all(self, batch: list[_Pending]) -> list[Decision]:
         async def shared() -> list[Decision]:
-            owed = await self._script(
-                args=[argument for checks, _ in batch for argument in _arguments(checks)]
-            )
+            asked = [_question(checks) for checks, _ in batch]
+            owed = decode(await self._script(args=[encode(asked)]), type=list[int])
             return list(_decisions([checks for checks, _ in batch], owed))
 
         try:
-            decisions = await self._redis.ask(shared, calls=len(batch))
+            decisions: list[Decision] = await self._redis.ask(shared, calls=len(batch))
         except RedisAway:
-            decisions = [await self._admit_alone(checks) for checks, _ in batch]
-        for (_, future), decision in zip(batch, decisions, strict=True):
-            if not future.done():
-                future.set_result(decision)
+            return [await self._admit_alone(checks) for checks, _ in batch]
+        return decisions
 
 
-def _arguments(checks: Sequence[Check]) -> Iterator[int | bytes]:
-    yield sum(len(check.policy.windows) for check in checks)
-    for policy, caller, cost, counted, _ in checks:
-        for emission, burst in policy.windows:
+def _question(checks: Sequence[Check]) -> list[tuple[str, int, int]]:
+    """Per window its key, what the request adds to what the caller owes, and the burst."""
+    return [
+        (
             # A window that was changed by a setting counts anew.
-            key = f"listo:limit:{policy.name}:{emission}:{burst}:{caller}"
-            yield key.encode("utf-8", "surrogatepass")
-            yield min(cost * emission, burst) - min(counted * emission, burst)
-            yield burst
+            f"listo:limit:{policy.name}:{emission}:{burst}:{_legible(caller)}",
+            min(cost * emission, burst) - min(counted * emission, burst),
+            burst,
+        )
+        for policy, caller, cost, counted, _ in checks
+        for emission, burst in policy.windows
+    ]
+
+
+def _legible(caller: str) -> str:
+    """The same for ASCII, and another one for each other: MessagePack takes no lone surrogates."""
+    return caller.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def _decisions(batch: list[Sequence[Check]], owed: Sequence[int]) -> Iterator[Decision]:
