@@ -152,6 +152,20 @@ def test_security_headers(tight: Server, path: str) -> None:
     assert headers["x-request-id"]
 
 
+def test_a_client_that_goes_in_the_middle_of_its_body_is_no_error(
+    tight: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", int(tight.url.rsplit(":", 1)[1]))) as peer:
+        peer.sendall(
+            b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\n\r\n{"
+        )
+    deadline = time.monotonic() + 10
+    while 'status="499"' not in tight.client().get("/metrics").text:
+        assert time.monotonic() < deadline
+    assert "unhandled exception" not in caplog.text
+
+
 def test_cors(tight: Server) -> None:
     client = tight.client()
     asked = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "If-Match"}

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
+from starlette.requests import ClientDisconnect
 
 from app.core import context, problem
 from app.core.access_log import AccessLog
@@ -102,6 +103,9 @@ class RequestMiddleware:
 
         try:
             await self.app(scope, receive, respond)
+        except ClientDisconnect:
+            # Before its request was whole: nobody is there to answer.
+            logger.debug("the client has gone")
         except Exception:
             logger.exception("unhandled exception")
             if request.started:
