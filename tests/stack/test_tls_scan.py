@@ -26,6 +26,9 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends testssl
 # A private authority answers no questions about what it took back; a name that is in no DNS has no
 # record of who may sign; and the scanner's own OpenSSL has no GOST.
 PRIVATE = {"cert_revocation", "DNS_CAArecord", "engine_problem"}
+# What the scanner could not try. It resumes sessions of TLS 1.3 before their tickets have come, where
+# the machine is busy; test_sessions_stay_with_the_server waits for them.
+UNTRIED = ("sessionresumption_ticket", "check failed because of connect problem")
 # Mozilla's intermediate profile, 5.7, for TLS 1.2; nginx leaves out its DHE suites.
 INTERMEDIATE = {
     f"ECDHE-{kind}-{cipher}"
@@ -71,7 +74,9 @@ def test_the_scanner_has_nothing_to_say(findings: Findings) -> None:
     said = {
         name: one["finding"]
         for name, one in findings.items()
-        if one["severity"] not in ("OK", "INFO") and name not in PRIVATE
+        if one["severity"] not in ("OK", "INFO")
+        and name not in PRIVATE
+        and (name, one["finding"]) != UNTRIED
     }
     assert said == {}
     assert findings["cert_chain_of_trust"]["finding"] == "passed."
