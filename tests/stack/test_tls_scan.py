@@ -26,8 +26,8 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends testssl
 # A private authority answers no questions about what it took back; a name that is in no DNS has no
 # record of who may sign; and the scanner's own OpenSSL has no GOST.
 PRIVATE = {"cert_revocation", "DNS_CAArecord", "engine_problem"}
-# What the scanner could not try. It resumes sessions of TLS 1.3 before their tickets have come, where
-# the machine is busy; test_sessions_stay_with_the_server waits for them.
+# What the scanner could not try: where the machine is busy it resumes sessions of TLS 1.3 before
+# their tickets have come. test_sessions_stay_with_the_server waits for them.
 UNTRIED = ("sessionresumption_ticket", "check failed because of connect problem")
 # Mozilla's intermediate profile, 5.7, for TLS 1.2; nginx leaves out its DHE suites.
 INTERMEDIATE = {
