@@ -120,11 +120,21 @@ def test_a_password_alone_never_has_to_wait_for_spare_time() -> None:
     async def work() -> None:
         with passwords(3) as made:
             await asyncio.gather(*(made.hash("x") for _ in range(9)))
-            for process in hashing_processes() - before:
-                if os.sched_getscheduler(process.pid) == os.SCHED_IDLE:
-                    process.suspend()
-            for _ in range(3):
-                await made.hash("x")
+            spare = [
+                process
+                for process in hashing_processes() - before
+                if os.sched_getscheduler(process.pid) == os.SCHED_IDLE
+            ]
+            assert spare
+            for process in spare:
+                process.suspend()
+            try:
+                async with asyncio.timeout(30):
+                    for _ in range(3):
+                        await made.hash("x")
+            finally:
+                for process in spare:
+                    process.resume()
 
     asyncio.run(work())
 

@@ -18,6 +18,7 @@ from app.caching.redis import RedisCache
 from app.caching.redis_generations import RedisGenerations
 from app.core import metrics
 from app.core.errors import Problem
+from app.core.outage import ANSWER_SECONDS
 from app.db import migrations
 from app.db.notifications import NotAlone
 from app.guesses.memory import MemoryGuesses
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("listo")
 
 _FLUSH_SECONDS = 30.0
-# Redis answers in a millisecond. Less patience would take a machine that is busy for a Redis that
-# is away, and each process would admit its share once more.
-_REDIS_SECONDS = 1.0
 
 
 def open_stores(
@@ -69,8 +67,8 @@ def _redis(settings: Settings) -> Redis:
     assert settings.redis_url is not None
     return Redis.from_url(
         settings.redis_url.get_secret_value(),
-        socket_timeout=_REDIS_SECONDS,
-        socket_connect_timeout=_REDIS_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
         client_name="listo-api",
         # Where redis-py 8.1.0 listens for these, which only Redis Enterprise sends, it takes
         # connections that the server has closed for good ones.

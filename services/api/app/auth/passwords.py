@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# How many may wait per hash that is in work; the last of them waits about a second.
+# How many may wait per hash that is in work; where there is time, the last of them about a second.
 _QUEUE_PER_SLOT = 32
 # The weight of the latest hash in the time that one is expected to take.
 _SMOOTHING = 0.2

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.redis")
 
+# Redis answers in a millisecond. Less patience would take a machine that is busy for a Redis that
+# is away, and each process would admit its share once more.
+ANSWER_SECONDS = 1.0
 # How long Redis is left alone after a fault, and after each look whether it is back.
 RETRY_SECONDS = 1.0
 
@@ -50,7 +53,9 @@ class RedisOutage:
             self._fallbacks.inc(calls)
             raise RedisAway
         try:
-            return await call()
+            # The client's own limits are on each step of it, of which a new connection has several.
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await call()
         # Whatever it is: requests wait for this, and none may fail for the sake of it.
         except Exception as error:
             self._fallbacks.inc(calls)
@@ -74,7 +79,8 @@ class RedisOutage:
             await asyncio.sleep(RETRY_SECONDS)
             try:
                 # One that is full, or a replica, answers and is of no use.
-                await self._client.set(f"listo:back:{self._user}", b"", px=1)
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._client.set(f"listo:back:{self._user}", b"", px=1)
             except Exception:  # noqa: BLE001, S112 - as above, and it is told already
                 continue
             self._return = None

@@ -7,6 +7,7 @@ Redis away: each process admits its share of every limit by itself until it is b
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,14 +48,15 @@ class RedisLimiter:
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._pending.append((checks, future))
         if self._calls is None:
-            self._calls = asyncio.create_task(self._admit_pending())
+            # Not in the context of the request, which it outlives.
+            self._calls = asyncio.create_task(self._admit_pending(), context=Context())
         return await future
 
     async def close(self) -> None:
         await self._redis.close()
 
     async def _admit_alone(self, checks: Sequence[Check]) -> Decision:
-        processes = self._processes()
+        processes = max(1, self._processes())
         return await self._fallback.admit(
             [check._replace(policy=share(check.policy, processes)) for check in checks]
         )
@@ -62,7 +64,14 @@ class RedisLimiter:
     async def _admit_pending(self) -> None:
         while self._pending:
             batch, self._pending = self._pending, []
-            for (_, future), decision in zip(batch, await self._admit_all(batch), strict=True):
+            try:
+                decisions = await self._admit_all(batch)
+            except Exception as error:  # noqa: BLE001 - theirs, and no end of the others
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), decision in zip(batch, decisions, strict=True):
                 if not future.done():
                     future.set_result(decision)
         self._calls = None
