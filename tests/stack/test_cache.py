@@ -63,17 +63,24 @@ def cached(stack: Stack, collection: str) -> None:
 def until_used(stack: Stack, key: str, collection: str) -> None:
     """Wait out what another test did to Redis or PostgreSQL: nothing is cached for a while then."""
 
+    said: Counter[str] = Counter()
+
     async def all_hit() -> bool:
         async with clients(stack, key) as every:
             path = f"/collections/{collection}/records"
             await every[0].get(path)
             # On many connections, since a replica may have several processes.
             answers = await asyncio.gather(*(one.get(path) for one in every for _ in range(20)))
-            return all("hit" in one.headers["Cache-Status"] for one in answers)
+            said.clear()
+            said.update(f"{one.url.host} {one.headers['Cache-Status']}" for one in answers)
+            return all("hit" in status for status in said)
 
     # Processes find out one after the other, within a second or two.
     for _ in range(4):
-        stack.wait(lambda: asyncio.run(all_hit()), "lists from the cache")
+        try:
+            stack.wait(lambda: asyncio.run(all_hit()), "lists from the cache")
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {dict(said)}") from None
 
 
 def statements(stack: Stack, collection: str) -> int:

@@ -49,7 +49,7 @@ class RedisOutage:
 
         Raises RedisAway.
         """
-        if self._return is not None and not anyway:
+        if self._away and not anyway:
             self._fallbacks.inc(calls)
             raise RedisAway
         try:
@@ -59,7 +59,7 @@ class RedisOutage:
         # Whatever it is: requests wait for this, and none may fail for the sake of it.
         except Exception as error:
             self._fallbacks.inc(calls)
-            if self._return is None:
+            if not self._away:
                 # Not in the context of the request, whose id would be in the log.
                 self._return = asyncio.create_task(self._until_back(), context=Context())
                 reason = str(error) or type(error).__name__
@@ -67,6 +67,10 @@ class RedisOutage:
                     "Redis is away from the %s, %s: %s", self._user, self._consequence, reason
                 )
             raise RedisAway from error
+
+    @property
+    def _away(self) -> bool:
+        return self._return is not None and not self._return.done()
 
     async def close(self) -> None:
         if self._return is not None:
@@ -83,6 +87,5 @@ class RedisOutage:
                     await self._client.set(f"listo:back:{self._user}", b"", px=1)
             except Exception:  # noqa: BLE001, S112 - as above, and it is told already
                 continue
-            self._return = None
             logger.info("Redis is back for the %s", self._user)
             return

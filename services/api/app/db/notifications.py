@@ -19,7 +19,6 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.core.errors import Problem
 from app.core.metrics import LISTENER_CONNECTED
 
 if TYPE_CHECKING:
@@ -184,7 +183,8 @@ class Notifications:
                     await self._listen(wait_seconds=60.0)
                     logger.info("listening for changes again")
                 await self._keep_checking()
-            except (Problem, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, NotAlone):
+            # Whatever it is: who does not listen any more trusts nothing, for as long as it lives.
+            except Exception:  # noqa: BLE001
                 if self._connection is not None:
                     logger.warning("lost the connection that change notifications come by")
                 await self._drop()
