@@ -184,9 +184,12 @@ class Notifications:
                     logger.info("listening for changes again")
                 await self._keep_checking()
             # Whatever it is: who does not listen any more trusts nothing, for as long as it lives.
-            except Exception:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001
                 if self._connection is not None:
-                    logger.warning("lost the connection that change notifications come by")
+                    logger.warning(
+                        "lost the connection that change notifications come by: %s",
+                        str(error) or type(error).__name__,
+                    )
                 await self._drop()
                 await asyncio.sleep(RECONNECT_SECONDS)
 

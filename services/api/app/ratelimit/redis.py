@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec.msgpack import decode, encode
 
@@ -83,10 +83,9 @@ class RedisLimiter:
             return list(_decisions([checks for checks, _ in batch], owed))
 
         try:
-            decisions: list[Decision] = await self._redis.ask(shared, calls=len(batch))
+            return cast("list[Decision]", await self._redis.ask(shared, calls=len(batch)))
         except RedisAway:
             return [await self._admit_alone(checks) for checks, _ in batch]
-        return decisions
 
 
 def _question(checks: Sequence[Check]) -> list[tuple[str, int, int]]:
