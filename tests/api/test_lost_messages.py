@@ -173,6 +173,29 @@ def test_what_is_undone_is_not_said(pair: tuple[Server, Server], database_url: s
     assert fetch(database_url, "SELECT number FROM listo.changes")[0][0] == before + 2
 
 
+def test_listening_goes_on_whatever_ended_it(
+    pair: tuple[Server, Server], database_url: str
+) -> None:
+    """Without the row that changes are counted in nobody can look, which nothing expects."""
+
+    def listening() -> list[bool]:
+        checks = [each.client().get("/health/ready").json()["checks"] for each in pair]
+        return [check["notifications"]["ok"] for check in checks]
+
+    execute(database_url, "CREATE TABLE put_aside AS TABLE listo.changes")
+    execute(database_url, "DELETE FROM listo.changes")
+    try:
+        until(lambda: not any(listening()))
+    finally:
+        execute(database_url, "INSERT INTO listo.changes SELECT * FROM put_aside")
+        execute(database_url, "DROP TABLE put_aside")
+    until(lambda: all(listening()))
+    ada = pair[0].member("ada@example.com")
+    there = on(pair[1], ada)
+    assert ada.post("/auth/logout").status_code == 204
+    until(lambda: status(there, "/auth/me") == 401)
+
+
 def test_unknown_names_cost_one_statement(pair: tuple[Server, Server]) -> None:
     stranger = pair[0].client()
     name = f"none-{uuid4().hex[:12]}"
