@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import redis
 
+from app.caching.generations import MAKING_SECONDS
 from fixtures.redis import redis_store
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import httpx
 
@@ -145,6 +148,38 @@ def test_a_stampede_is_one_statement(servers: list[Server], made: str) -> None:
         )
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
+    assert len(lists(servers)) == 1
+
+
+def test_so_is_one_that_outlasts_the_patience_with_a_dead_server(
+    servers: list[Server], made: str, database_url: str
+) -> None:
+    clients = [server.client() for server in servers for _ in range(2)]
+    name = made.split("/")[2]
+
+    async def meanwhile(asked: Callable[[], None]) -> None:
+        connection = await asyncpg.connect(database_url)
+        try:
+            async with connection.transaction():
+                await connection.execute(f'LOCK TABLE records."{name}" IN ACCESS EXCLUSIVE MODE')
+                asked()
+                # How long it takes is what is tried.
+                await asyncio.sleep(1.5 * MAKING_SECONDS)
+        finally:
+            await connection.close()
+
+    for server in servers:
+        server.statements.clear()
+    with ThreadPoolExecutor(30) as pool:
+        answers: list[Future[httpx.Response]] = []
+        asyncio.run(
+            meanwhile(
+                lambda: answers.extend(
+                    pool.submit(clients[number % 6].get, f"{made}?limit=5") for number in range(30)
+                )
+            )
+        )
+    assert {answer.result().status_code for answer in answers} == {200}
     assert len(lists(servers)) == 1
 
 

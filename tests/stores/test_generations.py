@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from app.caching.generations import MARK_SECONDS, Generations
+from app.caching.generations import MAKING_SECONDS, MARK_SECONDS, Generations
 from app.caching.memory import MemoryCache
 from app.caching.memory_generations import MemoryGenerations
 from app.caching.redis_generations import RedisGenerations
@@ -111,6 +111,27 @@ def test_one_of_all_makes_it(run: Any) -> None:
     run(work)
 
 
+def test_who_takes_long_says_so(run: Any) -> None:
+    async def work(store: Store) -> None:
+        first = await store.generations.look(GROUP, KEY, stale=0)
+        assert first is not None
+        for _ in range(3):
+            await store.later(0.9 * MAKING_SECONDS)
+            await store.generations.still_making(first.name)
+            other = await store.generations.look(GROUP, KEY, stale=0)
+            assert other is not None
+            assert not other.mine
+        await store.generations.store(first.name, b"1", ttl=60)
+        # Too late to hold up anybody.
+        await store.generations.still_making(first.name)
+        await store.later(60)
+        last = await store.generations.look(GROUP, KEY, stale=0)
+        assert last is not None
+        assert last.mine
+
+    run(work)
+
+
 def test_one_of_all_renews_what_is_stale(run: Any) -> None:
     async def work(store: Store) -> None:
         first = await store.generations.look(GROUP, KEY, stale=30)
@@ -195,6 +216,29 @@ def test_a_mark_that_got_lost_does_no_harm(redis_url: str) -> None:
             await store.store(look.name, b"before the commit", ttl=60)
             await store.unmark([GROUP], "writer")
             assert await kept(store) is None
+
+    asyncio.run(work())
+
+
+def test_a_quarter_of_the_memory_is_left_to_what_is_counted(redis_url: str) -> None:
+    async def work() -> None:
+        async with Redis.from_url(redis_url) as client:
+            await client.flushall()
+            store, stored, mebibyte = RedisGenerations(client), 0, b"x" * (1 << 20)
+            used: int = (await client.info("memory"))["used_memory"]
+            await client.config_set("maxmemory", used + (40 << 20))
+            try:
+                for number in range(60):
+                    look = await store.look(GROUP, f"key {number}", stale=0)
+                    assert look is not None
+                    stored += await store.store(look.name, mebibyte, ttl=60)
+                    again = await store.look(GROUP, f"key {number}", stale=0)
+                    assert again is not None
+                    # What was not stored is anybody's to make.
+                    assert (again.value is None) == again.mine
+            finally:
+                await client.config_set("maxmemory", "0")
+            assert 20 <= stored <= 30
 
     asyncio.run(work())
 

@@ -44,7 +44,8 @@ STATE = (
     ),
     stat(
         "Memory",
-        "Memory used, and where Redis begins to put keys out (maxmemory; 0 is no limit).",
+        "Memory used, and where Redis refuses to write (maxmemory; 0 is no limit). Lists are "
+        "cached up to three quarters of it.",
         "bytes",
         Series("max(redis_memory_used_bytes)", "used"),
         Series("max(redis_memory_max_bytes)", "limit"),
@@ -165,8 +166,8 @@ WORK = (
     ),
     graph(
         "Keys that go",
-        "Expired ones had their time; evicted ones had to make room, which loses limits and "
-        "caches.",
+        "Expired ones had their time. Evicted ones had to make room, which loses limits; none do "
+        "under the policy of this stack.",
         "ops",
         Series(f"sum({rate('redis_expired_keys_total')})", "expired"),
         Series(f"sum({rate('redis_evicted_keys_total')})", "evicted"),

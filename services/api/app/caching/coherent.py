@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 from zlib import crc32
 
-from app.caching.generations import BUILD_SECONDS
+from app.caching.generations import MAKING_SECONDS
 from app.core.errors import Problem
 from app.core.metrics import CACHE_LOOKUPS
 from app.core.outage import RETRY_SECONDS
@@ -41,6 +41,8 @@ REPEAT_SECONDS = 5.0
 # Marks end by themselves as well.
 _MAX_LEFT = 1000
 _FIRST_POLL, _LONGEST_POLL = 0.005, 0.1
+_SAY_SECONDS = MAKING_SECONDS / 6
+_LONGEST_MAKING = 60.0
 _TOO_LARGE = b""
 
 Outcome = Literal["hit", "stale", "miss", "collapsed", "bypass"]
@@ -129,8 +131,8 @@ class CoherentCache:
         make: Callable[[], Awaitable[bytes]],
     ) -> Served:
         """Make the entry, or wait for the process that does."""
-        pause, patience = _FIRST_POLL, time.monotonic() + BUILD_SECONDS
-        while not look.mine and time.monotonic() < patience:
+        pause = _FIRST_POLL
+        while not look.mine:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL)
             again = await ask()
@@ -143,15 +145,24 @@ class CoherentCache:
 
     async def _make(self, name: str, life: Life, make: Callable[[], Awaitable[bytes]]) -> Served:
         began = time.monotonic()
+        saying = asyncio.create_task(self._say_still_making(name))
         try:
             value = await make()
         except Exception:
             await self._generations.release(name)
             raise
+        finally:
+            saying.cancel()
         kept = value if len(value) <= MAX_BYTES else _TOO_LARGE
         ttl = life.of(name) + life.stale - (time.monotonic() - began)
         stored = await self._generations.store(name, kept, ttl=max(ttl, 0.0))
         return Served(value, "miss", stored=stored and bool(kept))
+
+    async def _say_still_making(self, name: str) -> None:
+        # Not for ever, should it hang.
+        for _ in range(int(_LONGEST_MAKING / _SAY_SECONDS)):
+            await asyncio.sleep(_SAY_SECONDS)
+            await self._generations.still_making(name)
 
     async def _renew(self, name: str, life: Life, make: Callable[[], Awaitable[bytes]]) -> None:
         # Whatever is wrong will be answered to those who come when the entry is gone.

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # How long a mark holds whose writer has died: longer than PostgreSQL takes to end its transaction.
 MARK_SECONDS = 120.0
-# How long others wait for whoever makes an entry.
-BUILD_SECONDS = 2.0
+# How long after whoever makes an entry has last said so another one may: it died.
+MAKING_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,17 @@ class Generations(Protocol):
 
     async def look(self, group: str, key: str, *, stale: float) -> Look | None:
         """The entry, or None where the group must not be read. Of all who find none, or one with
-        less than `stale` seconds left, `mine` is true for one until it has stored or released."""
+        less than `stale` seconds left, `mine` is true for one until it has stored or released,
+        or has said for MAKING_SECONDS neither that nor `still_making`."""
+        ...
+
+    async def still_making(self, name: str) -> None:
+        """Nobody else is to make the entry yet."""
         ...
 
     async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
-        """Remember `value` under the name of the look that came before it was read."""
+        """Remember `value` under the name of the look that came before it was read, if there is
+        room for it."""
         ...
 
     async def release(self, name: str) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from app.caching.generations import BUILD_SECONDS, MARK_SECONDS, Look
+from app.caching.generations import MAKING_SECONDS, MARK_SECONDS, Look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -35,8 +35,12 @@ class MemoryGenerations:
         left = self._cache.left(name)
         mine = (value is None or left <= stale) and self._making.get(name, 0.0) <= now
         if mine:
-            self._making[name] = now + BUILD_SECONDS
+            self._making[name] = now + MAKING_SECONDS
         return Look(name, value, left, mine)
+
+    async def still_making(self, name: str) -> None:
+        if name in self._making:
+            self._making[name] = self._now() + MAKING_SECONDS
 
     async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
         await self._cache.set(name, value, ttl=ttl)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from app.caching.generations import BUILD_SECONDS, MARK_SECONDS, Look
+from app.caching.generations import MAKING_SECONDS, MARK_SECONDS, Look
 from app.core.outage import RedisAway, RedisOutage
 
 if TYPE_CHECKING:
@@ -38,6 +38,17 @@ local mine = left <= tonumber(ARGV[4])
     and redis.call('SET', name .. ':making', '', 'NX', 'PX', ARGV[5])
 return {{name, value, left, mine and 1 or 0}}
 """
+# KEYS: the entry. ARGV: value, life in ms, the share of the memory that may be used afterwards.
+# What is counted in the same Redis must not lack room for the sake of lists.
+_STORE = """
+redis.call('DEL', KEYS[1] .. ':making')
+local memory = redis.call('INFO', 'memory')
+local used = tonumber(string.match(memory, 'used_memory:(%d+)'))
+local most = tonumber(string.match(memory, 'maxmemory:(%d+)'))
+if most > 0 and used + #ARGV[1] > most * ARGV[3] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
 # KEYS: marks and generation of each group. ARGV: the writer, the life of the mark in ms. A full
 # Redis refuses only what a script writes first, so the mark is not that.
 _MARK = f"""{_NOW}
@@ -55,6 +66,7 @@ end
 """
 # Longer than any entry lives; a new one does no harm.
 _GENERATION_SECONDS = 86_400
+_SHARE_OF_MEMORY = 0.75
 
 
 class RedisGenerations:
@@ -64,6 +76,7 @@ class RedisGenerations:
         self._client = client
         self._redis = RedisOutage(client, "lists", "no list is cached")
         self._look = client.register_script(_LOOK)
+        self._store = client.register_script(_STORE)
         self._mark = client.register_script(_MARK)
         self._unmark = client.register_script(_UNMARK)
 
@@ -73,7 +86,7 @@ class RedisGenerations:
             _ms(_GENERATION_SECONDS),
             key,
             _ms(stale),
-            _ms(BUILD_SECONDS),
+            _ms(MAKING_SECONDS),
         ]
         _, found = await self._ask(lambda: self._look(_keys([group]), arguments))
         if found is None:
@@ -81,12 +94,13 @@ class RedisGenerations:
         name, value, left, mine = found
         return Look(name.decode(), value, left / 1000, mine == 1)
 
+    async def still_making(self, name: str) -> None:
+        await self._ask(lambda: self._client.pexpire(f"{name}:making", _ms(MAKING_SECONDS)))
+
     async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
-        async with self._client.pipeline(transaction=False) as pipe:
-            pipe.set(name, value, px=max(1, _ms(ttl)))
-            pipe.delete(f"{name}:making")
-            done, _ = await self._ask(pipe.execute)
-        return done
+        arguments: list[bytes | int | float] = [value, max(1, _ms(ttl)), _SHARE_OF_MEMORY]
+        _, stored = await self._ask(lambda: self._store([name], arguments))
+        return bool(stored)
 
     async def release(self, name: str) -> None:
         await self._ask(lambda: self._client.delete(f"{name}:making"))
