@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 from infra.stack import credentials, images, preflight
 from infra.stack.compose import (
@@ -22,6 +23,8 @@ from infra.stack.table import Table, settled, state
 
 AUTHORITY = ROOT / ".listo" / "ca.crt"
 START_SECONDS = 180
+# They read their folder of `infra` when they start, and never again.
+RESTARTED = {"fluent-bit", "grafana", "loki", "postgres", "redis"}
 LEFT_OUT = "Grafana, Loki and Fluent Bit"
 
 
@@ -38,6 +41,7 @@ def main() -> int:
     images.provide()
     print("\nServices")
     try:
+        _restart_outdated()
         _start()
         if running:
             _reload(alert_channels=made.alert_channels)
@@ -69,6 +73,22 @@ def _start() -> None:
         _show_unwell()
         lines = [line for line in log.read_text().splitlines() if line.strip()]
         raise CannotRun(lines[-1] if lines else "docker compose up failed")
+
+
+def _restart_outdated() -> None:
+    """Compose does not see that files changed which a service has mounted."""
+    for one in containers():
+        service = one["Service"]
+        if service not in RESTARTED or one["State"] != "running":
+            continue
+        started = docker("inspect", "--format", "{{.State.StartedAt}}", one["Name"]).stdout.strip()
+        files = (ROOT / "infra" / service).rglob("*.*")
+        newest = max(file.stat().st_mtime for file in files if file.suffix != ".pyc")
+        if newest > datetime.fromisoformat(started).timestamp():
+            print(f"  {service} is restarted: its configuration changed")
+            result = compose("restart", service)
+            if result.returncode:
+                raise CannotRun(f"{service} could not be restarted: {said(result)}")
 
 
 def _reload(*, alert_channels: bool) -> None:
