@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import TYPE_CHECKING
+from threading import Event, Semaphore
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -151,6 +153,38 @@ def test_a_full_queue_of_passwords_turns_log_ins_away_unread(
         assert refused.status_code == 503
         assert refused.json()["code"] == "overloaded"
         assert int(refused.headers["retry-after"]) >= 1
+        # Nobody else waits for passwords.
+        refreshed = server.client().post("/auth/refresh", json={"refresh_token": "unknown"})
+        assert refreshed.status_code == 401
+    assert server.client().post("/auth/login", content=b"{").status_code == 400
+
+
+def test_no_more_log_ins_are_let_in_than_the_queue_holds(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While they are on their way to it as well; whoever comes then is not even read."""
+    waiting, release = Semaphore(0), Event()
+    guesses = server.app.state.guesses
+    begin = guesses.begin
+
+    async def held_up(*given: str) -> Any:
+        waiting.release()
+        await asyncio.to_thread(release.wait)
+        return await begin(*given)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(3) as pool:
+        patch.setattr(server.app.state.passwords, "_limit", 3)
+        patch.setattr(guesses, "begin", held_up)
+        try:
+            let_in = [
+                pool.submit(attempt, server, "x@example.com", next(_addresses)) for _ in range(3)
+            ]
+            for _ in let_in:
+                assert waiting.acquire(timeout=30)
+            assert server.client().post("/auth/login", content=b"{").status_code == 503
+        finally:
+            release.set()
+        assert [each.result().status_code for each in let_in] == [401] * 3
     assert server.client().post("/auth/login", content=b"{").status_code == 400
 
 

@@ -35,16 +35,16 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
         yield session
 
 
-def get_actor(request: Request) -> Actor:
+async def get_actor(request: Request) -> Actor:
     return context.of(request.scope).actor
 
 
-def no_store(response: Response) -> None:
+async def no_store(response: Response) -> None:
     """Have no cache keep what a route answers: credentials (RFC 6749, section 5.1), persons."""
     response.headers["Cache-Control"] = "no-store"
 
 
-def get_auth(request: Request) -> Auth:
+async def get_auth(request: Request) -> Auth:
     state = request.app.state
     return Auth(state.settings, database_of(request), state.passwords, state.tokens)
 

@@ -45,10 +45,12 @@ class Passwords:
         self._dummy = HASHER.hash("no user has this password")
         read_from(PASSWORD_QUEUE, lambda: self._pending)
 
-    def require_room(self) -> None:
-        """Raises Overloaded where the queue is full; by its Retry-After it has become empty."""
-        if self._pending >= self._limit:
-            empty = self._pending * self._seconds / self._concurrency
+    def require_room(self, coming: int = 0) -> None:
+        """Raises Overloaded where the queue is full, or will be by so many who are in work and may
+        be `coming`; by its Retry-After it has become empty."""
+        waiting = max(self._pending, coming)
+        if waiting >= self._limit:
+            empty = waiting * self._seconds / self._concurrency
             raise Overloaded(
                 "Too many passwords are being checked at the moment.",
                 retry_after=max(1, math.ceil(empty)),

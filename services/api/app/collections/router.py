@@ -28,7 +28,7 @@ from app.idempotency.middleware import database_of
 router = APIRouter(prefix="/collections", tags=["collections"])
 
 
-def admins_only(actor: CurrentActor) -> None:
+async def admins_only(actor: CurrentActor) -> None:
     """A dependency of a route, so that others are refused before its body is read."""
     service.require_admin(actor)
 

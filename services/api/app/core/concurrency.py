@@ -41,7 +41,8 @@ NAMES = tuple(importance.name.lower() for importance in Importance)
 SHARES = (0.6, 0.7, 0.85, 0.95, 1.0)
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_LOGINS = frozenset({"/auth/login", "/auth/register"})
+# These have a password hashed.
+LOGINS = frozenset({"/auth/login", "/auth/register"})
 
 
 def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]) -> Importance:
@@ -49,7 +50,7 @@ def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]
     if scope["method"] in _READS:
         return Importance.READ if b"authorization" in fields else Importance.ANONYMOUS
     # Nor may who has none take the last places: bodies are read, however slowly they come.
-    if scope["path"] in _LOGINS or b"authorization" not in fields:
+    if scope["path"] in LOGINS or b"authorization" not in fields:
         return Importance.LOGIN
     return Importance.KEYED if b"idempotency-key" in fields else Importance.WRITE
 

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from app.core import context, problem
 from app.core.access_log import AccessLog
 from app.core.client_address import ClientAddress
-from app.core.concurrency import NAMES, Importance, importance_of
+from app.core.concurrency import LOGINS, NAMES, Importance, importance_of
 from app.core.context import RequestContext
 from app.core.errors import ContentTooLarge, Overloaded, Problem, RequestTimeout
 from app.core.log import in_json
@@ -148,10 +148,11 @@ class ProtectionMiddleware:
         settings: Settings,
         concurrency: Concurrency,
         deadlines: Deadlines,
-        room_for_login: Callable[[], None],
+        room_for_login: Callable[[int], None],
     ) -> None:
         self.app = app
         self.room_for_login = room_for_login
+        self._logins = 0
         self.max_body = settings.max_body_bytes
         self.concurrency = concurrency
         self.deadlines = deadlines
@@ -167,10 +168,14 @@ class ProtectionMiddleware:
             return
         request = context.of(scope)
         importance = importance_of(scope, request.fields)
-        refusal = self._refusal(scope, request, NAMES[importance]) or self._admit(importance)
+        login = scope["path"] in LOGINS
+        refusal = self._refusal(scope, request, NAMES[importance]) or self._admit(
+            importance, login=login
+        )
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        self._logins += login
         task = self.deadlines.enter()
         try:
             await self.app(scope, self._counted(receive, NAMES[importance]), send)
@@ -180,15 +185,16 @@ class ProtectionMiddleware:
             REQUESTS_SHED.labels("timeout", NAMES[importance]).inc()
             await problem.response(RequestTimeout())(scope, receive, send)
         finally:
+            self._logins -= login
             self.deadlines.leave(task)
             self.concurrency.leave(importance)
 
-    def _admit(self, importance: Importance) -> Response | None:
+    def _admit(self, importance: Importance, *, login: bool) -> Response | None:
         """Let the request in, or give the answer to one that there is no room for."""
-        if importance is Importance.LOGIN:
+        if login:
             try:
                 # A flood of what cannot be hashed anyway must not even cost its reading.
-                self.room_for_login()
+                self.room_for_login(self._logins)
             except Overloaded as full:
                 REQUESTS_SHED.labels("passwords", NAMES[importance]).inc()
                 return problem.response(full)
