@@ -23,8 +23,10 @@ from infra.stack.table import Table, settled, state
 
 AUTHORITY = ROOT / ".listo" / "ca.crt"
 START_SECONDS = 180
-# They read their folder of `infra` when they start, and never again.
+# They read their folder of `infra` when they start, and never again. Except for dashboards, which
+# are JSON that is made by the code beside it.
 RESTARTED = {"fluent-bit", "grafana", "loki", "postgres", "redis"}
+READ_AGAIN = {".json", ".py", ".pyc"}
 LEFT_OUT = "Grafana, Loki and Fluent Bit"
 
 
@@ -41,9 +43,10 @@ def main() -> int:
     images.provide()
     print("\nServices")
     try:
-        _restart_outdated()
         _start()
         if running:
+            if _restart_outdated():
+                _start()
             _reload(alert_channels=made.alert_channels)
     except BaseException:
         if not running:
@@ -75,20 +78,26 @@ def _start() -> None:
         raise CannotRun(lines[-1] if lines else "docker compose up failed")
 
 
-def _restart_outdated() -> None:
+def _restart_outdated() -> bool:
     """Compose does not see that files changed which a service has mounted."""
+    restarted = False
     for one in containers():
         service = one["Service"]
         if service not in RESTARTED or one["State"] != "running":
             continue
-        started = docker("inspect", "--format", "{{.State.StartedAt}}", one["Name"]).stdout.strip()
+        asked = docker("inspect", "--format", "{{.State.StartedAt}}", one["Name"])
+        if asked.returncode:
+            raise CannotRun(f"{service} cannot be looked at: {said(asked)}")
         files = (ROOT / "infra" / service).rglob("*.*")
-        newest = max(file.stat().st_mtime for file in files if file.suffix != ".pyc")
-        if newest > datetime.fromisoformat(started).timestamp():
+        # When it got here, whatever time it brought along.
+        newest = max(file.stat().st_ctime for file in files if file.suffix not in READ_AGAIN)
+        if newest > datetime.fromisoformat(asked.stdout.strip()).timestamp():
             print(f"  {service} is restarted: its configuration changed")
             result = compose("restart", service)
             if result.returncode:
                 raise CannotRun(f"{service} could not be restarted: {said(result)}")
+            restarted = True
+    return restarted
 
 
 def _reload(*, alert_channels: bool) -> None:

@@ -42,8 +42,10 @@ REPEAT_SECONDS = 5.0
 _MAX_LEFT = 1000
 _FIRST_POLL, _LONGEST_POLL = 0.005, 0.1
 _SAY_SECONDS = MAKING_SECONDS / 6
-_LONGEST_MAKING = 60.0
-_TOO_LARGE = b""
+# Of those who wait none waits for longer than a request may take.
+_LONGEST_MAKING = 20.0
+# Stored in place of what is too large, or too old once it is made: others make their own meanwhile.
+_NOT_KEPT = b""
 
 Outcome = Literal["hit", "stale", "miss", "collapsed", "bypass"]
 
@@ -115,7 +117,8 @@ class CoherentCache:
         if look is None or look.value is not None:
             return Served(await make(), "bypass")
         flight = self._flights.get(look.name)
-        if flight is not None:
+        # Whoever has the turn makes it, also where others of this process wait for a dead one.
+        if flight is not None and not look.mine:
             return replace(await asyncio.shield(flight), outcome="collapsed")
         # A task of its own: who began it may be cancelled, and others wait for it.
         flight = asyncio.ensure_future(self._obtain(look, ask, life, make))
@@ -153,15 +156,20 @@ class CoherentCache:
             raise
         finally:
             saying.cancel()
-        kept = value if len(value) <= MAX_BYTES else _TOO_LARGE
         ttl = life.of(name) + life.stale - (time.monotonic() - began)
-        stored = await self._generations.store(name, kept, ttl=max(ttl, 0.0))
+        if len(value) > MAX_BYTES or ttl <= 0:
+            kept, ttl = _NOT_KEPT, life.of(name)
+        else:
+            kept = value
+        stored = await self._generations.store(name, kept, ttl=ttl)
         return Served(value, "miss", stored=stored and bool(kept))
 
     async def _say_still_making(self, name: str) -> None:
-        # Not for ever, should it hang.
         for _ in range(int(_LONGEST_MAKING / _SAY_SECONDS)):
             await asyncio.sleep(_SAY_SECONDS)
+            if not self._database.notifications.trusted:
+                # Cut off from PostgreSQL, as what is being made probably is.
+                return
             await self._generations.still_making(name)
 
     async def _renew(self, name: str, life: Life, make: Callable[[], Awaitable[bytes]]) -> None:
@@ -170,7 +178,8 @@ class CoherentCache:
             await self._make(name, life, make)
 
     def _landed(self, name: str, flight: asyncio.Future[Served]) -> None:
-        self._flights.pop(name, None)
+        if self._flights.get(name) is flight:
+            del self._flights[name]
         if not flight.cancelled():
             # Told to those who waited; if none did, to nobody.
             flight.exception()

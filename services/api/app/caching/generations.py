@@ -43,8 +43,8 @@ class Generations(Protocol):
         ...
 
     async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
-        """Remember `value` under the name of the look that came before it was read, if there is
-        room for it."""
+        """Remember `value` under the name of the look that came before it was read. Where there is
+        no room for it, an empty one for a moment."""
         ...
 
     async def release(self, name: str) -> None:

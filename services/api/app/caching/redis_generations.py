@@ -38,14 +38,19 @@ local mine = left <= tonumber(ARGV[4])
     and redis.call('SET', name .. ':making', '', 'NX', 'PX', ARGV[5])
 return {{name, value, left, mine and 1 or 0}}
 """
-# KEYS: the entry. ARGV: value, life in ms, the share of the memory that may be used afterwards.
-# What is counted in the same Redis must not lack room for the sake of lists.
+# KEYS: the entry. ARGV: value, life in ms, the share of the memory that may be used afterwards, the
+# life of an empty entry where that is too little. What is counted in the same Redis must not lack
+# room for the sake of lists. A full Redis refuses only what a script writes first.
 _STORE = """
 redis.call('DEL', KEYS[1] .. ':making')
 local memory = redis.call('INFO', 'memory')
 local used = tonumber(string.match(memory, 'used_memory:(%d+)'))
 local most = tonumber(string.match(memory, 'maxmemory:(%d+)'))
-if most > 0 and used + #ARGV[1] > most * ARGV[3] then return 0 end
+local more = #ARGV[1] - redis.call('STRLEN', KEYS[1])
+if most > 0 and more > 0 and used + more > most * ARGV[3] then
+    redis.call('SET', KEYS[1], '', 'PX', ARGV[4], 'NX')
+    return 0
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
@@ -67,6 +72,7 @@ end
 # Longer than any entry lives; a new one does no harm.
 _GENERATION_SECONDS = 86_400
 _SHARE_OF_MEMORY = 0.75
+_NO_ROOM_SECONDS = 1.0
 
 
 class RedisGenerations:
@@ -98,7 +104,12 @@ class RedisGenerations:
         await self._ask(lambda: self._client.pexpire(f"{name}:making", _ms(MAKING_SECONDS)))
 
     async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
-        arguments: list[bytes | int | float] = [value, max(1, _ms(ttl)), _SHARE_OF_MEMORY]
+        arguments: list[bytes | int | float] = [
+            value,
+            max(1, _ms(ttl)),
+            _SHARE_OF_MEMORY,
+            _ms(_NO_ROOM_SECONDS),
+        ]
         _, stored = await self._ask(lambda: self._store([name], arguments))
         return bool(stored)
 

@@ -41,7 +41,7 @@ NAMES = tuple(importance.name.lower() for importance in Importance)
 SHARES = (0.6, 0.7, 0.85, 0.95, 1.0)
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-# These have a password hashed.
+# Who sends these has nothing but a password.
 LOGINS = frozenset({"/auth/login", "/auth/register"})
 
 

@@ -168,7 +168,7 @@ class ProtectionMiddleware:
             return
         request = context.of(scope)
         importance = importance_of(scope, request.fields)
-        login = scope["path"] in LOGINS
+        login = importance is Importance.LOGIN and scope["path"] in LOGINS
         refusal = self._refusal(scope, request, NAMES[importance]) or self._admit(
             importance, login=login
         )

@@ -1,0 +1,87 @@
+"""Several processes on one cache, some of which die or are slow."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from app.caching.coherent import CoherentCache, Life
+from app.caching.generations import MAKING_SECONDS
+from app.caching.memory import MemoryCache
+from app.caching.memory_generations import MemoryGenerations
+from app.core.background import Background
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+GROUP, KEY, EPOCH = "group", "key", "1"
+PATIENCE = 10
+
+
+class Processes:
+    """So many caches on one store, whose clock can be put forward."""
+
+    def __init__(self, count: int) -> None:
+        self._now = 0.0
+        self.generations = MemoryGenerations(MemoryCache(self._time), self._time)
+        notifications = SimpleNamespace(trusted=True, quiet=False, epoch=EPOCH)
+        database: Any = SimpleNamespace(notifications=notifications, outdating=None)
+        self.each = [CoherentCache(self.generations, database, Background()) for _ in range(count)]
+
+    def later(self, seconds: float) -> None:
+        self._now += seconds
+
+    def _time(self) -> float:
+        return self._now
+
+
+async def fetch(
+    cache: CoherentCache, make: Callable[[], Awaitable[bytes]], life: Life
+) -> tuple[bytes, str]:
+    async with asyncio.timeout(PATIENCE):
+        served = await cache.fetch(GROUP, KEY, life, make)
+    return served.value, served.outcome
+
+
+def test_the_turn_of_one_that_died_is_taken() -> None:
+    """By a request of a process where others wait for the dead one already."""
+
+    async def made() -> bytes:
+        return b"made"
+
+    async def work() -> None:
+        processes, life = Processes(2), Life(fresh=60, stale=0)
+        dead = await processes.generations.look(GROUP, f"{EPOCH}:{KEY}", stale=0)
+        assert dead is not None
+        assert dead.mine
+        waiting = [asyncio.create_task(fetch(cache, made, life)) for cache in processes.each * 2]
+        # All of them have found that it is somebody else's turn.
+        await asyncio.sleep(0)
+        processes.later(MAKING_SECONDS + 1)
+        assert await fetch(processes.each[0], made, life) == (b"made", "miss")
+        assert await asyncio.gather(*waiting) == [(b"made", "collapsed")] * 4
+
+    asyncio.run(work())
+
+
+def test_what_is_old_when_it_is_made_is_made_by_all_at_once() -> None:
+    """Else they would make it one after the other, each for itself, while the others wait."""
+
+    async def work() -> None:
+        processes, life = Processes(3), Life(fresh=0.01, stale=0)
+        at_work = most = 0
+
+        async def make() -> bytes:
+            nonlocal at_work, most
+            at_work += 1
+            most = max(most, at_work)
+            await asyncio.sleep(0.2)
+            at_work -= 1
+            return b"made"
+
+        answers = await asyncio.gather(*(fetch(cache, make, life) for cache in processes.each))
+        assert sorted(answers) == [(b"made", "bypass")] * 2 + [(b"made", "miss")]
+        assert most == 2
+
+    asyncio.run(work())
