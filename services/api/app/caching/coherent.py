@@ -167,10 +167,9 @@ class CoherentCache:
     async def _say_still_making(self, name: str) -> None:
         for _ in range(int(_LONGEST_MAKING / _SAY_SECONDS)):
             await asyncio.sleep(_SAY_SECONDS)
-            if not self._database.notifications.trusted:
-                # Cut off from PostgreSQL, as what is being made probably is.
-                return
-            await self._generations.still_making(name)
+            # Else it is cut off from PostgreSQL, as what is being made probably is.
+            if self._database.notifications.trusted:
+                await self._generations.still_making(name)
 
     async def _renew(self, name: str, life: Life, make: Callable[[], Awaitable[bytes]]) -> None:
         # Whatever is wrong will be answered to those who come when the entry is gone.
