@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from typing import TYPE_CHECKING
 
@@ -101,3 +102,42 @@ def test_a_patch_costs_in_proportion_to_its_size(anonymous: httpx.Client) -> Non
     record = response.json()
     assert {"kept": 1, "nested": members, **members}.items() <= record.items()
     assert "gone" not in record
+
+
+ITEMS = {"items": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("tags", "pointer"),
+    [
+        (ITEMS, "/tags/0"),
+        ({"items": {"required": ["name"]}}, "/tags/0/name"),
+        # One fault holds those of all branches.
+        ({"anyOf": [ITEMS, {"items": {"type": "null"}}]}, ""),
+    ],
+)
+def test_a_large_body_that_is_wrong_everywhere_costs_no_fault_for_each_place(
+    admin: httpx.Client, anonymous: httpx.Client, tags: dict[str, object], pointer: str
+) -> None:
+    schema = {"properties": {"tags": tags}}
+    admin.put("/collections/wrong", json={"schema": schema, "rules": RULES}).raise_for_status()
+    before = most_memory()
+    body = '{"tags":[' + "{}," * 300_000 + "{}]}"
+    response = anonymous.post("/collections/wrong/records", content=body, headers=JSON)
+    assert response.status_code == 422
+    (fault,) = response.json()["errors"]
+    assert fault["pointer"] == pointer
+    # All faults at once were more than a gigabyte.
+    assert most_memory() - before < 200 << 20
+
+
+def test_a_small_body_is_told_twenty_faults(admin: httpx.Client, anonymous: httpx.Client) -> None:
+    schema = {"properties": {"tags": ITEMS}}
+    admin.put("/collections/told", json={"schema": schema, "rules": RULES}).raise_for_status()
+    faults = anonymous.post("/collections/told/records", json={"tags": [1] * 4000}).json()["errors"]
+    assert [fault["pointer"] for fault in faults] == [f"/tags/{n}" for n in range(20)]
+
+
+def most_memory() -> int:
+    """The most memory that this process, which serves too, has had so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

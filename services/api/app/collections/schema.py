@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jsonschema_rs
@@ -20,26 +21,39 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Linear-time matching only: a pattern must not be a way to stop the server.
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 21)
 _AT_MOST = 20
+# Faults are made all at once, each with a copy of its value: megabytes of them stop the server.
+_EXPLAINED_IN_FULL = 16_384
+# The one fault of these holds those of every branch.
+_BRANCHES = ("anyOf", "oneOf")
 
 
 class RecordValidator:
     """Checks records against a schema. `format` is asserted, not only noted."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
+        self._branches = any(_uses(schema, keyword) for keyword in _BRANCHES)
         self._validator = jsonschema_rs.Draft202012Validator(
             schema, validate_formats=True, pattern_options=_PATTERNS, retriever=_refuse
         )
 
     def errors(self, data: dict[str, Any]) -> list[FieldError]:
-        """What is wrong with `data`, at most 20 faults; empty if nothing is."""
+        """What is wrong with `data`, empty if nothing is.
+
+        At most 20 faults; of a value above 16 KiB the first one, or with `anyOf` or `oneOf` in the
+        schema only that there is one.
+        """
         if self._validator.is_valid(data):
             return []
-        faults: list[FieldError] = []
-        for error in self._validator.iter_errors(data):
-            faults.append(_field_error(error))
-            if len(faults) == _AT_MOST:
-                break
-        return faults
+        if _size(data, _EXPLAINED_IN_FULL) <= _EXPLAINED_IN_FULL:
+            return [_field_error(e) for e in islice(self._validator.iter_errors(data), _AT_MOST)]
+        if self._branches:
+            message = "does not match the schema; it is too large to say where"
+            return [FieldError("", message, "schema")]
+        try:
+            self._validator.validate(data)
+        except jsonschema_rs.ValidationError as error:
+            return [_field_error(error)]
+        return []
 
 
 def wrong(at: str, message: str, code: str) -> NoReturn:
@@ -83,6 +97,30 @@ def _field_error(error: jsonschema_rs.ValidationError) -> FieldError:
         path.append(str(kind.unexpected[0]))
     message = error.message if len(error.message) <= 300 else error.message[:299] + "…"  # noqa: PLR2004
     return FieldError(pointer(*path), message, keyword)
+
+
+def _size(value: Any, enough: int) -> int:
+    """About how long `value` is as JSON; counting ends once it is more than `enough`."""
+    size, waiting = 0, [value]
+    while waiting and size <= enough:
+        each = waiting.pop()
+        size += 2
+        if isinstance(each, str):
+            size += len(each)
+        elif isinstance(each, dict):
+            size += sum(map(len, each))
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+        elif isinstance(each, int):
+            size += each.bit_length() // 3
+    return size
+
+
+def _uses(schema: Any, keyword: str) -> bool:
+    if isinstance(schema, dict):
+        return keyword in schema or any(_uses(each, keyword) for each in schema.values())
+    return isinstance(schema, list) and any(_uses(each, keyword) for each in schema)
 
 
 def _references(schema: Any, at: str) -> Iterator[tuple[str, str]]:
