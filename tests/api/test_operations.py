@@ -77,6 +77,28 @@ def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
         assert f"# TYPE {name}" in text, name
 
 
+def test_events_of_records_are_counted_by_type(admin: httpx.Client) -> None:
+    def written() -> dict[str, float]:
+        text = admin.get("/metrics").text
+        found = re.findall(r'^app_events_published_total\{type="(.+)"\} (.+)$', text, re.MULTILINE)
+        return {type_: float(count) for type_, count in found}
+
+    admin.put("/collections/eventful", json={"schema": {}})
+    before = written()
+    records = "/collections/eventful/records"
+    path = admin.post(records, json={}).headers["location"]
+    operations = [{"op": "create", "data": {}}] * 3
+    admin.post(f"{records}:batch", json={"operations": operations}).raise_for_status()
+    admin.patch(path, json={"n": 1}).raise_for_status()
+    admin.delete(path).raise_for_status()
+    assert admin.delete(path).status_code == 404
+    after = written()
+    counts = {type_: after[type_] - before.get(type_, 0) for type_ in after}
+    assert counts["record.created"] == 4
+    assert counts["record.updated"] == 1
+    assert counts["record.deleted"] == 1
+
+
 def test_collections_in_memory_are_counted_as_they_come_and_go(
     server: Server, admin: httpx.Client
 ) -> None:

@@ -108,7 +108,7 @@ LOOP_LAST_SUCCESS = Gauge(
     ["loop"],
     multiprocess_mode="livemax",
 )
-EVENTS_PUBLISHED = Counter("app_events_published_total", "Events written by services.", ["type"])
+EVENTS_PUBLISHED = Counter("app_events_published_total", "Events written.", ["type"])
 
 _READ: dict[Gauge, Callable[[], float]] = {}
 

@@ -8,6 +8,7 @@ import asyncpg
 import orjson
 
 from app.collections.errors import CollectionNotFound
+from app.core.metrics import EVENTS_PUBLISHED
 from app.records import statements
 from app.records.errors import IndexedValueTooLong
 
@@ -45,17 +46,26 @@ async def read(session: Session, actor: Actor, collection: Collection, id_: UUID
 
 
 async def _write(
-    session: Session, collection: Collection, statement: Statement, args: Sequence[object]
+    session: Session,
+    collection: Collection,
+    statement: Statement,
+    args: Sequence[object],
+    event: str,
 ) -> Sequence[Any]:
-    """The rows of a statement that changes records; if there are any, lists are out of date."""
+    """The rows of a statement that changes records, which wrote an event for each of them.
+
+    If there are any, lists are out of date.
+    """
     with _faults:
         if collection.life is None:
-            return await session.fetch(statement.sql, *args)
-        async with session.atomic() as transaction:
-            rows = await transaction.fetch(statement.sql, *args)
-            if rows:
-                transaction.outdate(str(collection.id))
-            return rows
+            rows = await session.fetch(statement.sql, *args)
+        else:
+            async with session.atomic() as transaction:
+                rows = await transaction.fetch(statement.sql, *args)
+                if rows:
+                    transaction.outdate(str(collection.id))
+    EVENTS_PUBLISHED.labels(event).inc(len(rows))
+    return rows
 
 
 async def create(
@@ -63,7 +73,7 @@ async def create(
 ) -> Row | None:
     statement = statements.of(collection).get("create", actor)
     args = statement.args(actor, id_, data, actor.id, collection.version)
-    rows = await _write(session, collection, statement, args)
+    rows = await _write(session, collection, statement, args, "record.created")
     return rows[0] if rows else None
 
 
@@ -73,7 +83,8 @@ async def create_many(
     """The ids that were created; those that are missing were refused."""
     statement = statements.of(collection).get("create_many", actor)
     args = statement.args(actor, ids, data, actor.id, collection.version)
-    return {row["id"] for row in await _write(session, collection, statement, args)}
+    rows = await _write(session, collection, statement, args, "record.created")
+    return {row["id"] for row in rows}
 
 
 async def replace(
@@ -86,7 +97,7 @@ async def replace(
 ) -> Row | None:
     statement = statements.of(collection).get("replace", actor)
     args = statement.args(actor, id_, data, version, collection.version, actor.id)
-    rows = await _write(session, collection, statement, args)
+    rows = await _write(session, collection, statement, args, "record.updated")
     return rows[0] if rows else None
 
 
@@ -104,7 +115,7 @@ async def delete(
 ) -> bool:
     statement = statements.of(collection).get("delete", actor)
     args = statement.args(actor, id_, version, actor.id, collection.version)
-    return bool(await _write(session, collection, statement, args))
+    return bool(await _write(session, collection, statement, args, "record.deleted"))
 
 
 async def visible_version(
