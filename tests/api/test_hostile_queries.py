@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+from app.collections.models import Collection, Definition
+from app.core.actor import SYSTEM
+from app.core.clock import utcnow
 from app.db.database import Database
 from app.filters.parser import MAX_LENGTH, MAX_TERMS, parse_filter
+from app.records.listing import Query, plan_of
 
 if TYPE_CHECKING:
     import httpx
@@ -26,6 +31,28 @@ def test_filters_that_are_remembered_take_little_memory() -> None:
     kept = parse_filter.cache_info().maxsize
     assert kept is not None
     assert kept * size < 64 * MEGABYTE
+
+
+def test_lists_that_are_remembered_take_little_memory() -> None:
+    """However many collections they are of. One character beyond the BMP makes a text take 4 bytes
+    for each of its characters."""
+    now, schema = utcnow(), {"type": "object"}
+    collections = [
+        Collection(UUID(int=number), f"c{number}", 1, Definition(schema), now, now)
+        for number in range(30)
+    ]
+    names = [f"`😀{number:02}{'x' * 14}`" for number in range(49)]
+    wide = ",".join(names)
+    parse_filter("the_grammar_is_read = 1")
+    tracemalloc.start()
+    for collection in collections:
+        for number in range(100):
+            long = f"`😀{number:03}{'x' * 3000}` = 1"
+            plan_of(collection, SYSTEM, Query(filter=long))
+            plan_of(collection, SYSTEM, Query(filter=f"n = {number}", fields=wide))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 64 * MEGABYTE
 
 
 def test_large_statements_are_not_kept_prepared(database_url: str) -> None:

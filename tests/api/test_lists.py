@@ -182,12 +182,23 @@ def test_counts(anonymous: httpx.Client) -> None:
         ({"sort": "id.x"}, "invalid_sort"),
         ({"fields": "a.b"}, "invalid_parameter"),
         ({"fields": "a, b`"}, "invalid_parameter"),
+        ({"fields": "a" * 1025}, "invalid_parameter"),
     ],
 )
 def test_wrong_parameters(anonymous: httpx.Client, parameters: dict[str, Any], code: str) -> None:
     response = anonymous.get(PATH, params=parameters)
     assert response.status_code == 400, response.text
     assert response.json()["code"] == code
+
+
+def test_fields_have_at_most_1024_characters(anonymous: httpx.Client) -> None:
+    assert anonymous.get(PATH, params={"fields": "a" * 1024}).status_code == 200
+    response = anonymous.get(PATH, params={"fields": "a" * 1025})
+    assert response.status_code == 400
+    assert response.json()["position"] == 1024
+    described = anonymous.get("/openapi.json").json()["paths"][PATH]["get"]["parameters"]
+    longest = {each["name"]: each["schema"].get("maxLength") for each in described}
+    assert longest["fields"] == 1024
 
 
 def test_a_filters_fault_has_its_position(anonymous: httpx.Client) -> None:

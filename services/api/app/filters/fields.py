@@ -13,8 +13,6 @@ JSON_TYPES: Final = frozenset({"null", "string", "number", "boolean", "array", "
 
 # Keywords that may declare properties elsewhere, so that a level with one is never closed to us.
 _OPENING = ("patternProperties", "$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if")
-# Bounds what the filters of strangers can make a collection remember.
-_KEPT = 1000
 
 
 class Fields:
@@ -22,21 +20,12 @@ class Fields:
 
     def __init__(self, schema: dict[str, Any] | bool) -> None:  # noqa: FBT001 - JSON Schema's own
         self._schema = schema
-        self._known: dict[Path, frozenset[str]] = {}
 
     def types(self, path: Path, position: int | None = None) -> frozenset[str]:
         """The JSON types that the value at `path` may have; "null" stands for absent too.
 
         Raises UnknownField (400) where the schema allows no such member.
         """
-        known = self._known.get(path)
-        if known is None:
-            known = self._types(path, position)
-            if len(self._known) < _KEPT:
-                self._known[path] = known
-        return known
-
-    def _types(self, path: Path, position: int | None) -> frozenset[str]:
         schema: Any = self._schema
         # Records are objects, whether their schema says so or not.
         types = frozenset({"object"})

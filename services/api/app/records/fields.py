@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from app.filters.fields import Fields
 
 MAX_FIELDS = 50
+MAX_LENGTH = 1024
 
 
 def record_sql(names: str, fields: Fields) -> str:
@@ -40,6 +41,8 @@ def record_sql(names: str, fields: Fields) -> str:
 
 def _top_level(names: str) -> dict[str, int]:
     """The names in a comma-separated list, and where each starts; backticks quote any name."""
+    if len(names) > MAX_LENGTH:
+        raise InvalidParameter(f"fields has at most {MAX_LENGTH} characters.", position=MAX_LENGTH)
     found = {}
     listed = split_list(names)
     if len(listed) > MAX_FIELDS:

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -32,7 +31,10 @@ if TYPE_CHECKING:
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
-_PLANS_KEPT = 200
+# Of all collections together: strangers write queries, and a plan can take 30 KB.
+_PLANS_KEPT = 500
+# PostgreSQL's connections do not keep longer statements either.
+_LONGEST_KEPT = 4096
 
 Count = Literal["none", "estimated", "exact"]
 
@@ -223,24 +225,26 @@ async def _cursor(
         raise
 
 
-_plans: WeakKeyDictionary[Collection, OrderedDict[tuple[object, ...], Plan]] = WeakKeyDictionary()
+_plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
 
 
 def plan_of(collection: Collection, actor: Actor, query: Query) -> Plan:
     """The plan of a query, kept for the queries that were asked last."""
-    plans = _plans.setdefault(collection, OrderedDict())
-    key = (actor.is_admin, query.filter, query.sort, query.fields)
-    plan = plans.get(key)
-    if plan is None:
-        try:
-            plan = plans[key] = _build(collection, query, unrestricted=actor.is_admin)
-        except FilterError:
-            FILTER_REJECTIONS.inc()
-            raise
-        if len(plans) > _PLANS_KEPT:
-            plans.popitem(last=False)
-    else:
-        plans.move_to_end(key)
+    definition = (collection.id, collection.version)
+    key = (*definition, actor.is_admin, query.filter, query.sort, query.fields)
+    plan = _plans.get(key)
+    if plan is not None:
+        _plans.move_to_end(key)
+        return plan
+    try:
+        plan = _build(collection, query, unrestricted=actor.is_admin)
+    except FilterError:
+        FILTER_REJECTIONS.inc()
+        raise
+    if len(plan.page(query, None)[0]) <= _LONGEST_KEPT:
+        _plans[key] = plan
+        if len(_plans) > _PLANS_KEPT:
+            _plans.popitem(last=False)
     return plan
 
 

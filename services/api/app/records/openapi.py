@@ -40,7 +40,7 @@ _LIST_PARAMETERS = [
     _parameter("sort", {"type": "string", "maxLength": 1024}, "Fields, - in front descends."),
     _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "Items."),
     _parameter("cursor", {"type": "string"}, "next or prev of another page of the same list."),
-    _parameter("fields", {"type": "string"}, "Only these top-level fields."),
+    _parameter("fields", {"type": "string", "maxLength": 1024}, "Only these top-level fields."),
     _parameter(
         "count",
         {"enum": ["none", "estimated", "exact"], "default": "none"},
