@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import uvicorn.config
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import ASGIApp, Scope
+
+    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Addresses whose reading is remembered; it takes longer than the rest of this.
+_KEPT = 4096
+# Of an address with its zone; what is remembered must be bounded.
+_LONGEST = 64
 
 
 def believe_no_server() -> None:
@@ -30,32 +38,28 @@ class ClientAddress:
     """Believes `X-Forwarded-For` from the named networks only, and only its last untrusted hop."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
-        self._trusted = [ipaddress.ip_network(network) for network in trusted]
+        networks = [ipaddress.ip_network(network) for network in trusted]
+        # The same few proxies and many requests of the same clients.
+        self._is_trusted = lru_cache(_KEPT)(partial(_is_within, networks))
 
     def of(self, scope: Scope) -> str:
         """The client's address as text, empty where the transport has none (a Unix socket)."""
         peer = _plain((scope.get("client") or ("", 0))[0])
-        if not self._trusted or not self._is_trusted(peer):
+        if not self._is_trusted(peer):
             return peer
         # From the right: each hop was written by the one after it.
         forwarded = b",".join(
             value for name, value in scope["headers"] if name == b"x-forwarded-for"
         )
         for hop in reversed(forwarded.decode("latin-1").split(",")):
-            address = _plain(hop.strip())
-            if not _is_address(address):
+            address = hop.strip()
+            if len(address) > _LONGEST or not _is_address(address):
                 return peer
+            address = _plain(address)
             if not self._is_trusted(address):
                 return address
             peer = address
         return peer
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
 
 
 def rate_key(address: str) -> str:
@@ -77,6 +81,14 @@ def _plain(address: str) -> str:
     return address if mapped is None else str(mapped)
 
 
+def _is_within(networks: Sequence[Network], address: str) -> bool:
+    if not networks or not _is_address(address):
+        return False
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in network for network in networks)
+
+
+@lru_cache(_KEPT)
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
