@@ -253,8 +253,10 @@ def _build(collection: Collection, query: Query, *, unrestricted: bool) -> Plan:
     keys = parse_sort(query.sort, collection.fields)
     conditions = []
     rule = collection.rules["list"]
-    if not unrestricted and not isinstance(rule, bool):
-        conditions.append(compile_filter(rule, collection.fields, params))
+    if not unrestricted and rule is not True:
+        conditions.append(
+            "false" if rule is False else compile_filter(rule, collection.fields, params)
+        )
     if query.filter:
         conditions.append(compile_filter(parse_filter(query.filter), collection.fields, params))
     columns = [f"{record_sql(query.fields, collection.fields)} AS record"]
