@@ -42,10 +42,6 @@ AT_WORK = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
    AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM listo.events%'
 """
-LONG_RENEWED = """
-SELECT count(*) FROM listo.leases, listo.begun
- WHERE name = 'purge_events' AND expires_at > began + interval '11 s'
-"""
 
 
 @pytest.fixture
