@@ -153,6 +153,23 @@ def test_one_of_all_renews_what_is_stale(run: Any) -> None:
     run(work)
 
 
+@pytest.mark.parametrize("stale", [0, 60])
+def test_nobody_has_the_turn_while_nothing_is_kept(run: Any, stale: float) -> None:
+    """Whoever finds that makes its own without telling, and would hold up those who come later."""
+
+    async def work(store: Store) -> None:
+        first = await store.generations.look(GROUP, KEY, stale=stale)
+        assert first is not None
+        await store.generations.store(first.name, b"", ttl=30)
+        looks = [await store.generations.look(GROUP, KEY, stale=stale) for _ in range(2)]
+        assert [(look.value, look.mine) for look in looks if look] == [(b"", False)] * 2
+        await store.later(31)
+        looks = [await store.generations.look(GROUP, KEY, stale=stale) for _ in range(2)]
+        assert [(look.value, look.mine) for look in looks if look] == [(None, True), (None, False)]
+
+    run(work)
+
+
 def test_nothing_is_read_nor_kept_across_a_change(run: Any) -> None:
     """Whenever the read began, and whenever it is stored."""
 

@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from app.caching.coherent import CoherentCache, Life
+from app.caching.coherent import MAX_BYTES, CoherentCache, Life
 from app.caching.generations import MAKING_SECONDS
 from app.caching.memory import MemoryCache
 from app.caching.memory_generations import MemoryGenerations
@@ -83,5 +83,26 @@ def test_what_is_old_when_it_is_made_is_made_by_all_at_once() -> None:
         answers = await asyncio.gather(*(fetch(cache, make, life) for cache in processes.each))
         assert sorted(answers) == [(b"made", "bypass")] * 2 + [(b"made", "miss")]
         assert most == 2
+
+    asyncio.run(work())
+
+
+def test_nobody_waits_for_what_was_not_kept() -> None:
+    """Once that is forgotten, the next one makes it, however many have made it for themselves."""
+
+    async def work() -> None:
+        processes, life = Processes(2), Life(fresh=10, stale=60)
+
+        async def make() -> bytes:
+            return b"x" * (MAX_BYTES + 1)
+
+        async def outcomes() -> list[str]:
+            return [(await fetch(cache, make, life))[1] for cache in processes.each]
+
+        assert await outcomes() == ["miss", "bypass"]
+        processes.later(8.5)
+        assert await outcomes() == ["bypass", "bypass"]
+        processes.later(2.7)
+        assert await outcomes() == ["miss", "bypass"]
 
     asyncio.run(work())

@@ -35,7 +35,8 @@ class Generations(Protocol):
     async def look(self, group: str, key: str, *, stale: float) -> Look | None:
         """The entry, or None where the group must not be read. Of all who find none, or one with
         less than `stale` seconds left, `mine` is true for one until it has stored or released,
-        or has said for MAKING_SECONDS neither that nor `still_making`."""
+        or has said for MAKING_SECONDS neither that nor `still_making`. It is for nobody who finds
+        an empty one: they make their own, and tell of nothing."""
         ...
 
     async def still_making(self, name: str) -> None:

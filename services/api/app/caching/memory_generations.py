@@ -33,7 +33,7 @@ class MemoryGenerations:
         name = f"list:{generation}:{key}"
         value = await self._cache.get(name)
         left = self._cache.left(name)
-        mine = (value is None or left <= stale) and self._making.get(name, 0.0) <= now
+        mine = value != b"" and left <= stale and self._making.get(name, 0.0) <= now
         if mine:
             self._making[name] = now + MAKING_SECONDS
         return Look(name, value, left, mine)

@@ -34,7 +34,7 @@ local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local name = 'listo:list:' .. run .. ':' .. generation .. ':' .. ARGV[3]
 local value = redis.call('GET', name)
 local left = value and redis.call('PTTL', name) or 0
-local mine = left <= tonumber(ARGV[4])
+local mine = value ~= '' and left <= tonumber(ARGV[4])
     and redis.call('SET', name .. ':making', '', 'NX', 'PX', ARGV[5])
 return {{name, value, left, mine and 1 or 0}}
 """
