@@ -67,7 +67,9 @@ reload() { # REASON
     fi
 }
 
-mkdir -p "$run"
+# What a kill left unfinished there is nobody's.
+mkdir -p "$run/spool"
+rm -rf "$run/spool/body" "$run/spool/proxy"
 [ -r "$certificates/fullchain.pem" ] && [ -r "$certificates/privkey.pem" ] ||
     { say ERROR "no certificate in $certificates"; exit 1; }
 write_settings
