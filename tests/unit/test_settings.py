@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.core.settings import Settings, SettingsError
+from app.core.settings_docs import env_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,3 +112,9 @@ def test_secrets_come_from_files(
     settings = load(JWT_SECRET="")
     assert settings.jwt_secret.get_secret_value() == "former" * 8
     assert settings.jwt_secret_previous is None
+
+
+def test_a_copy_of_the_example_sets_nothing() -> None:
+    lines = env_example().splitlines()
+    assert "# JWT_SECRET=" in "\n".join(lines)
+    assert [line for line in lines if line and not line.startswith("# ")] == []

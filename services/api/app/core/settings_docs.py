@@ -18,17 +18,15 @@ MARKDOWN = ROOT / "docs" / "settings.md"
 
 
 def env_example() -> str:
-    """Every setting, commented out unless it has no default."""
+    """Every setting, commented out, so that a copy changes nothing."""
     lines = ["# All settings, with their defaults. Copy to .env and change what you need.", ""]
     for name, field in Settings.model_fields.items():
-        lines += [f"# {line}" for line in _wrapped(field.description or "")]
-        default = _default(field.default)
-        example = (field.examples or [""])[0]
+        meaning = field.description or ""
         if field.default is PydanticUndefined:
-            lines.append(f"{name.upper()}={example}")
-        else:
-            lines.append(f"# {name.upper()}={default or example}")
-        lines.append("")
+            meaning += " Required, but not by `make dev` and `make up`, which make their own."
+        lines += [f"# {line}" for line in _wrapped(meaning)]
+        example = (field.examples or [""])[0]
+        lines += [f"# {name.upper()}={_default(field.default) or example}", ""]
     return "\n".join(lines)
 
 
