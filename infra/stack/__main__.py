@@ -7,7 +7,17 @@ import shutil
 import sys
 
 from infra.stack import images, up
-from infra.stack.compose import STATE, CannotRun, compose, elsewhere, foreground, said
+from infra.stack.compose import (
+    PROJECT,
+    PROJECTS,
+    STATE,
+    CannotRun,
+    compose,
+    elsewhere,
+    foreground,
+    others,
+    said,
+)
 
 
 def down() -> int:
@@ -37,6 +47,10 @@ def destroy_now() -> int:
     result = compose("--profile", "*", "down", "--remove-orphans", "--volumes", timeout=200)
     if result.returncode:
         raise CannotRun(said(result))
+    if theirs := others():
+        (PROJECTS / PROJECT).unlink(missing_ok=True)
+        print(f"Gone: containers and data. The secrets in .listo stay, for {', '.join(theirs)}.")
+        return 0
     shutil.rmtree(STATE, ignore_errors=True)
     up.AUTHORITY.unlink(missing_ok=True)
     print("Gone: containers, data and the secrets in .listo. Images stay.")

@@ -54,8 +54,11 @@ def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[
         return subprocess.CompletedProcess(arguments, 124, "", f"no answer within {timeout:g} s")
 
 
+PROJECT = setting("COMPOSE_PROJECT_NAME", "listo")
 # What Compose marks the stack's containers and volumes with.
-OURS = f"label=com.docker.compose.project={setting('COMPOSE_PROJECT_NAME', 'listo')}"
+OURS = f"label=com.docker.compose.project={PROJECT}"
+# One empty file for each project whose secrets are this checkout's.
+PROJECTS = STATE / "projects"
 
 
 def compose(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -84,6 +87,19 @@ def elsewhere() -> str | None:
     label = '{{.Label "com.docker.compose.project.working_dir"}}'
     listed = docker("ps", "--all", "--filter", OURS, "--format", label, timeout=15).stdout
     return next((line for line in listed.splitlines() if line and Path(line) != ROOT), None)
+
+
+def others() -> list[str]:
+    """Other projects that this checkout's secrets belong to as well: with containers of it, or with
+    data from before they were stopped."""
+    here = f"label=com.docker.compose.project.working_dir={ROOT}"
+    label = '{{.Label "com.docker.compose.project"}}'
+    found = set(docker("ps", "--all", "--filter", here, "--format", label).stdout.split())
+    for noted in PROJECTS.glob("*"):
+        theirs = f"label=com.docker.compose.project={noted.name}"
+        if docker("volume", "ls", "--quiet", "--filter", theirs).stdout:
+            found.add(noted.name)
+    return sorted(found - {PROJECT})
 
 
 def said(result: subprocess.CompletedProcess[str]) -> str:

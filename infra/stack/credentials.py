@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.alertmanager import render
-from infra.stack.compose import ROOT, STATE, CannotRun, dotenv, production, setting
+from infra.stack.compose import (
+    PROJECT,
+    PROJECTS,
+    ROOT,
+    STATE,
+    CannotRun,
+    dotenv,
+    production,
+    setting,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +56,10 @@ def ensure() -> Made:
         raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
     SECRETS.parent.mkdir(parents=True, exist_ok=True)
-    for folder in (STATE, SECRETS, BUILD, RUN):
+    for folder in (STATE, SECRETS, BUILD, RUN, PROJECTS):
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
+    (PROJECTS / PROJECT).touch()
     # Fluent Bit makes its socket here, as a user of its own; nobody else gets as far as this.
     RUN.chmod(0o777)
     for name in PASSWORDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,10 +36,12 @@ def project() -> Iterator[str]:
             docker(kind, *remove, one)
 
 
-def listo(project: str, secrets: Path, command: str) -> subprocess.CompletedProcess[str]:
+def listo(
+    project: str, secrets: Path, command: str, *, checkout: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "infra.stack", command],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=checkout, capture_output=True, text=True, timeout=120, check=False,
         env={**os.environ, "COMPOSE_PROJECT_NAME": project, "SECRETS_DIR": str(secrets),
              "COMPOSE_FILE": "compose.yaml:compose.debian.yaml"},
     )  # fmt: skip
@@ -66,3 +69,34 @@ def test_containers_of_another_checkout_are_left_alone(
     assert result.returncode == 1
     assert "/elsewhere" in result.stdout + result.stderr
     assert name in docker("container", "ls", "--all", "--no-trunc", "--quiet").split()
+
+
+@pytest.mark.parametrize("left", ["container", "volume"])
+def test_secrets_stay_while_another_project_of_the_checkout_needs_them(
+    project: str, tmp_path: Path, left: str
+) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "infra", checkout / "infra")
+    for file in ("compose.yaml", "compose.debian.yaml"):
+        shutil.copy(ROOT / file, checkout)
+    secrets = checkout / ".listo" / "stack" / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "jwt_secret").write_text("x")
+    label = f"com.docker.compose.project={project}"
+    if left == "container":
+        docker("create", "--label", label, "--label",
+               f"com.docker.compose.project.working_dir={checkout}", acme.BASE, "true")  # fmt: skip
+    else:
+        # As `make down` leaves it.
+        (checkout / ".listo/stack/projects").mkdir()
+        (checkout / ".listo/stack/projects" / project).touch()
+        docker("volume", "create", "--label", label, f"{project}_postgres")
+    result = listo(f"{project}-ci", secrets, "destroy-now", checkout=checkout)
+    assert result.returncode == 0, result.stderr
+    assert f"The secrets in .listo stay, for {project}." in result.stdout
+    assert (secrets / "jwt_secret").exists()
+    if left == "volume":
+        docker("volume", "rm", f"{project}_postgres")
+        result = listo(f"{project}-ci", secrets, "destroy-now", checkout=checkout)
+        assert "the secrets in .listo" in result.stdout
+        assert not secrets.exists()
