@@ -27,7 +27,7 @@ from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.redis import RedisLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -111,34 +111,48 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
-                await task
-        with suppress(Problem):
-            await state.authenticator.flush()
+                await _attempt(f"go on with {task.get_name()}", task)
+        await _note_use(app)
         await _close(app)
 
 
 async def _close(app: FastAPI) -> None:
+    """Each step is taken whatever became of those before."""
     state = app.state
-    await state.background.close()
-    await state.database.notifications.stop()
-    await state.database.close()
-    await state.limiter.close()
-    await state.guesses.close()
-    await state.lists.close()
-    await state.cache.close()
-    state.passwords.close()
+    await _attempt("end background work", state.background.close())
+    await _attempt("stop listening", state.database.notifications.stop())
+    await _attempt("close the database", state.database.close())
+    await _attempt("close the limiter", state.limiter.close())
+    await _attempt("close the guesses", state.guesses.close())
+    await _attempt("close the lists", state.lists.close())
+    await _attempt("close the cache", state.cache.close())
+    await _attempt("end the hashing", asyncio.to_thread(state.passwords.close))
     if state.tracer_provider is not None:
         # Sends what is not sent yet.
-        await asyncio.to_thread(state.tracer_provider.shutdown)
+        await _attempt("send the traces", asyncio.to_thread(state.tracer_provider.shutdown))
+
+
+async def _attempt(what: str, work: Awaitable[object]) -> None:
+    """Do `work`; if it fails, that is logged."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - whatever it is must not end what comes after it
+        detail = error.in_one_line if isinstance(error, Problem) else _in_one_line(error)
+        logger.warning("could not %s: %s", what, detail)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 async def _flush(app: FastAPI) -> None:
     while True:
         await asyncio.sleep(_FLUSH_SECONDS)
-        try:
-            await app.state.authenticator.flush()
-        except Problem as problem:
-            logger.warning("could not note the use of API keys: %s", problem.detail)
+        await _note_use(app)
+
+
+async def _note_use(app: FastAPI) -> None:
+    await _attempt("note the use of API keys", app.state.authenticator.flush())
 
 
 async def _sample() -> None:
