@@ -39,6 +39,32 @@ def test_preconditions(admin: httpx.Client) -> None:
     assert put(admin, "guarded", changed, **{"If-Match": '"9"'}).status_code == 412
     response = put(admin, "guarded", changed, **{"If-Match": '"1"'})
     assert response.headers["etag"] == '"2"'
+    assert put(admin, "guarded", changed, **{"If-Match": '"9", "2"'}).status_code == 200
+    assert put(admin, "guarded", changed, **{"If-Match": "*"}).status_code == 200
+    assert put(admin, "guarded", changed, **{"If-Match": 'W/"2"'}).status_code == 412
+
+
+@pytest.mark.parametrize("tags", ["*", '"1"'])
+def test_what_must_be_there_is_not_created(admin: httpx.Client, tags: str) -> None:
+    assert put(admin, "unborn", {"schema": OBJECT}, **{"If-Match": tags}).status_code == 412
+    assert admin.get("/collections/unborn").status_code == 404
+
+
+@pytest.mark.parametrize("headers", [
+    {"If-None-Match": '"3"'}, {"If-None-Match": "*", "If-Match": "*"}, {"If-Match": "3"},
+])  # fmt: skip
+def test_preconditions_that_mean_nothing(admin: httpx.Client, headers: dict[str, str]) -> None:
+    response = put(admin, "unborn", {"schema": OBJECT}, **headers)
+    assert response.status_code == 400
+    assert response.json()["code"] == "invalid_precondition"
+
+
+def test_a_collection_that_changed_meanwhile_is_not_deleted(admin: httpx.Client) -> None:
+    put(admin, "doomed", {"schema": OBJECT})
+    url = "/collections/doomed?confirm=doomed"
+    assert admin.delete(url, headers={"If-Match": '"2"'}).status_code == 412
+    assert admin.get("/collections/doomed").status_code == 200
+    assert admin.delete(url, headers={"If-Match": '"2", "1"'}).status_code == 204
 
 
 @pytest.mark.parametrize("name", ["A", "1a", "a b", "a.b", "é", "a" * 49, "a;drop", "_a", "-"])

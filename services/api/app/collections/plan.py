@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from app.collections import repository, service
+from app.core.preconditions import etag, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ class Change:
             actor,
             name=self.name,
             definition=self.wanted,
-            if_version=self.version,
+            if_match=None if self.version is None else parse(etag(self.version)),
             only_create=self.version is None,
         )
 

@@ -21,6 +21,7 @@ from app.collections.schemas import (
 from app.core import preconditions
 from app.core.actor import Actor, Scope
 from app.core.body import body_of, request_body
+from app.core.errors import InvalidPrecondition
 from app.core.openapi import problems
 from app.db.session import Session
 from app.idempotency.middleware import database_of
@@ -80,6 +81,8 @@ async def put_collection(
     """Create the collection, or change it to this definition. Doing it twice is harmless."""
     wanted = preconditions.parse(request.headers.get("if-match"))
     absent = preconditions.parse(request.headers.get("if-none-match"))
+    if absent is not None and (not absent.any or wanted is not None):
+        raise InvalidPrecondition("PUT takes If-Match, or If-None-Match: * to create.")
     definition = service.define(collection, given)
     database = database_of(request)
     async with database.transaction() as session:
@@ -88,8 +91,8 @@ async def put_collection(
             actor,
             name=collection,
             definition=definition,
-            if_version=None if wanted is None or wanted.any else wanted.only_version or -1,
-            only_create=absent is not None and absent.any,
+            if_match=wanted,
+            only_create=absent is not None,
         )
     if not created:
         # Not with the request, whose deadline would end the building of a large one.
@@ -107,14 +110,15 @@ async def put_collection(
     "/{collection}",
     operation_id="deleteCollection",
     status_code=204,
-    responses=problems(401, 403, 404),
+    responses=problems(401, 403, 404, 412),
 )
 async def delete_collection(
     request: Request, actor: CurrentActor, collection: str, confirm: str | None = None
 ) -> Response:
     """Delete the collection and all its records; `confirm` repeats its name."""
+    wanted = preconditions.parse(request.headers.get("if-match"))
     async with database_of(request).transaction() as session:
-        await service.delete(session, actor, name=collection, confirm=confirm)
+        await service.delete(session, actor, name=collection, confirm=confirm, if_match=wanted)
     return Response(status_code=204)
 
 

@@ -28,6 +28,7 @@ from app.filters.sort import MAX_KEYS
 if TYPE_CHECKING:
     from app.collections.schemas import CollectionIn
     from app.core.actor import Actor
+    from app.core.preconditions import Tags
     from app.db.session import Session
 
 SHOWN_FAILURES = 10
@@ -69,7 +70,7 @@ async def put(
     *,
     name: str,
     definition: Definition,
-    if_version: int | None = None,
+    if_match: Tags | None = None,
     only_create: bool = False,
 ) -> tuple[Collection, bool]:
     """Create the collection or change it to `definition`; whether it is new is the second value.
@@ -81,10 +82,9 @@ async def put(
         raise CollectionNotFound
     await repository.lock_name(session, name)
     present = await repository.get(session, name)
-    if (only_create and present) or (
-        if_version is not None and (present is None or present.version != if_version)
-    ):
+    if only_create and present:
         raise PreconditionFailed
+    _check_match(present, if_match)
     if present is None:
         created = await repository.insert(session, uuid7(), name, definition)
         for index in indexes.of(created):
@@ -109,8 +109,18 @@ async def put(
     return changed, False
 
 
-async def delete(session: Session, actor: Actor, *, name: str, confirm: str | None) -> None:
-    """Delete the collection and its records. Raises ConfirmationMissing without `confirm`."""
+async def delete(
+    session: Session,
+    actor: Actor,
+    *,
+    name: str,
+    confirm: str | None,
+    if_match: Tags | None = None,
+) -> None:
+    """Delete the collection and its records.
+
+    Raises ConfirmationMissing without `confirm`, PreconditionFailed.
+    """
     require_admin(actor)
     if not actor.reaches(name):
         raise CollectionNotFound
@@ -120,10 +130,16 @@ async def delete(session: Session, actor: Actor, *, name: str, confirm: str | No
         raise CollectionNotFound
     if confirm != name:
         raise ConfirmationMissing
+    _check_match(collection, if_match)
     if collection.definition.cache:
         await _end_cache(session, collection)
     await repository.delete(session, collection)
     await session.notify(TOPIC, name)
+
+
+def _check_match(present: Collection | None, wanted: Tags | None) -> None:
+    if wanted is not None and (present is None or not wanted.matches_strongly(present.version)):
+        raise PreconditionFailed
 
 
 async def _end_cache(session: Session, collection: Collection) -> None:
