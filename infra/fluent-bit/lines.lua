@@ -79,11 +79,6 @@ function tidy(tag, timestamp, record)
     if service == "nginx" and record["tid"] ~= nil then
         line = without_queries(line)
     end
-    local request_id = record["request_id"]
-    if request_id == nil then
-        -- PostgreSQL logs statements with the comment that the API put into them.
-        request_id = line:match("/%*.-request_id='?([%w_.:-]+)")
-    end
     local container = record["container_name"]
     if type(container) == "string" then
         container = container:gsub("^/", "")
@@ -92,7 +87,7 @@ function tidy(tag, timestamp, record)
         log = line,
         service = service,
         level = level_of(record, service),
-        request_id = word(request_id, "^[%w_.:-]+$", 8, 128),
+        request_id = word(record["request_id"], "^[%w_.:-]+$", 8, 128),
         trace_id = word(record["trace_id"], "^%x+$", 32, 32),
         container = word(container, "^[%w_.-]+$", 1, 128),
     }

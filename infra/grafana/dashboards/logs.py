@@ -7,7 +7,7 @@ from infra.grafana.dashboards.panels import graph, lines
 from infra.grafana.dashboards.queries import Series
 
 CHOSEN = '{service=~"$service", level=~"$level"}'
-# A request's id goes from nginx to the API, and from there into comments in SQL.
+# A request's id goes from nginx to the API; PostgreSQL's lines do not have it.
 OF_REQUEST = "| request_id=~`$request_id.*` | trace_id=~`$trace_id.*`"
 ACCESS = '{service="api"} |= `"logger":"listo.access"` |= `"route":"$route`'
 
@@ -48,9 +48,8 @@ AMOUNT = (
 LINES = (
     lines(
         "Lines",
-        "Lines of the chosen services and levels. With a request id only that request's, from "
-        "nginx "
-        "to PostgreSQL. Open a line to see its fields and to go on by its request id.",
+        "Lines of the chosen services and levels. With a request id only that request's, of nginx "
+        "and the API. Open a line to see its fields and to go on by its request id.",
         f"{CHOSEN} {OF_REQUEST} |~ `(?i)$search`",
     ),
 )
