@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,21 +36,14 @@ PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_bac
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
-@dataclass(frozen=True)
-class Made:
-    """What is new of this run."""
-
-    admin_password: bool
-    alert_channels: bool
-
-
 def exist() -> bool:
     """Whether the passwords of the databases were made here."""
     return all((SECRETS / f"{name}_password").is_file() for name in PASSWORDS)
 
 
-def ensure() -> Made:
-    """Make what is missing, and what follows from settings. Raises CannotRun."""
+def ensure() -> bool:
+    """Make what is missing, and what follows from settings; whether the first admin's password is
+    new. Raises CannotRun."""
     if production() and SECRETS.resolve().is_relative_to(ROOT):
         raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
@@ -74,12 +66,8 @@ def ensure() -> Made:
     _build_files()
     for name in ("grafana_admin_password", "grafana_secret_key"):
         _once(name, _password)
-    return Made(
-        alert_channels=_write("alertmanager", _alertmanager()),
-        admin_password=_once(
-            "admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18)
-        ),
-    )
+    _write("alertmanager", _alertmanager())
+    return _once("admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18))
 
 
 def _redis() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from infra.stack import credentials, images, preflight
 from infra.stack.compose import (
@@ -21,11 +22,14 @@ from infra.stack.compose import (
 )
 from infra.stack.table import Table, settled, state
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 AUTHORITY = ROOT / ".listo" / "ca.crt"
 START_SECONDS = 180
-# They read their folder of `infra` when they start, and never again. Except for dashboards, which
-# are JSON that is made by the code beside it.
-RESTARTED = {"fluent-bit", "grafana", "loki", "postgres", "redis"}
+# They read their folder of `infra`, or Alertmanager its secret, when they start, and never again.
+# Except for dashboards, which are JSON that is made by the code beside it.
+RESTARTED = {"alertmanager", "fluent-bit", "grafana", "loki", "postgres", "redis"}
 READ_AGAIN = {".json", ".py", ".pyc"}
 LEFT_OUT = "Grafana, Loki and Fluent Bit"
 
@@ -37,7 +41,7 @@ def main() -> int:
     if not all(check.ok for check in checks):
         raise CannotRun("the stack was not started; the lines above say why")
     running = any(one["State"] == "running" for one in containers())
-    made = credentials.ensure()
+    new_password = credentials.ensure()
     print("\nImages")
     images.choose()
     images.provide()
@@ -47,7 +51,7 @@ def main() -> int:
         if running:
             if _restart_outdated():
                 _start()
-            _reload(alert_channels=made.alert_channels)
+            _reload()
     except BaseException:
         if not running:
             # Half a stack is of no use to anybody; data stays.
@@ -55,7 +59,7 @@ def main() -> int:
             compose("down", "--timeout", "20")
         raise
     _copy_authority()
-    _greet(show_password=made.admin_password)
+    _greet(show_password=new_password)
     return 0
 
 
@@ -88,9 +92,8 @@ def _restart_outdated() -> bool:
         asked = docker("inspect", "--format", "{{.State.StartedAt}}", one["Name"])
         if asked.returncode:
             raise CannotRun(f"{service} cannot be looked at: {said(asked)}")
-        files = (ROOT / "infra" / service).rglob("*.*")
         # When it got here, whatever time it brought along.
-        newest = max(file.stat().st_ctime for file in files if file.suffix not in READ_AGAIN)
+        newest = max(file.stat().st_ctime for file in _read_once(service))
         if newest > datetime.fromisoformat(asked.stdout.strip()).timestamp():
             print(f"  {service} is restarted: its configuration changed")
             result = compose("restart", service)
@@ -100,11 +103,17 @@ def _restart_outdated() -> bool:
     return restarted
 
 
-def _reload(*, alert_channels: bool) -> None:
+def _read_once(service: str) -> list[Path]:
+    """What it reads when it starts, and never again."""
+    if service == "alertmanager":
+        return [credentials.SECRETS / "alertmanager"]
+    files = (ROOT / "infra" / service).rglob("*.*")
+    return [file for file in files if file.suffix not in READ_AGAIN]
+
+
+def _reload() -> None:
     """Have what ran before read its files again: Compose does not see that they changed."""
     compose("kill", "--signal", "HUP", "nginx", "prometheus", "blackbox-exporter")
-    if alert_channels:
-        compose("up", "--detach", "--no-deps", "--force-recreate", "alertmanager")
 
 
 def _show_unwell() -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
+import httpx
+
+from infra.stack import compose as cli
 from infra.stack.compose import ROOT
 
 if TYPE_CHECKING:
@@ -30,3 +36,21 @@ def test_what_changed_is_read_and_all_else_goes_on(stack: Stack) -> None:
     assert changed == [stack.containers("redis")[0]["Name"]]
     with stack.admin() as admin:
         assert admin.get("/health/ready").json()["checks"]["redis"]["ok"]
+
+
+def test_an_alert_channel_outlives_an_interrupted_run(stack: Stack) -> None:
+    channel = {"ALERT_WEBHOOK_URL": "https://alerts.example.org/of-the-test"}
+    asked = f"http://127.0.0.1:{cli.setting('ALERTMANAGER_PORT', '9093')}/api/v2/status"
+    # As far as one comes that is interrupted while images are built.
+    subprocess.run(
+        [sys.executable, "-c", "from infra.stack import credentials; credentials.ensure()"],
+        cwd=ROOT, env={**os.environ, **channel}, check=True,
+    )  # fmt: skip
+    try:
+        stack.up(**channel)
+        status = httpx.get(asked, trust_env=False).json()
+        assert "webhook_configs" in status["config"]["original"]
+    finally:
+        stack.up()
+    status = httpx.get(asked, trust_env=False).json()
+    assert "webhook_configs" not in status["config"]["original"]
