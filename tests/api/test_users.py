@@ -174,3 +174,34 @@ def test_a_restart_leaves_the_first_admin_alone(cluster_url: str) -> None:
             assert server.admin().post("/auth/password", json=body).status_code == 204
         with serving(settings(url, admin_email=" Admin@Example.com")) as server:
             assert len(server.login(ADMIN["email"], new).get("/users").json()["items"]) == 1
+
+
+def test_an_api_key_neither_makes_nor_changes_admins(server: Server, admin: httpx.Client) -> None:
+    key = {"name": "k", "scopes": ["users:admin"]}
+    program = server.client(admin.post("/auth/api-keys", json=key).json()["key"])
+    account = {"email": "program@example.com", "password": PASSWORD}
+    other = f"/users/{server.member('twin@example.com', ('admin',)).get('/auth/me').json()['id']}"
+    made = program.post("/users", json=account)
+    assert made.status_code == 201
+    path = f"/users/{made.json()['id']}"
+    assert program.patch(path, json={"roles": ["editor"]}).json()["roles"] == ["editor"]
+    assert program.patch(path, json={"disabled": True}).json()["disabled"] is True
+    before = admin.get(other).json()
+    for refused in (
+        program.post("/users", json={**account, "email": "x@example.com", "roles": ["admin"]}),
+        program.patch(path, json={"roles": ["editor", "admin"]}),
+        program.patch(other, json={"roles": ["member"]}),
+        program.patch(other, json={"disabled": True}),
+    ):
+        assert refused.status_code == 403, refused.text
+        assert refused.json()["code"] == "session_required"
+    assert admin.get(other).json() == before
+    assert admin.get(path).json()["roles"] == ["editor"]
+    assert admin.patch(other, json={"disabled": True}).status_code == 200
+
+
+def test_a_key_for_users_is_not_limited_to_collections(admin: httpx.Client) -> None:
+    key = {"name": "k", "scopes": ["records:read", "users:admin"], "collections": ["one"]}
+    refused = admin.post("/auth/api-keys", json=key)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/collections"

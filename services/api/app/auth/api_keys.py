@@ -42,7 +42,7 @@ async def create(  # noqa: PLR0913 - the parts of a key
 
     `session` must be a transaction. Raises ScopeNotHeld and RateLimitNotHeld where `actor` lacks
     what the key is to have, TooManyApiKeys, and ValidationFailed where it would have expired
-    already.
+    already, or administer users although it is limited to collections.
     """
     if not actor.is_admin:
         if not _MEMBERS.issuperset(scopes):
@@ -55,6 +55,9 @@ async def create(  # noqa: PLR0913 - the parts of a key
         raise ValidationFailed(
             errors=[FieldError("/expires_at", "must be in the future", "not_in_future")]
         )
+    if collections is not None and Scope.USERS_ADMIN in scopes:
+        message = f"cannot limit {Scope.USERS_ADMIN}, which is about no collection"
+        raise ValidationFailed(errors=[FieldError("/collections", message, "invalid")])
     if await repository.number_of(session, user_id) >= settings.api_keys_per_user:
         raise TooManyApiKeys(
             f"A user has {settings.api_keys_per_user} API keys at most; delete one first."

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.auth import repository, service
-from app.auth.errors import LastAdmin, UserNotFound
+from app.auth.errors import LastAdmin, SessionRequired, UserNotFound
 from app.core.actor import ADMIN_ROLE, Actor, Scope
 from app.core.errors import Forbidden, Unauthorized
 from app.core.ids import uuid7
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from uuid import UUID
 
     from app.auth.models import User
@@ -28,8 +29,9 @@ def require_admin(actor: Actor) -> None:
 
 
 async def create(auth: Auth, actor: Actor, given: UserIn) -> User:
-    """Raises EmailTaken."""
+    """Raises EmailTaken, and SessionRequired where an API key is to make an admin."""
     require_admin(actor)
+    _require_more_than_a_key(actor, given.roles)
     hashed = await auth.passwords.hash(given.password)
     return await repository.insert_user(
         auth.database, uuid7(), given.email, given.name, hashed, given.roles
@@ -55,7 +57,8 @@ async def list_users(
 async def change(session: Session, actor: Actor, *, user_id: UUID, patch: UserPatch) -> User:
     """Change name, roles or whether the user may log in; effective at once.
 
-    Raises UserNotFound, and LastAdmin where nobody would be left to undo it.
+    Raises UserNotFound, SessionRequired where an API key is to change or make an admin, and
+    LastAdmin where nobody would be left to undo it.
     """
     require_admin(actor)
     await repository.lock_admins(session)
@@ -65,6 +68,7 @@ async def change(session: Session, actor: Actor, *, user_id: UUID, patch: UserPa
     if "disabled" in given and patch.disabled is not None:
         disabled = patch.disabled
     roles = user.roles if patch.roles is None else frozenset(patch.roles)
+    _require_more_than_a_key(actor, user.roles | roles)
     changed = await repository.update_user(
         session,
         user_id,
@@ -92,6 +96,12 @@ async def reset_password(auth: Auth, *, email: str, password: str) -> None:
     async with auth.database.transaction() as session:
         await repository.set_password(session, user.id, hashed)
         await service.end_sessions(session, user.id)
+
+
+def _require_more_than_a_key(actor: Actor, roles: Iterable[str]) -> None:
+    """A key that could make an admin would be no longer limited: it could log in as that one."""
+    if actor.scopes is not None and ADMIN_ROLE in roles:
+        raise SessionRequired("Only an admin's own session makes or changes admins, no API key.")
 
 
 def as_actor(user: User) -> Actor:

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/users", tags=["users"], dependencies=[Depends(no_sto
 async def create_user(
     auth: AuthDep, actor: CurrentActor, given: Annotated[schemas.UserIn, body_of(schemas.UserIn)]
 ) -> schemas.UserOut:
-    """Make a user with any roles."""
+    """Make a user with any roles; an API key makes no admins."""
     return user_out(await users.create(auth, actor, given))
 
 
@@ -63,5 +63,8 @@ async def change_user(
     given: Annotated[schemas.UserPatch, body_of(schemas.UserPatch)],
     session: SessionDep,
 ) -> schemas.UserOut:
-    """Change name, roles, or whether the user may log in; effective at once."""
+    """Change name, roles, or whether the user may log in; effective at once.
+
+    An API key neither changes nor makes admins.
+    """
     return user_out(await users.change(session, actor, user_id=user_id, patch=given))
