@@ -34,9 +34,10 @@ make_authority() {
         -subj "/CN=Listo local authority" -addext "basicConstraints=critical,CA:TRUE,pathlen:0" \
         -addext "keyUsage=critical,keyCertSign,cRLSign" \
         -keyout "$authority/ca.key.new" -out "$authority/ca.crt.new" 2>/dev/null
-    mv "$authority/ca.key.new" "$authority/ca.key"
+    chmod 644 "$authority/ca.crt.new"
     mv "$authority/ca.crt.new" "$authority/ca.crt"
-    chmod 644 "$authority/ca.crt"
+    # Last, since who has a key has an authority.
+    mv "$authority/ca.key.new" "$authority/ca.key"
 }
 
 # Both files are made in a folder of their own, and what is served changes by one rename.

@@ -208,6 +208,19 @@ def test_the_authority_issues_once(still: Box) -> None:
     assert still.serial() == before
 
 
+@pytest.mark.parametrize("unmoved", ["ca.key", "ca.crt"])
+def test_an_authority_half_made_is_made_anew(still: Box, unmoved: str) -> None:
+    still.must(
+        "mkdir /tmp/bin && cd /tmp/bin && "
+        f"printf '#!/bin/sh\\ncase $1 in */{unmoved}.new) exit 1 ;; esac\\nexec /bin/mv \"$@\"\\n' "
+        ">mv && chmod +x mv"
+    )
+    assert still.run("PATH=/tmp/bin:$PATH /etc/listo/nginx/authority.sh").returncode != 0
+    done = still.authority()
+    assert done.returncode == 0, done.stderr
+    still.must("openssl verify -CAfile /authority/ca.crt /certificates/fullchain.pem")
+
+
 def test_another_name_is_issued_for_by_the_same_authority(still: Box) -> None:
     still.authority()
     authority, before = still.must("cat /authority/ca.crt"), still.serial()
