@@ -39,26 +39,33 @@ quietly() { # COMMAND… : what it said is shown only if it fails
     rm -f "$log"
 }
 
+source_of() { # MIRROR SUITES
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\n' "$1" "$2"
+    printf 'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n'
+}
+
 suite=$VERSION_CODENAME
 if [ "$suite" = bookworm ]; then
     # Debian 12's engine and Compose are too old. Debian 13's run beside it; the pin keeps every
     # other package at Debian 12.
     suite=trixie
-    # shellcheck disable=SC2016 # apt's own names
-    mirror=$(apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' |
-        sed -n 's/^Debian|bookworm|//p' | head -n 1)
+    mirror_of() { # CODENAME
+        # shellcheck disable=SC2016 # apt's own names
+        apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)' 'Created-By: Packages' |
+            sed -n "s/^Debian|$1|//p" | head -n 1
+    }
+    mirror=$(mirror_of bookworm)
+    security=$(mirror_of bookworm-security)
     [ -n "$mirror" ] || fail "apt knows no mirror of Debian 12; look at /etc/apt/sources.list"
     say "adding $suite as a source of low priority (/etc/apt/sources.list.d/listo-engine.sources)"
-    cat >/etc/apt/sources.list.d/listo-engine.sources <<SOURCES
-Types: deb
-URIs: $mirror
-Suites: trixie trixie-updates
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-SOURCES
-    for release in trixie trixie-updates; do
+    # The pin first: a source without it would have the next upgrade take all of Debian 13.
+    for release in trixie trixie-updates trixie-security; do
         printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n\n' "$release"
     done >/etc/apt/preferences.d/listo-engine
+    {
+        source_of "$mirror" "trixie trixie-updates"
+        [ -z "$security" ] || source_of "$security" trixie-security
+    } >/etc/apt/sources.list.d/listo-engine.sources
 fi
 say "reading the lists of packages"
 quietly apt-get update -qq
