@@ -35,7 +35,12 @@ def destroy() -> int:
     images.choose()
     if not sys.stdin.isatty():
         raise CannotRun("it asks, and there is no terminal to answer on; say YES=1 to mean it")
-    if input("All data of the stack will be gone. Type `destroy` to mean it: ") != "destroy":
+    try:
+        answer = input("All data of the stack will be gone. Type `destroy` to mean it: ")
+    except EOFError:
+        print()
+        answer = ""
+    if answer != "destroy":
         print("Nothing was done.")
         return 1
     return destroy_now()

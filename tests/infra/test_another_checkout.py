@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -100,3 +101,16 @@ def test_secrets_stay_while_another_project_of_the_checkout_needs_them(
         result = listo(f"{project}-ci", secrets, "destroy-now", checkout=checkout)
         assert "the secrets in .listo" in result.stdout
         assert not secrets.exists()
+
+
+def test_an_end_of_input_is_no_yes(project: str, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "wb", buffering=0) as keyboard, os.fdopen(theirs) as terminal:
+        keyboard.write(b"\x04")
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.stack", "destroy"],
+            cwd=ROOT, stdin=terminal, capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, "COMPOSE_PROJECT_NAME": project, "SECRETS_DIR": str(tmp_path)},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.endswith("Nothing was done.\n")
