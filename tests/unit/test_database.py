@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from asyncpg.transaction import Transaction
 
-from app.core.errors import DatabaseUnavailable
-from app.db import database
+from app.core.errors import DatabaseUnavailable, Overloaded
+from app.db import database, waiting
 from app.db.database import Database
 
 
@@ -49,3 +49,38 @@ def test_a_server_that_does_not_answer_is_away(monkeypatch: pytest.MonkeyPatch) 
         for connect in (mute.open, mute.connect):
             with pytest.raises(DatabaseUnavailable):
                 asyncio.run(connect())
+
+
+def test_a_server_that_answers_no_further_connection_is_away(database_url: str) -> None:
+    async def run(address: str) -> None:
+        opened = Database(database_url, pool_size=2)
+        await opened.open()
+        opened.pool.set_connect_args(address, timeout=0.2)
+        async with opened.connection():
+            # The pool has to make another one.
+            with pytest.raises(DatabaseUnavailable):
+                await opened.fetchval("SELECT 1")
+        assert await opened.fetchval("SELECT 1") == 1
+        await opened.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(run(f"postgresql://listo@127.0.0.1:{silent.getsockname()[1]}/listo"))
+
+
+def test_who_waits_too_long_for_a_connection_is_told_of_the_load(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "ACQUIRE_TIMEOUT", 0.05)
+
+    async def run() -> None:
+        opened = Database(database_url, pool_size=1)
+        await opened.open()
+        async with opened.connection():
+            with pytest.raises(Overloaded, match="No database connection became free in time"):
+                await opened.fetchval("SELECT 1")
+            with pytest.raises(Overloaded):
+                async with opened.transaction():
+                    pass
+        await opened.close()
+
+    asyncio.run(run())

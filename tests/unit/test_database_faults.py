@@ -20,6 +20,11 @@ from app.db.errors import translated
         asyncpg.CannotConnectNowError("the database system is starting up"),
         asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
         ConnectionRefusedError(111, "Connection refused"),
+        TimeoutError(),
+        # It is a standby, or its disk or memory is full.
+        asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
+        asyncpg.DiskFullError("could not extend file: No space left on device"),
+        asyncpg.OutOfMemoryError("out of memory"),
     ],
 )
 def test_the_database_is_away(fault: Exception) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from app.core.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
-from app.db.errors import connecting, translated
+from app.db.errors import translated
 from app.db.notifications import Notifications
 from app.db.waiting import Turn, Waiting
 
@@ -146,7 +146,7 @@ class Database:
 
     async def open(self) -> None:
         """Connect. Raises DatabaseUnavailable."""
-        with connecting:
+        with translated:
             self._pool = await asyncpg.create_pool(
                 self._url,
                 min_size=1,
@@ -231,7 +231,7 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection[Record]:
         """A connection outside the pool, to listen on or hold a lock with; the caller closes it."""
-        with connecting:
+        with translated:
             return await asyncpg.connect(
                 self._url, server_settings=self._settings, timeout=CONNECT_TIMEOUT
             )

@@ -9,6 +9,7 @@ from app.core.metrics import DATABASE_FAULTS
 
 # The server is away, restarting, or refuses connections; all pass by themselves.
 UNAVAILABLE = (
+    # A time-out is one too: nothing below has a limit of its own but connecting.
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -22,6 +23,8 @@ UNAVAILABLE = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
+# Whoever asks again may be luckier: it is a standby, or its disk or memory is full.
+_UNABLE = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientResourcesError)
 
 
 class _Translated:
@@ -34,10 +37,6 @@ class _Translated:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is None:
             return
-        if isinstance(error, TimeoutError):
-            # Nothing below has a time limit of its own but the wait for a free connection.
-            DATABASE_FAULTS.labels("pool_timeout").inc()
-            raise Overloaded("No database connection became free in time.") from error
         if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
             DATABASE_FAULTS.labels("statement_timeout").inc()
             raise RequestTimeout("A statement took longer than the database allows.") from error
@@ -48,17 +47,11 @@ class _Translated:
         if isinstance(error, UNAVAILABLE) and not isinstance(error, ValueError):
             DATABASE_FAULTS.labels("unavailable").inc()
             raise DatabaseUnavailable from error
-
-
-class _Connecting(_Translated):
-    """The same where a connection is opened: who does not answer in time is away."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, TimeoutError):
+        if isinstance(error, _UNABLE):
             DATABASE_FAULTS.labels("unavailable").inc()
-            raise DatabaseUnavailable from error
-        super().__exit__(kind, error, trace)
+            raise DatabaseUnavailable(
+                "The database cannot do this at the moment; try again shortly."
+            ) from error
 
 
 translated = _Translated()
-connecting = _Connecting()

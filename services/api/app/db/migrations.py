@@ -13,7 +13,7 @@ import asyncpg
 
 from app.core.errors import DatabaseUnavailable
 from app.db import grants
-from app.db.errors import UNAVAILABLE, connecting
+from app.db.errors import UNAVAILABLE, translated
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -96,7 +96,7 @@ def upgrade(url: str, app_role: str | None = None) -> bool:
 
 
 async def _upgrade(url: str, app_role: str | None) -> bool:
-    with connecting:
+    with translated:
         connection = await _connect(url)
     try:
         await _lock(connection)

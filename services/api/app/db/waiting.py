@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from app.core.errors import Overloaded
+from app.core.metrics import DATABASE_FAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -25,9 +28,13 @@ class Waiting:
         return 0.0 if first is None else time.monotonic() - first
 
     async def acquire(self, pool: asyncpg.Pool[Any], turn: Turn) -> Any:
+        """A connection. Raises Overloaded after ACQUIRE_TIMEOUT."""
         self._since[turn] = time.monotonic()
         try:
             return await pool.acquire(timeout=ACQUIRE_TIMEOUT)
+        except TimeoutError as error:
+            DATABASE_FAULTS.labels("pool_timeout").inc()
+            raise Overloaded("No database connection became free in time.") from error
         finally:
             del self._since[turn]
 
