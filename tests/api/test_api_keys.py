@@ -270,6 +270,24 @@ def test_a_key_creates_where_its_user_may_create_but_not_read(
     assert status(scopes=["records:read"]) == 403
 
 
+def test_a_key_that_only_writes_is_shown_no_record(server: Server, admin: httpx.Client) -> None:
+    path = admin.post("/collections/one/records", json={"secret": "s"}).headers["location"]
+    id_ = path.rpartition("/")[2]
+    client = server.client(make(admin, WRITE)["key"])
+    patched = client.patch(path, json={"n": 1})
+    assert patched.status_code == 200
+    assert patched.json() == {"id": id_, "version": 2}
+    assert patched.headers["etag"] == '"2"'
+    key = {"Idempotency-Key": f"write-only-{id_}"}
+    for answer in (client.patch(path, json={}, headers=key) for _ in range(2)):
+        assert answer.json() == {"id": id_, "version": 3}
+    assert client.put(path, json={"n": 2}).json() == {"id": id_, "version": 4}
+    # What it creates it knows already.
+    assert client.post("/collections/one/records", json={"n": 3}).json()["n"] == 3
+    both = server.client(make(admin, READ, WRITE)["key"])
+    assert both.patch(path, json={}).json()["n"] == 2
+
+
 @pytest.fixture(scope="module")
 def keyed(cluster_url: str) -> Iterator[Server]:
     """A server whose keys are limited, and three to a user."""
