@@ -72,7 +72,8 @@ def _login(client: httpx.Client, email: str) -> None:
     if response.status_code == httpx.codes.UNAUTHORIZED:
         raise Failed(
             f"The password of {email} is not right; `make dev` printed it at its first start. "
-            "Set ADMIN_PASSWORD, or a new one with: .venv/bin/listo admin reset-password"
+            "Set ADMIN_PASSWORD, or a new one with: LISTO_ENV_FILE=.listo/env .venv/bin/listo "
+            f"admin reset-password {email}"
         )
     client.headers["Authorization"] = f"Bearer {_ok(response).json()['access_token']}"
 

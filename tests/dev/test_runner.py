@@ -270,6 +270,28 @@ def test_settings_of_the_env_file_hold_and_empty_ones_count_as_absent(
     assert not (project / ".listo/postgres").exists()
 
 
+def test_commands_beside_it_have_its_settings(project: Path, port: int) -> None:
+    run = Run(project, port, LISTO_EXTENSIONS="", CORS_ORIGINS="https://it's.example.com")
+    run.wait_for(GREETED)
+    settings = project / ".listo/env"
+    assert settings.stat().st_mode & 0o777 == 0o600
+    assert "CORS_ORIGINS='https://it\\'s.example.com'" in settings.read_text()
+    definition = project / "books.json"
+    definition.write_text('{"name": "books", "schema": {"type": "object"}}')
+    hidden = ("DATABASE_URL", "JWT_SECRET")
+    applied = subprocess.run(
+        [sys.executable, "-m", "app.cli", "collections", "apply", "--yes", str(definition)],
+        cwd=API, capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if name not in hidden}
+        | {"LISTO_ENV_FILE": str(settings)},
+    )  # fmt: skip
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    assert Run(project, free_port()).refused().startswith("make dev already runs")
+    assert settings.exists()
+    assert run.stop() == 0
+    assert not settings.exists()
+
+
 def test_a_database_of_ones_own_that_is_away(project: Path, port: int) -> None:
     said = Run(project, port, DATABASE_URL="postgresql://a:b@127.0.0.1:1/c").refused()
     assert len(said.splitlines()) == 1

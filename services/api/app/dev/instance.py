@@ -8,9 +8,12 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class CannotStart(Exception):
@@ -23,6 +26,7 @@ class Instance:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._processes = folder / "processes.json"
+        self._settings = folder / "env"
         self._lock: IO[str] | None = None
 
     def claim(self) -> None:
@@ -63,6 +67,17 @@ class Instance:
 
     def forget(self) -> None:
         self._processes.unlink(missing_ok=True)
+
+    def show(self, settings: Mapping[str, str]) -> None:
+        """Write down what is served with, for commands beside it (`LISTO_ENV_FILE=.listo/env`)."""
+        escaped = (
+            (name, value.replace("\\", "\\\\").replace("'", "\\'"))
+            for name, value in settings.items()
+        )
+        _write(self._settings, "".join(f"{name}='{value}'\n" for name, value in escaped))
+
+    def hide(self) -> None:
+        self._settings.unlink(missing_ok=True)
 
     def secret(self) -> str:
         """JWT_SECRET of this folder, made once."""

@@ -97,6 +97,8 @@ class Runner:
         signals.check()
         migrations.upgrade(settings.database_url.get_secret_value())
         signals.check()
+        names = {name.upper() for name in Settings.model_fields} & self.environment.keys()
+        self.instance.show({name: self.environment[name] for name in sorted(names)})
         self.processes = Processes(self.instance, self.environment, self.socket.fileno())
         self.processes.start()
         self._wait_ready()
@@ -124,6 +126,7 @@ class Runner:
         """Stop what was started; can be called at any time."""
         if self.processes is not None:
             self.processes.stop()
+            self.instance.hide()
         if self.socket is not None:
             self.socket.close()
         if self.postgres is not None:
