@@ -12,8 +12,8 @@ Where alerts go, each channel by what is set:
                           that are set, if empty
     WATCHDOG_WEBHOOK_URL  called every minute while alerts get through
 
-Each URL may be in a file instead: the name with _FILE. Files are paths as Alertmanager sees them,
-and read by Alertmanager, not here.
+Each URL may be in a file instead: the name with _FILE. Files are read here, since Alertmanager sees
+none of the host's; what is in them is in the configuration, which is a secret therefore.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -149,12 +150,25 @@ def _url(settings: Mapping[str, str], name: str, prefix: str = "") -> dict[str, 
     if url and file:
         raise Refused(f"Set {name} or {name}_FILE, not both.")
     if file:
-        return {f"{prefix}url_file": file}
+        name = f"{name}_FILE"
+        url = _content(name, file)
     if not url:
         return None
     if not url.startswith(("http://", "https://")):
         raise Refused(f"{name} does not begin with http:// or https://.")
     return {f"{prefix}url": url}
+
+
+def _content(name: str, file: str) -> str:
+    """What the file holds, without the end of its line. Raises Refused."""
+    try:
+        found = Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise Refused(f"{name}: {file} cannot be read ({reason}).") from None
+    if not found:
+        raise Refused(f"{name}: {file} is empty.")
+    return found
 
 
 def _webhook(settings: Mapping[str, str]) -> dict[str, Any] | None:
@@ -186,6 +200,12 @@ def _email(settings: Mapping[str, str]) -> dict[str, Any] | None:
     user, password = settings.get("SMTP_USERNAME", ""), settings.get("SMTP_PASSWORD_FILE", "")
     if bool(user) != bool(password):
         raise Refused("SMTP_USERNAME and SMTP_PASSWORD_FILE go together.")
+    login: dict[str, str] = {}
+    if user:
+        login = {
+            "auth_username": user,
+            "auth_password": _content("SMTP_PASSWORD_FILE", password),
+        }
     tls = settings.get("SMTP_REQUIRE_TLS", "") or "true"
     if tls not in {"true", "false"}:
         raise Refused("SMTP_REQUIRE_TLS is true or false.")
@@ -198,7 +218,7 @@ def _email(settings: Mapping[str, str]) -> dict[str, Any] | None:
         "headers": {"Subject": _TITLE},
         "text": _TEXT,
         "html": "",
-        **({"auth_username": user, "auth_password_file": password} if user else {}),
+        **login,
     }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -15,17 +18,32 @@ import yaml
 from fixtures.programs import run_program
 from infra.alertmanager.render import Refused, configuration
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ROOT = Path(__file__).parents[2]
 EMAIL = {
     "ALERT_EMAIL_TO": "ops@example.com",
     "ALERT_EMAIL_FROM": "listo@example.com",
     "SMTP_ADDRESS": "mail.example.com:587",
 }
-LOGIN = {"SMTP_USERNAME": "listo", "SMTP_PASSWORD_FILE": "/run/secrets/smtp_password"}
+SMTP_PASSWORD, SLACK_URL = 'not: the "password" #1', "https://hooks.slack.com/services/T/B/x"
+FILES = Path(tempfile.gettempdir(), f"listo-alerts-{os.getpid()}")
+LOGIN = {"SMTP_USERNAME": "listo", "SMTP_PASSWORD_FILE": f"{FILES}/smtp_password"}
 WEBHOOK = {"ALERT_WEBHOOK_URL": "https://example.com/alerts"}
-SLACK = {"ALERT_SLACK_URL_FILE": "/run/secrets/slack_url", "ALERT_SLACK_CHANNEL": "#ops"}
+SLACK = {"ALERT_SLACK_URL_FILE": f"{FILES}/slack_url", "ALERT_SLACK_CHANNEL": "#ops"}
 WATCHDOG = {"WATCHDOG_WEBHOOK_URL": "https://example.com/alive"}
 EVERYTHING = {**EMAIL, **LOGIN, **WEBHOOK, **SLACK, **WATCHDOG}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def files() -> Iterator[None]:
+    FILES.mkdir(exist_ok=True)
+    (FILES / "smtp_password").write_text(f"{SMTP_PASSWORD}\n")
+    (FILES / "slack_url").write_text(f"{SLACK_URL}\n")
+    (FILES / "empty").write_text("\n")
+    yield
+    shutil.rmtree(FILES, ignore_errors=True)
 
 
 def _channels(settings: dict[str, str]) -> dict[str, list[str]]:
@@ -99,6 +117,11 @@ def test_routes(tmp_path: Path, labels: list[str], receiver: str) -> None:
         ({**EMAIL, "SMTP_REQUIRE_TLS": "maybe"}, "true or false"),
         ({"ALERT_WEBHOOK_URL": "example.com"}, "http://"),
         ({**WEBHOOK, "ALERT_WEBHOOK_URL_FILE": "/run/secrets/url"}, "not both"),
+        ({"ALERT_WEBHOOK_URL_FILE": f"{FILES}/none"}, "ALERT_WEBHOOK_URL_FILE: "),
+        ({"ALERT_WEBHOOK_URL_FILE": f"{FILES}/none"}, "No such file"),
+        ({"ALERT_WEBHOOK_URL_FILE": f"{FILES}/empty"}, "is empty"),
+        ({"ALERT_WEBHOOK_URL_FILE": f"{FILES}/smtp_password"}, "ALERT_WEBHOOK_URL_FILE does not"),
+        ({**EMAIL, **LOGIN, "SMTP_PASSWORD_FILE": f"{FILES}/none"}, "SMTP_PASSWORD_FILE: "),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, str], said: str) -> None:
@@ -106,14 +129,21 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, str], said: s
         configuration(settings)
 
 
-def test_it_is_a_command_that_holds_no_secret_from_a_file(tmp_path: Path) -> None:
+def test_files_are_read_on_the_host() -> None:
+    """Alertmanager's container sees none of them."""
+    page = next(one for one in configuration(EVERYTHING)["receivers"] if one["name"] == "page")
+    assert page["email_configs"][0]["auth_password"] == SMTP_PASSWORD
+    assert page["slack_configs"][0]["api_url"] == SLACK_URL
+    assert str(FILES) not in json.dumps(configuration(EVERYTHING))
+
+
+def test_it_is_a_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "infra.alertmanager.render"],
         env=EVERYTHING, cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     rendered = yaml.safe_load(done.stdout)
     assert rendered == configuration(EVERYTHING)
-    assert "/run/secrets/smtp_password" in done.stdout
     refused = subprocess.run(
         [sys.executable, "-m", "infra.alertmanager.render"],
         env={"ALERT_PAGE": "pager"}, cwd=ROOT, capture_output=True, text=True, check=False,
