@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -158,3 +159,20 @@ def test_a_request_that_is_given_up_leaves_its_key(cluster_url: str) -> None:
         assert done.status_code == 201
         assert "idempotency-replayed" not in done.headers
         assert len(fetch(url, "SELECT 1 FROM records.orders")) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [("POST /collections/nope/import", 404), ("PATCH /collections", 405), ("POST /health", 405)],
+)
+def test_a_route_that_is_not_there_does_not_wait_for_the_body(
+    server: Server, target: str, status: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as peer:
+        peer.settimeout(20)
+        peer.sendall(
+            f"{target} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {uuid4()}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
+        )
+        # The rest of the body never comes.
+        assert peer.recv(1000).startswith(f"HTTP/1.1 {status}".encode())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from starlette.routing import Match
+
 from app.core import context, problem
 from app.core.errors import Problem
 from app.idempotency.keys import FIELD, parse
@@ -47,6 +49,8 @@ class IdempotencyMiddleware:
             or FIELD not in context.of(scope).fields
             or scope["method"] not in METHODS
             or scope["path"] in IGNORED
+            # It is refused without its body, for which nobody is to be waited.
+            or not _is_routed(scope)
         ):
             await self.app(scope, receive, send)
             return
@@ -128,6 +132,12 @@ class _Again:
             return await self._receive()
         message, self._message = self._message, None
         return message
+
+
+def _is_routed(scope: Scope) -> bool:
+    # A copy, since matching leaves notes in the scope.
+    asked = dict(scope)
+    return any(route.matches(asked)[0] is Match.FULL for route in scope["app"].routes)
 
 
 async def _read(receive: Receive) -> bytes | None:
