@@ -171,7 +171,8 @@ def _greet(*, show_password: bool) -> None:
         print(f"\n  Admin {email}, password (shown this once):  {password.read_text()}")
     else:
         print(f"\n  Admin {email}, first password in {password}")
-    print("\n  Trust its certificate:  curl --cacert .listo/ca.crt …  (docs/tls.md: browsers)")
+    if not domain:
+        print("\n  Trust its certificate:  curl --cacert .listo/ca.crt …  (docs/tls.md: browsers)")
     if images.of_debian():
         print(f"  Left out: {LEFT_OUT}, since no image registry answered; see docs/stack.md")
     print("  make ps | logs | down | destroy")
