@@ -4,8 +4,8 @@
     python3 -m infra.prometheus.drill redis oom   these, one after another; "all" for all
     python3 -m infra.prometheus.drill all --markdown
 
-It stops and pauses services of the stack in this folder, and undoes that. Not for production: users
-notice most of it.
+It stops and pauses services of the stack in this folder, and undoes that. Refused in production,
+since users notice most of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import ssl
 import subprocess
 import sys
@@ -22,13 +21,13 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from infra.stack.compose import ROOT, production, setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 # How long a drill waits for its alerts, in seconds.
 PATIENCE = 1200
 _ONE = "$(docker compose ps -q api | head -1)"
@@ -126,7 +125,7 @@ def shell(command: str) -> None:
 
 def firing() -> set[str]:
     """The names of the alerts that fire now."""
-    port = os.environ.get("PROMETHEUS_PORT") or "9090"
+    port = setting("PROMETHEUS_PORT", "9090")
     url = f"http://127.0.0.1:{port}/api/v1/alerts"
     with urllib.request.urlopen(url, timeout=10) as answer:
         alerts = json.load(answer)["data"]["alerts"]
@@ -137,7 +136,7 @@ def requests(method: str, path: str, ended: threading.Event) -> None:
     """Ten requests a second to the public endpoint, whatever is answered."""
     context = ssl.create_default_context(cafile=str(ROOT / ".listo/ca.crt"))
     body = b'{"email": "drill@example.com", "password": "not the password"}'
-    port = os.environ.get("HTTPS_PORT") or "443"
+    port = setting("HTTPS_PORT", "443")
     while not ended.wait(0.1):
         request = urllib.request.Request(
             f"https://localhost:{port}{path}",
@@ -196,6 +195,9 @@ def main() -> int:
         for name, drill in DRILLS.items():
             sys.stdout.write(f"{name:17} {', '.join(drill.alerts)}\n")
         return 0
+    if production():
+        sys.stderr.write("drill: not in production, users would notice.\n")
+        return 1
     missed = 0
     for name in DRILLS if "all" in given.drills else given.drills:
         for alert, seconds in run(DRILLS[name]).items():

@@ -1,0 +1,52 @@
+"""The drills of alerts: what they refuse to do, and where they look."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.prometheus import drill
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def done(monkeypatch: pytest.MonkeyPatch) -> list[drill.Drill]:
+    """The drills that were done, if any."""
+    ran: list[drill.Drill] = []
+
+    def run(one: drill.Drill) -> dict[str, float | None]:
+        ran.append(one)
+        return dict.fromkeys(one.alerts, 1.0)
+
+    monkeypatch.setattr(drill, "run", run)
+    monkeypatch.setenv("COMPOSE_FILE", "compose.yaml")
+    return ran
+
+
+def test_without_a_name_they_are_listed_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], done: list[drill.Drill]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["drill", "--markdown"])
+    assert drill.main() == 0
+    assert "NoReplicaReady" in capsys.readouterr().out
+    assert done == []
+    made = subprocess.run(
+        ["make", "-n", "drill"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert " all" not in made.stdout
+
+
+def test_production_is_spared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], done: list[drill.Drill]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["drill", "redis"])
+    assert drill.main() == 0
+    assert done == [drill.DRILLS["redis"]]
+    monkeypatch.setenv("COMPOSE_FILE", "compose.yaml:compose.prod.yaml")
+    assert drill.main() == 1
+    assert done == [drill.DRILLS["redis"]]
+    assert "production" in capsys.readouterr().err
