@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class Metrics:
-    """What one process counts."""
+    """What one process counts; `end` closes its files."""
 
-    def __init__(self) -> None:
+    def __init__(self, end: Callable[[], None]) -> None:
+        self.end = end
         alone = CollectorRegistry()
         self.requests = Counter("requests_total", "R.", ["route"], registry=alone)
         self.seconds = Histogram("seconds", "S.", ["route"], buckets=(0.1, 1), registry=alone)
@@ -48,7 +49,7 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process
         kind = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
         monkeypatch.setattr("prometheus_client.values.ValueClass", kind)
         monkeypatch.setattr("prometheus_client.metrics.values.ValueClass", kind)
-        return Metrics()
+        return Metrics(values._multi_process_cleanups[-1])
 
     before = len(values._multi_process_cleanups)
     yield made
@@ -87,7 +88,9 @@ def test_counts_outlive_their_processes(tmp_path: Path, process: Process) -> Non
 
 def test_many_restarts_leave_no_more_than_one(tmp_path: Path, process: Process) -> None:
     for pid in range(1000, 1200):
-        process(pid).work()
+        one = process(pid)
+        one.work()
+        one.end()
         multiprocess.bury(tmp_path, pid)
     assert {path.name for path in tmp_path.iterdir()} == {
         "counter_gone.db", "histogram_gone.db", "gauge_sum_gone.db", "lock",
@@ -124,7 +127,9 @@ def test_a_file_that_was_only_begun(tmp_path: Path, process: Process, content: b
 
 def test_nobody_sees_less_or_more_while_one_is_buried(tmp_path: Path, process: Process) -> None:
     for pid in range(1, 61):
-        process(pid).work()
+        one = process(pid)
+        one.work()
+        one.end()
     seen: set[float] = set()
     done = threading.Event()
 
