@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.stack.compose import dotenv, production
+
 INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,14}[A-Za-z0-9_.@*-]")
 PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 DOCKER = "docker0 docker_gwbridge br-*"
@@ -55,9 +57,15 @@ def read(environ: Mapping[str, str], env_file: Path) -> Settings:
             return []
         return list(dict.fromkeys(check(name, word) for word in text.split()))
 
+    # In production the stack has these, whatever is set.
+    published = ["80", "443"]
+    if not production(given.get("COMPOSE_FILE", "")):
+        published = [
+            *words("HTTP_PORT", "80", _published),
+            *words("HTTPS_PORT", "443", _published),
+        ]
     ports = [
-        *words("HTTP_PORT", "80", _published),
-        *words("HTTPS_PORT", "443", _published),
+        *published,
         *words("FIREWALL_OPEN_TCP", "", _ports),
     ]
     networks = words("FIREWALL_SSH_FROM", ANYWHERE, _network)
@@ -113,14 +121,9 @@ def check_reachable(settings: Settings, uplinks: set[str], session: tuple[str, i
 
 def _file(path: Path) -> dict[str, str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
+        return {name: value for name, value in dotenv(path).items() if value}
     except (OSError, UnicodeDecodeError) as fault:
         raise BadSettingError(f"{path} cannot be read: {fault}.") from None
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    unquoted = ((key.strip(), value.split(" #")[0].strip().strip("'\"")) for key, value in pairs)
-    return {key: value for key, value in unquoted if value}
 
 
 def _within(port: int, ports: str) -> bool:

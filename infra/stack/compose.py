@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,30 @@ ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".listo" / "stack"
 REGISTRY = "compose.yaml"
 DEBIAN = "compose.yaml:compose.debian.yaml"
+_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*=(.*)")
+_SINGLE = re.compile(r"\s*'([^']*)'")
+_DOUBLE = re.compile(r'\s*"((?:[^"\\]|\\.)*)"')
+_ESCAPED = re.compile(r'\\(["\\$])')
+_COMMENT = re.compile(r"\s#")
 
 
 class CannotRun(Exception):
     """It does not work, and the message says why in one line."""
 
 
-def dotenv() -> dict[str, str]:
-    """What `.env` says; quotes around a value are taken off."""
-    path = ROOT / ".env"
-    pairs = (
-        line.split("=", 1)
-        for line in (path.read_text().splitlines() if path.is_file() else ())
-        if "=" in line and not line.lstrip().startswith("#")
-    )
-    return {name.strip(): value.strip().strip("'\"") for name, value in pairs}
+def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
+    """What `.env` says, as Compose reads it: quotes and ` # comments` are taken off."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
+    found = (_LINE.fullmatch(line) for line in lines)
+    return {line[1]: _value(line[2]) for line in found if line}
+
+
+def _value(text: str) -> str:
+    if single := _SINGLE.match(text):
+        return single[1]
+    if double := _DOUBLE.match(text):
+        return _ESCAPED.sub(r"\1", double[1])
+    return _COMMENT.split(text, maxsplit=1)[0].strip()
 
 
 def setting(name: str, default: str = "") -> str:
@@ -34,9 +44,9 @@ def setting(name: str, default: str = "") -> str:
     return os.environ.get(name) or dotenv().get(name) or default
 
 
-def production() -> bool:
-    """Whether compose.prod.yaml is among the files."""
-    return "compose.prod.yaml" in setting("COMPOSE_FILE")
+def production(files: str | None = None) -> bool:
+    """Whether compose.prod.yaml is among the files, by default those of COMPOSE_FILE."""
+    return "compose.prod.yaml" in (setting("COMPOSE_FILE") if files is None else files)
 
 
 def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

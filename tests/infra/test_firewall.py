@@ -285,6 +285,14 @@ def test_settings_come_from_the_environment_and_then_the_file(tmp_path: Path) ->
     assert settings.read({}, file).ssh_ports == ["2200"]
 
 
+def test_production_has_its_own_ports() -> None:
+    given = {"HTTP_PORT": "8081", "HTTPS_PORT": "8444", "FIREWALL_OPEN_TCP": "9000"}
+    files = {"COMPOSE_FILE": "compose.yaml:compose.prod.yaml"}
+    nowhere = Path("/nonexistent")
+    assert settings.read(given, nowhere).tcp_ports == ["8081", "8444", "9000"]
+    assert settings.read(given | files, nowhere).tcp_ports == ["80", "443", "9000"]
+
+
 def _wait(true: Callable[[], bool], seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     while not true():

@@ -1,0 +1,41 @@
+"""`.env` as the stack and the firewall read it, which is as Compose does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.stack.compose import dotenv
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("PORT=8443", "8443"),
+        ("  PORT = 8443  ", "8443"),
+        ("PORT=8443 # ours", "8443"),
+        ("PORT= # none", ""),
+        ("export PORT=8443", "8443"),
+        ("PORT=a#b", "a#b"),
+        ("PORT=#b", "#b"),
+        ("PORT='a # b' # ours", "a # b"),
+        ('PORT="a # b" # ours', "a # b"),
+        (r'PORT="a \"b\""', 'a "b"'),
+        ("PORT=it's", "it's"),
+        ("PORT=a=b", "a=b"),
+        ("# PORT=1", None),
+        ("PORT", None),
+    ],
+)
+def test_a_line(tmp_path: Path, line: str, value: str | None) -> None:
+    path = tmp_path / ".env"
+    path.write_text(f"\n{line}\nOTHER=1\n")
+    assert dotenv(path) == ({"OTHER": "1"} if value is None else {"PORT": value, "OTHER": "1"})
+
+
+def test_no_file(tmp_path: Path) -> None:
+    assert dotenv(tmp_path / ".env") == {}
