@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,8 +12,8 @@ import jwt
 import pytest
 
 from app.worker import purge_refresh_tokens, purge_sessions
-from fixtures.cluster import execute, fetch
-from fixtures.server import PASSWORD
+from fixtures.cluster import database, execute, fetch
+from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -268,3 +269,41 @@ def test_slow_bodies_hold_no_connection(server: Server, admin: httpx.Client, hea
     finally:
         for peer in peers:
             peer.close()
+
+
+def test_passwords_that_are_hashed_hold_no_connection(
+    cluster_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 2
+    hashing, go_on = threading.Semaphore(0), threading.Event()
+    with (
+        database(cluster_url) as url,
+        serving(settings(url, database_pool_size=most)) as server,
+        ThreadPoolExecutor(most) as pool,
+    ):
+        admin = server.admin()
+        members = [server.member(f"m{number}@example.com") for number in range(most)]
+        passwords = server.app.state.passwords
+        ask = passwords._ask
+
+        def held(password: str, hashed: str | None) -> Any:
+            hashing.release()
+            assert go_on.wait(60)
+            return ask(password, hashed)
+
+        monkeypatch.setattr(passwords, "_ask", held)
+        body = {"current_password": PASSWORD, "new_password": f"{PASSWORD} now"}
+
+        def change(member: httpx.Client) -> httpx.Response:
+            key = {"Idempotency-Key": "the-new-password"}
+            return member.post("/auth/password", json=body, headers=key)
+
+        waiting = [pool.submit(change, member) for member in members]
+        try:
+            assert all(hashing.acquire(timeout=60) for _ in members)
+            assert admin.get("/users").status_code == 200
+        finally:
+            go_on.set()
+        assert [each.result().status_code for each in waiting] == [204] * most
+        again = change(members[0])
+        assert (again.status_code, again.headers["idempotency-replayed"]) == (204, "true")

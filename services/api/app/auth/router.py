@@ -107,7 +107,11 @@ async def change_password(
     # With a NUL, which nobody can type as the e-mail address of a log-in.
     async with password_try(request, f"user\0{actor.id}"):
         await service.change_password(
-            auth, actor, current=given.current_password, new=given.new_password
+            auth,
+            actor,
+            request.app.state.database,
+            current=given.current_password,
+            new=given.new_password,
         )
     return Response(status_code=204)
 

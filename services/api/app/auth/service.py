@@ -112,12 +112,19 @@ async def logout(session: Session, actor: Actor) -> None:
     await session.notify(SESSION_TOPIC, str(session_id))
 
 
-async def change_password(auth: Auth, actor: Actor, *, current: str, new: str) -> None:
-    """Set a new password and end the user's other sessions. Raises InvalidCredentials."""
+async def change_password(
+    auth: Auth, actor: Actor, reading: Session, *, current: str, new: str
+) -> None:
+    """Set a new password and end the user's other sessions. Raises InvalidCredentials.
+
+    `reading` is outside of any transaction: none may be held while passwords wait to be hashed.
+    """
     session_id = own_session(actor)
     assert actor.id is not None
-    hashed = await repository.password_hash(auth.database, actor.id)
+    hashed = await repository.password_hash(reading, actor.id)
     if not await auth.passwords.verify(current, hashed):
+        # With an idempotency key it may be this very request that changed it, which this raises.
+        await repository.password_hash(auth.database, actor.id)
         AUTH_FAILURES.labels("password").inc()
         raise InvalidCredentials("The current password is wrong.")
     renewed = await auth.passwords.hash(new)
