@@ -25,7 +25,10 @@ class CannotRun(Exception):
 
 
 def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
-    """What `.env` says, as Compose reads it: quotes and ` # comments` are taken off."""
+    """What `.env` says, as Compose reads it: without quotes and ` # comments`.
+
+    Only that no `$NAME` within a value is replaced.
+    """
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
     found = (_LINE.fullmatch(line) for line in lines)
     return {line[1]: _value(line[2]) for line in found if line}
@@ -36,7 +39,7 @@ def _value(text: str) -> str:
         return single[1]
     if double := _DOUBLE.match(text):
         return _ESCAPED.sub(r"\1", double[1])
-    return _COMMENT.split(text, maxsplit=1)[0].strip()
+    return _COMMENT.split(text.strip(), maxsplit=1)[0].rstrip()
 
 
 def setting(name: str, default: str = "") -> str:

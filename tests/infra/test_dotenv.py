@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         ("PORT=8443", "8443"),
         ("  PORT = 8443  ", "8443"),
         ("PORT=8443 # ours", "8443"),
-        ("PORT= # none", ""),
+        ("PORT= # none", "# none"),
         ("export PORT=8443", "8443"),
         ("PORT=a#b", "a#b"),
         ("PORT=#b", "#b"),
