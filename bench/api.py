@@ -8,7 +8,7 @@ import statistics
 from bench.stage import scripts, stage, worker_memory, wrk
 
 OPERATIONS = ("get", "list", "create", "update")
-GOALS = {"get": 0.6, "list": 0.7, "create": 0.6, "update": 0.6}
+GOALS = {"get": 0.7, "list": 0.8, "create": 0.75, "update": 0.8}
 LISTO, FLOOR = 8401, 8402
 
 
