@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from app.core.settings import Settings
+from app.core.settings import SECRETS, Settings
 
 ROOT = Path(__file__).parents[4]
 ENV_EXAMPLE = ROOT / ".env.example"
@@ -35,7 +35,9 @@ def markdown() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the environment, then from `.env`. `listo settings check` says what is wrong.",
+        "Read from the environment, then from `.env` (`LISTO_ENV_FILE` names another), then from",
+        f"files named like the setting in lower case in `{SECRETS}`; the first wins.",
+        "`listo settings check` says what is wrong.",
         "",
         "| name | default | meaning | example |",
         "|---|---|---|---|",
