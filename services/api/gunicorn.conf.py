@@ -39,7 +39,7 @@ max_requests_jitter = max_requests // 5
 
 
 def _settings() -> Any:
-    """The settings, or None where they are wrong, which is told once the server starts."""
+    """The settings, or what is wrong with them, which is told once the server starts."""
     from app.core.settings import Settings, SettingsError  # noqa: PLC0415
 
     try:

@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -71,13 +72,9 @@ def _timestamp() -> str:
     return f"{_second(int(now))}.{int(now % 1 * 1000):03d}Z"
 
 
-def _second(second: int, _kept: dict[int, str] = {}) -> str:  # noqa: B006 - a one-entry memory
-    text = _kept.get(second)
-    if text is None:
-        _kept.clear()
-        moment = datetime.fromtimestamp(second, UTC)
-        text = _kept[second] = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    return text
+@lru_cache(maxsize=1)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _json(fields: dict[str, Any]) -> bytes:
