@@ -5,12 +5,14 @@
 # MAX_BODY_BYTES   largest body of a request
 # HTTPS_PORT       where clients reach port 8443
 # UPSTREAM         the name that resolves to every replica, and their port
+# CPU_LIMIT_FILE   where the kernel says how much of the CPU may be used
 set -eu
 umask 027
 
 UPSTREAM="${UPSTREAM:-api:8000}"
 name=${UPSTREAM%:*}
 port=${UPSTREAM##*:}
+limit=${CPU_LIMIT_FILE:-/sys/fs/cgroup/cpu.max}
 run=/run/nginx
 conf=/etc/listo/nginx/nginx.conf
 certificates=/certificates
@@ -40,6 +42,17 @@ write_upstream() { # ADDRESS…
         echo "}"
     } >"$run/upstream.new"
     mv "$run/upstream.new" "$run/upstream.conf"
+}
+
+# `auto` would count the host's cores, however few of them the container may use.
+write_workers() {
+    workers=auto
+    if read -r quota period 2>/dev/null <"$limit" && [ "$quota" != max ]; then
+        cores=$(nproc)
+        workers=$(((quota + period - 1) / period))
+        [ "$workers" -le "$cores" ] || workers=$cores
+    fi
+    echo "worker_processes $workers;" >"$run/workers.conf"
 }
 
 write_settings() {
@@ -72,6 +85,7 @@ mkdir -p "$run/spool"
 rm -rf "$run/spool/body" "$run/spool/proxy"
 [ -r "$certificates/fullchain.pem" ] && [ -r "$certificates/privkey.pem" ] ||
     { say ERROR "no certificate in $certificates"; exit 1; }
+write_workers
 write_settings
 known=$(replicas)
 # shellcheck disable=SC2086 # one word for each address

@@ -166,6 +166,19 @@ def test_settings_are_written_into_the_configuration() -> None:
         assert status == "413"
 
 
+@pytest.mark.parametrize(
+    ("allowed", "workers"),
+    [("50000 100000", 1), ("100000 100000", 1), ("99900000 100000", None), ("max 100000", None)],
+)
+def test_it_has_a_worker_for_each_core_that_it_may_use(allowed: str, workers: int | None) -> None:
+    """At most one for each that there is."""
+    command = f"echo '{allowed}' >/tmp/limit && {SERVE}"
+    with box(command, "CPU_LIMIT_FILE=/tmp/limit") as one:
+        wait(one.serving)
+        found = one.must("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c 'worker process$'")
+        assert int(found) == (workers or int(one.must("nproc")))
+
+
 def test_a_certificate_that_is_none_is_not_served(nginx: Box) -> None:
     met = "openssl s_client -connect localhost:8443 </dev/null 2>/dev/null "
     met += "| openssl x509 -noout -serial"
