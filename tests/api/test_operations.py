@@ -133,6 +133,33 @@ def test_a_well_formed_request_id_is_kept(
     assert response.json()["request_id"] == id_
 
 
+def test_head_is_answered_as_get_without_the_body(
+    admin: httpx.Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rules = dict.fromkeys(("list", "read"), "")
+    admin.put("/collections/headed", json={"schema": {}, "rules": rules})
+    record = admin.post("/collections/headed/records", json={}).headers["location"]
+    paths = ("/health", "/collections/headed/records", record, "/docs", "/docs/favicon.png")
+    for path in (*paths, "/nothing", "/auth/login"):
+        whole = admin.get(path)
+        # With a key as well, which nobody takes notice of.
+        head = admin.head(path, headers={"Idempotency-Key": "head-0001"})
+        assert (head.status_code, head.content) == (whole.status_code, b""), path
+        for name in ("content-type", "etag", "cache-control", "content-security-policy"):
+            assert head.headers.get(name) == whole.headers.get(name), (path, name)
+        if whole.is_success:
+            assert head.headers["content-length"] == str(len(whole.content))
+    capfd.readouterr()
+    admin.head(record, headers={"X-Request-ID": "the-head-request"})
+    admin.get("/health")
+    logged = lines(capfd.readouterr().out)
+    (line,) = [each for each in logged if each["request_id"] == "the-head-request"]
+    assert (line["method"], line["bytes"]) == ("HEAD", 0)
+    assert 'handler="/health",method="HEAD",status="200"' in admin.get("/metrics").text
+    etag = {"If-None-Match": admin.head(record).headers["etag"]}
+    assert admin.head(record, headers=etag).status_code == 304
+
+
 def lines(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 

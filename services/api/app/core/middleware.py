@@ -83,6 +83,11 @@ class RequestMiddleware:
             client=self.address.of(scope),
             fields=fields,
         )
+        method = scope["method"]
+        if method == "HEAD":
+            # Every GET has its HEAD (RFC 9110, section 9.1). The server's own scope stays as it is:
+            # by it the server knows that no body follows.
+            scope = {**scope, "method": "GET"}
         context.enter(scope, request)
         status, size = 0, 0
 
@@ -98,6 +103,8 @@ class RequestMiddleware:
                     *request.headers,
                 ]
             else:
+                if method == "HEAD":
+                    message["body"] = b""
                 size += len(message.get("body", b""))
             await send(message)
 
@@ -114,17 +121,24 @@ class RequestMiddleware:
             await problem.response(Problem())(scope, receive, respond)
         finally:
             # The client may go before it is answered, which nginx calls 499.
-            self._record(scope, request, status or 499, size, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._record(scope, method, request, status or 499, size, seconds)
 
     def _record(
-        self, scope: Scope, request: RequestContext, status: int, size: int, seconds: float
+        self,
+        scope: Scope,
+        method: str,
+        request: RequestContext,
+        status: int,
+        size: int,
+        seconds: float,
     ) -> None:
         route = route_of(scope)
         # A client may send any method; only routed ones become a label.
-        observe_request(scope["method"] if route else "none", route or "none", status, seconds)
+        observe_request(method if route else "none", route or "none", status, seconds)
         self.access_log.write(
             request,
-            method=scope["method"],
+            method=method,
             route=route,
             path=scope["path"],
             status=status,
