@@ -13,6 +13,7 @@ import pytest
 
 from app.db.database import Database
 from app.db.notifications import CHANNEL, LISTENER
+from app.ops import checks
 from fixtures.cluster import execute, fetch
 from fixtures.relay import postgres_relay
 from fixtures.server import serving, settings
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 # What would be forgotten anyway takes longer.
 PATIENCE = 20
 OBJECT = {"type": "object"}
+
+
+@pytest.fixture(autouse=True)
+def report_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readiness is asked for right after what changes it."""
+    monkeypatch.setattr(checks, "KEPT_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +186,8 @@ def test_listening_goes_on_whatever_ended_it(
     """Without the row that changes are counted in nobody can look, which nothing expects."""
 
     def listening() -> list[bool]:
-        checks = [each.client().get("/health/ready").json()["checks"] for each in pair]
-        return [check["notifications"]["ok"] for check in checks]
+        reports = [each.client().get("/health/ready").json()["checks"] for each in pair]
+        return [report["notifications"]["ok"] for report in reports]
 
     execute(database_url, "CREATE TABLE put_aside AS TABLE listo.changes")
     execute(database_url, "DELETE FROM listo.changes")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from app.db import migrations
+from app.ops import checks
 from fixtures.cluster import execute
 from fixtures.server import PASSWORD, serving, settings
 
@@ -32,9 +34,21 @@ def test_ready(anonymous: httpx.Client) -> None:
     assert response.json()["checks"]["database"]["ok"] is True
 
 
+def test_many_who_ask_whether_it_is_ready_cost_one_report(server: Server) -> None:
+    def ask(_: int) -> int:
+        return server.client().get("/health/ready").status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        server.statements.clear()
+        assert set(pool.map(ask, range(64))) == {200}
+    # As many reports as half seconds, where each request by itself would be 128 statements.
+    assert 0 < len(server.statements) < 64
+
+
 def test_a_database_behind_the_code_is_not_ready(
-    database_url: str, anonymous: httpx.Client
+    database_url: str, anonymous: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checks, "KEPT_SECONDS", 0.0)
     execute(database_url, "UPDATE listo.migrations SET version_num = '0000'")
     try:
         response = anonymous.get("/health/ready")
@@ -45,7 +59,10 @@ def test_a_database_behind_the_code_is_not_ready(
         execute(database_url, f"UPDATE listo.migrations SET version_num = '{migrations.head()}'")
 
 
-def test_a_database_ahead_of_the_code_is_ready(database_url: str, anonymous: httpx.Client) -> None:
+def test_a_database_ahead_of_the_code_is_ready(
+    database_url: str, anonymous: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "KEPT_SECONDS", 0.0)
     execute(database_url, "UPDATE listo.migrations SET version_num = '9999'")
     try:
         assert anonymous.get("/health/ready").json()["status"] == "ready"

@@ -34,6 +34,7 @@ from app.idempotency.middleware import IdempotencyMiddleware
 from app.idempotency.seals import Seals
 from app.lifespan import QuietStartup, lifespan, open_generations, open_stores
 from app.ops import openapi
+from app.ops.checks import Readiness
 from app.telemetry import telemetry
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
     state.limiter, state.guesses, state.cache, state.redis = open_stores(
         settings, lambda: database.notifications.listeners
     )
+    state.readiness = Readiness(state)
     state.background = Background()
     state.lists = CoherentCache(open_generations(state.redis), database, state.background)
     state.deadlines = Deadlines(settings.request_timeout)

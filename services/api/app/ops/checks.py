@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -17,6 +18,34 @@ if TYPE_CHECKING:
     from starlette.datastructures import State
 
 LIMIT_SECONDS = 2.0
+# Less than any probe leaves between two of its own.
+KEPT_SECONDS = 0.5
+
+
+class Readiness:
+    """The report of this process, made once for all who ask at the same time or right after.
+
+    Anybody may ask, and is counted nowhere, so asking must not be a way to keep the database busy.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._flight: asyncio.Task[dict[str, Any]] | None = None
+        self._made = 0.0
+
+    async def report(self) -> dict[str, Any]:
+        """As `run` gives it."""
+        flight = self._flight
+        if flight is None or (flight.done() and time.monotonic() - self._made >= KEPT_SECONDS):
+            # A task of its own: who began it may go away, and others wait for it.
+            flight = self._flight = asyncio.create_task(self._make(), context=Context())
+        return await asyncio.shield(flight)
+
+    async def _make(self) -> dict[str, Any]:
+        try:
+            return await run(self._state)
+        finally:
+            self._made = time.monotonic()
 
 
 async def run(state: State) -> dict[str, Any]:

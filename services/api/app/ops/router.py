@@ -11,7 +11,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.core.metrics import exposition
 from app.core.openapi import problems
-from app.ops import checks
 
 router = APIRouter(tags=["operations"])
 
@@ -27,7 +26,7 @@ async def health() -> dict[str, str]:
 @router.get("/health/ready", operation_id="ready", responses=problems(), openapi_extra=PUBLIC)
 async def ready(request: Request) -> JSONResponse:
     """Whether requests can be served: `ready`, `degraded` (still serves), or 503 `unavailable`."""
-    report = await checks.run(request.app.state)
+    report = await request.app.state.readiness.report()
     status = 503 if report["status"] == "unavailable" else 200
     return JSONResponse(report, status, {"Cache-Control": "no-store"})
 
