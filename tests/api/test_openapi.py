@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,11 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
+from fixtures.cluster import database
+from fixtures.redis import redis_store
+from fixtures.server import serving
+from fixtures.server import settings as configured
 
 if TYPE_CHECKING:
     import httpx
@@ -99,6 +105,19 @@ def test_the_document_follows_the_definitions(admin: httpx.Client) -> None:
     assert "/collections/passing/records" in admin.get("/openapi.json").json()["paths"]
     admin.delete("/collections/passing?confirm=passing")
     assert "/collections/passing/records" not in admin.get("/openapi.json").json()["paths"]
+
+
+def test_documents_take_no_room_on_redis(cluster_url: str) -> None:
+    with (
+        redis_store() as redis_url,
+        database(cluster_url) as url,
+        serving(configured(url, redis_url=redis_url)) as server,
+        redis.Redis.from_url(redis_url) as store,
+    ):
+        admin = server.admin()
+        first = admin.get("/openapi.json")
+        assert admin.get("/openapi.json").content == first.content
+        assert not [key for key in store.scan_iter() if b"openapi" in key]
 
 
 def test_any_request_gets_a_documented_answer(

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
 
 _TTL = 300.0
+# Of the documents that a process keeps; the one that nobody asked for longest goes first.
+MAX_BYTES = 8 * 1024 * 1024
 
 
 async def document(app: FastAPI, actor: Actor) -> bytes:
-    """JSON text. Kept for five minutes, one per set of visible definitions as they are now."""
+    """JSON text. Kept for five minutes, one per set of visible definitions as they are now.
+
+    Within the process: keys limited to collections make as many sets as anybody likes, which are to
+    crowd out nothing else, and another version of this code describes them otherwise.
+    """
     state = app.state
     collections = await state.registry.visible_to(actor)
     versions = ",".join(f"{item.id}:{item.version}" for item in collections)
     key = f"openapi:{actor.is_admin}:{versions}"
-    known: bytes | None = await state.cache.get(key)
+    known: bytes | None = await state.documents.get(key)
     if known is not None:
         return known
     base = app.openapi()
@@ -34,7 +40,7 @@ async def document(app: FastAPI, actor: Actor) -> bytes:
         describe(paths)
         made["paths"].update(paths)
     body = orjson.dumps(made, default=str, option=orjson.OPT_NON_STR_KEYS)
-    await state.cache.set(key, body, ttl=_TTL)
+    await state.documents.set(key, body, ttl=_TTL)
     return body
 
 
