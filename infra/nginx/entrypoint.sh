@@ -5,14 +5,14 @@
 # MAX_BODY_BYTES   largest body of a request
 # HTTPS_PORT       where clients reach port 8443
 # UPSTREAM         the name that resolves to every replica, and their port
-# CPU_LIMIT_FILE   where the kernel says how much of the CPU may be used
+# CGROUP           where the kernel says how much of the CPU may be used
 set -eu
 umask 027
 
 UPSTREAM="${UPSTREAM:-api:8000}"
 name=${UPSTREAM%:*}
 port=${UPSTREAM##*:}
-limit=${CPU_LIMIT_FILE:-/sys/fs/cgroup/cpu.max}
+cgroup=${CGROUP:-/sys/fs/cgroup}
 run=/run/nginx
 conf=/etc/listo/nginx/nginx.conf
 certificates=/certificates
@@ -47,9 +47,14 @@ write_upstream() { # ADDRESS…
 # `auto` would count the host's cores, however few of them the container may use.
 write_workers() {
     workers=auto
-    if read -r quota period 2>/dev/null <"$limit" && [ "$quota" != max ]; then
+    # Version 2, or version 1; without a limit they say max, or -1.
+    limit=$(cat "$cgroup/cpu.max" 2>/dev/null ||
+        cat "$cgroup/cpu/cpu.cfs_quota_us" "$cgroup/cpu/cpu.cfs_period_us" 2>/dev/null) || limit=max
+    # shellcheck disable=SC2086 # quota and period
+    set -- $limit
+    if [ "$1" != max ] && [ "$1" -gt 0 ]; then
         cores=$(nproc)
-        workers=$(((quota + period - 1) / period))
+        workers=$((($1 + $2 - 1) / $2))
         [ "$workers" -le "$cores" ] || workers=$cores
     fi
     echo "worker_processes $workers;" >"$run/workers.conf"

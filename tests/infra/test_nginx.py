@@ -166,14 +166,25 @@ def test_settings_are_written_into_the_configuration() -> None:
         assert status == "413"
 
 
+V1 = "mkdir cpu && cd cpu && echo 100000 >cpu.cfs_period_us && echo {} >cpu.cfs_quota_us"
+
+
 @pytest.mark.parametrize(
-    ("allowed", "workers"),
-    [("50000 100000", 1), ("100000 100000", 1), ("99900000 100000", None), ("max 100000", None)],
+    ("limit", "workers"),
+    [
+        ("echo 50000 100000 >cpu.max", 1),
+        ("echo 100000 100000 >cpu.max", 1),
+        ("echo 99900000 100000 >cpu.max", None),
+        ("echo max 100000 >cpu.max", None),
+        (V1.format(100000), 1),
+        (V1.format(-1), None),
+        ("true", None),
+    ],
 )
-def test_it_has_a_worker_for_each_core_that_it_may_use(allowed: str, workers: int | None) -> None:
+def test_it_has_a_worker_for_each_core_that_it_may_use(limit: str, workers: int | None) -> None:
     """At most one for each that there is."""
-    command = f"echo '{allowed}' >/tmp/limit && {SERVE}"
-    with box(command, "CPU_LIMIT_FILE=/tmp/limit") as one:
+    command = f"(mkdir /tmp/cgroup && cd /tmp/cgroup && {limit}) && {SERVE}"
+    with box(command, "CGROUP=/tmp/cgroup") as one:
         wait(one.serving)
         found = one.must("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c 'worker process$'")
         assert int(found) == (workers or int(one.must("nproc")))
