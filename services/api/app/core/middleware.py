@@ -85,9 +85,7 @@ class RequestMiddleware:
         )
         method = scope["method"]
         if method == "HEAD":
-            # Every GET has its HEAD (RFC 9110, section 9.1). The server's own scope stays as it is:
-            # by it the server knows that no body follows.
-            scope = {**scope, "method": "GET"}
+            scope = _as_get(scope)
         context.enter(scope, request)
         status, size = 0, 0
 
@@ -264,6 +262,12 @@ class _TargetTooLong(Problem):
     """The URL is too long."""
 
     status, code, title = 414, "uri_too_long", "URI too long"
+
+
+def _as_get(scope: Scope) -> Scope:
+    """Every GET has its HEAD (RFC 9110, section 9.1)."""
+    # The server's own scope stays as it is: by it the server knows that no body follows.
+    return {**scope, "method": "GET"}
 
 
 def route_of(scope: Scope) -> str | None:
