@@ -19,6 +19,8 @@ _SYSTEM: dict[str, Any] = {
     "owner": {"type": ["string", "null"], "format": "uuid", "readOnly": True},
 }
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The record's version, quoted."}}
+# Its schema would make every other caller's answer a choice of two.
+_NOT_READ = "A key without `records:read` gets `id` and `version` alone."
 
 _CACHED = {
     "ETag": {"schema": {"type": "string"}, "description": "Of the whole answer."},
@@ -207,7 +209,7 @@ class _Paths:
             parameters=[_ID, _header("If-Match"), _header("If-None-Match")],
             requestBody=_body(self.data),
             responses={
-                "200": _json("Replaced", self.record, _ETAG),
+                "200": _json(f"Replaced. {_NOT_READ}", self.record, _ETAG),
                 "201": _json("Created", self.record, _ETAG),
                 **_problems(403, 404, 409, 412, 415, 422),
             },
@@ -224,7 +226,7 @@ class _Paths:
             parameters=[_ID, _header("If-Match")],
             requestBody={"required": True, "content": content},
             responses={
-                "200": _json("Changed", self.record, _ETAG),
+                "200": _json(f"Changed. {_NOT_READ}", self.record, _ETAG),
                 **_problems(403, 404, 409, 412, 415, 422),
             },
         )  # fmt: skip
