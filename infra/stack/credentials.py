@@ -57,8 +57,8 @@ def ensure() -> bool:
     for name in PASSWORDS:
         _once(f"{name}_password", _password)
     app, owner = (_read(f"postgres_{role}_password") for role in ("app", "owner"))
-    _write("database_url", f"postgresql://listo_app:{app}@postgres:5432/listo")
-    _write("database_owner_url", f"postgresql://listo_owner:{owner}@postgres:5432/listo")
+    _database("database_url", "listo_app", app)
+    _database("database_owner_url", "listo_owner", owner)
     _once("jwt_secret", _password)
     # None, until somebody puts the former one here.
     _once("jwt_secret_previous", str)
@@ -68,6 +68,13 @@ def ensure() -> bool:
         _once(name, _password)
     _write("alertmanager", _alertmanager())
     return _once("admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18))
+
+
+def _database(name: str, role: str, password: str) -> None:
+    """How to reach the stack's PostgreSQL, unless somebody has put another server's URL there."""
+    own = "@postgres:5432/listo"
+    if not (SECRETS / name).exists() or _read(name).endswith(own):
+        _write(name, f"postgresql://{role}:{password}{own}")
 
 
 def _redis() -> None:
