@@ -120,10 +120,7 @@ def check_reachable(settings: Settings, uplinks: set[str], session: tuple[str, i
 
 
 def _file(path: Path) -> dict[str, str]:
-    try:
-        return {name: value for name, value in dotenv(path).items() if value}
-    except (OSError, UnicodeDecodeError) as fault:
-        raise BadSettingError(f"{path} cannot be read: {fault}.") from None
+    return {name: value for name, value in dotenv(path).items() if value}
 
 
 def _within(port: int, ports: str) -> bool:

@@ -27,9 +27,16 @@ class CannotRun(Exception):
 def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
     """What `.env` says, as Compose reads it: without quotes and ` # comments`.
 
-    Only that no `$NAME` within a value is replaced.
+    Only that no `$NAME` within a value is replaced. Ends the program if it cannot be read.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
+    try:
+        # As the environment is read, whatever the bytes are.
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SystemExit(f"{path} cannot be read: {error.strerror}.") from None
+    lines = text.splitlines()
     found = (_LINE.fullmatch(line) for line in lines)
     return {line[1]: _value(line[2]) for line in found if line}
 

@@ -39,3 +39,15 @@ def test_a_line(tmp_path: Path, line: str, value: str | None) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     assert dotenv(tmp_path / ".env") == {}
+
+
+def test_what_is_no_text_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"NAME=caf\xe9\nPORT=1\n")
+    assert dotenv(path)["PORT"] == "1"
+
+
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(SystemExit, match=r"\.env cannot be read: Is a directory\.$"):
+        dotenv(tmp_path / ".env")
