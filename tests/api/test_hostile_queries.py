@@ -59,7 +59,7 @@ def test_large_statements_are_not_kept_prepared(database_url: str) -> None:
     async def prepared() -> list[int]:
         database = Database(database_url)
         await database.open()
-        async with database.connection() as connection:
+        async with database.pool.acquire() as connection:
             for number in range(3):
                 terms = " OR ".join(
                     [f"data->'key_{number}' > data->'another key of the record'"] * MAX_TERMS

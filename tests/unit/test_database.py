@@ -56,7 +56,7 @@ def test_a_server_that_answers_no_further_connection_is_away(database_url: str) 
         opened = Database(database_url, pool_size=2)
         await opened.open()
         opened.pool.set_connect_args(address, timeout=0.2)
-        async with opened.connection():
+        async with opened.transaction():
             # The pool has to make another one.
             with pytest.raises(DatabaseUnavailable):
                 await opened.fetchval("SELECT 1")
@@ -75,7 +75,7 @@ def test_who_waits_too_long_for_a_connection_is_told_of_the_load(
     async def run() -> None:
         opened = Database(database_url, pool_size=1)
         await opened.open()
-        async with opened.connection():
+        async with opened.transaction():
             with pytest.raises(Overloaded, match="No database connection became free in time"):
                 await opened.fetchval("SELECT 1")
             with pytest.raises(Overloaded):

@@ -69,26 +69,22 @@ async def reconcile(database: Database, collection: Collection) -> int:
     collection; a second call returns at once.
     """
     async with database.connection() as connection:
+        # Until the connection ends.
         if not await repository.try_lock_indexes(connection, collection.id):
             return 0
-        try:
-            # Others may have been declared since the caller looked.
-            present = await repository.get(connection, collection.name)
-            if present is None or present.id != collection.id:
-                return 0
-            existing = await repository.indexes(connection, collection.name)
-            declared = {index.name: index for index in of(present)}
-            stale = [name for name, valid in existing.items() if name not in declared or not valid]
-            missing = [index for name, index in declared.items() if not existing.get(name)]
-            for name in stale:
-                await repository.drop_index(connection, name)
-            for index in missing:
-                await repository.create_index(
-                    connection, collection.name, index.name, index.definition, concurrently=True
-                )
-                logger.info("built index %s of collection %s", list(index.spec), collection.name)
-            if missing:
-                await repository.analyze(connection, collection.name)
-            return len(stale) + len(missing)
-        finally:
-            await repository.unlock_indexes(connection, collection.id)
+        # Others may have been declared since the caller looked.
+        present = await repository.get(connection, collection.name)
+        if present is None or present.id != collection.id:
+            return 0
+        existing = await repository.indexes(connection, collection.name)
+        declared = {index.name: index for index in of(present)}
+        stale = [name for name, valid in existing.items() if name not in declared or not valid]
+        missing = [index for name, index in declared.items() if not existing.get(name)]
+        for name in stale:
+            await repository.drop_index(connection, name)
+        for index in missing:
+            await repository.build_index(connection, collection.name, index.name, index.definition)
+            logger.info("built index %s of collection %s", list(index.spec), collection.name)
+        if missing:
+            await repository.analyze(connection, collection.name)
+        return len(stale) + len(missing)

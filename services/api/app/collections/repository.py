@@ -122,37 +122,28 @@ async def try_lock_indexes(connection: Connection[Any], id_: UUID) -> bool:
     return locked
 
 
-async def unlock_indexes(connection: Connection[Any], id_: UUID) -> None:
-    await connection.execute("SELECT pg_advisory_unlock($1)", _lock_key(id_))
+async def create_index(session: Session, collection: str, name: str, definition: str) -> None:
+    """Of a table that nobody else knows of yet."""
+    await session.execute(f'CREATE INDEX "{name}" ON {table(collection)} {definition}')
 
 
-async def create_index(
-    session: Session | Connection[Any],
-    collection: str,
-    name: str,
-    definition: str,
-    *,
-    concurrently: bool,
+async def build_index(
+    connection: Connection[Any], collection: str, name: str, definition: str
 ) -> None:
-    how = "CONCURRENTLY " if concurrently else ""
-    # Building may take far longer than a request's statement may.
-    prefix = "SET LOCAL" if not concurrently else "SET"
-    await session.execute(f"{prefix} statement_timeout = 0")
-    try:
-        await session.execute(
-            f'CREATE INDEX {how}IF NOT EXISTS "{name}" ON {table(collection)} {definition}'
-        )
-    finally:
-        if concurrently:
-            await session.execute("RESET statement_timeout")
+    """While records are read and written."""
+    # It may take far longer than a request's statement may.
+    await connection.execute("SET statement_timeout = 0")
+    await connection.execute(
+        f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "{name}" ON {table(collection)} {definition}'
+    )
 
 
-async def drop_index(session: Session | Connection[Any], name: str) -> None:
-    await session.execute(f'DROP INDEX CONCURRENTLY IF EXISTS records."{name}"')
+async def drop_index(connection: Connection[Any], name: str) -> None:
+    await connection.execute(f'DROP INDEX CONCURRENTLY IF EXISTS records."{name}"')
 
 
-async def analyze(session: Session | Connection[Any], name: str) -> None:
-    await session.execute(f"ANALYZE {table(name)}")
+async def analyze(connection: Connection[Any], name: str) -> None:
+    await connection.execute(f"ANALYZE {table(name)}")
 
 
 def _lock_key(id_: UUID) -> int:

@@ -88,9 +88,7 @@ async def put(
     if present is None:
         created = await repository.insert(session, uuid7(), name, definition)
         for index in indexes.of(created):
-            await repository.create_index(
-                session, name, index.name, index.definition, concurrently=False
-            )
+            await repository.create_index(session, name, index.name, index.definition)
         await session.notify(TOPIC, name)
         return created, True
     if present.definition.dump() == definition.dump():

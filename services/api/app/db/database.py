@@ -32,8 +32,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
     """A pooled connection that is given back without a round trip."""
 
     def get_reset_query(self) -> str:
-        # Nothing of ours changes session state outside a transaction, so there is nothing to
-        # reset; asyncpg itself ends a transaction that was left open.
+        # What changes the session's state has a connection outside the pool, so there is nothing
+        # to reset; asyncpg itself ends a transaction that was left open.
         return ""
 
 
@@ -224,10 +224,13 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[Record]]:
-        """A connection without a transaction, for what PostgreSQL refuses to run inside one."""
+        """A connection outside the pool, with which its session's locks and settings end."""
         with translated:
-            async with self._acquire() as connection:
+            connection = await self.connect()
+            try:
                 yield connection
+            finally:
+                await connection.close()
 
     async def connect(self) -> asyncpg.Connection[Record]:
         """A connection outside the pool, to listen on or hold a lock with; the caller closes it."""
