@@ -66,7 +66,8 @@ if what == 'withdraw' then
   take_back(pair)
 else
   redis.call('DEL', pair.key)
-  redis.call('ZADD', KEYS[3], now + known_for, address)
+  -- To the microsecond: of two in one millisecond the one used last is to stay.
+  redis.call('ZADD', KEYS[3], now + known_for + time[2] % 1000 / 1000, address)
   redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -tonumber(ARGV[7]) - 1)
   redis.call('PEXPIRE', KEYS[3], known_for)
 end
