@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import re
 import shutil
 import statistics
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 COLLECTION = "bench_edge"
 GOAL = 0.75
-NETWORKS = "{{json .NetworkSettings.Networks}}"
 # With `published` the client is on this host, so that Docker's proxy copies every byte as well;
 # clients elsewhere do not pass it.
 WAYS = ("direct", "nginx", "published")
@@ -74,23 +72,13 @@ def _refuse_limits(stack: Stack, key: str) -> None:
 
 def _targets(stack: Stack) -> dict[str, list[str]]:
     """What each way is asked at; the host reaches the containers at their own addresses."""
-    network = _edge(stack, "api")
-    (nginx,) = _edge(stack, "nginx")
+    network = stack.addresses("api")
+    (nginx,) = stack.addresses("nginx")
     return {
         "direct": [f"http://{address}:8000" for address in network],
         "nginx": [f"https://{nginx}:8443"],
         "published": [stack.url.replace("localhost", "127.0.0.1")],
     }
-
-
-def _edge(stack: Stack, service: str) -> list[str]:
-    """The addresses of a service's containers in the network that nginx shares with the API."""
-    addresses = []
-    for one in stack.containers(service):
-        text = stack.docker("inspect", "--format", NETWORKS, one["Name"])
-        networks = json.loads(text)
-        addresses += [each["IPAddress"] for name, each in networks.items() if "edge" in name]
-    return addresses
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 #!/bin/sh
-# nginx of the stack: writes what depends on settings and on who is there, starts nginx, and has it
+# nginx of the stack: writes what depends on settings and on who answers, starts nginx, and has it
 # read its configuration again when the replicas or the certificate change. A reload ends no request.
 #
 # MAX_BODY_BYTES   largest body of a request
+# REQUEST_TIMEOUT  seconds that the API takes for one at the most
 # HTTPS_PORT       where clients reach port 8443
 # UPSTREAM         the name that resolves to every replica, and their port
 # CGROUP           where the kernel says how much of the CPU may be used
@@ -13,6 +14,8 @@ UPSTREAM="${UPSTREAM:-api:8000}"
 name=${UPSTREAM%:*}
 port=${UPSTREAM##*:}
 cgroup=${CGROUP:-/sys/fs/cgroup}
+timeout=${REQUEST_TIMEOUT:-30}
+patience=$((${timeout%%.*} + 5))
 run=/run/nginx
 conf=/etc/listo/nginx/nginx.conf
 certificates=/certificates
@@ -22,8 +25,22 @@ say() { # LEVEL MESSAGE
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2"
 }
 
+# Who is to get requests, of those whom the name stands for: one that refuses connections is starting
+# or leaving, and one that is silent three times on end hangs. If nobody answers, all of them, since
+# then they are busy sooner than gone.
 replicas() {
-    getent ahostsv4 "$name" | awk '$2 == "STREAM" {print $1}' | sort -u
+    there=$(getent ahostsv4 "$name" | awk '$2 == "STREAM" {print $1}' | sort -u)
+    [ -n "$there" ] || return 0
+    curl --silent --parallel --max-time 2 --output /dev/null --write-out '%{url} %{exitcode}\n' \
+        "http://{$(echo "$there" | paste -sd,)}:$port/health" >"$run/looks" 2>/dev/null || true
+    # 28 is curl's word for silence.
+    awk -v file="$run/silent" -F '[ /:]+' '
+        BEGIN { while ((getline line < file) > 0) { split(line, it, " "); before[it[1]] = it[2] } }
+        { silent[$2] = $NF == 28 ? before[$2] + 1 : 0 }
+        $NF == 0 || ($NF == 28 && silent[$2] < 3) { print $2 }
+        END { printf "" >file; for (one in silent) print one, silent[one] >file }
+    ' "$run/looks" | sort >"$run/answering"
+    if [ -s "$run/answering" ]; then cat "$run/answering"; else echo "$there"; fi
 }
 
 # Nobody there is answered with 502, and is no reason not to start.
@@ -57,7 +74,14 @@ write_workers() {
         workers=$((($1 + $2 - 1) / $2))
         [ "$workers" -le "$cores" ] || workers=$cores
     fi
-    echo "worker_processes $workers;" >"$run/workers.conf"
+    {
+        echo "worker_processes $workers;"
+        echo "worker_shutdown_timeout $((patience + 20))s;"
+    } >"$run/workers.conf"
+    # Whole lines, many at a time, so that those who read the log wake up less often. The kernel never
+    # mixes writes of 4 KiB; larger ones of several workers it could, where the pipe is nearly full.
+    if [ "$workers" = 1 ]; then buffer=32k; else buffer=4k; fi
+    echo "access_log /dev/stdout access buffer=$buffer flush=1s;" >"$run/log.conf"
 }
 
 write_settings() {
@@ -65,6 +89,11 @@ write_settings() {
     if [ "$public" = 443 ]; then suffix=""; else suffix=":$public"; fi
     {
         echo "client_max_body_size ${MAX_BODY_BYTES:-10485760};"
+        # Longer than the API's own limit, which answers in better words.
+        echo "proxy_read_timeout ${patience}s;"
+        echo "proxy_send_timeout ${patience}s;"
+        # After a replica that hangs there is time for one that does not.
+        echo "proxy_next_upstream_timeout $((patience + 20))s;"
         echo "map \$server_port \$https_port {"
         echo "    default \"$suffix\";"
         echo "}"
@@ -87,7 +116,7 @@ reload() { # REASON
 
 # What a kill left unfinished there is nobody's.
 mkdir -p "$run/spool"
-rm -rf "$run/spool/body" "$run/spool/proxy"
+rm -rf "$run/spool/body" "$run/spool/proxy" "$run/silent"
 [ -r "$certificates/fullchain.pem" ] && [ -r "$certificates/privkey.pem" ] ||
     { say ERROR "no certificate in $certificates"; exit 1; }
 write_workers
@@ -107,7 +136,7 @@ while kill -0 "$server" 2>/dev/null; do
     sleep 1 &
     wait $! || true
     found=$(replicas)
-    # No answer at all is a fault of the name service sooner than the end of every replica.
+    # No name at all is a fault of the name service sooner than the end of every replica.
     if [ -n "$found" ] && [ "$found" != "$known" ]; then
         known=$found
         # shellcheck disable=SC2086

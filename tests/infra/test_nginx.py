@@ -2,106 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
 import time
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
 
-from fixtures import programs
-from infra.stack.compose import ROOT
+from fixtures.nginx import SERVE, Box, box, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-IMAGE = f"{os.environ.get('LISTO_IMAGE_PREFIX', 'listo/')}nginx:debian13"
 NGINX = "nginx -c /etc/listo/nginx/nginx.conf"
-SERVE = "/etc/listo/nginx/authority.sh >/dev/null && exec /etc/listo/nginx/entrypoint.sh"
-PATIENCE = 30.0
-
-
-class Box:
-    """A container with the scripts in it, as the stack's own user."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def run(self, script: str, *, user: str = "10001") -> subprocess.CompletedProcess[str]:
-        return docker("exec", "--user", user, self.name, "sh", "-c", script)
-
-    def must(self, script: str, *, user: str = "10001") -> str:
-        done = self.run(script, user=user)
-        assert done.returncode == 0, (script, done.stdout, done.stderr)
-        return done.stdout.strip()
-
-    def authority(self, names: str = "") -> subprocess.CompletedProcess[str]:
-        return self.run(f"NAMES='{names}' /etc/listo/nginx/authority.sh")
-
-    def serial(self) -> str:
-        return self.must("openssl x509 -noout -serial -in /certificates/fullchain.pem")
-
-    def days_left(self, days: int) -> bool:
-        """Whether the certificate is valid for that long."""
-        check = f"openssl x509 -noout -checkend {days * 86_400} -in /certificates/fullchain.pem"
-        return self.run(check).returncode == 0
-
-    def replicas(self, *addresses: str) -> None:
-        """What the name `api` resolves to from now on."""
-        lines = "".join(f"{address} api\\n" for address in addresses)
-        self.must(
-            f"sed '/ api$/d' /etc/hosts >/tmp/hosts && printf '{lines}' >>/tmp/hosts "
-            "&& cat /tmp/hosts >/etc/hosts && rm /tmp/hosts",
-            user="0",
-        )
-
-    def servers(self) -> list[str]:
-        return self.must("sed -n 's/^ *server //p' /run/nginx/upstream.conf").splitlines()
-
-    def said(self, text: str) -> bool:
-        logs = docker("logs", self.name)
-        return text in logs.stdout + logs.stderr
-
-    def serving(self) -> bool:
-        return self.run("curl -fsS http://127.0.0.1:8081/up").returncode == 0
-
-
-def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=120
-    )
-
-
-def wait(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < end, f"not within {PATIENCE} s"
-        time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def box(command: str, *settings: str) -> Iterator[Box]:
-    programs._need("nginx", IMAGE)
-    made = Box(f"listo-test-nginx-{uuid4().hex[:12]}")
-    places = [
-        word
-        for path in ("/run/nginx", "/authority", "/certificates")
-        for word in ("--tmpfs", f"{path}:uid=10001,gid=10001,mode=0750")
-    ]
-    started = docker(
-        "run", "--detach", "--name", made.name, "--pull", "never", "--init", "--dns", "127.0.0.1",
-        "--volume", f"{ROOT}/infra/nginx:/etc/listo/nginx:ro", *places,
-        *[word for setting in settings for word in ("--env", setting)],
-        "--entrypoint", "sh", IMAGE, "-c", command,
-    )  # fmt: skip
-    try:
-        assert started.returncode == 0, started.stderr
-        yield made
-    finally:
-        docker("rm", "--force", "--volumes", made.name)
 
 
 @pytest.fixture

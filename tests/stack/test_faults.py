@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import httpx
 
 from fixtures.load import Ledger, Load
 from fixtures.stack import again, trust
+from infra.stack import compose as cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,19 +80,19 @@ def test_nobody_notices(stack: Stack, collection: str) -> None:
         stack.kill_main_process(stack.containers("api")[0]["Name"])
         stack.wait_healthy("api", 3)
 
-    def pause() -> None:
+    def pause(seconds: float) -> None:
         name = stack.containers("api")[1]["Name"]
         stack.docker("pause", name)
         try:
-            time.sleep(10)  # how long it is paused is what is tried
+            time.sleep(seconds)  # how long it is paused is what is tried
         finally:
             stack.docker("unpause", name)
 
     def renew() -> None:
-        (nginx,) = stack.containers("nginx")
-        for _ in range(5):
-            stack.docker("kill", "--signal", "HUP", nginx["Name"])
-            time.sleep(1)  # a reload is by nature something that others wait out
+        for names in ("one.test", "other.test", cli.setting("CERTIFICATE_NAMES", "")):
+            before = served(stack)
+            stack.compose("run", "--rm", "--no-deps", "--env", f"NAMES={names}", "authority")
+            stack.wait(lambda before=before: served(stack) != before, "the new certificate")  # type: ignore[misc]
 
     def scale(count: int) -> Callable[[], None]:
         def to() -> None:
@@ -108,17 +110,30 @@ def test_nobody_notices(stack: Stack, collection: str) -> None:
                 {
                     "quiet": lambda: time.sleep(5),
                     "a replica is killed": kill,
-                    "a replica is paused 10 s": pause,
+                    "a replica is paused 10 s": partial(pause, 10),
+                    # Longer than a replica is waited for.
+                    "a replica is paused 45 s": partial(pause, 45),
                     "3 to 5 replicas": scale(5),
                     "5 to 2 replicas": scale(2),
-                    "nginx reloads 5 times": renew,
+                    "3 new certificates": renew,
                     "Redis restarts": lambda: stack.compose("restart", "redis"),
                 },
             )
         finally:
             stack.up(REPLICAS="3")
-    assert ledger.failures == []
+    # A write without a key that was sent to a replica which then died may have been done.
+    assert [text for text in ledger.failures if "plain: 502" not in text] == []
     assert_nothing_acknowledged_is_lost(stack, collection, ledger)
+
+
+def served(stack: Stack) -> bytes:
+    """The certificate that new connections get."""
+    url = httpx.URL(stack.url)
+    with (
+        socket.create_connection((url.host, url.port or 443), timeout=10) as raw,
+        trust().wrap_socket(raw, server_hostname="localhost") as tls,
+    ):
+        return tls.getpeercert(binary_form=True) or b""
 
 
 def test_postgres_restarts(stack: Stack, collection: str) -> None:
@@ -126,12 +141,13 @@ def test_postgres_restarts(stack: Stack, collection: str) -> None:
     back: list[float] = []
 
     def restart() -> None:
-        stack.compose("restart", "postgres")
-        stack.wait_healthy("postgres", 1)
-        with stack.client() as client:
-            back.append(
-                stack.wait(lambda: _ready(client), "ready after PostgreSQL is", patience=30)
-            )
+        (postgres,) = stack.containers("postgres")
+        replicas = stack.addresses("api")
+        stack.docker("restart", postgres["Name"])
+        stack.wait(lambda: _accepts(postgres["Name"]), "connections to PostgreSQL")
+        back.append(
+            stack.wait(lambda: all(map(_ready, replicas)), "every replica ready", patience=30)
+        )
 
     with stack.keys(5) as keys:
         ledger = under_load(
@@ -145,5 +161,9 @@ def test_postgres_restarts(stack: Stack, collection: str) -> None:
     assert_nothing_acknowledged_is_lost(stack, collection, ledger)
 
 
-def _ready(client: httpx.Client) -> bool:
-    return client.get("/health/ready").status_code == 200
+def _accepts(postgres: str) -> bool:
+    return cli.docker("exec", postgres, "pg_isready", "-q").returncode == 0
+
+
+def _ready(address: str) -> bool:
+    return httpx.get(f"http://{address}:8000/health/ready", timeout=3).status_code == 200
