@@ -107,6 +107,16 @@ def test_the_document_follows_the_definitions(admin: httpx.Client) -> None:
     assert "/collections/passing/records" not in admin.get("/openapi.json").json()["paths"]
 
 
+def test_one_collections_large_number_leaves_the_document_to_all(
+    admin: httpx.Client, anonymous: httpx.Client
+) -> None:
+    schema = {"properties": {"n": {"type": "integer", "maximum": 10**30}}}
+    admin.put("/collections/large", json={"schema": schema, "rules": {"list": ""}})
+    response = anonymous.get("/openapi.json")
+    assert response.status_code == 200
+    assert str(10**30) in response.text
+
+
 def test_documents_take_no_room_on_redis(cluster_url: str) -> None:
     with (
         redis_store() as redis_url,

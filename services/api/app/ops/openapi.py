@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
+from pydantic_core import to_json
 
 from app.core.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES
 from app.idempotency.openapi import describe
@@ -39,7 +39,8 @@ async def document(app: FastAPI, actor: Actor) -> bytes:
         paths = paths_of(collection, actor)
         describe(paths)
         made["paths"].update(paths)
-    body = orjson.dumps(made, default=str, option=orjson.OPT_NON_STR_KEYS)
+    # Takes integers of any size, as schemas may have them.
+    body = to_json(made)
     await state.documents.set(key, body, ttl=_TTL)
     return body
 
