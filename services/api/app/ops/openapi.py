@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from app.core.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES
 from app.idempotency.openapi import describe
+from app.records.components import components_of
 from app.records.openapi import paths_of
 
 if TYPE_CHECKING:
@@ -34,13 +35,15 @@ async def document(app: FastAPI, actor: Actor) -> bytes:
     if known is not None:
         return known
     base = app.openapi()
-    made = {**base, "paths": dict(base["paths"])}
+    paths, schemas = dict(base["paths"]), dict(base["components"]["schemas"])
     for collection in collections:
-        paths = paths_of(collection, actor)
-        describe(paths)
-        made["paths"].update(paths)
+        own = paths_of(collection, actor)
+        describe(own)
+        paths.update(own)
+        schemas.update(components_of(collection))
+    components = {**base["components"], "schemas": schemas}
     # Takes integers of any size, as schemas may have them.
-    body = to_json(made)
+    body = to_json({**base, "paths": paths, "components": components})
     await state.documents.set(key, body, ttl=_TTL)
     return body
 

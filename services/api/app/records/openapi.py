@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.collections.schema import RESERVED
 from app.core.openapi import problems
+from app.records.components import identifier, reference
 
 if TYPE_CHECKING:
     from app.collections.models import Collection, Operation
     from app.core.actor import Actor
 
-_SYSTEM: dict[str, Any] = {
-    "id": {"type": "string", "format": "uuid", "readOnly": True},
-    "version": {"type": "integer", "minimum": 1, "readOnly": True},
-    "created_at": {"type": "string", "format": "date-time", "readOnly": True},
-    "updated_at": {"type": "string", "format": "date-time", "readOnly": True},
-    "owner": {"type": ["string", "null"], "format": "uuid", "readOnly": True},
-}
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The record's version, quoted."}}
 # Its schema would make every other caller's answer a choice of two.
 _NOT_READ = "A key without `records:read` gets `id` and `version` alone."
@@ -69,16 +62,9 @@ class _Paths:
         self.collection = collection
         self.actor = actor
         self.base = f"/collections/{collection.name}/records"
-        self.suffix = "".join(
-            part.capitalize() for part in collection.name.replace("-", "_").split("_")
+        self.input, self.record, self.item = (
+            reference(collection.name, kind) for kind in ("input", "record", "item")
         )
-        self.data = _embedded(collection.definition.schema, self.base)
-        self.record = {
-            "allOf": [
-                {"type": "object", "properties": _SYSTEM, "required": list(RESERVED)},
-                self.data,
-            ]
-        }
 
     def build(self) -> dict[str, Any]:
         operations = {
@@ -96,12 +82,13 @@ class _Paths:
         return {path: methods for path, methods in shown.items() if methods}
 
     def _operation(
-        self, rules: tuple[Operation, ...], verb: str, summary: str, **rest: Any
+        self, rules: tuple[Operation, ...], name: str, summary: str, **rest: Any
     ) -> dict[str, Any] | None:
         if not self.actor.is_admin and all(self.collection.rules[rule] is False for rule in rules):
             return None
         return {
-            "operationId": f"{verb}{self.suffix}",
+            # Neither a built-in one nor one that is made from the name of an extension's function.
+            "operationId": name.format(identifier(self.collection.name)),
             "summary": summary,
             "tags": [self.collection.name],
             **rest,
@@ -112,8 +99,7 @@ class _Paths:
             "type": "object",
             "required": ["items", "next", "prev"],
             "properties": {
-                # Sparse records lack required fields, so items are not held to them.
-                "items": {"type": "array", "items": {"type": "object", "properties": _SYSTEM}},
+                "items": {"type": "array", "items": self.item},
                 "next": {"type": ["string", "null"]},
                 "prev": {"type": ["string", "null"]},
                 "total": {"type": "integer"},
@@ -125,7 +111,7 @@ class _Paths:
             headers = _CACHED
             more = {"304": {"description": "Not modified"}}
         return self._operation(
-            ("list",), "list", "List records",
+            ("list",), "list_{}_records", "List records",
             parameters=parameters,
             responses={"200": _json("A page", page, headers), **more, **_problems(403, 404)},
         )  # fmt: skip
@@ -133,8 +119,8 @@ class _Paths:
     def create(self) -> dict[str, Any] | None:
         headers = {**_ETAG, "Location": {"schema": {"type": "string"}}}
         return self._operation(
-            ("create",), "create", "Create a record",
-            requestBody=_body(self.data),
+            ("create",), "create_{}_record", "Create a record",
+            requestBody=_body(self.input),
             responses={
                 "201": _json("Created", self.record, headers),
                 **_problems(403, 404, 409, 415, 422),
@@ -144,7 +130,7 @@ class _Paths:
     def batch(self) -> dict[str, Any] | None:
         version = {"type": "integer", "minimum": 1}
         kinds = [
-            {"op": {"const": "create"}, "id": _ID["schema"], "data": self.data},
+            {"op": {"const": "create"}, "id": _ID["schema"], "data": self.input},
             {
                 "op": {"const": "update"},
                 "id": _ID["schema"],
@@ -185,7 +171,8 @@ class _Paths:
             "properties": {"results": {"type": "array", "items": result}},
         }
         return self._operation(
-            ("create", "update", "delete"), "batch", "Up to 1,000 operations, all or none",
+            ("create", "update", "delete"), "batch_{}_records",
+            "Up to 1,000 operations, all or none",
             description="Counts for one request per 10 creates and per 2 updates or deletions.",
             requestBody=_body(body),
             responses={
@@ -194,7 +181,7 @@ class _Paths:
 
     def get(self) -> dict[str, Any] | None:
         return self._operation(
-            ("read",), "get", "Get a record",
+            ("read",), "get_{}_record", "Get a record",
             parameters=[_ID, _header("If-None-Match")],
             responses={
                 "200": _json("The record", self.record, _ETAG),
@@ -205,9 +192,10 @@ class _Paths:
 
     def put(self) -> dict[str, Any] | None:
         return self._operation(
-            ("create", "update"), "replace", "Replace a record, or create it with If-None-Match: *",
+            ("create", "update"), "replace_{}_record",
+            "Replace a record, or create it with If-None-Match: *",
             parameters=[_ID, _header("If-Match"), _header("If-None-Match")],
-            requestBody=_body(self.data),
+            requestBody=_body(self.input),
             responses={
                 "200": _json(f"Replaced. {_NOT_READ}", self.record, _ETAG),
                 "201": _json("Created", self.record, _ETAG),
@@ -222,7 +210,7 @@ class _Paths:
             "application/merge-patch+json": {"schema": schema},
         }
         return self._operation(
-            ("update",), "update", "Change some fields of a record",
+            ("update",), "update_{}_record", "Change some fields of a record",
             parameters=[_ID, _header("If-Match")],
             requestBody={"required": True, "content": content},
             responses={
@@ -233,7 +221,7 @@ class _Paths:
 
     def delete(self) -> dict[str, Any] | None:
         return self._operation(
-            ("delete",), "delete", "Delete a record",
+            ("delete",), "delete_{}_record", "Delete a record",
             parameters=[_ID, _header("If-Match")],
             responses={"204": {"description": "Deleted"}, **_problems(403, 404, 409, 412)},
         )  # fmt: skip
@@ -257,10 +245,3 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _problems(*statuses: int) -> dict[str, Any]:
     return {str(status): response for status, response in problems(*statuses).items()}
-
-
-def _embedded(schema: dict[str, Any], base: str) -> dict[str, Any]:
-    """The schema as a resource of its own, so that its `#/…` references stay within it."""
-    if "$id" in schema or '"$ref"' not in str(schema).replace("'", '"'):
-        return schema
-    return {"$id": f"urn:listo:schema:{base.split('/')[2]}", **schema}

@@ -1,0 +1,97 @@
+"""A collection's JSON Schema as a part of the OpenAPI document.
+
+What a schema calls itself by `$id` and `$anchor` is a name in the whole document, where another
+collection may use it too, and few generators know of it. So all that is left are plain pointers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from app.core.json import pointer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Their members are schemas, whatever these are called.
+_BY_NAME = frozenset(
+    {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
+)
+_VALUES = frozenset({"const", "enum", "default", "examples"})
+_ANCHORS = frozenset({"$anchor", "$dynamicAnchor"})
+_REFERENCES = frozenset({"$ref", "$dynamicRef"})
+_DROPPED = _ANCHORS | _REFERENCES | {"$id", "$schema"}
+
+
+class Embedded:
+    """`schema` as it can stand at `at`, a pointer like `#/components/schemas/books`."""
+
+    def __init__(self, schema: dict[str, Any], at: str) -> None:
+        self._at = at
+        # By the pointer to what it is a name within, the innermost schema with an `$id`.
+        self._anchors: dict[tuple[str, str], str] = {}
+        self._waiting: list[tuple[dict[str, Any], str, str]] = []
+        self.schema: dict[str, Any] = self._moved(schema, at, at)
+        for moved, base, reference in self._waiting:
+            target = {"$ref": self._target(base, reference)}
+            if "$ref" in moved:
+                moved["allOf"] = [*moved.get("allOf", ()), target]
+            else:
+                moved.update(target)
+
+    def find(self, reference: str) -> Any:
+        """What a reference within `schema` is to."""
+        found: Any = self.schema
+        for part in unquote(reference.removeprefix(self._at)).split("/")[1:]:
+            key = part.replace("~1", "/").replace("~0", "~")
+            found = found[int(key)] if isinstance(found, list) else found[key]
+        return found
+
+    def applying(self, schema: Any) -> Iterator[dict[str, Any]]:
+        """The schemas that hold for whatever `schema` does: itself, its `$ref`, its `allOf`."""
+        waiting, known = [schema], list[Any]()
+        while waiting:
+            each = waiting.pop(0)
+            if isinstance(each, dict) and not any(each is before for before in known):
+                known.append(each)
+                yield each
+                waiting += each.get("allOf", ())
+                if "$ref" in each:
+                    waiting.append(self.find(each["$ref"]))
+
+    def _moved(self, given: Any, at: str, base: str) -> Any:
+        if isinstance(given, list):
+            return [self._moved(each, f"{at}/{index}", base) for index, each in enumerate(given)]
+        if not isinstance(given, dict):
+            return given
+        if isinstance(given.get("$id"), str):
+            base = at
+        moved: dict[str, Any] = {}
+        for key, value in given.items():
+            below = at + _fragment(key)
+            if key in _VALUES:
+                moved[key] = value
+            elif key in _BY_NAME and isinstance(value, dict):
+                moved[key] = {
+                    name: self._moved(each, below + _fragment(name), base)
+                    for name, each in value.items()
+                }
+            elif key not in _DROPPED or not isinstance(value, str):
+                moved[key] = self._moved(value, below, base)
+            elif key in _ANCHORS:
+                self._anchors[base, value] = at
+            elif key in _REFERENCES:
+                self._waiting.append((moved, base, value))
+        return moved
+
+    def _target(self, base: str, reference: str) -> str:
+        name = reference.removeprefix("#")
+        if not name or name.startswith("/"):
+            return base + name
+        # One that there is not stands where no validator looks.
+        return self._anchors.get((base, name), base)
+
+
+def _fragment(key: str) -> str:
+    return quote(pointer(key), safe="/~$")
