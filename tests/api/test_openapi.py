@@ -75,6 +75,26 @@ def test_operations_are_complete(document: dict[str, Any]) -> None:
     assert set(document["components"]["securitySchemes"]) == {"accessToken", "apiKey"}
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "fields"),
+    [
+        ("/collections/{collection}", "put", {"If-Match", "If-None-Match"}),
+        ("/collections/{collection}", "delete", {"If-Match"}),
+        ("/collections/books/records/{record_id}", "put", {"If-Match", "If-None-Match"}),
+        ("/collections/books/records/{record_id}", "patch", {"If-Match"}),
+        ("/collections/books/records/{record_id}", "delete", {"If-Match"}),
+        ("/collections/books/records/{record_id}", "get", {"If-None-Match"}),
+    ],
+)
+def test_preconditions_are_told(
+    document: dict[str, Any], path: str, method: str, fields: set[str]
+) -> None:
+    operation = document["paths"][path][method]
+    told = {each["name"] for each in operation["parameters"] if each["in"] == "header"}
+    assert told - {"Idempotency-Key"} == fields
+    assert ("304" if method == "get" else "412") in operation["responses"]
+
+
 def test_others_see_what_they_may_see(
     document: dict[str, Any], anonymous: httpx.Client, ada: httpx.Client
 ) -> None:

@@ -22,7 +22,7 @@ from app.core import preconditions
 from app.core.actor import Actor, Scope
 from app.core.body import body_of, request_body
 from app.core.errors import InvalidPrecondition
-from app.core.openapi import problems
+from app.core.openapi import precondition, problems
 from app.db.session import Session
 from app.idempotency.middleware import database_of
 
@@ -68,7 +68,10 @@ async def get_collection(
         **problems(401, 403, 404, 409, 412, 415, 422),
     },
     response_model_exclude_none=True,
-    openapi_extra=request_body(CollectionIn),
+    openapi_extra={
+        **request_body(CollectionIn),
+        "parameters": [precondition("If-Match"), precondition("If-None-Match", "*")],
+    },
     dependencies=[Depends(admins_only)],
 )
 async def put_collection(
@@ -111,6 +114,7 @@ async def put_collection(
     operation_id="deleteCollection",
     status_code=204,
     responses=problems(401, 403, 404, 412),
+    openapi_extra={"parameters": [precondition("If-Match")]},
 )
 async def delete_collection(
     request: Request, actor: CurrentActor, collection: str, confirm: str | None = None

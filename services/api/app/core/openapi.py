@@ -54,6 +54,9 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
 }
 
+# Of a route that anybody may call.
+PUBLIC: dict[str, Any] = {"security": []}
+
 # What any operation may answer, whatever it is.
 ALWAYS = (400, 401, 413, 414, 429, 431, 500, 503)
 
@@ -67,3 +70,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in sorted({*statuses, *ALWAYS})
     }
+
+
+def precondition(name: str, example: str = '"1"') -> dict[str, Any]:
+    """The header parameter `If-Match` or `If-None-Match`."""
+    return {"name": name, "in": "header", "schema": {"type": "string"}, "example": example}

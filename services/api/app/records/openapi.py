@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.core.openapi import problems
+from app.core.openapi import precondition, problems
 from app.records.components import identifier, reference
 
 if TYPE_CHECKING:
@@ -46,10 +46,6 @@ _ID = {
     "name": "record_id", "in": "path", "required": True,
     "schema": {"type": "string", "format": "uuid"},
 }  # fmt: skip
-
-
-def _header(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "schema": {"type": "string"}, "example": '"1"'}
 
 
 def paths_of(collection: Collection, actor: Actor) -> dict[str, Any]:
@@ -107,7 +103,7 @@ class _Paths:
         }
         parameters, headers, more = _LIST_PARAMETERS, None, {}
         if self.collection.life is not None:
-            parameters = [*parameters, _header("If-None-Match")]
+            parameters = [*parameters, precondition("If-None-Match")]
             headers = _CACHED
             more = {"304": {"description": "Not modified"}}
         return self._operation(
@@ -182,7 +178,7 @@ class _Paths:
     def get(self) -> dict[str, Any] | None:
         return self._operation(
             ("read",), "get_{}_record", "Get a record",
-            parameters=[_ID, _header("If-None-Match")],
+            parameters=[_ID, precondition("If-None-Match")],
             responses={
                 "200": _json("The record", self.record, _ETAG),
                 "304": {"description": "Not modified"},
@@ -194,7 +190,7 @@ class _Paths:
         return self._operation(
             ("create", "update"), "replace_{}_record",
             "Replace a record, or create it with If-None-Match: *",
-            parameters=[_ID, _header("If-Match"), _header("If-None-Match")],
+            parameters=[_ID, precondition("If-Match"), precondition("If-None-Match", "*")],
             requestBody=_body(self.input),
             responses={
                 "200": _json(f"Replaced. {_NOT_READ}", self.record, _ETAG),
@@ -211,7 +207,7 @@ class _Paths:
         }
         return self._operation(
             ("update",), "update_{}_record", "Change some fields of a record",
-            parameters=[_ID, _header("If-Match")],
+            parameters=[_ID, precondition("If-Match")],
             requestBody={"required": True, "content": content},
             responses={
                 "200": _json(f"Changed. {_NOT_READ}", self.record, _ETAG),
@@ -222,7 +218,7 @@ class _Paths:
     def delete(self) -> dict[str, Any] | None:
         return self._operation(
             ("delete",), "delete_{}_record", "Delete a record",
-            parameters=[_ID, _header("If-Match")],
+            parameters=[_ID, precondition("If-Match")],
             responses={"204": {"description": "Deleted"}, **_problems(403, 404, 409, 412)},
         )  # fmt: skip
 
