@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -20,11 +20,9 @@ from app.auth.models import ApiKey, User
 from app.auth.service import Grant
 from app.core.body import body_of, request_body
 from app.core.errors import Unauthorized
-from app.core.openapi import problems
+from app.core.openapi import PUBLIC, problems
 
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
-
-PUBLIC: dict[str, Any] = {"security": []}
 
 
 @router.post(

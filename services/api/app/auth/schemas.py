@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
 from app.auth import emails
-from app.core.actor import Scope
+from app.core.actor import COLLECTION_NAME, Scope
 from app.core.rates import parse_rates
 
 
@@ -35,7 +35,7 @@ Password = Annotated[
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Ada Lovelace"])]
 Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$", examples=["editor"])]
-CollectionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
+CollectionName = Annotated[str, Field(pattern=f"^{COLLECTION_NAME}$")]
 
 
 class _In(BaseModel):

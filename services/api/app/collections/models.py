@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.caching.coherent import Life
 from app.collections.schema import RecordValidator
+from app.core.actor import COLLECTION_NAME
 from app.filters.fields import Fields
 from app.filters.parser import parse_filter
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
     from app.filters.syntax import Expression
 
-NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
+NAME = re.compile(COLLECTION_NAME)
 
 Operation = Literal["list", "read", "create", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("list", "read", "create", "update", "delete")

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 ADMIN_ROLE = "admin"
 
+# What collections may be called, by which a caller can be limited to some.
+COLLECTION_NAME = "[a-z][a-z0-9_-]{0,47}"
+
 
 class Scope(StrEnum):
     """What an API key may be allowed to do."""

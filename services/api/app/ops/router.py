@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.core.metrics import exposition
-from app.core.openapi import problems
+from app.core.openapi import PUBLIC, problems
 
 router = APIRouter(tags=["operations"])
-
-PUBLIC: dict[str, Any] = {"security": []}
 
 
 @router.get("/health", operation_id="health", openapi_extra=PUBLIC)
