@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.collections.models import seconds
+from app.filters import parser
 
 MAX_CACHED = 3600
 
@@ -16,7 +17,7 @@ Rule = Annotated[
     Field(
         description='An expression of the filter language; null is admins only, "" is anyone.',
         examples=["owner = @user.id"],
-        max_length=4096,
+        max_length=parser.MAX_LENGTH,
     ),
 ]
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.core.openapi import precondition, problems
+from app.filters import parser, sort
+from app.ratelimit import costs
+from app.records import fields
 from app.records.components import identifier, reference
+from app.records.listing import DEFAULT_LIMIT, MAX_LIMIT
 
 if TYPE_CHECKING:
     from app.collections.models import Collection, Operation
@@ -31,15 +35,27 @@ def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str,
 
 
 _LIST_PARAMETERS = [
-    _parameter("filter", {"type": "string", "maxLength": 4096}, "An expression, see the guide."),
-    _parameter("sort", {"type": "string", "maxLength": 1024}, "Fields, - in front descends."),
-    _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "Items."),
+    _parameter(
+        "filter",
+        {"type": "string", "maxLength": parser.MAX_LENGTH},
+        "An expression, see the guide.",
+    ),
+    _parameter(
+        "sort", {"type": "string", "maxLength": sort.MAX_LENGTH}, "Fields, - in front descends."
+    ),
+    _parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+        "Items.",
+    ),
     _parameter("cursor", {"type": "string"}, "next or prev of another page of the same list."),
-    _parameter("fields", {"type": "string", "maxLength": 1024}, "Only these top-level fields."),
+    _parameter(
+        "fields", {"type": "string", "maxLength": fields.MAX_LENGTH}, "Only these top-level fields."
+    ),
     _parameter(
         "count",
         {"enum": ["none", "estimated", "exact"], "default": "none"},
-        "Fill total; `exact` counts for 10 requests.",
+        f"Fill total; `exact` counts for {costs.EXACT_COUNT} requests.",
     ),
 ]
 _ID = {
@@ -151,7 +167,7 @@ class _Paths:
             "additionalProperties": False,
             "properties": {
                 "operations": {
-                    "type": "array", "minItems": 1, "maxItems": 1000,
+                    "type": "array", "minItems": 1, "maxItems": costs.MAX_OPERATIONS,
                     "items": {"oneOf": operations},
                 }
             },
@@ -168,8 +184,9 @@ class _Paths:
         }
         return self._operation(
             ("create", "update", "delete"), "batch_{}_records",
-            "Up to 1,000 operations, all or none",
-            description="Counts for one request per 10 creates and per 2 updates or deletions.",
+            f"Up to {costs.MAX_OPERATIONS:,} operations, all or none",
+            description=f"Counts for one request per {costs.CREATES_OF_A_BATCH} creates and per "
+            f"{costs.CHANGES_OF_A_BATCH} updates or deletions.",
             requestBody=_body(body),
             responses={
                 "200": _json("All done", results), **_problems(403, 404, 409, 412, 415, 422)},
