@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import httpx
 
 OPEN = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
+SYSTEM = ("id", "version", "created_at", "updated_at", "owner")
 # Where a schema holds values, which may look like anything.
 VALUES = ("const", "enum", "default", "examples", "example")
 
@@ -246,6 +247,95 @@ def test_items_of_lists_are_typed_and_may_lack_fields(
         assert not list(page.iter_errors(answer)), fields
     assert not page.is_valid({"items": [{"id": answer["items"][0]["id"], "year": "x"}],
                               "next": None, "prev": None})  # fmt: skip
+
+
+EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
+    "authors": ({"examples": [{"n": 1}], "properties": {"n": {"type": "integer"}}}, {"n": 1}),
+    "plain": (
+        {
+            "required": ["title"],
+            "properties": {
+                "title": {"type": "string", "minLength": 6, "maxLength": 8},
+                "email": {"type": ["string", "null"], "format": "email"},
+                "year": {"type": "integer", "minimum": 1450.5},
+                "share": {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
+                "kind": {"enum": ["novel", "play"]},
+                "state": {"const": "new"},
+                "copies": {"type": "integer", "default": 3},
+                "lent": {"type": "boolean"},
+                "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}},
+                "size": {
+                    "type": "object",
+                    "required": ["width"],
+                    "properties": {"width": {"type": "integer", "maximum": -1}},
+                },
+                "isbn": {"type": "string", "pattern": "^97[89]"},
+            },
+            "$defs": {"tag": {"type": "string", "examples": ["whales"]}},
+        },
+        {
+            "title": "text..",
+            "email": "ada@example.com",
+            "year": 1451,
+            "share": 0.5,
+            "kind": "novel",
+            "state": "new",
+            "copies": 3,
+            "lent": True,
+            "tags": ["whales"],
+            "size": {"width": -1},
+        },
+    ),
+    "optional": (
+        {"properties": {"n": {"type": "integer"}, "even": {"type": "integer", "multipleOf": 2}}},
+        {},
+    ),
+    "wrong": ({"examples": ["x", {"n": "x"}], "properties": {"n": {"type": "integer"}}}, {"n": 1}),
+    "uncertain": (
+        {"required": ["isbn"], "properties": {"isbn": {"type": "string", "pattern": "^97[89]"}}},
+        None,
+    ),
+    "unchecked": (
+        {"properties": {"p": {"$ref": "#/x-a"}}, "x-a": {"examples": 5, "type": "boolean"}},
+        {"p": True},
+    ),
+    "endless": (
+        {
+            "$ref": "#/$defs/node",
+            "$defs": {"node": {"required": ["next"], "properties": {"next": {"$ref": "#"}}}},
+        },
+        None,
+    ),
+    "wide": (
+        {
+            "$defs": {"many": {"properties": {f"p{n}": {"$ref": "#"} for n in range(20)}}},
+            "$ref": "#/$defs/many",
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_what_the_collection_takes(
+    admin: httpx.Client, anonymous: httpx.Client, name: str
+) -> None:
+    schema, expected = EXAMPLES[name]
+    path = put(admin, f"example-{name}", schema)
+    found = document(anonymous)
+    schemas = found["components"]["schemas"]
+    sent = schemas[f"example_Dash_{name}.input"].get("examples", [])
+    read = schemas[f"example_Dash_{name}.record"].get("examples", [])
+    if expected is None:
+        assert (sent, read) == ([], [])
+        return
+    [example] = read
+    own = {field: value for field, value in example.items() if field not in SYSTEM}
+    assert anonymous.post(path, json=own).status_code == 201
+    assert not list(answered(found, path, "post", "201").iter_errors(example))
+    if name != "wide":
+        assert own == expected
+    assert sent == schema.get("examples", [own])
 
 
 def test_a_schema_is_not_repeated_by_every_path(admin: httpx.Client) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.collections.schema import RESERVED
+from app.records import examples
 from app.records.embedding import Embedded
 
 if TYPE_CHECKING:
@@ -36,11 +37,19 @@ def components_of(collection: Collection) -> dict[str, Any]:
     name = collection.name
     embedded = Embedded(collection.definition.schema, reference(name, "input")["$ref"])
     # Not with the schema itself, which need not allow the system's fields.
-    properties, required = _members(embedded)
-    item = {"type": "object", "properties": _SYSTEM | properties | _SYSTEM, "required": ["id"]}
+    properties, required = embedded.members(embedded.schema)
+    item: dict[str, Any] = {
+        "type": "object",
+        "properties": _SYSTEM | properties | _SYSTEM,
+        "required": ["id"],
+    }
+    sent = embedded.schema
+    if (example := examples.example_of(collection, embedded)) is not None:
+        sent = {"examples": [example], **sent}
+        item["examples"] = [examples.SYSTEM | example]
     record = {**item, "required": list(dict.fromkeys([*RESERVED, *required]))}
     return {
-        _name(name, "input"): embedded.schema,
+        _name(name, "input"): sent,
         _name(name, "record"): record,
         # Sparse records lack required fields.
         _name(name, "item"): item,
@@ -50,15 +59,3 @@ def components_of(collection: Collection) -> dict[str, Any]:
 def _name(collection: str, kind: str) -> str:
     # Models of Python have no dot in their names.
     return f"{identifier(collection)}.{kind}"
-
-
-def _members(embedded: Embedded) -> tuple[dict[str, Any], list[str]]:
-    """What is known of a record's fields, and which of them it must have."""
-    properties: dict[str, Any] = {}
-    required: list[str] = []
-    for schema in embedded.applying(embedded.schema):
-        for field, each in schema.get("properties", {}).items():
-            known = properties.get(field)
-            properties[field] = each if known is None else {"allOf": [known, each]}
-        required += schema.get("required", ())
-    return properties, required

@@ -50,15 +50,26 @@ class Embedded:
 
     def applying(self, schema: Any) -> Iterator[dict[str, Any]]:
         """The schemas that hold for whatever `schema` does: itself, its `$ref`, its `allOf`."""
-        waiting, known = [schema], list[Any]()
+        waiting, known = [schema], set[int]()
         while waiting:
             each = waiting.pop(0)
-            if isinstance(each, dict) and not any(each is before for before in known):
-                known.append(each)
+            if isinstance(each, dict) and id(each) not in known:
+                known.add(id(each))
                 yield each
                 waiting += each.get("allOf", ())
                 if "$ref" in each:
                     waiting.append(self.find(each["$ref"]))
+
+    def members(self, schema: Any) -> tuple[dict[str, Any], list[str]]:
+        """What is known of an object's members, and which of them it must have."""
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        for each in self.applying(schema):
+            for name, member in each.get("properties", {}).items():
+                known = properties.get(name)
+                properties[name] = member if known is None else {"allOf": [known, member]}
+            required += each.get("required", ())
+        return properties, required
 
     def _moved(self, given: Any, at: str, base: str) -> Any:
         if isinstance(given, list):
