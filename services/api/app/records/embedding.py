@@ -32,7 +32,7 @@ class Embedded:
         # By the pointer to what it is a name within, the innermost schema with an `$id`.
         self._anchors: dict[tuple[str, str], str] = {}
         self._waiting: list[tuple[dict[str, Any], str, str]] = []
-        self.schema: dict[str, Any] = self._moved(schema, at, at)
+        self.schema: dict[str, Any] = self._moved(schema, (), at)
         for moved, base, reference in self._waiting:
             target = {"$ref": self._target(base, reference)}
             if "$ref" in moved:
@@ -71,30 +71,32 @@ class Embedded:
             required += each.get("required", ())
         return properties, required
 
-    def _moved(self, given: Any, at: str, base: str) -> Any:
+    def _moved(self, given: Any, path: tuple[str | int, ...], base: str) -> Any:
         if isinstance(given, list):
-            return [self._moved(each, f"{at}/{index}", base) for index, each in enumerate(given)]
+            return [self._moved(each, (*path, index), base) for index, each in enumerate(given)]
         if not isinstance(given, dict):
             return given
         if isinstance(given.get("$id"), str):
-            base = at
+            base = self._pointer(path)
         moved: dict[str, Any] = {}
         for key, value in given.items():
-            below = at + _fragment(key)
             if key in _VALUES:
                 moved[key] = value
             elif key in _BY_NAME and isinstance(value, dict):
                 moved[key] = {
-                    name: self._moved(each, below + _fragment(name), base)
+                    name: self._moved(each, (*path, key, name), base)
                     for name, each in value.items()
                 }
             elif key not in _DROPPED or not isinstance(value, str):
-                moved[key] = self._moved(value, below, base)
+                moved[key] = self._moved(value, (*path, key), base)
             elif key in _ANCHORS:
-                self._anchors[base, value] = at
+                self._anchors[base, value] = self._pointer(path)
             elif key in _REFERENCES:
                 self._waiting.append((moved, base, value))
         return moved
+
+    def _pointer(self, path: tuple[str | int, ...]) -> str:
+        return self._at + quote(pointer(*path), safe="/~$")
 
     def _target(self, base: str, reference: str) -> str:
         name = reference.removeprefix("#")
@@ -102,7 +104,3 @@ class Embedded:
             return base + name
         # One that there is not stands where no validator looks.
         return self._anchors.get((base, name), base)
-
-
-def _fragment(key: str) -> str:
-    return quote(pointer(key), safe="/~$")

@@ -4,12 +4,15 @@ what the collection itself takes is shown."""
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from app.records.errors import InvalidRecord
 from app.records.service import check_data
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from app.collections.models import Collection
     from app.records.embedding import Embedded
 
@@ -33,19 +36,20 @@ class _Unknown(Exception):
 
 def example_of(collection: Collection, embedded: Embedded) -> dict[str, Any] | None:
     """A record as it may be sent; None where none is certain."""
-    candidates = list(embedded.schema.get("examples", ()))
-    for sparse in (False, True):
-        try:
-            candidates.append(_Maker(embedded, sparse=sparse).object(embedded.schema, 0))
-        except _Unknown:
-            continue
-    for candidate in candidates:
+    for candidate in _candidates(embedded):
         try:
             check_data(collection, candidate)
         except InvalidRecord:
             continue
         return dict(candidate)
     return None
+
+
+def _candidates(embedded: Embedded) -> Iterator[Any]:
+    yield from embedded.schema.get("examples", ())
+    for sparse in (False, True):
+        with suppress(_Unknown):
+            yield _Maker(embedded, sparse=sparse).object(embedded.schema, 0)
 
 
 class _Maker:
