@@ -165,6 +165,15 @@ SCHEMAS: dict[str, tuple[dict[str, Any], Any, Any]] = {
         {"kind": "x", "inner": {"kind": 1, "same": 1, "root": {"kind": 2}}},
         {"inner": {"root": {"kind": "x"}}},
     ),
+    "no-ids": (
+        {
+            "properties": {"p": {"$id": "#", "$ref": "#/$defs/a"}},
+            "$defs": {"a": {"type": "integer"}},
+            "x-notes": [{"$ref": "#/nowhere"}, {"$ref": "#nowhere"}, {"$ref": "#/x-notes/y"}],
+        },
+        {"p": 1},
+        {"p": "x"},
+    ),
     "both": (
         {
             "properties": {"p": {"$ref": "#/$defs/a", "$dynamicRef": "#b"}},

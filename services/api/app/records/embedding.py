@@ -6,6 +6,7 @@ collection may use it too, and few generators know of it. So all that is left ar
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -100,7 +101,11 @@ class Embedded:
 
     def _target(self, base: str, reference: str) -> str:
         name = reference.removeprefix("#")
-        if not name or name.startswith("/"):
-            return base + name
-        # One that there is not stands where no validator looks.
-        return self._anchors.get((base, name), base)
+        if name and not name.startswith("/"):
+            return self._anchors.get((base, name), self._at)
+        # An `$id` can be one in name only, and a reference stand where no validator looks.
+        for target in (base + name, self._at + name):
+            with suppress(LookupError, TypeError, ValueError):
+                self.find(target)
+                return target
+        return self._at
