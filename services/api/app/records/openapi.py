@@ -140,26 +140,24 @@ class _Paths:
         )  # fmt: skip
 
     def batch(self) -> dict[str, Any] | None:
-        version = {"type": "integer", "minimum": 1}
+        id_, version = _ID["schema"], {"type": "integer", "minimum": 1}
+        data = {"type": "object"}
         kinds = [
-            {"op": {"const": "create"}, "id": _ID["schema"], "data": self.input},
-            {
-                "op": {"const": "update"},
-                "id": _ID["schema"],
-                "data": {"type": "object"},
-                "version": version,
-            },
-            {"op": {"const": "delete"}, "id": _ID["schema"], "version": version},
+            ({"op": {"const": "create"}, "id": id_, "data": self.input}, ["op", "data"]),
+            (
+                {"op": {"const": "update"}, "id": id_, "data": data, "version": version},
+                ["op", "id", "data"],
+            ),
+            ({"op": {"const": "delete"}, "id": id_, "version": version}, ["op", "id"]),
         ]
-        required = [["op", "data"], ["op", "id", "data"], ["op", "id"]]
         operations = [
             {
                 "type": "object",
-                "properties": kind,
-                "required": needed,
+                "properties": properties,
+                "required": required,
                 "additionalProperties": False,
             }
-            for kind, needed in zip(kinds, required, strict=True)
+            for properties, required in kinds
         ]
         body = {
             "type": "object",
@@ -175,7 +173,7 @@ class _Paths:
         result = {
             "type": "object",
             "required": ["id", "version"],
-            "properties": {"id": _ID["schema"], "version": {"type": ["integer", "null"]}},
+            "properties": {"id": id_, "version": {"type": ["integer", "null"]}},
         }
         results = {
             "type": "object",
