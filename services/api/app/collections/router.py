@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from app.auth.dependencies import CurrentActor
 from app.collections import indexes, service
@@ -19,7 +19,7 @@ from app.collections.schemas import (
     Rules,
 )
 from app.core import preconditions
-from app.core.actor import Actor, Scope
+from app.core.actor import COLLECTION_NAME, Actor, Scope
 from app.core.body import body_of, request_body
 from app.core.errors import InvalidPrecondition
 from app.core.openapi import precondition, problems
@@ -27,6 +27,9 @@ from app.db.session import Session
 from app.idempotency.middleware import database_of
 
 router = APIRouter(prefix="/collections", tags=["collections"])
+
+# Told, not checked here: where none is to be made, another name is that of no collection.
+Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{COLLECTION_NAME}$"})]
 
 
 async def admins_only(actor: CurrentActor) -> None:
@@ -50,7 +53,7 @@ async def list_collections(request: Request, actor: CurrentActor) -> Collections
     response_model_exclude_none=True,
 )
 async def get_collection(
-    request: Request, response: Response, actor: CurrentActor, collection: str
+    request: Request, response: Response, actor: CurrentActor, collection: Name
 ) -> CollectionOut:
     """One collection; admins also see its rules and indexes."""
     found = await request.app.state.registry.get(collection)
@@ -78,7 +81,7 @@ async def put_collection(
     request: Request,
     response: Response,
     actor: CurrentActor,
-    collection: str,
+    collection: Name,
     given: Annotated[CollectionIn, body_of(CollectionIn, at_most=None)],
 ) -> CollectionOut:
     """Create the collection, or change it to this definition. Doing it twice is harmless."""
@@ -117,7 +120,7 @@ async def put_collection(
     openapi_extra={"parameters": [precondition("If-Match")]},
 )
 async def delete_collection(
-    request: Request, actor: CurrentActor, collection: str, confirm: str | None = None
+    request: Request, actor: CurrentActor, collection: Name, confirm: str | None = None
 ) -> Response:
     """Delete the collection and all its records; `confirm` repeats its name."""
     wanted = preconditions.parse(request.headers.get("if-match"))
