@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.cluster import database, execute
+from fixtures.server import serving, settings
+
 if TYPE_CHECKING:
     import httpx
 
@@ -131,3 +134,29 @@ def test_definitions_show_rules_to_admins_only(admin: httpx.Client, ada: httpx.C
     assert ada.get("/collections/unseen").status_code == 404
     assert "unseen" not in [item["name"] for item in ada.get("/collections").json()["items"]]
     assert ada.put("/collections/mine", json={"schema": SCHEMA}).status_code == 403
+
+
+def test_a_kept_rule_that_is_none_any_more_lets_only_admins_through(cluster_url: str) -> None:
+    with database(cluster_url) as url:
+        with serving(settings(url)) as server:
+            path = define(server.admin(), "older", list="", read="title = 1", create="")
+            define(server.admin(), "other", list="")
+        execute(
+            url,
+            "UPDATE listo.collections SET definition ="
+            """ replace(definition::text, '"title = 1"', '"title = 1 ortitle = 2"')::jsonb""",
+        )
+        with serving(settings(url)) as server:
+            admin, ada = server.admin(), server.member("ada@example.com")
+            made = ada.post(path, json={"title": "x"})
+            assert made.status_code == 201
+            record = f"{path}/{made.json()['id']}"
+            assert ada.get(record).status_code == 403
+            assert admin.get(record).status_code == 200
+            assert len(ada.get("/collections").json()["items"]) == 2
+            shown = admin.get("/collections/older").json()
+            assert shown["rules"]["read"] == "title = 1 ortitle = 2"
+            refused = admin.put("/collections/older", json={
+                "schema": shown["schema"], "rules": shown["rules"],
+            })  # fmt: skip
+            assert refused.json()["errors"][0]["pointer"] == "/rules/read"

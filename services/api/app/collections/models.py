@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.caching.coherent import Life
 from app.collections.schema import RecordValidator
 from app.core.actor import COLLECTION_NAME
+from app.filters.errors import FilterError
 from app.filters.fields import Fields
 from app.filters.parser import parse_filter
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from app.core.actor import Actor
     from app.filters.syntax import Expression
+
+logger = logging.getLogger("listo.collections")
 
 NAME = re.compile(COLLECTION_NAME)
 
@@ -81,11 +85,21 @@ class Collection:
     @cached_property
     def rules(self) -> dict[Operation, Expression | bool]:
         """Per operation: an expression, True for anyone, or False for admins only."""
-        compiled: dict[Operation, Expression | bool] = {}
-        for operation in OPERATIONS:
-            text = self.definition.rules.get(operation)
-            compiled[operation] = parse_filter(text) if text else text is not None
-        return compiled
+        return {operation: self._rule(operation) for operation in OPERATIONS}
+
+    def _rule(self, operation: Operation) -> Expression | bool:
+        text = self.definition.rules.get(operation)
+        if not text:
+            return text is not None
+        try:
+            return parse_filter(text)
+        except FilterError as error:
+            # An older version took it.
+            logger.warning(
+                "the %s rule of collection %s means nothing, so it lets only admins through: %s",
+                operation, self.name, error.detail,
+            )  # fmt: skip
+            return False
 
     @cached_property
     def life(self) -> Life | None:

@@ -71,7 +71,7 @@ class TreeBuilder(Transformer["Token", Any]):
         return Not(self.compared(children))
 
     def absent(self, children: list[Any]) -> Comparison:
-        left, operator = children
+        left, operator, _ = children
         return _comparison(left, "=", Constant("null", None, _at(operator)), _at(operator))
 
     def present(self, children: list[Any]) -> Not:
