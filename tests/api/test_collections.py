@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from app.collections import indexes, repository
-from app.db.database import Database
 
 if TYPE_CHECKING:
     import httpx
 
 OBJECT = {"type": "object"}
+TAGGED = {"properties": {"tags": {"type": "array"}}}
 
 
 def put(client: httpx.Client, name: str, body: dict[str, Any], **headers: str) -> httpx.Response:
@@ -130,6 +127,12 @@ def test_schemas_that_are_refused(
         ({"schema": OBJECT, "indexes": [[]]}, "/indexes/0"),
         ({"schema": OBJECT, "indexes": ["a", ["a"]]}, "/indexes/1"),
         ({"schema": OBJECT, "indexes": [list("abcdef")]}, "/indexes/0"),
+        ({"schema": OBJECT, "indexes": ["a,b"]}, "/indexes/0"),
+        ({"schema": OBJECT, "indexes": ["a", ["b", "c,d"]]}, "/indexes/1"),
+        ({"schema": OBJECT, "indexes": [""]}, "/indexes/0"),
+        ({"schema": OBJECT, "indexes": ["a", "`a`"]}, "/indexes/1"),
+        ({"schema": TAGGED, "indexes": ["a", ["tags", "a"]]}, "/indexes/1"),
+        ({"schema": TAGGED, "indexes": [["-created_at", "tags"]]}, "/indexes/0"),
         ({"schema": OBJECT, "indexes": "a"}, "/indexes"),
         ({"schema": OBJECT, "search": {}}, "/search"),
         ({"schema": []}, "/schema"),
@@ -163,54 +166,6 @@ def test_a_schema_that_records_fail_changes_nothing(admin: httpx.Client) -> None
             admin.delete(f"{path}/{item['id']}")
     assert put(admin, "strict", wanted).status_code == 200
     assert admin.post(path, json={"n": "c"}).status_code == 422
-
-
-def test_indexes_follow_the_definition(admin: httpx.Client) -> None:
-    put(admin, "indexed", {"schema": OBJECT, "indexes": ["a"]})
-    admin.post("/collections/indexed/records", json={"a": 1, "b": 2})
-    changed = put(admin, "indexed", {"schema": OBJECT, "indexes": ["b", ["a", "b"]]}).json()
-    assert [index["fields"] for index in changed["indexes"]] == [["b"], ["a", "b"]]
-    for _ in range(200):
-        states = {i["state"] for i in admin.get("/collections/indexed").json()["indexes"]}
-        if states == {"ready"}:
-            break
-    assert states == {"ready"}
-
-
-def test_an_index_stays_that_was_declared_since_somebody_looked(
-    database_url: str, admin: httpx.Client
-) -> None:
-    def state() -> str:
-        shown = admin.get("/collections/hurried").json()["indexes"]
-        return str(shown[0]["state"])
-
-    async def run() -> None:
-        opened = Database(database_url)
-        await opened.open()
-        try:
-            seen = await repository.get(opened, "hurried")
-            assert seen is not None
-            put(admin, "hurried", {"schema": OBJECT, "indexes": ["a"]})
-            for _ in range(200):
-                if state() == "ready":
-                    break
-            assert await indexes.reconcile(opened, seen) == 0
-        finally:
-            await opened.close()
-
-    put(admin, "hurried", {"schema": OBJECT})
-    asyncio.run(run())
-    assert state() == "ready"
-
-
-def test_a_value_too_long_for_an_index_is_refused(admin: httpx.Client) -> None:
-    put(admin, "narrow", {"schema": OBJECT, "indexes": ["a"]})
-    import random
-
-    text = "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(20_000))
-    response = admin.post("/collections/narrow/records", json={"a": text})
-    assert response.status_code == 422
-    assert response.json()["code"] == "indexed_value_too_long"
 
 
 def test_deleting_asks_for_the_name(admin: httpx.Client, ada: httpx.Client) -> None:

@@ -153,6 +153,20 @@ def test_a_change_by_somebody_else_meanwhile_is_not_overwritten(
     assert admin.get(f"/collections/{name}").json()["schema"] == {"title": "theirs"}
 
 
+def test_an_index_that_cannot_be_built_is_told_in_one_line(
+    listo: Listo, admin: httpx.Client, file: Path, name: str
+) -> None:
+    file.write_text(f"name: {name}\nschema: {{}}\n")
+    listo.succeed("collections", "apply", file, "--yes")
+    long = "".join(map(chr, range(0x4E00, 0x9FFF)))
+    assert admin.post(f"/collections/{name}/records", json={"title": long}).is_success
+    file.write_text(f"name: {name}\nschema: {{}}\nindexes: [title, size]\n")
+    (line,) = listo.succeed("collections", "apply", file, "--yes").errors.splitlines()
+    assert line.startswith(f"index ['title'] of {name} cannot be built: ")
+    shown = admin.get(f"/collections/{name}").json()["indexes"]
+    assert [index["state"] for index in shown] == ["failed", "ready"]
+
+
 def test_the_same_collection_twice_is_refused(listo: Listo, file: Path, name: str) -> None:
     outcome = listo("collections", "apply", file, file, "--yes")
     assert (outcome.status, outcome.fault) == (1, f"{name} is defined twice.")

@@ -86,10 +86,12 @@ async def build_indexes(duty: Lease, _: Settings) -> int:
 
     That is in no transaction; a lock per collection keeps a second builder out.
     """
-    done = 0
+    well = True
     for collection in await collections_repository.get_all(duty.database):
-        done += await indexes.reconcile(duty.database, collection)
-    return done
+        well &= await indexes.reconcile(duty.database, collection)
+    if not well:
+        raise Problem("Some indexes could not be built now; the lines before say which and why.")
+    return 0
 
 
 LOOPS = (

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import asyncpg
 
 from app.collections import repository
-from app.filters.paths import SYSTEM_TYPES, field_sql
+from app.core.errors import Problem
+from app.filters.paths import SYSTEM_TYPES
 from app.filters.sort import order_by, parse_sort
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncpg import Connection
+
     from app.collections.models import Collection
+    from app.collections.repository import BuiltIndex
     from app.db.database import Database
     from app.db.session import Session
     from app.filters.fields import Fields
+    from app.filters.syntax import Path
 
 logger = logging.getLogger("listo.indexes")
 
@@ -26,16 +35,21 @@ class Index:
 
     def __init__(self, collection: str, spec: tuple[str, ...], fields: Fields) -> None:
         self.spec = spec
-        digest = hashlib.sha256("\n".join(spec).encode()).hexdigest()[:12]
-        self.name = f"{collection}__{digest}"
         keys = parse_sort(",".join(spec), fields)
-        first = keys[0].path
-        is_column = first[0] in SYSTEM_TYPES
-        if len(spec) == 1 and not is_column and fields.types(first) <= {"array", "null"}:
+        self.has_array = any(_is_array(key.path, fields) for key in keys)
+        # Without `id`, which every sort ends with.
+        if self.has_array and len(keys) == 2 and len(spec) == 1:  # noqa: PLR2004
             # What `has` asks of an array.
-            self.definition = f"USING gin (({field_sql(first)}) jsonb_path_ops)"
+            self.definition = f"USING gin (({keys[0].sql}) jsonb_path_ops)"
         else:
             self.definition = f"({order_by(keys, parenthesised=True)})"
+        # Of all that it is: what the schema says of a field decides about its form.
+        digest = hashlib.sha256(self.definition.encode()).hexdigest()[:12]
+        self.name = f"{collection}${digest}"
+
+
+def _is_array(path: Path, fields: Fields) -> bool:
+    return path[0] not in SYSTEM_TYPES and ({"array"} <= fields.types(path) <= {"array", "null"})
 
 
 def of(collection: Collection) -> list[Index]:
@@ -47,44 +61,83 @@ def of(collection: Collection) -> list[Index]:
 class States:
     """How far the indexes of all collections are."""
 
-    def __init__(self, valid: dict[str, bool], building: set[str]) -> None:
-        self._valid = valid
+    def __init__(self, existing: dict[str, BuiltIndex], building: set[str]) -> None:
+        self._existing = existing
         self._building = building
 
-    def of(self, index: Index) -> State:
-        if self._valid.get(index.name):
-            return "ready"
-        failed = index.name in self._valid and index.name not in self._building
-        return "failed" if failed else "building"
+    def of(self, index: Index) -> tuple[State, str | None]:
+        """The state, and why it failed where trying again is of no use."""
+        found = self._existing.get(index.name)
+        if found is None or (not found.valid and index.name in self._building):
+            return "building", None
+        return ("ready", None) if found.valid else ("failed", found.fault)
 
 
 async def states(session: Session) -> States:
     return States(await repository.indexes(session), await repository.indexes_in_progress(session))
 
 
-async def reconcile(database: Database, collection: Collection) -> int:
-    """Build what is declared and missing, drop what is no longer declared; returns how many.
+async def reconcile(database: Database, collection: Collection) -> bool:
+    """Build what is declared and missing, drop what is no longer declared.
 
     Concurrently: neither readers nor writers wait. Only one process at a time works on a
-    collection; a second call returns at once.
+    collection; a second call returns at once. Faults are logged; False where trying again can
+    mend them.
     """
-    async with database.connection() as connection:
-        # Until the connection ends.
-        if not await repository.try_lock_indexes(connection, collection.id):
-            return 0
-        # Others may have been declared since the caller looked.
-        present = await repository.get(connection, collection.name)
-        if present is None or present.id != collection.id:
-            return 0
-        existing = await repository.indexes(connection, collection.name)
-        declared = {index.name: index for index in of(present)}
-        stale = [name for name, valid in existing.items() if name not in declared or not valid]
-        missing = [index for name, index in declared.items() if not existing.get(name)]
-        for name in stale:
-            await repository.drop_index(connection, name)
-        for index in missing:
-            await repository.build_index(connection, collection.name, index.name, index.definition)
-            logger.info("built index %s of collection %s", list(index.spec), collection.name)
-        if missing:
-            await repository.analyze(connection, collection.name)
-        return len(stale) + len(missing)
+    try:
+        # A connection of its own only where there is something to do.
+        if not any(_differences(collection, await repository.indexes(database, collection.name))):
+            return True
+        async with database.connection() as connection:
+            # Until the connection ends.
+            if not await repository.try_lock_indexes(connection, collection.id):
+                return True
+            # Others may have been declared since the caller looked.
+            present = await repository.get(connection, collection.name)
+            if present is None or present.id != collection.id:
+                return True
+            existing = await repository.indexes(connection, collection.name)
+            missing, stale = _differences(present, existing)
+            if not await _build(connection, collection.name, missing):
+                return False
+            for name in stale:
+                await repository.drop_index(connection, name)
+            return True
+    except (Problem, asyncpg.PostgresError) as error:
+        logger.warning("indexes of collection %s were left as they are: %s", collection.name, error)
+        return False
+
+
+def _differences(
+    collection: Collection, existing: dict[str, BuiltIndex]
+) -> tuple[list[Index], list[str]]:
+    """What is declared and missing, and the names of what is there and not declared.
+
+    What cannot be built is not missing: its records would have to change first.
+    """
+    declared = {index.name: index for index in of(collection)}
+    there = {name for name, found in existing.items() if found.valid or found.fault}
+    missing = [index for name, index in declared.items() if name not in there]
+    return missing, [name for name in existing if name not in declared]
+
+
+async def _build(connection: Connection[Any], collection: str, missing: Sequence[Index]) -> bool:
+    """Each for itself; False where one is to be tried again."""
+    well = True
+    for index in missing:
+        spec = list(index.spec)
+        try:
+            fault = await repository.build_index(
+                connection, collection, index.name, index.definition
+            )
+        except asyncpg.PostgresError as error:
+            logger.warning("building index %s of %s failed: %s", spec, collection, error)
+            well = False
+            continue
+        if fault is None:
+            logger.info("built index %s of collection %s", spec, collection)
+        else:
+            logger.warning("index %s of %s cannot be built: %s", spec, collection, fault)
+    if missing:
+        await repository.analyze(connection, collection)
+    return well

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import asyncpg
 
 from app.collections.models import Collection, Definition
+from app.filters.paths import sql_literal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 # A collection's name is checked before it gets here; quoting is for words that SQL reserves.
-# Its primary key's index is named as no collection can be.
+# Indexes, that of its primary key too, are named as no collection can be.
 _TABLE = """
 CREATE TABLE records."{name}" (
     id uuid CONSTRAINT "{name}$id" PRIMARY KEY,
@@ -26,6 +29,14 @@ CREATE TABLE records."{name}" (
     data jsonb NOT NULL
 )
 """
+
+
+class BuiltIndex(NamedTuple):
+    """An index that exists; of one that is not valid, why it cannot be, where that is known."""
+
+    valid: bool
+    fault: str | None
+
 
 _COLUMNS = "id, name, version, definition, created_at, updated_at"
 
@@ -98,15 +109,16 @@ async def records(session: Session, name: str, batch: int) -> AsyncIterator[Sequ
         after = rows[-1]["id"]
 
 
-async def indexes(session: Session, name: str | None = None) -> dict[str, bool]:
-    """The declared indexes that exist, of one collection or of all, and whether each is valid."""
+async def indexes(session: Session, name: str | None = None) -> dict[str, BuiltIndex]:
+    """The declared indexes that exist, of one collection or of all."""
     rows = await session.fetch(
-        "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        "SELECT c.relname, i.indisvalid, obj_description(c.oid, 'pg_class') AS fault"
+        " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
         " WHERE c.relnamespace = 'records'::regnamespace AND NOT i.indisprimary"
         " AND ($1::text IS NULL OR i.indrelid = to_regclass($1))",
         None if name is None else table(name),
     )
-    return {row["relname"]: row["indisvalid"] for row in rows}
+    return {row["relname"]: BuiltIndex(row["indisvalid"], row["fault"]) for row in rows}
 
 
 async def indexes_in_progress(session: Session) -> set[str]:
@@ -129,13 +141,22 @@ async def create_index(session: Session, collection: str, name: str, definition:
 
 async def build_index(
     connection: Connection[Any], collection: str, name: str, definition: str
-) -> None:
-    """While records are read and written."""
+) -> str | None:
+    """While records are read and written. Returns why it cannot be, kept with what is left of it;
+    trying again would be of no use."""
     # It may take far longer than a request's statement may.
     await connection.execute("SET statement_timeout = 0")
-    await connection.execute(
-        f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "{name}" ON {table(collection)} {definition}'
-    )
+    # What a broken-off attempt left.
+    await drop_index(connection, name)
+    try:
+        await connection.execute(
+            f'CREATE INDEX CONCURRENTLY "{name}" ON {table(collection)} {definition}'
+        )
+    except asyncpg.ProgramLimitExceededError as error:
+        fault = str(error.args[0])
+        await connection.execute(f'COMMENT ON INDEX records."{name}" IS {sql_literal(fault)}')
+        return fault
+    return None
 
 
 async def drop_index(connection: Connection[Any], name: str) -> None:

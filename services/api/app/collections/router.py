@@ -149,8 +149,8 @@ def _one(collection: Collection, states: indexes.States | None) -> CollectionOut
     if states is not None:
         out.rules = Rules(**definition.rules)
         out.cache = Cache(**definition.cache) if definition.cache else None
-        out.indexes = [
-            IndexOut(fields=list(index.spec), state=states.of(index))
-            for index in indexes.of(collection)
-        ]
+        out.indexes = []
+        for index in indexes.of(collection):
+            state, reason = states.of(index)
+            out.indexes.append(IndexOut(fields=list(index.spec), state=state, reason=reason))
     return out

@@ -87,6 +87,9 @@ class IndexOut(BaseModel):
 
     fields: list[str]
     state: Literal["ready", "building", "failed"]
+    reason: str | None = Field(
+        None, description="Why it cannot be built with the records that there are."
+    )
 
 
 class CollectionOut(BaseModel):
