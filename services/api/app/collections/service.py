@@ -22,7 +22,7 @@ from app.core.ids import uuid7
 from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
 from app.filters.params import Params
-from app.filters.parser import parse_filter
+from app.filters.parser import parse_filter, split_list
 from app.filters.sort import MAX_KEYS
 
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ def define(name: str, given: CollectionIn) -> Definition:
     rules = given.rules.model_dump()
     for operation in OPERATIONS:
         _check_rule(operation, rules[operation], fields)
-    specs = []
+    specs, names = [], set()
     for number, index in enumerate(given.indexes):
         spec = (index,) if isinstance(index, str) else tuple(index)
-        _check_index(number, spec, name, fields)
-        if spec in specs:
+        made = _checked_index(number, spec, name, fields)
+        if made.name in names:
             wrong(json.pointer("indexes", number), "is declared twice", "duplicate_index")
         specs.append(spec)
+        names.add(made.name)
     by_operation = {operation: rules[operation] for operation in OPERATIONS}
     cache = None if given.cache is None else given.cache.model_dump(exclude_none=True)
     return Definition(given.json_schema, by_operation, tuple(specs), cache)
@@ -177,11 +178,16 @@ def _check_rule(operation: str, rule: str | None, fields: Fields) -> None:
         raise invalid from None
 
 
-def _check_index(number: int, spec: tuple[str, ...], name: str, fields: Fields) -> None:
+def _checked_index(number: int, spec: tuple[str, ...], name: str, fields: Fields) -> indexes.Index:
     at = json.pointer("indexes", number)
     if not 1 <= len(spec) <= MAX_KEYS:
         wrong(at, f"must name 1 to {MAX_KEYS} fields", "invalid_index")
+    if any(len(split_list(field)) != 1 for field in spec):
+        wrong(at, "must be one field, or a list of single fields", "invalid_index")
     try:
-        indexes.Index(name, spec, fields)
+        index = indexes.Index(name, spec, fields)
     except Problem as problem:
         wrong(at, problem.detail, problem.code)
+    if index.has_array and len(spec) > 1:
+        wrong(at, "an array has an index of its own, without other fields", "invalid_index")
+    return index
