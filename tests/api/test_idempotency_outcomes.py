@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from app.idempotency import service
 from app.idempotency.repository import purge
 from app.worker import LOOPS
 from fixtures.cluster import database, execute, fetch
+from fixtures.held import held
 from fixtures.keyed import ANYONE, BATCH, PATH, REPLAYED, SCHEMA, count, kept, replays, send
 from fixtures.server import PASSWORD, serving, settings
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fixtures.server import Server
+
+WAITING = """
+SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -246,7 +252,7 @@ def test_a_definition_that_changed_meanwhile_is_no_outcome(
     ada.get(PATH)
     known = registry._known["orders"]
 
-    async def deaf(_: str) -> Any:
+    async def deaf(*_: object) -> Any:
         return known
 
     definition = {"schema": {**SCHEMA, "title": key}, "rules": ANYONE}
@@ -258,6 +264,28 @@ def test_a_definition_that_changed_meanwhile_is_no_outcome(
     again = send(ada, "POST", PATH, key, json={"n": 1})
     assert again.status_code == 201
     assert REPLAYED not in again.headers
+
+
+def test_a_change_that_is_noticed_late_is_read_without_a_second_connection(
+    cluster_url: str, key: str
+) -> None:
+    with database(cluster_url) as url, serving(settings(url, database_pool_size=2)) as server:
+        admin = server.admin()
+        for name in ("orders", "held"):
+            body = {"schema": SCHEMA, "rules": ANYONE}
+            assert admin.put(f"/collections/{name}", json=body).is_success
+            admin.post(f"/collections/{name}/records", json={"n": 0})
+        # As by another process, whose notice has not come yet.
+        execute(url, "UPDATE listo.collections SET version = 7 WHERE name = 'orders'")
+        with ThreadPoolExecutor() as pool:
+            with held(url, "LOCK TABLE records.held IN EXCLUSIVE MODE"):
+                waiting = pool.submit(admin.post, "/collections/held/records", json={"n": 1})
+                deadline = time.monotonic() + 20
+                while not fetch(url, WAITING):
+                    assert time.monotonic() < deadline
+                answer = send(server.client(), "POST", PATH, key, json={"n": 1})
+            assert waiting.result().status_code == 201
+        assert answer.status_code == 201, answer.text
 
 
 def test_keys_expire_and_are_purged(

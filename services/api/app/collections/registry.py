@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.collections.models import Collection
     from app.core.actor import Actor
     from app.db.database import Database
+    from app.db.session import Session
 
 TOPIC = "collection"
 
@@ -49,8 +50,9 @@ class Registry:
         self._unknown.clear()
         COLLECTIONS.set(0)
 
-    async def get(self, name: str) -> Collection:
-        """The collection of that name. Raises CollectionNotFound."""
+    async def get(self, name: str, session: Session | None = None) -> Collection:
+        """The collection of that name, read by the session if one is given. Raises
+        CollectionNotFound."""
         trusted = self._database.notifications.trusted
         known = self._known.get(name)
         if known is not None and trusted:
@@ -61,7 +63,7 @@ class Registry:
             raise CollectionNotFound
         _MISS.inc()
         generation = self._generation
-        collection = await repository.get(self._database, name)
+        collection = await repository.get(session or self._database, name)
         if generation == self._generation and self._database.notifications.trusted:
             self._remember(name, collection)
         if collection is None:

@@ -192,12 +192,14 @@ async def _with_collection(
     request: Request, name: str, work: Callable[[Collection], Awaitable[Result]]
 ) -> Result:
     """Run `work`, again with the new definition where another process just changed it."""
-    registry = request.app.state.registry
+    registry, session = request.app.state.registry, None
     for attempt in range(1, _TRIES + 1):
         try:
-            return await work(await registry.get(name))
+            return await work(await registry.get(name, session))
         except DefinitionChanged:
             registry.drop(name)
+            # With a key a connection is in hand now, which must not wait for another one.
+            session = database_of(request)
             if attempt == _TRIES:
                 raise
     raise AssertionError("unreachable")
@@ -291,7 +293,3 @@ def _id(text: str) -> UUID:
 
 def _actor(request: Request) -> Any:
     return context.of(request.scope).actor
-
-
-def _database(request: Request) -> Any:
-    return request.app.state.database
