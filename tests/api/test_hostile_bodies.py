@@ -107,28 +107,53 @@ def test_a_patch_costs_in_proportion_to_its_size(anonymous: httpx.Client) -> Non
 ITEMS = {"items": {"type": "string"}}
 
 
+LIST = "[" + "{}," * 300_000 + "{}]"
+NUMBERS = "[" + "1," * 1_000_000 + "1]"
+MEMBERS = "{" + ",".join(f'"m{n}":1' for n in range(600_000)) + "}"
+
+
 @pytest.mark.parametrize(
-    ("tags", "pointer"),
+    ("tags", "value", "pointer"),
     [
-        (ITEMS, "/tags/0"),
-        ({"items": {"required": ["name"]}}, "/tags/0/name"),
+        (ITEMS, LIST, "/tags/0"),
+        ({"items": {"required": ["name"]}}, LIST, "/tags/0/name"),
         # One fault holds those of all branches.
-        ({"anyOf": [ITEMS, {"items": {"type": "null"}}]}, ""),
+        ({"anyOf": [ITEMS, {"items": {"type": "null"}}]}, LIST, ""),
+        # One fault names all that is too much.
+        ({"unevaluatedItems": False}, NUMBERS, ""),
+        ({"unevaluatedProperties": False}, MEMBERS, ""),
+        ({"properties": {"a": {}}, "additionalProperties": False}, MEMBERS, ""),
+        ({"additionalProperties": {"type": "string"}}, MEMBERS, "/tags/m0"),
     ],
+    ids=lambda value: str(value)[:60],
 )
 def test_a_large_body_that_is_wrong_everywhere_costs_no_fault_for_each_place(
-    admin: httpx.Client, anonymous: httpx.Client, tags: dict[str, object], pointer: str
+    admin: httpx.Client,
+    anonymous: httpx.Client,
+    tags: dict[str, object],
+    value: str,
+    pointer: str,
 ) -> None:
     schema = {"properties": {"tags": tags}}
     admin.put("/collections/wrong", json={"schema": schema, "rules": RULES}).raise_for_status()
+    body = f'{{"tags":{value}}}'
     before = most_memory()
-    body = '{"tags":[' + "{}," * 300_000 + "{}]}"
     response = anonymous.post("/collections/wrong/records", content=body, headers=JSON)
     assert response.status_code == 422
     (fault,) = response.json()["errors"]
     assert fault["pointer"] == pointer
     # All faults at once were more than a gigabyte.
     assert most_memory() - before < 200 << 20
+
+
+def test_a_long_body_is_told_of_what_is_too_much(
+    admin: httpx.Client, anonymous: httpx.Client
+) -> None:
+    schema = {"properties": {"text": {}}, "additionalProperties": False}
+    admin.put("/collections/wordy", json={"schema": schema, "rules": RULES}).raise_for_status()
+    body = {"text": "x" * 20_000, "other": [1] * 4000}
+    (fault,) = anonymous.post("/collections/wordy/records", json=body).json()["errors"]
+    assert fault["pointer"] == "/other"
 
 
 def test_a_small_body_is_told_twenty_faults(admin: httpx.Client, anonymous: httpx.Client) -> None:

@@ -23,15 +23,19 @@ _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 2
 _AT_MOST = 20
 # Faults are made all at once, each with a copy of its value: megabytes of them stop the server.
 _EXPLAINED_IN_FULL = 16_384
-# The one fault of these holds those of every branch.
-_BRANCHES = ("anyOf", "oneOf")
+# The one fault of these holds those of every branch, or all that is too much.
+_WIDE = ("anyOf", "oneOf", "unevaluatedItems", "unevaluatedProperties")
+# That of closed properties names all that are too many, which is little in smaller values.
+_NAMED = 4096
 
 
 class RecordValidator:
     """Checks records against a schema. `format` is asserted, not only noted."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        self._branches = any(_uses(schema, keyword) for keyword in _BRANCHES)
+        parts = list(_parts(schema))
+        self._wide = any(keyword in part for part in parts for keyword in _WIDE)
+        self._closed = any(part.get("additionalProperties") is False for part in parts)
         self._validator = jsonschema_rs.Draft202012Validator(
             schema, validate_formats=True, pattern_options=_PATTERNS, retriever=_refuse
         )
@@ -39,14 +43,14 @@ class RecordValidator:
     def errors(self, data: dict[str, Any]) -> list[FieldError]:
         """What is wrong with `data`, empty if nothing is.
 
-        At most 20 faults; of a value above 16 KiB the first one, or with `anyOf` or `oneOf` in the
-        schema only that there is one.
+        At most 20 faults; of a value above 16 KiB the first one, or only that there is one where
+        the schema has `anyOf`, `oneOf` or `unevaluated…`, or closed properties for many members.
         """
         if self._validator.is_valid(data):
             return []
         if _size(data, _EXPLAINED_IN_FULL) <= _EXPLAINED_IN_FULL:
             return [_field_error(e) for e in islice(self._validator.iter_errors(data), _AT_MOST)]
-        if self._branches:
+        if self._wide or (self._closed and _count(data, _NAMED) > _NAMED):
             message = "does not match the schema; it is too large to say where"
             return [FieldError("", message, "schema")]
         try:
@@ -117,10 +121,25 @@ def _size(value: Any, enough: int) -> int:
     return size
 
 
-def _uses(schema: Any, keyword: str) -> bool:
+def _count(value: Any, enough: int) -> int:
+    """How many values there are within `value`; counting ends once they are more than `enough`."""
+    count, waiting = 0, [value]
+    while waiting and count <= enough:
+        each = waiting.pop()
+        if isinstance(each, dict | list):
+            count += len(each)
+            waiting += each.values() if isinstance(each, dict) else each
+    return count
+
+
+def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+    """All objects within the schema, be they schemas or not."""
     if isinstance(schema, dict):
-        return keyword in schema or any(_uses(each, keyword) for each in schema.values())
-    return isinstance(schema, list) and any(_uses(each, keyword) for each in schema)
+        yield schema
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _parts(each)
 
 
 def _references(schema: Any, at: str) -> Iterator[tuple[str, str]]:
