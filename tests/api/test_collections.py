@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
@@ -166,6 +167,19 @@ def test_a_schema_that_records_fail_changes_nothing(admin: httpx.Client) -> None
             admin.delete(f"{path}/{item['id']}")
     assert put(admin, "strict", wanted).status_code == 200
     assert admin.post(path, json={"n": "c"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({"const": 1}, {"const": True}), ({"enum": [False]}, {"enum": [0]})]
+)
+def test_a_number_and_a_boolean_in_a_schema_are_not_the_same(
+    admin: httpx.Client, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    name = f"c{uuid4().hex}"
+    put(admin, name, {"schema": {"properties": {"n": before}}})
+    value = before.get("const", False)
+    assert admin.post(f"/collections/{name}/records", json={"n": value}).status_code == 201
+    assert put(admin, name, {"schema": {"properties": {"n": after}}}).status_code == 409
 
 
 def test_deleting_asks_for_the_name(admin: httpx.Client, ada: httpx.Client) -> None:

@@ -46,6 +46,11 @@ class Definition:
     # {"list": "30s", "stale_while_revalidate": "60s"}, or the first alone.
     cache: dict[str, str] | None = None
 
+    @property
+    def schema_text(self) -> str:
+        """To be compared by: to Python 1, 1.0 and true are the same."""
+        return json.dumps(self.schema, sort_keys=True)
+
     def dump(self) -> str:
         dumped = {
             "schema": self.schema,

@@ -94,7 +94,7 @@ async def put(
         return created, True
     if present.definition.dump() == definition.dump():
         return present, False
-    schema_changes = present.definition.schema != definition.schema
+    schema_changes = present.definition.schema_text != definition.schema_text
     if schema_changes or (definition.cache and not present.definition.cache):
         # Writers check the version that they validated against, so those that wait notice. And
         # what is being written by those who know of no cache is there before anything is cached.
