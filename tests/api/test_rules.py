@@ -87,6 +87,49 @@ def test_a_hidden_record_is_as_if_it_were_not_there(
         assert hidden.status_code == absent.status_code == 404, method
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        *(
+            (method, f"/records/{id_}", {})
+            for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE")
+            for id_ in ("x", "01a00000-0000-7000-8000-000000000000")
+        ),
+        ("GET", "/records/x", {"If-None-Match": '"1"'}),
+        ("PUT", "/records/x", {"If-None-Match": "*"}),
+        ("PATCH", "/records/x", {"If-Match": '"1"'}),
+        ("DELETE", "/records/x", {"If-Match": '"1"'}),
+        ("GET", "/records", {}),
+        ("GET", "/records?filter=%", {}),
+        ("GET", "/records?cursor=x", {}),
+        ("POST", "/records", {}),
+        ("POST", "/records:batch", {}),
+        ("GET", "", {}),
+        ("PUT", "", {}),
+        ("DELETE", "", {}),
+    ],
+)
+def test_a_hidden_collection_is_as_if_it_were_not_there(
+    admin: httpx.Client,
+    ada: httpx.Client,
+    anonymous: httpx.Client,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+) -> None:
+    define(admin, "hidden")
+    body: dict[str, str] | None = {} if method in ("PUT", "PATCH", "POST") else None
+    for client in (ada, anonymous):
+        hidden, absent = (
+            client.request(method, f"/collections/{name}{path}", json=body, headers=headers)
+            for name in ("hidden", "absent")
+        )
+        assert hidden.status_code == absent.status_code >= 400
+        if method != "HEAD":
+            of_the_request = {"request_id": None}
+            assert hidden.json() | of_the_request == absent.json() | of_the_request
+
+
 def test_a_visible_record_that_may_not_be_changed_is_403(
     admin: httpx.Client, ada: httpx.Client, bob: httpx.Client, anonymous: httpx.Client
 ) -> None:

@@ -91,12 +91,14 @@ async def batch_records(collection: str, request: Request) -> Response:
 @router.get("/records/{record_id}")
 async def get_record(collection: str, record_id: str, request: Request) -> Response:
     known = preconditions.parse(request.headers.get("if-none-match"))
+    # Before the collection, which not everybody may know of.
+    id_ = _id(record_id)
     state = request.app.state
     stored = await service.get(
         state.database,
         context.of(request.scope).actor,
         collection=await state.registry.get(collection),
-        id_=_id(record_id),
+        id_=id_,
     )
     headers = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
     if known is not None and known.matches_weakly(stored.version):
