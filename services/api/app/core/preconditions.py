@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from app.core.errors import InvalidPrecondition
 
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
+# As `etag` writes it, since tags are the same only if their text is; within bigint's digits.
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,11 @@ class Tags:
 
     @property
     def only_version(self) -> int | None:
-        """The one version that can match, if there is just one."""
-        if len(self.strong) == 1 and (text := next(iter(self.strong))).isdecimal():
-            return int(text) if len(text) < 19 else -1  # noqa: PLR2004 - bigint's digits
-        return None
+        """The one version that can match, if there is just one; -1 is no record's."""
+        if len(self.strong) != 1:
+            return None
+        (text,) = self.strong
+        return int(text) if _VERSION.fullmatch(text) else -1
 
 
 def etag(version: int) -> str:
