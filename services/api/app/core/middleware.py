@@ -54,6 +54,9 @@ _SECURITY_HEADERS = (
 # Where a route that serves a page leaves the security headers that are to go with it.
 POLICY_KEY = "listo.security_headers"
 
+# Those that become a label.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 # Must answer when nothing else does. Whole paths: the user's own `/healthcare` is no probe.
 PROBES = frozenset({"/health", "/health/ready", "/metrics"})
 
@@ -132,8 +135,9 @@ class RequestMiddleware:
         seconds: float,
     ) -> None:
         route = route_of(scope)
-        # A client may send any method; only routed ones become a label.
-        observe_request(method if route else "none", route or "none", status, seconds)
+        # A client may send any method, also to a route.
+        label = method if route and method in _METHODS else "none"
+        observe_request(label, route or "none", status, seconds)
         self.access_log.write(
             request,
             method=method,
