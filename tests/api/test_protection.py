@@ -66,6 +66,39 @@ def test_a_body_that_grows_too_large_is_cut_off(tight: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "field", "status"),
+    [
+        ("/auth/login", b"X-Nothing: 1", 413),
+        ("/auth/api-keys", b"Idempotency-Key: without-end", 413),
+        ("/nothing", b"X-Nothing: 1", 404),
+        ("/health", b"X-Nothing: 1", 405),
+    ],
+)
+def test_a_body_without_end_is_not_read_on_once_it_is_answered(
+    tight: Server, path: str, field: bytes, status: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", int(tight.url.rsplit(":", 1)[1])), 30) as peer:
+        peer.sendall(
+            b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%b\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n1000\r\n%b\r\n"
+            % (path.encode(), field, b" " * 4096)
+        )
+        answer = b""
+        while part := peer.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_body_in_chunks_that_ends_leaves_the_connection_open(tight: Server) -> None:
+    response = tight.client().post(
+        "/auth/login", content=iter([b"{", b"}"]), headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 422
+    assert "connection" not in response.headers
+
+
+@pytest.mark.parametrize(
     ("headers", "path", "status"),
     [
         ({"X-Large": "x" * 40_000}, "/collections", 431),

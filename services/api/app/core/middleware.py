@@ -54,6 +54,7 @@ _SECURITY_HEADERS = (
 # Where a route that serves a page leaves the security headers that are to go with it.
 POLICY_KEY = "listo.security_headers"
 
+_CLOSE = (b"connection", b"close")
 # Those that become a label.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -179,10 +180,16 @@ class ProtectionMiddleware:
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PROBES:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request = context.of(scope)
+        if b"transfer-encoding" in request.fields:
+            # Until its body has ended, which it may never: the server would read it on.
+            request.headers.append(_CLOSE)
+        if scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+            return
         importance = importance_of(scope, request.fields)
         login = importance is Importance.LOGIN and scope["path"] in LOGINS
         refusal = self._refusal(scope, request, NAMES[importance]) or self._admit(
@@ -194,7 +201,7 @@ class ProtectionMiddleware:
         self._logins += login
         task = self.deadlines.enter()
         try:
-            await self.app(scope, self._counted(receive, NAMES[importance]), send)
+            await self.app(scope, self._counted(receive, request, NAMES[importance]), send)
         except asyncio.CancelledError:
             if not self.deadlines.expired(task) or request.started:
                 raise
@@ -238,7 +245,7 @@ class ProtectionMiddleware:
             return problem.response(_TargetTooLong())
         return None
 
-    def _counted(self, receive: Receive, importance: str) -> Receive:
+    def _counted(self, receive: Receive, request: RequestContext, importance: str) -> Receive:
         total = 0
 
         async def counted() -> Message:
@@ -248,6 +255,8 @@ class ProtectionMiddleware:
             if total > self.max_body:
                 REQUESTS_SHED.labels("body", importance).inc()
                 raise ContentTooLarge(self._body_detail())
+            if _CLOSE in request.headers and not message.get("more_body", False):
+                request.headers.remove(_CLOSE)
             return message
 
         return counted
