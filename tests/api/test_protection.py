@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx
 import pytest
+from fastapi import Response
 
 from app.auth.dependencies import SessionDep
 from fixtures.server import serving, settings
@@ -27,6 +28,9 @@ TIGHT = {
     "cors_origins": ("https://app.example.com",),
 }
 
+# More than the kernel takes for one connection.
+LARGE = bytes(range(256)) * 100_000
+
 
 @pytest.fixture(scope="module")
 def tight(database_url: str) -> Iterator[Server]:
@@ -37,6 +41,10 @@ def tight(database_url: str) -> Iterator[Server]:
         async def slow() -> dict[str, Any]:
             await release.wait()
             return {}
+
+        @running.app.get("/large")
+        async def large() -> Response:
+            return Response(LARGE)
 
         yield running
 
@@ -122,6 +130,46 @@ def test_a_request_that_takes_too_long_is_given_up(tight: Server) -> None:
     assert response.headers["retry-after"] == "1"
     # Nothing of it is left.
     assert tight.client().get("/collections").status_code == 200
+
+
+def test_a_large_answer_arrives_whole(tight: Server) -> None:
+    response = tight.client().get("/large")
+    assert response.content == LARGE
+    assert response.headers["content-length"] == str(len(LARGE))
+    assert "transfer-encoding" not in response.headers
+
+
+def test_a_large_answer_that_nobody_reads_is_in_work_until_it_is_given_up(
+    tight: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sampled(name: str) -> float:
+        lines = tight.client().get("/metrics").text.splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith(name))
+
+    def wait_for(name: str, value: float) -> None:
+        deadline = time.monotonic() + 20
+        while (found := sampled(name)) != value:
+            assert time.monotonic() < deadline, (name, found)
+
+    in_work = 'app_requests_in_progress{importance="anonymous"}'
+    given_up = 'app_requests_shed_total{importance="anonymous",reason="timeout"}'
+    wait_for(in_work, 0)
+    before = sampled(given_up)
+    with monkeypatch.context() as unhurried, socket.socket() as peer:
+        unhurried.setattr(tight.app.state.deadlines, "_limit", 3600.0)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.settimeout(30)
+        peer.connect(("127.0.0.1", int(tight.url.rsplit(":", 1)[1])))
+        peer.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert peer.recv(1024).startswith(b"HTTP/1.1 200")
+        wait_for(in_work, 1)
+        unhurried.undo()
+        wait_for(in_work, 0)
+        wait_for(given_up, before + 1)
+        received = 0
+        while part := peer.recv(65536):
+            received += len(part)
+    assert received < len(LARGE)
 
 
 def test_an_index_is_built_beyond_the_requests_deadline(tight: Server, database_url: str) -> None:

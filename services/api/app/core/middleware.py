@@ -30,7 +30,7 @@ from app.core.metrics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,6 +61,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 # Must answer when nothing else does. Whole paths: the user's own `/healthcare` is no probe.
 PROBES = frozenset({"/health", "/health/ready", "/metrics"})
 
+PART_BYTES = 262_144
 MAX_HEADER_BYTES = 32_768
 MAX_HEADERS = 100
 MAX_TARGET_BYTES = 16_384
@@ -104,11 +105,11 @@ class RequestMiddleware:
                     (b"x-request-id", request.request_id.encode()),
                     *request.headers,
                 ]
-            else:
-                if method == "HEAD":
-                    message["body"] = b""
-                size += len(message.get("body", b""))
-            await send(message)
+            elif method == "HEAD":
+                message["body"] = b""
+            for part in _parts(message):
+                size += len(part.get("body", b""))
+                await send(part)
 
         try:
             await self.app(scope, receive, respond)
@@ -203,10 +204,14 @@ class ProtectionMiddleware:
         try:
             await self.app(scope, self._counted(receive, request, NAMES[importance]), send)
         except asyncio.CancelledError:
-            if not self.deadlines.expired(task) or request.started:
+            if not self.deadlines.expired(task):
                 raise
             REQUESTS_SHED.labels("timeout", NAMES[importance]).inc()
-            await problem.response(RequestTimeout())(scope, receive, send)
+            if request.started:
+                # The server closes the connection of an answer that is not whole.
+                logger.warning("given up while it was being answered")
+            else:
+                await problem.response(RequestTimeout())(scope, receive, send)
         finally:
             self._logins -= login
             self.deadlines.leave(task)
@@ -281,6 +286,27 @@ def _as_get(scope: Scope) -> Scope:
     """Every GET has its HEAD (RFC 9110, section 9.1)."""
     # The server's own scope stays as it is: by it the server knows that no body follows.
     return {**scope, "method": "GET"}
+
+
+def _parts(message: Message) -> Iterable[Message]:
+    """The message, one with a large body in parts.
+
+    The server takes as much as it is given, and waits for the client only before it takes more. So
+    a request that is answered to a slow client keeps its place and its deadline, and of one that
+    is given up no more than a part stays in memory.
+    """
+    if len(message.get("body", b"")) <= PART_BYTES:
+        return (message,)
+    return _cut(message)
+
+
+def _cut(message: Message) -> Iterator[Message]:
+    body = message["body"]
+    for at in range(0, len(body), PART_BYTES):
+        part = body[at : at + PART_BYTES]
+        yield {"type": message["type"], "body": part, "more_body": True}
+    # Sent once the last of them has gone.
+    yield {**message, "body": b""}
 
 
 def route_of(scope: Scope) -> str | None:
