@@ -273,6 +273,29 @@ def test_cors(tight: Server) -> None:
     assert "access-control-allow-origin" not in client.get("/collections", headers=other).headers
 
 
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [
+        ("GET", 200),
+        ("HEAD", 200),
+        ("POST", 200),
+        ("PUT", 200),
+        ("PATCH", 200),
+        ("DELETE", 200),
+        ("TRACE", 400),
+    ],
+)
+def test_methods_across_origins(tight: Server, method: str, status: int) -> None:
+    asked = {
+        "Origin": "https://app.example.com",
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "Authorization",
+    }
+    preflight = tight.client().options("/collections/x/records", headers=asked)
+    assert preflight.status_code == status
+    assert (method in preflight.headers["access-control-allow-methods"]) is (status == 200)
+
+
 def test_methods_and_routes_that_are_not_there(tight: Server) -> None:
     response = tight.client().delete("/collections")
     assert response.status_code == 405

@@ -91,7 +91,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match",
                            "If-None-Match", "X-Request-ID", "traceparent"],
             expose_headers=["Age", "Cache-Status", "ETag", "Idempotency-Replayed", "Link",
