@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from fastapi import APIRouter, Response
 
 from app.db import migrations
 from app.ops import checks
@@ -182,6 +183,30 @@ def test_head_is_answered_as_get_without_the_body(
     assert 'handler="/health",method="HEAD",status="200"' in admin.get("/metrics").text
     etag = {"If-None-Match": admin.head(record).headers["etag"]}
     assert admin.head(record, headers=etag).status_code == 304
+
+
+def test_a_route_of_its_own_for_head_goes_before_that_for_get(
+    server: Server, anonymous: httpx.Client
+) -> None:
+    router = APIRouter()
+
+    @router.get("/files/{name}")
+    async def read(name: str) -> Response:
+        return Response(name, headers={"X-Answered-By": "GET"})
+
+    @router.head("/files/{name}")
+    @router.head("/sizes/{name}")
+    async def look(name: str) -> Response:
+        return Response(name, headers={"X-Answered-By": "HEAD"})
+
+    server.app.include_router(router)
+    for path in ("/files/a", "/sizes/a"):
+        head = anonymous.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["x-answered-by"] == "HEAD"
+    assert anonymous.get("/files/a").headers["x-answered-by"] == "GET"
+    assert anonymous.get("/sizes/a").status_code == 405
+    assert anonymous.head("/files/a/b").status_code == 404
 
 
 def lines(text: str) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from app.core import context, problem
 from app.core.access_log import AccessLog
@@ -89,7 +90,7 @@ class RequestMiddleware:
             fields=fields,
         )
         method = scope["method"]
-        if method == "HEAD":
+        if method == "HEAD" and not is_routed(scope):
             scope = _as_get(scope)
         context.enter(scope, request)
         status, size = 0, 0
@@ -307,6 +308,13 @@ def _cut(message: Message) -> Iterator[Message]:
         yield {"type": message["type"], "body": part, "more_body": True}
     # Sent once the last of them has gone.
     yield {**message, "body": b""}
+
+
+def is_routed(scope: Scope) -> bool:
+    """Whether there is a route for this path and method."""
+    # A copy, since matching leaves notes in the scope.
+    asked = dict(scope)
+    return any(route.matches(asked)[0] is Match.FULL for route in scope["app"].routes)
 
 
 def route_of(scope: Scope) -> str | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from starlette.routing import Match
-
 from app.core import context, problem
 from app.core.errors import Problem
+from app.core.middleware import is_routed
 from app.idempotency.keys import FIELD, parse
 from app.idempotency.models import Answer, KeyedRequest
 from app.idempotency.service import MAX_KEPT_BYTES, Answered, Attempt
@@ -50,7 +49,7 @@ class IdempotencyMiddleware:
             or scope["method"] not in METHODS
             or scope["path"] in IGNORED
             # It is refused without its body, for which nobody is to be waited.
-            or not _is_routed(scope)
+            or not is_routed(scope)
         ):
             await self.app(scope, receive, send)
             return
@@ -132,12 +131,6 @@ class _Again:
             return await self._receive()
         message, self._message = self._message, None
         return message
-
-
-def _is_routed(scope: Scope) -> bool:
-    # A copy, since matching leaves notes in the scope.
-    asked = dict(scope)
-    return any(route.matches(asked)[0] is Match.FULL for route in scope["app"].routes)
 
 
 async def _read(receive: Receive) -> bytes | None:
