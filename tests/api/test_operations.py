@@ -109,6 +109,7 @@ def test_events_of_records_are_counted_by_type(admin: httpx.Client) -> None:
         return {type_: float(count) for type_, count in found}
 
     admin.put("/collections/eventful", json={"schema": {}})
+    admin.put("/collections/lively", json={"schema": {}, "cache": {"list": "5m"}})
     before = written()
     records = "/collections/eventful/records"
     path = admin.post(records, json={}).headers["location"]
@@ -117,9 +118,18 @@ def test_events_of_records_are_counted_by_type(admin: httpx.Client) -> None:
     admin.patch(path, json={"n": 1}).raise_for_status()
     admin.delete(path).raise_for_status()
     assert admin.delete(path).status_code == 404
+    # In a transaction with more: what is undone does not count, what is replayed counts once.
+    operations.append({"op": "delete", "id": path.rsplit("/", 1)[1]})
+    for headers in ({}, {"Idempotency-Key": "a-failing-batch"}):
+        failed = admin.post(f"{records}:batch", json={"operations": operations}, headers=headers)
+        assert failed.status_code == 404
+    for _ in range(2):
+        keyed = admin.post(records, json={}, headers={"Idempotency-Key": "counted-once"})
+        assert keyed.status_code == 201
+    admin.post("/collections/lively/records", json={}).raise_for_status()
     after = written()
     counts = {type_: after[type_] - before.get(type_, 0) for type_ in after}
-    assert counts["record.created"] == 4
+    assert counts["record.created"] == 6
     assert counts["record.updated"] == 1
     assert counts["record.deleted"] == 1
 

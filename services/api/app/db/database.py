@@ -52,6 +52,7 @@ class Transaction:
         self._outdated: dict[str, bool] = {}
         self._acknowledge: Acknowledge | None = None
         self.notified: list[tuple[str, str]] = []
+        self.afterwards: list[Callable[[], object]] = []
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
         with translated:
@@ -73,6 +74,9 @@ class Transaction:
 
     async def notify(self, topic: str, payload: str) -> None:
         self.notified.append((topic, payload))
+
+    def after_commit(self, work: Callable[[], object]) -> None:
+        self.afterwards.append(work)
 
     def outdate(self, group: str, *, ended: bool = False) -> None:
         self._outdated[group] = ended or self._outdated.get(group, False)
@@ -96,14 +100,14 @@ class Transaction:
     @asynccontextmanager
     async def nested(self) -> AsyncIterator[Session]:
         """A savepoint: if the block raises, only what it did is undone."""
-        notified = len(self.notified)
+        notified, afterwards = len(self.notified), len(self.afterwards)
         with translated:
             bounds = self._connection.transaction()
             await bounds.start()
         try:
             yield self
         except BaseException:
-            del self.notified[notified:]
+            del self.notified[notified:], self.afterwards[afterwards:]
             with translated:
                 await bounds.rollback()
             raise
@@ -217,6 +221,8 @@ class Database:
                 # rely on it. A commit that was cancelled, or whose answer got lost, may be done.
                 for topic, payload in transaction.notified:
                     self.notifications.dispatch(topic, payload)
+        for work in transaction.afterwards:
+            work()
         await transaction.acknowledge()
 
     def atomic(self) -> AbstractAsyncContextManager[Transaction]:

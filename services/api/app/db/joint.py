@@ -35,7 +35,6 @@ class JointTransaction:
         self._session: Transaction | None = None
         self._refused: Exception | None = None
         self._ended = False
-        self._afterwards: list[Callable[[], object]] = []
 
     async def begun(self) -> Session:
         """The session in the transaction. Raises what `first` does."""
@@ -51,8 +50,6 @@ class JointTransaction:
         bounds, self._bounds, self._ended = self._bounds, None, True
         if bounds is not None:
             await bounds.__aexit__(None, None, None)
-        for work in self._afterwards:
-            work()
 
     async def undo(self) -> None:
         """Undo everything, unless it is finished."""
@@ -93,10 +90,8 @@ class JointTransaction:
             yield await self._begin()
 
     def after_commit(self, work: Callable[[], object]) -> None:
-        if self._ended:
-            work()
-        else:
-            self._afterwards.append(work)
+        within = None if self._ended else self._session
+        (within or self._database).after_commit(work)
 
     async def _begin(self) -> Transaction:
         if self._refused is not None:

@@ -30,6 +30,10 @@ class Session(Protocol):
         """Tell every process, this one included, once the transaction has committed."""
         ...
 
+    def after_commit(self, work: Callable[[], object]) -> None:
+        """Do `work` once what was done up to here has been committed, and only then."""
+        ...
+
     def atomic(self) -> AbstractAsyncContextManager[Atomic]:
         """The transaction that this is in, or else one of its own."""
         ...
@@ -51,8 +55,4 @@ class Transactional(Session, Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Session]:
         """Committed when the block ends, or together with what surrounds it."""
-        ...
-
-    def after_commit(self, work: Callable[[], object]) -> None:
-        """Do `work` once everything up to here has been committed."""
         ...

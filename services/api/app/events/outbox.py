@@ -32,4 +32,4 @@ async def publish(session: Session, actor: Actor, event: Event) -> None:
     """Write `event` in the caller's transaction: it is there if, and only if, that commits."""
     data = None if event.data is None else orjson.dumps(event.data).decode()
     await repository.insert(session, event, actor.id, data)
-    EVENTS_PUBLISHED.labels(event.type).inc()
+    session.after_commit(EVENTS_PUBLISHED.labels(event.type).inc)

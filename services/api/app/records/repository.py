@@ -64,7 +64,7 @@ async def _write(
                 rows = await transaction.fetch(statement.sql, *args)
                 if rows:
                     transaction.outdate(str(collection.id))
-    EVENTS_PUBLISHED.labels(event).inc(len(rows))
+    session.after_commit(lambda: EVENTS_PUBLISHED.labels(event).inc(len(rows)))
     return rows
 
 
