@@ -7,6 +7,7 @@ PROMETHEUS_MULTIPROC_DIR where the workers' metrics meet.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -26,9 +27,6 @@ worker_class = "app.serving.Worker"
 # Workers import the code themselves: SIGHUP brings new code, and nothing is shared by accident.
 preload_app = False
 keepalive = 75
-# A request may take REQUEST_TIMEOUT (30 s); a worker that is to go says nothing meanwhile.
-timeout = 45
-graceful_timeout = 35
 # Heartbeats by files on a disk can stall a worker.
 worker_tmp_dir = str(SHM) if os.access(SHM, os.W_OK) else None
 # Signals do; and there may be no folder to put it in.
@@ -64,10 +62,14 @@ def _forget() -> None:
         del sys.modules[name]
 
 
+# A worker that is to go takes what still arrives for a second, and lets each request have its time.
+graceful_timeout = math.ceil(getattr(_settings(), "request_timeout", 30)) + 5
+# It says nothing meanwhile.
+timeout = graceful_timeout + 10
 if not os.environ.get("WEB_CONCURRENCY"):
     # gunicorn would read it by itself, and an argument goes before both.
     workers = _workers()
-    _forget()
+_forget()
 
 
 def on_starting(server: Any) -> None:

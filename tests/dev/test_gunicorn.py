@@ -246,6 +246,19 @@ def test_how_many_workers_there_are(database_url: str, redis_url: str) -> None:
             server.wait_for_workers(number)
 
 
+@pytest.mark.parametrize(
+    ("given", "graceful", "silent"), [("", 35, 45), ("0.5", 6, 16), ("3600", 3605, 3615)]
+)
+def test_a_worker_that_goes_lets_its_requests_have_their_time(
+    database_url: str, given: str, graceful: int, silent: int
+) -> None:
+    server = Gunicorn(database_url, "--print-config", REQUEST_TIMEOUT=given)
+    assert server.finish() == 0, server.output
+    settings = dict(line.split("=", 1) for line in server.output.splitlines() if "=" in line)
+    found = {name.strip(): value.strip() for name, value in settings.items()}
+    assert (found["graceful_timeout"], found["timeout"]) == (str(graceful), str(silent))
+
+
 def test_a_given_folder_is_emptied(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "counter_1.db").write_bytes(b"of a former run")
     with running(database_url, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
