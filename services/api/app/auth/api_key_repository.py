@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.auth.models import ApiKey
+from app.db.session import affected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -89,7 +90,7 @@ async def delete(session: Session, user_id: UUID, id_: UUID) -> bool:
     status = await session.execute(
         "DELETE FROM listo.api_keys WHERE id = $1 AND user_id = $2", id_, user_id
     )
-    return status == "DELETE 1"
+    return affected(status) == 1
 
 
 async def touch(session: Session, used: Mapping[UUID, datetime]) -> None:

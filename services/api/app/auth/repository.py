@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.auth.errors import EmailTaken
 from app.auth.models import User
+from app.db.session import affected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -195,7 +196,7 @@ async def purge_sessions(session: Session, before: datetime, limit: int) -> int:
         before,
         limit,
     )
-    return int(status.split()[-1])
+    return affected(status)
 
 
 async def purge_refresh_tokens(session: Session, before: datetime, limit: int) -> int:
@@ -206,7 +207,7 @@ async def purge_refresh_tokens(session: Session, before: datetime, limit: int) -
         before,
         limit,
     )
-    return int(status.split()[-1])
+    return affected(status)
 
 
 def _user(row: Record) -> User:

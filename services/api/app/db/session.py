@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
 
+def affected(status: str) -> int:
+    """How many rows a statement changed, by what `execute` returned: `DELETE 3`, `INSERT 0 3`."""
+    return int(status.rpartition(" ")[2])
+
+
 class Session(Protocol):
     """Runs plain SQL with `$n` binds."""
 

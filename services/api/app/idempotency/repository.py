@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.db.session import affected
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -49,4 +51,4 @@ async def purge(session: Session, older_than: timedelta, limit: int) -> int:
         older_than,
         limit,
     )
-    return int(status.split()[-1])
+    return affected(status)

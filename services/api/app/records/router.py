@@ -265,13 +265,11 @@ def _links(request: Request, page: listing.Page) -> dict[str, str]:
 
 
 def _created(collection: str, stored: Stored) -> Response:
-    # The id comes first in the text, see statements.RECORD.
-    id_ = stored.json[7:43]
     return Response(
         stored.json,
         201,
         {
-            "Location": f"/collections/{collection}/records/{id_}",
+            "Location": f"/collections/{collection}/records/{stored.id}",
             "ETag": preconditions.etag(stored.version),
         },
         media_type=JSON,
@@ -282,7 +280,7 @@ def _changed(request: Request, stored: Stored) -> Response:
     text: str | bytes = stored.json
     if not _actor(request).has_scope(Scope.RECORDS_READ):
         # As a batch says it: a patch that changes nothing must not be a way to read.
-        text = orjson.dumps({"id": stored.json[7:43], "version": stored.version})
+        text = orjson.dumps({"id": stored.id, "version": stored.version})
     return Response(text, headers={"ETag": preconditions.etag(stored.version)}, media_type=JSON)
 
 

@@ -64,6 +64,11 @@ class Stored:
     version: int
     json: str
 
+    @property
+    def id(self) -> str:
+        # It comes first in the text, see statements.RECORD.
+        return self.json[len('{"id":"') :][:36]
+
     def value(self) -> dict[str, Any]:
         parsed: dict[str, Any] = jiter.from_json(self.json.encode())
         return parsed
