@@ -1,5 +1,5 @@
-"""`make bench-growth`: the tail of get, of the first and of the 2,000th page, at 10k and at 1M
-records, in turn."""
+"""`make bench-growth`: the tail of get, of the first and of the 2,000th page, all rounds at 10k
+records and then all at 1M."""
 
 from __future__ import annotations
 
