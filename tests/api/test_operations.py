@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi import APIRouter, Response
 
+from app.core import log
 from app.db import migrations
 from app.ops import checks
 from fixtures.cluster import execute
@@ -244,7 +246,40 @@ def test_the_access_line(ada: httpx.Client, capfd: pytest.CaptureFixture[str]) -
     assert "secret" not in json.dumps(line)
 
 
-def test_no_secret_is_ever_logged(
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        ("INFO", ["request", "worth a warning", "worth knowing"]),
+        ("WARNING", ["worth a warning"]),
+        ("CRITICAL", []),
+    ],
+)
+def test_lines_below_the_log_level_are_not_written(
+    server: Server,
+    anonymous: httpx.Client,
+    capfd: pytest.CaptureFixture[str],
+    level: str,
+    said: list[str],
+) -> None:
+    @server.app.get(f"/telling/{level}")
+    async def tell() -> None:
+        logging.getLogger("listo.extension").info("worth knowing")
+        logging.getLogger("listo.extension").warning("worth a warning")
+
+    handlers, before = logging.root.handlers[:], logging.root.level
+    try:
+        log.configure(server.settings.model_copy(update={"log_level": level}))
+        anonymous.get(f"/telling/{level}", headers={"X-Request-ID": f"at-level-{level}"})
+        anonymous.get("/health")
+        logged = lines(capfd.readouterr().out)
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(before)
+    ours = [line for line in logged if line.get("request_id") == f"at-level-{level}"]
+    assert sorted(str(line["message"]) for line in ours) == said
+
+
+def test_no_secret_is_in_logs_or_metrics(
     database_url: str, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     client = server.client()
@@ -263,8 +298,10 @@ def test_no_secret_is_ever_logged(
     )
     client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
     client.get("/health")
-    output = "".join(capfd.readouterr())
-    assert "/auth/login" in output
+    logged = "".join(capfd.readouterr())
+    assert "/auth/login" in logged
+    counted = client.get("/metrics").text
+    assert "/auth/login" in counted
     for secret in (
         PASSWORD,
         tokens["access_token"],
@@ -274,7 +311,8 @@ def test_no_secret_is_ever_logged(
         "dXNlcjpwYXNz",
         server.settings.jwt_secret.get_secret_value(),
     ):
-        assert secret not in output
+        assert secret not in logged
+        assert secret not in counted
 
 
 def test_an_unexpected_exception_is_answered_without_a_traceback(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from fixtures.server import serving, settings
+from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,8 @@ class Collector(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.spans: list[tuple[str, str]] = []
+        # Everything that was sent.
+        self.bodies = b""
         self.arrived = threading.Condition()
 
     def wait_for(self, name: str) -> list[tuple[str, str]]:
@@ -39,6 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
         request.ParseFromString(body)
         assert isinstance(self.server, Collector)
         with self.server.arrived:
+            self.server.bodies += body
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
                     self.server.spans += [(s.name, s.trace_id.hex()) for s in scope.spans]
@@ -79,3 +82,30 @@ def test_spans(database_url: str, collector: Collector, capfd: pytest.CaptureFix
     # Without a traceparent the log has the trace that the span was made in.
     assert logged <= {trace_id for _, trace_id in spans}
     assert len(logged) == 1
+
+
+def test_no_secret_is_in_a_span(database_url: str, collector: Collector) -> None:
+    endpoint = f"http://127.0.0.1:{collector.server_address[1]}"
+    with serving(settings(database_url, otel_exporter_otlp_endpoint=endpoint)) as server:
+        client = server.client()
+        body = {"email": "eve@example.com", "password": PASSWORD}
+        client.post("/auth/register", json=body)
+        tokens = client.post("/auth/login", json=body).json()
+        headers = {"Authorization": f"Bearer {tokens['access_token']}", "Cookie": "c00kie=1"}
+        given = {"name": "k", "scopes": ["records:read"]}
+        key = client.post("/auth/api-keys", json=given, headers=headers).json()["key"]
+        client.get("/collections", headers={"Authorization": f"Bearer {key}"})
+        client.get("/collections", headers={"Authorization": "Basic dXNlcjpw"})
+        client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+        server.app.state.tracer_provider.force_flush()
+        collector.wait_for("/auth/refresh")
+    for secret in (
+        PASSWORD,
+        tokens["access_token"],
+        tokens["refresh_token"],
+        key,
+        "c00kie",
+        "dXNlcjpw",
+        server.settings.jwt_secret.get_secret_value(),
+    ):
+        assert secret.encode() not in collector.bodies
