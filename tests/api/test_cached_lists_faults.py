@@ -20,6 +20,7 @@ import redis
 
 from app.db.notifications import CHANNEL
 from fixtures.cluster import fetch
+from fixtures.needs import missing
 from fixtures.redis import PROGRAM
 from fixtures.relay import redis_relay
 from fixtures.server import serving, settings
@@ -140,7 +141,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(database_url: str) -> Iterator[Stage]:
     if PROGRAM is None:
-        pytest.skip("there is no redis-server")
+        missing("there is no redis-server")
     with ExitStack() as stack:
         yield Stage(database_url, stack)
 

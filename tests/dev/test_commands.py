@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from fixtures import redis
+from fixtures import needs, redis
 from fixtures.program import PATIENCE, Program, free_port
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_gunicorn_with_more_needs_redis(database_url: str) -> None:
     )
 
 
-@pytest.mark.skipif(redis.PROGRAM is None, reason="there is no redis-server here")
+@needs.unless(None if redis.PROGRAM else "there is no redis-server here")
 def test_gunicorn_with_four_workers_on_redis(database_url: str) -> None:
     port = free_port()
     command = (*GUNICORN, "-w", "4", "--bind", f"127.0.0.1:{port}")

@@ -17,13 +17,13 @@ import psutil
 import pytest
 
 from app.core import machine
-from fixtures import redis
+from fixtures import needs, redis
 from fixtures.program import PATIENCE, Program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(redis.PROGRAM is None, reason="there is no redis-server here")
+pytestmark = needs.unless(None if redis.PROGRAM else "there is no redis-server here")
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acme
+from fixtures import acme, needs
 from fixtures.acme import Lab, Site, docker, messages, wait
 
 ENTRYPOINT = Path(__file__).parents[2] / "infra/acme/entrypoint.sh"
-NO_DOCKER = acme.why_not()
-needs_docker = pytest.mark.skipif(bool(NO_DOCKER), reason=str(NO_DOCKER))
+needs_docker = needs.unless(acme.why_not())
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import netns
+from fixtures import needs, netns
 from infra.firewall import settings
 
 ROOT = Path(__file__).parents[2]
 WATCHED = (22, 80, 443, 2222, 5432, 8443, 9090)
-NO_NETWORK = netns.why_not()
-needs_network = pytest.mark.skipif(bool(NO_NETWORK), reason=str(NO_NETWORK))
+needs_network = needs.unless(netns.why_not())
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -10,11 +10,11 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 from prometheus_client import REGISTRY
 
 import app.core.metrics  # noqa: F401 - registers them
+from fixtures import needs
 from infra.grafana.dashboards.__main__ import PAGES, differing
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_variables_that_are_used_exist() -> None:
         assert used == offered, uid
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@needs.unless(None if shutil.which("promtool") else "promtool is not installed")
 def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
     rules = []
     for number, (_, target) in enumerate(targets()):

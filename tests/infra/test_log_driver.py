@@ -13,8 +13,9 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from fixtures import needs
+from fixtures.acme import BASE
 from fixtures.forward import Receiver, receiver
-from infra.stack.images import BASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ def _missing() -> str | None:
 
 
 MISSING = _missing()
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+pytestmark = needs.unless(MISSING)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures import needs
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,7 +30,7 @@ def test_shell_can_read_it(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is missing")
+@needs.unless(None if shutil.which("shellcheck") else "shellcheck is missing")
 @pytest.mark.parametrize("script", _scripts())
 def test_shellcheck_is_content(script: str) -> None:
     done = subprocess.run(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from fixtures import netns
+from fixtures import needs, netns
 from infra.stack import compose as cli
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ for address, port in json.loads(sys.argv[1]):
 print(json.dumps(opened))
 """
 
-pytestmark = pytest.mark.skipif(bool(netns.why_not()), reason=str(netns.why_not()))
+pytestmark = needs.unless(netns.why_not())
 Address = tuple[str, int]
 
 

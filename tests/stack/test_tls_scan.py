@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from fixtures import acme
+from fixtures import acme, needs
 from fixtures.stack import CA
 from infra.stack import compose as cli
 
@@ -39,7 +39,7 @@ TLS13 = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1
 
 Findings = dict[str, dict[str, str]]
 
-pytestmark = pytest.mark.skipif(bool(acme.why_not()), reason=str(acme.why_not()))
+pytestmark = needs.unless(acme.why_not())
 
 
 @pytest.fixture(scope="module")
