@@ -78,3 +78,11 @@ def test_the_limits_of_a_role_are_not_those_of_migrations(unmigrated_url: str) -
         " current_database()); END $$",
     )
     assert Listo(unmigrated_url)("migrate").status == 0
+
+
+def test_a_url_that_asyncpg_does_not_take_is_told_in_one_line() -> None:
+    outcome = Listo("postgresql://listo:secret@localhost/listo?sslmode=always")("migrate")
+    assert outcome.status == 3
+    assert len(outcome.errors.splitlines()) == 1
+    assert "`sslmode` parameter must be one of" in outcome.errors
+    assert "secret" not in outcome.errors

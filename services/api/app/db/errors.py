@@ -43,8 +43,11 @@ class _Translated:
         if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
             DATABASE_FAULTS.labels("serialization").inc()
             raise Overloaded("The request collided with others; try again.") from error
-        # ValueError: asyncpg's way to say that an argument does not fit its type, which is a bug.
-        if isinstance(error, UNAVAILABLE) and not isinstance(error, ValueError):
+        # ValueError: asyncpg's way to say that an argument does not fit its type, which is a bug;
+        # and that it takes no such URL, which is none.
+        if isinstance(error, UNAVAILABLE) and (
+            not isinstance(error, ValueError) or isinstance(error, asyncpg.ClientConfigurationError)
+        ):
             DATABASE_FAULTS.labels("unavailable").inc()
             raise DatabaseUnavailable from error
         if isinstance(error, _UNABLE):
