@@ -259,6 +259,33 @@ def test_the_stores_are_reached_from_one_network(files: tuple[str, ...]) -> None
     assert on(files, "edge") == {"nginx", "api", "blackbox-exporter"}
 
 
+@every_stack
+def test_a_database_elsewhere_can_be_reached(files: tuple[str, ...]) -> None:
+    networks = config(files)["networks"]
+    for name in ("api", "worker", "migrate"):
+        found = services(files)[name]["networks"]
+        assert any(not networks[one].get("internal") for one in found), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "proxies", "upstream"),
+    [
+        ({}, "10.213.240.10/32", ""),
+        ({"EDGE_ADDRESS": "10.9.0.10"}, "10.9.0.10/32", ""),
+        ({"TRUSTED_PROXIES": "192.0.2.0/24"}, "10.213.240.10/32,192.0.2.0/24", ""),
+        # Of some other program on this host.
+        ({"UPSTREAM": "shop:80"}, "10.213.240.10/32", ""),
+        ({"API_UPSTREAM": "replicas:8000"}, "10.213.240.10/32", "replicas:8000"),
+    ],
+)
+def test_replicas_and_proxies_elsewhere(
+    settings: dict[str, str], proxies: str, upstream: str
+) -> None:
+    found = json.loads(compose(REGISTRY, "--format", "json", **settings).stdout)["services"]
+    assert found["api"]["environment"]["TRUSTED_PROXIES"] == proxies
+    assert found["nginx"]["environment"]["UPSTREAM"] == upstream
+
+
 def on(files: tuple[str, ...], network: str) -> set[str]:
     return {name for name, one in services(files).items() if network in one.get("networks", ())}
 
