@@ -94,6 +94,14 @@ def containers() -> list[dict[str, Any]]:
     """Every container of the stack, ended ones too."""
     listed = compose("ps", "--all", "--format", "json", timeout=30)
     # One object a line in some versions, one list in others.
+def told(*arguments: str, timeout: float = 60) -> str:
+    """What `docker …` wrote. Raises CannotRun where it failed."""
+    result = docker(*arguments, timeout=timeout)
+    if result.returncode:
+        raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {said(result)}")
+    return result.stdout
+
+
     found: list[dict[str, Any]] = []
     for line in listed.stdout.splitlines():
         if line.strip():
@@ -111,6 +119,12 @@ def elsewhere() -> str | None:
 
 def others() -> list[str]:
     """Other projects that this checkout's secrets belong to as well: with containers of it, or with
+def config() -> dict[str, Any]:
+    """The Compose files, as Compose reads them. Raises CannotRun."""
+    found: dict[str, Any] = json.loads(told("compose", "config", "--format", "json", timeout=30))
+    return found
+
+
     data from before they were stopped."""
     here = f"label=com.docker.compose.project.working_dir={ROOT}"
     label = '{{.Label "com.docker.compose.project"}}'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from infra.stack.compose import (
     ROOT,
     STATE,
     CannotRun,
-    compose,
+    config,
     docker,
     dotenv,
     setting,
@@ -37,9 +36,21 @@ def choose() -> str:
         _keep("COMPOSE_FILE", kept, "Which files `docker compose` reads; `make up` chose them.")
     _keep("RUN_DIR", str(STATE / "run"), "Where the log shipper's socket is; `make up` keeps it.")
     os.environ["COMPOSE_FILE"] = kept
-    if setting("DOMAIN"):
-        os.environ["COMPOSE_PROFILES"] = "acme"
+    _keep_profile("acme", wanted=bool(setting("DOMAIN")))
+    if replicas := os.environ.get("REPLICAS"):
+        if not (replicas.isascii() and replicas.isdecimal()):
+            raise CannotRun(f"REPLICAS={replicas!r} is no number")
+        _keep("REPLICAS", replicas, "How many replicas; `make up REPLICAS=…` changes it.")
     return kept
+
+
+def _keep_profile(name: str, *, wanted: bool) -> None:
+    present = [word for word in setting("COMPOSE_PROFILES").split(",") if word]
+    if wanted != (name in present):
+        profiles = ",".join([word for word in present if word != name] + [name] * wanted)
+        why = "Services that only some need; `make up` adds acme where DOMAIN is set."
+        _keep("COMPOSE_PROFILES", profiles, why)
+        os.environ["COMPOSE_PROFILES"] = profiles
 
 
 def of_debian() -> bool:
@@ -52,7 +63,9 @@ def provide() -> None:
     if of_debian():
         _provide_base()
     if not of_debian():
-        step("images pulled", ["docker", "compose", "pull", "--ignore-buildable", "--quiet"], LOG)
+        policy = "always" if setting("FRESH") else "missing"
+        pull = ["docker", "compose", "pull", "--ignore-buildable", "--quiet", "--policy", policy]
+        step("images pulled", pull, LOG)
     seen: set[str] = set()
     for service, image in _buildable():
         if image not in seen:
@@ -84,7 +97,9 @@ def _registry_answers() -> bool:
 def _keep(name: str, value: str, why: str) -> None:
     """Have `.env` say it, in the place of what it said before."""
     path = ROOT / ".env"
-    lines = path.read_text().splitlines() if path.is_file() else []
+    # As `dotenv` reads it, and nothing else of it changes.
+    text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
+    lines = text.removesuffix("\n").split("\n") if text else []
     line = f"{name}={value}"
     if line in lines:
         return
@@ -95,15 +110,12 @@ def _keep(name: str, value: str, why: str) -> None:
         lines += [f"# {why}", line]
     fresh = path.with_name(".env.new")
     fresh.touch(0o600)
-    fresh.write_text("\n".join(lines) + "\n")
+    fresh.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
     fresh.replace(path)
 
 
 def _buildable() -> list[tuple[str, str]]:
-    listed = compose("config", "--format", "json", timeout=30)
-    if listed.returncode:
-        raise CannotRun(f"compose.yaml cannot be read: {listed.stderr.strip()}")
-    services = json.loads(listed.stdout)["services"]
+    services = config()["services"]
     return [(name, one["image"]) for name, one in services.items() if "build" in one]
 
 

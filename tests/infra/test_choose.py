@@ -1,0 +1,64 @@
+"""What `make up` keeps in `.env`, so that `docker compose` by hand means the same stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from fixtures.checkout import Checkout
+
+
+def kept(checkout: Checkout) -> dict[str, str]:
+    lines = (checkout.path / ".env").read_text(encoding="latin-1").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def test_the_files_are_chosen_once(checkout: Checkout) -> None:
+    checkout.environment.pop("COMPOSE_FILE")
+    checkout.up()
+    run = str(checkout.state / "run")
+    assert kept(checkout) == {"COMPOSE_FILE": "compose.yaml", "RUN_DIR": run}
+    checkout.has(answers={"image inspect": [1, "No such image\n"], "pull": [1, "no route\n"]})
+    checkout.up()
+    assert kept(checkout)["COMPOSE_FILE"] == "compose.yaml"
+
+
+def test_whatever_bytes_it_has_they_stay(checkout: Checkout) -> None:
+    path = checkout.path / ".env"
+    content = b"NAME=caf\xe9\nODD=a\x0bb\xe2\x80\xa8c\n\n# ours\n"
+    path.write_bytes(content)
+    checkout.up()
+    assert path.read_bytes().startswith(content)
+    for command in ("down", "destroy-now"):
+        done = checkout.run(command)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert path.read_bytes().startswith(content)
+
+
+def test_the_number_of_replicas_outlives_the_command(checkout: Checkout) -> None:
+    (checkout.path / ".env").write_text("REPLICAS=2\n")
+    checkout.up()
+    assert kept(checkout)["REPLICAS"] == "2"
+    checkout.up(REPLICAS="5")
+    checkout.up()
+    assert kept(checkout)["REPLICAS"] == "5"
+
+
+@pytest.mark.parametrize("replicas", ["many", "-1", "2.5"])
+def test_what_is_no_number_of_replicas_is_not_kept(checkout: Checkout, replicas: str) -> None:
+    done = checkout.run("up", REPLICAS=replicas)
+    assert done.returncode == 1
+    assert f"REPLICAS={replicas!r} is no number" in done.stderr
+    assert "REPLICAS" not in kept(checkout)
+
+
+def test_the_keeper_of_a_certificate_is_there_while_there_is_a_name(checkout: Checkout) -> None:
+    (checkout.path / ".env").write_text("COMPOSE_PROFILES=mine\n")
+    checkout.up()
+    assert kept(checkout)["COMPOSE_PROFILES"] == "mine"
+    checkout.up(DOMAIN="api.listo.test")
+    assert kept(checkout)["COMPOSE_PROFILES"] == "mine,acme"
+    checkout.up()
+    assert kept(checkout)["COMPOSE_PROFILES"] == "mine"
