@@ -1,6 +1,7 @@
 #!/bin/sh
 # `make engine`: a Docker engine with Compose and Buildx from Debian's packages, and mmdebstrap, which
-# images are built with where no registry answers. Where an engine works, nothing is changed.
+# images are built with where no registry answers. Where an engine works, no source of packages is added,
+# and another's engine is never replaced.
 set -eu
 
 say() { echo "engine: $*"; }
@@ -12,21 +13,34 @@ fail() {
 works() {
     docker version --format '{{.Server.Version}}' >/dev/null 2>&1
 }
+# Engine 25 (before it there is no start_interval of a health check), Compose 2.24, Buildx.
 equipped() {
+    docker version --format '{{.Server.APIVersion}}' 2>/dev/null |
+        grep -Eq '^1\.(4[4-9]|[5-9][0-9]|[0-9]{3,})$' && has_plugins
+}
+has_plugins() {
     docker compose version --short 2>/dev/null | grep -Eq '^v?([3-9]|[1-9][0-9]+)\.|^v?2\.(2[4-9]|[3-9][0-9]|[0-9]{3})' &&
         docker buildx version >/dev/null 2>&1
 }
 
-if works && equipped && { command -v mmdebstrap >/dev/null || [ ! -e /etc/debian_version ]; }; then
+if works && equipped; then
     say "Docker $(docker version --format '{{.Server.Version}}') runs; nothing to do"
+    if command -v apt-get >/dev/null && ! command -v mmdebstrap >/dev/null; then
+        { [ "$(id -u)" = 0 ] && DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends mmdebstrap >/dev/null 2>&1; } ||
+            say "mmdebstrap is missing; it is needed where no image registry answers (apt-get install mmdebstrap)"
+    fi
     exit 0
+fi
+if works && ! dpkg-query --show docker.io >/dev/null 2>&1; then
+    fail "the engine that runs here is not Debian's, and nothing was changed. Engine 25, Compose 2.24 and Buildx or newer are needed: by its own instructions"
 fi
 [ "$(id -u)" = 0 ] || fail "an engine is installed as root: sudo make engine"
 # shellcheck source=/dev/null
 . /etc/os-release
 case "${ID:-} ${VERSION_CODENAME:-}" in
     "debian bookworm" | "debian trixie") ;;
-    *) fail "only Debian 12 and 13 are known here (this is ${PRETTY_NAME:-something else}); install Docker with Compose 2.24 or newer by its own instructions" ;;
+    *) fail "only Debian 12 and 13 are known here (this is ${PRETTY_NAME:-something else}); install Docker 25 and Compose 2.24 or newer by its own instructions" ;;
 esac
 export DEBIAN_FRONTEND=noninteractive
 quietly() { # COMMAND… : what it said is shown only if it fails
@@ -69,7 +83,7 @@ if [ "$suite" = bookworm ]; then
 fi
 say "reading the lists of packages"
 quietly apt-get update -qq
-if ! equipped || ! command -v dockerd >/dev/null; then
+if works && ! equipped || ! has_plugins || ! command -v dockerd >/dev/null; then
     say "installing docker.io, docker-compose and docker-buildx"
     quietly apt-get install -y -qq --no-install-recommends "docker.io/$suite" "docker-cli/$suite" \
         "docker-compose/$suite" "docker-buildx/$suite" ca-certificates iptables
@@ -94,5 +108,5 @@ until works; do
     [ $tries -lt 60 ] || fail "no engine answers after 60 s; see /var/log/dockerd.log or journalctl -u docker"
     sleep 1
 done
-equipped || fail "docker compose 2.24 and docker buildx are needed, and another docker comes first in PATH: $(command -v docker)"
+equipped || fail "Docker 25, docker compose 2.24 and docker buildx are needed, and another docker comes first in PATH: $(command -v docker)"
 say "Docker $(docker version --format '{{.Server.Version}}') with Compose $(docker compose version --short) runs"

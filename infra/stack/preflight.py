@@ -27,6 +27,8 @@ DISK_NEEDED = 4 * GIB
 MEMORY_NEEDED = 2 * GIB
 OLDEST_COMPOSE = (2, 24)
 # Ports that production does not publish.
+# Engine 25: before it there is no `start_interval` of a health check.
+OLDEST_API = (1, 44)
 _INSIDE = (
     ("GRAFANA_PORT", 3000, "127.0.0.1"),
     ("PROMETHEUS_PORT", 9090, "127.0.0.1"),
@@ -62,11 +64,18 @@ def show(checks: list[Check]) -> None:
 
 def _engine() -> Check:
     try:
-        result = docker("version", "--format", "{{.Server.Version}}", timeout=15)
+        result = docker(
+            "version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}", timeout=15
+        )
     except CannotRun as error:
         return Check("engine", ok=False, found=str(error))
     if result.returncode == 0:
-        return Check("engine", ok=True, found=f"Docker {result.stdout.strip()}")
+        version, _, api = result.stdout.strip().partition(" ")
+        match = re.match(r"(\d+)\.(\d+)", api)
+        if match and (int(match[1]), int(match[2])) >= OLDEST_API:
+            return Check("engine", ok=True, found=f"Docker {version}")
+        found = f"Docker {version}; 25.0 or newer is needed, see `make engine`"
+        return Check("engine", ok=False, found=found)
     if "permission denied" in result.stderr:
         found = "this user may not speak to the Docker engine: join the group `docker`, or use sudo"
     else:
