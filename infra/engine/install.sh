@@ -98,8 +98,14 @@ works || {
     if [ -d /run/systemd/system ]; then
         quietly systemctl enable --now docker
     else
-        # No service manager: it runs until the machine stops, and says what it does in a log.
-        setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &
+        # No service manager: it runs until the machine stops, and says what it does in a log, of which
+        # the last lines are kept, 20,000 to 40,000.
+        # shellcheck disable=SC2016 # its own variables
+        setsid sh -c 'dockerd 2>&1 | while IFS= read -r line; do
+            lines=$(((${lines:-0} + 1) % 20000))
+            [ $lines != 1 ] || mv -f /var/log/dockerd.log /var/log/dockerd.log.1 2>/dev/null || true
+            printf "%s\n" "$line" >>/var/log/dockerd.log
+        done' >/dev/null 2>&1 </dev/null &
     fi
 }
 tries=0
