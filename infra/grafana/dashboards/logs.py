@@ -36,7 +36,7 @@ AMOUNT = (
     ),
     graph(
         "Bytes by service",
-        "What Loki takes in, before it is compressed. The limit is 4 MB a second.",
+        "What Loki takes in, before it is compressed. The limit is 1 MB a second.",
         "Bps",
         Series(f"sum by (service) (bytes_rate({CHOSEN} [$__auto]))", "{{service}}"),
         span=8,
