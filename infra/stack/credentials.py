@@ -13,6 +13,7 @@ import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from infra.alertmanager import render
 from infra.stack.compose import (
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECRETS = Path(setting("SECRETS_DIR") or STATE / "secrets").expanduser()
+_FOR_ALL = 0o444
+# There while the first admin's password was made and nobody has been told of it.
+UNTOLD = STATE / "admin_password_untold"
 BUILD = STATE / "build"
 RUN = STATE / "run"
 PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_backup")
@@ -74,7 +78,7 @@ def _database(name: str, role: str, password: str) -> None:
     """How to reach the stack's PostgreSQL, unless somebody has put another server's URL there."""
     own = "@postgres:5432/listo"
     if not (SECRETS / name).exists() or _read(name).endswith(own):
-        _write(name, f"postgresql://{role}:{password}{own}")
+        _write(name, f"postgresql://{role}:{quote(password, safe='')}{own}")
 
 
 def _redis() -> None:
@@ -82,7 +86,7 @@ def _redis() -> None:
         _once(f"redis_{user}_password", _password)
     listo, monitor = (_read(f"redis_{user}_password") for user in ("listo", "monitor"))
     hashed = [hashlib.sha256(password.encode()).hexdigest() for password in (listo, monitor)]
-    _write("redis_url", f"redis://listo:{listo}@redis:6379/0")
+    _write("redis_url", f"redis://listo:{quote(listo, safe='')}@redis:6379/0")
     _write("redis_exporter", json.dumps({"redis://monitor@redis:6379": monitor}))
     _write(
         "redis_users",
@@ -121,26 +125,42 @@ def _password() -> str:
 
 
 def _read(name: str) -> str:
-    return (SECRETS / name).read_text()
+    """Without the line's end that many tools write. Raises CannotRun where it is not one line."""
+    path = SECRETS / name
+    _let_in(path)
+    text = path.read_bytes().decode(errors="surrogateescape").removesuffix("\n")
+    # The former secret is empty where there is none.
+    if not text and name != "jwt_secret_previous":
+        raise CannotRun(f"{path} is empty")
+    if not text.isprintable() or text != text.strip():
+        raise CannotRun(f"{path} is not one line of text without spaces around it")
+    return text
 
 
-def _once(name: str, make: Callable[[], str]) -> bool:
+def _once(name: str, make: Callable[[], str]) -> None:
     if (SECRETS / name).exists():
-        return False
-    return _write(name, make())
+        _read(name)
+    else:
+        _write(name, make())
 
 
-def _write(name: str, text: str) -> bool:
-    return _place(SECRETS / name, text.encode())
+def _write(name: str, text: str) -> None:
+    _place(SECRETS / name, text.encode())
 
 
-def _place(path: Path, content: bytes) -> bool:
-    """Whole or not at all; whether it changed. A container that has the former one mounted keeps it
-    until it is made anew."""
+def _place(path: Path, content: bytes) -> None:
+    """Whole or not at all. A container that has the former one mounted keeps it until it starts
+    again."""
     if path.exists() and path.read_bytes() == content:
-        return False
+        _let_in(path)
+        return
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_bytes(content)
-    fresh.chmod(0o444)
+    _let_in(fresh)
     fresh.replace(path)
-    return True
+
+
+def _let_in(path: Path) -> None:
+    """Services run as users of their own. Nobody else gets through the folder."""
+    if path.stat().st_mode & 0o777 != _FOR_ALL:
+        path.chmod(_FOR_ALL)
