@@ -8,31 +8,30 @@ import sys
 
 from infra.stack import images, up
 from infra.stack.compose import (
-    PROJECT,
-    PROJECTS,
     STATE,
     CannotRun,
     compose,
     elsewhere,
     foreground,
+    lock,
     others,
     said,
 )
 
 
 def down() -> int:
-    _be_at_home()
-    images.choose()
-    result = compose("--profile", "*", "down", "--remove-orphans", timeout=200)
-    if result.returncode:
-        raise CannotRun(said(result))
+    with lock():
+        _be_at_home()
+        images.choose()
+        result = compose("--profile", "*", "down", "--remove-orphans", timeout=200)
+        if result.returncode:
+            raise CannotRun(said(result))
     print("Stopped. The data stays; `make up` starts it again.")
     return 0
 
 
 def destroy() -> int:
     _be_at_home()
-    images.choose()
     if not sys.stdin.isatty():
         raise CannotRun("it asks, and there is no terminal to answer on; say YES=1 to mean it")
     try:
@@ -47,19 +46,21 @@ def destroy() -> int:
 
 
 def destroy_now() -> int:
-    _be_at_home()
-    images.choose()
-    result = compose("--profile", "*", "down", "--remove-orphans", "--volumes", timeout=200)
-    if result.returncode:
-        raise CannotRun(said(result))
-    if theirs := others():
-        (PROJECTS / PROJECT).unlink(missing_ok=True)
-        print(f"Gone: containers and data. The secrets in .listo stay, for {', '.join(theirs)}.")
+    with lock():
+        _be_at_home()
+        theirs = others()
+        images.choose()
+        result = compose("--profile", "*", "down", "--remove-orphans", "--volumes", timeout=200)
+        if result.returncode:
+            raise CannotRun(said(result))
+        if theirs:
+            stay = ", ".join(theirs)
+            print(f"Gone: containers and data. The secrets in .listo stay, for {stay}.")
+            return 0
+        shutil.rmtree(STATE, ignore_errors=True)
+        up.AUTHORITY.unlink(missing_ok=True)
+        print("Gone: containers, data and the secrets in .listo. Images stay.")
         return 0
-    shutil.rmtree(STATE, ignore_errors=True)
-    up.AUTHORITY.unlink(missing_ok=True)
-    print("Gone: containers, data and the secrets in .listo. Images stay.")
-    return 0
 
 
 def _be_at_home() -> None:
@@ -94,6 +95,9 @@ def main() -> int:
         return command()
     except CannotRun as error:
         print(f"\nmake {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"\nmake {arguments.command}: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".listo" / "stack"
@@ -76,9 +81,8 @@ def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[
 
 PROJECT = setting("COMPOSE_PROJECT_NAME", "listo")
 # What Compose marks the stack's containers and volumes with.
-OURS = f"label=com.docker.compose.project={PROJECT}"
-# One empty file for each project whose secrets are this checkout's.
-PROJECTS = STATE / "projects"
+_LABEL = "com.docker.compose"
+OURS = f"label={_LABEL}.project={PROJECT}"
 
 
 def compose(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -98,42 +102,71 @@ def told(*arguments: str, timeout: float = 60) -> str:
     """What `docker …` wrote. Raises CannotRun where it failed."""
     result = docker(*arguments, timeout=timeout)
     if result.returncode:
+def foreground(*arguments: str) -> int:
+    """Run `docker compose …` on the caller's terminal."""
+    return subprocess.call(["docker", "compose", *arguments], cwd=ROOT)  # noqa: S603, S607
+
+
+def containers() -> list[dict[str, Any]]:
+    """Every container of the stack, ended ones too. Raises CannotRun."""
+    listed = told("compose", "ps", "--all", "--format", "json", timeout=30)
+    # One object a line in some versions, one list in others.
         raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {said(result)}")
     return result.stdout
 
 
     found: list[dict[str, Any]] = []
-    for line in listed.stdout.splitlines():
+    for line in listed.splitlines():
         if line.strip():
             value = json.loads(line)
             found.extend(value if isinstance(value, list) else [value])
     return sorted(found, key=lambda one: (one["Service"], one["Name"]))
 
 
-def elsewhere() -> str | None:
-    """The folder of another checkout that the stack's containers belong to."""
-    label = '{{.Label "com.docker.compose.project.working_dir"}}'
-    listed = docker("ps", "--all", "--filter", OURS, "--format", label, timeout=15).stdout
-    return next((line for line in listed.splitlines() if line and Path(line) != ROOT), None)
-
-
-def others() -> list[str]:
-    """Other projects that this checkout's secrets belong to as well: with containers of it, or with
 def config() -> dict[str, Any]:
     """The Compose files, as Compose reads them. Raises CannotRun."""
     found: dict[str, Any] = json.loads(told("compose", "config", "--format", "json", timeout=30))
     return found
 
 
-    data from before they were stopped."""
-    here = f"label=com.docker.compose.project.working_dir={ROOT}"
-    label = '{{.Label "com.docker.compose.project"}}'
-    found = set(docker("ps", "--all", "--filter", here, "--format", label).stdout.split())
-    for noted in PROJECTS.glob("*"):
-        theirs = f"label=com.docker.compose.project={noted.name}"
-        if docker("volume", "ls", "--quiet", "--filter", theirs).stdout:
-            found.add(noted.name)
-    return sorted(found - {PROJECT})
+def elsewhere() -> str | None:
+    """The folder of another checkout that the stack's containers belong to. Raises CannotRun."""
+    label = f'{{{{.Label "{_LABEL}.project.working_dir"}}}}'
+    listed = told("ps", "--all", "--filter", OURS, "--format", label, timeout=15)
+    return next((line for line in listed.splitlines() if line and Path(line) != ROOT), None)
+
+
+def others() -> list[str]:
+    """Other projects that this checkout's secrets may belong to as well: with containers of it, or
+    with a database of which no container says whose it is. Raises CannotRun."""
+    project, folder = (
+        f'{{{{.Label "{_LABEL}.{name}"}}}}' for name in ("project", "project.working_dir")
+    )
+    listed = told(
+        "ps", "--all", "--filter", f"label={_LABEL}.project", "--format", f"{project} {folder}"
+    )
+    lines = [line.partition(" ") for line in listed.splitlines()]
+    ours = {name for name, _, where in lines if Path(where) == ROOT}
+    abroad = {name for name, _, _ in lines} - ours
+    databases = told(
+        "volume", "ls", "--filter", f"label={_LABEL}.volume=postgres", "--format", project
+    )
+    return sorted((ours | set(databases.split()) - abroad) - {PROJECT})
+
+
+@contextmanager
+def lock() -> Iterator[None]:
+    """One at a time works on this checkout's stack. Raises CannotRun."""
+    STATE.parent.mkdir(mode=0o755, exist_ok=True)
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    with (STATE / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotRun(
+                "another `make up`, `down` or `destroy` is at work here; try again after it"
+            ) from None
+        yield
 
 
 def said(result: subprocess.CompletedProcess[str]) -> str:
