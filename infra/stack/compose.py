@@ -64,6 +64,11 @@ def production(files: str | None = None) -> bool:
     return "compose.prod.yaml" in (setting("COMPOSE_FILE") if files is None else files)
 
 
+def published(name: str, default: str) -> str:
+    """The port of the host, which is no setting in production."""
+    return default if production() else setting(name, default)
+
+
 def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run `docker …` and return what it said. Raises CannotRun where there is no such program."""
     try:
@@ -89,19 +94,14 @@ def compose(*arguments: str, timeout: float = 600) -> subprocess.CompletedProces
     return docker("compose", *arguments, timeout=timeout)
 
 
-def foreground(*arguments: str) -> int:
-    """Run `docker compose …` on the caller's terminal."""
-    return subprocess.call(["docker", "compose", *arguments], cwd=ROOT)  # noqa: S603, S607
-
-
-def containers() -> list[dict[str, Any]]:
-    """Every container of the stack, ended ones too."""
-    listed = compose("ps", "--all", "--format", "json", timeout=30)
-    # One object a line in some versions, one list in others.
 def told(*arguments: str, timeout: float = 60) -> str:
     """What `docker …` wrote. Raises CannotRun where it failed."""
     result = docker(*arguments, timeout=timeout)
     if result.returncode:
+        raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {said(result)}")
+    return result.stdout
+
+
 def foreground(*arguments: str) -> int:
     """Run `docker compose …` on the caller's terminal."""
     return subprocess.call(["docker", "compose", *arguments], cwd=ROOT)  # noqa: S603, S607
@@ -111,10 +111,6 @@ def containers() -> list[dict[str, Any]]:
     """Every container of the stack, ended ones too. Raises CannotRun."""
     listed = told("compose", "ps", "--all", "--format", "json", timeout=30)
     # One object a line in some versions, one list in others.
-        raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {said(result)}")
-    return result.stdout
-
-
     found: list[dict[str, Any]] = []
     for line in listed.splitlines():
         if line.strip():

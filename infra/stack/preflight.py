@@ -19,20 +19,21 @@ from infra.stack.compose import (
     docker,
     elsewhere,
     production,
-    setting,
+    published,
+    told,
 )
 
 GIB = 1 << 30
 DISK_NEEDED = 4 * GIB
 MEMORY_NEEDED = 2 * GIB
 OLDEST_COMPOSE = (2, 24)
-# Ports that production does not publish.
 # Engine 25: before it there is no `start_interval` of a health check.
 OLDEST_API = (1, 44)
+# Ports that production does not publish.
 _INSIDE = (
-    ("GRAFANA_PORT", 3000, "127.0.0.1"),
-    ("PROMETHEUS_PORT", 9090, "127.0.0.1"),
-    ("ALERTMANAGER_PORT", 9093, "127.0.0.1"),
+    ("GRAFANA_PORT", "3000", "127.0.0.1"),
+    ("PROMETHEUS_PORT", "9090", "127.0.0.1"),
+    ("ALERTMANAGER_PORT", "9093", "127.0.0.1"),
 )
 
 
@@ -107,9 +108,14 @@ def _builder() -> Check:
 
 def _others() -> list[Check]:
     """What of another checkout's stack is in the way of this one's; nothing, as a rule."""
-    if (folder := elsewhere()) is not None:
+    try:
+        folder = elsewhere()
+        data = told("volume", "ls", "--quiet", "--filter", OURS, timeout=15).split()
+        containers()
+    except CannotRun as error:
+        return [Check("stack", ok=False, found=str(error))]
+    if folder is not None:
         return [Check("stack", ok=False, found=f"{folder} has one here; `make down` there first")]
-    data = docker("volume", "ls", "--quiet", "--filter", OURS, timeout=15).stdout.split()
     if data and not credentials.exist():
         found = (
             f"there is data ({data[0]}, …), but its passwords are not in {credentials.SECRETS}: "
@@ -120,7 +126,10 @@ def _others() -> list[Check]:
 
 
 def _disk() -> Check:
-    root = docker("info", "--format", "{{.DockerRootDir}}", timeout=15).stdout.strip()
+    try:
+        root = docker("info", "--format", "{{.DockerRootDir}}", timeout=15).stdout.strip()
+    except CannotRun:
+        root = ""
     where = Path(root) if root and Path(root).exists() else ROOT
     free = shutil.disk_usage(where).free
     return _enough("disk", free, DISK_NEEDED, f"free at {where}")
@@ -153,10 +162,10 @@ def _folder() -> Check:
 def _ports() -> list[Check]:
     ours = {port["PublishedPort"] for one in _containers() for port in one.get("Publishers") or ()}
     return [
-        _port(setting(name, str(default)), name, address, ours)
+        _port(published(name, default), name, address, ours)
         for name, default, address in (
-            ("HTTP_PORT", 80, ""),
-            ("HTTPS_PORT", 443, ""),
+            ("HTTP_PORT", "80", ""),
+            ("HTTPS_PORT", "443", ""),
             *(() if production() else _INSIDE),
         )
     ]
@@ -180,9 +189,8 @@ def _port(text: str, name: str, address: str, ours: set[int]) -> Check:
         else:
             taken = False
     if taken:
-        return Check(
-            "port", ok=False, found=f"{number} is taken by another program; set {name} to another"
-        )
+        way = "stop it" if production() else f"set {name} to another"
+        return Check("port", ok=False, found=f"{number} is taken by another program; {way}")
     return Check("port", ok=True, found=f"{number} is free")
 
 
