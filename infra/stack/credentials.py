@@ -17,8 +17,6 @@ from urllib.parse import quote
 
 from infra.alertmanager import render
 from infra.stack.compose import (
-    PROJECT,
-    PROJECTS,
     ROOT,
     STATE,
     CannotRun,
@@ -31,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECRETS = Path(setting("SECRETS_DIR") or STATE / "secrets").expanduser()
+BUILD = STATE / "build"
+RUN = STATE / "run"
 _FOR_ALL = 0o444
 # There while the first admin's password was made and nobody has been told of it.
 UNTOLD = STATE / "admin_password_untold"
-BUILD = STATE / "build"
-RUN = STATE / "run"
 PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_backup")
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
@@ -45,17 +43,16 @@ def exist() -> bool:
     return all((SECRETS / f"{name}_password").is_file() for name in PASSWORDS)
 
 
-def ensure() -> bool:
-    """Make what is missing, and what follows from settings; whether the first admin's password is
-    new. Raises CannotRun."""
+def ensure() -> None:
+    """Make what is missing, and what follows from settings. Raises CannotRun, also where a file is
+    there that is of no use."""
     if production() and SECRETS.resolve().is_relative_to(ROOT):
         raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
     SECRETS.parent.mkdir(parents=True, exist_ok=True)
-    for folder in (STATE, SECRETS, BUILD, RUN, PROJECTS):
+    for folder in (STATE, SECRETS, BUILD, RUN):
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
-    (PROJECTS / PROJECT).touch()
     # Fluent Bit makes its socket here, as a user of its own; nobody else gets as far as this.
     RUN.chmod(0o777)
     for name in PASSWORDS:
@@ -71,7 +68,9 @@ def ensure() -> bool:
     for name in ("grafana_admin_password", "grafana_secret_key"):
         _once(name, _password)
     _write("alertmanager", _alertmanager())
-    return _once("admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18))
+    if not (SECRETS / "admin_password").exists():
+        UNTOLD.touch()
+    _once("admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18))
 
 
 def _database(name: str, role: str, password: str) -> None:

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 from infra.stack import credentials, images, preflight
 from infra.stack.compose import (
@@ -14,23 +15,37 @@ from infra.stack.compose import (
     STATE,
     CannotRun,
     compose,
+    config,
     containers,
     docker,
+    lock,
     production,
+    published,
     said,
     setting,
+    told,
 )
 from infra.stack.table import Table, settled, state
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 AUTHORITY = ROOT / ".listo" / "ca.crt"
 START_SECONDS = 180
-# They read their folder of `infra`, or Alertmanager its secret, when they start, and never again.
-# Except for dashboards, which are JSON that is made by the code beside it.
-RESTARTED = {"alertmanager", "fluent-bit", "grafana", "loki", "postgres", "redis"}
+# What is read from a service's folder of `infra` when it starts, and never again. Not Grafana's
+# dashboards, which are JSON that is made by the code beside it.
+READ_ONCE = {
+    "fluent-bit": "*.*", "grafana": "*.*", "loki": "*.*", "postgres": "*.*", "redis": "*.*",
+    "nginx": "entrypoint.sh",
+}  # fmt: skip
 READ_AGAIN = {".json", ".py", ".pyc"}
+# Others log in there, so these know a changed password first.
+STORES = {"postgres", "redis"}
+# How each is asked whether it would take its files, before it is told to read them again.
+TESTS = {
+    "nginx": ("nginx", "-t", "-q", "-c", "/etc/listo/nginx/nginx.conf"),
+    "prometheus": ("promtool", "check", "config", "/etc/prometheus/prometheus.yml"),
+    "blackbox-exporter": (
+        "blackbox_exporter", "--config.check", "--config.file=/etc/prometheus/blackbox.yml",
+    ),
+}  # fmt: skip
 LEFT_OUT = "Grafana, Loki and Fluent Bit"
 
 
@@ -40,27 +55,34 @@ def main() -> int:
     preflight.show(checks)
     if not all(check.ok for check in checks):
         raise CannotRun("the stack was not started; the lines above say why")
-    running = any(one["State"] == "running" for one in containers())
-    new_password = credentials.ensure()
-    print("\nImages")
-    images.choose()
-    images.provide()
-    print("\nServices")
-    try:
-        _start()
-        if running:
-            if _restart_outdated():
-                _start()
-            _reload()
-    except BaseException:
-        if not running:
-            # Half a stack is of no use to anybody; data stays.
-            print("\nStopping what was started …", file=sys.stderr)
-            compose("down", "--timeout", "20")
-        raise
-    _copy_authority()
-    _greet(show_password=new_password)
+    with lock():
+        present = containers()
+        credentials.ensure()
+        print("\nImages")
+        images.choose()
+        images.provide()
+        print("\nServices")
+        try:
+            _bring_up(serving=any(one["State"] == "running" for one in present))
+        except BaseException:
+            if not present:
+                # Half a stack is of no use to anybody; data stays.
+                print("\nStopping what was started …", file=sys.stderr)
+                compose("down", "--timeout", "20")
+            raise
+        _copy_authority()
+        _greet()
     return 0
+
+
+def _bring_up(*, serving: bool) -> None:
+    if serving:
+        _restart_outdated(STORES)
+    _start()
+    if serving:
+        if _restart_outdated():
+            _start()
+        _reload()
 
 
 def _start() -> None:
@@ -82,38 +104,52 @@ def _start() -> None:
         raise CannotRun(lines[-1] if lines else "docker compose up failed")
 
 
-def _restart_outdated() -> bool:
+def _restart_outdated(among: set[str] | None = None) -> bool:
     """Compose does not see that files changed which a service has mounted."""
-    restarted = False
-    for one in containers():
-        service = one["Service"]
-        if service not in RESTARTED or one["State"] != "running":
-            continue
-        asked = docker("inspect", "--format", "{{.State.StartedAt}}", one["Name"])
-        if asked.returncode:
-            raise CannotRun(f"{service} cannot be looked at: {said(asked)}")
-        # When it got here, whatever time it brought along.
-        newest = max(file.stat().st_ctime for file in _read_once(service))
-        if newest > datetime.fromisoformat(asked.stdout.strip()).timestamp():
-            print(f"  {service} is restarted: its configuration changed")
-            result = compose("restart", service)
-            if result.returncode:
-                raise CannotRun(f"{service} could not be restarted: {said(result)}")
-            restarted = True
-    return restarted
+    stack = config()
+    outdated = {
+        one["Service"]
+        for one in containers()
+        if one["State"] == "running"
+        and (among is None or one["Service"] in among)
+        and _changed_since(one["Name"], _read_once(one["Service"], stack))
+    }
+    for service in sorted(outdated):
+        print(f"  {service} is restarted: its configuration changed")
+    if outdated:
+        told("compose", "restart", *sorted(outdated), timeout=300)
+    return bool(outdated)
 
 
-def _read_once(service: str) -> list[Path]:
-    """What it reads when it starts, and never again."""
-    if service == "alertmanager":
-        return [credentials.SECRETS / "alertmanager"]
-    files = (ROOT / "infra" / service).rglob("*.*")
-    return [file for file in files if file.suffix not in READ_AGAIN]
+def _read_once(service: str, stack: dict[str, Any]) -> list[Path]:
+    """What it reads when it starts, and never again: files of its folder, and its secrets."""
+    files = (ROOT / "infra" / service).rglob(READ_ONCE[service]) if service in READ_ONCE else ()
+    secrets = stack["services"].get(service, {}).get("secrets") or ()
+    return [
+        *(file for file in files if file.suffix not in READ_AGAIN),
+        *(Path(stack["secrets"][one["source"]]["file"]) for one in secrets),
+    ]
+
+
+def _changed_since(container: str, files: list[Path]) -> bool:
+    if not files:
+        return False
+    started = told("inspect", "--format", "{{.State.StartedAt}}", container).strip()
+    # When they got here, whatever time they brought along.
+    newest = max(file.stat().st_ctime for file in files)
+    return newest > datetime.fromisoformat(started).timestamp()
 
 
 def _reload() -> None:
     """Have what ran before read its files again: Compose does not see that they changed."""
-    compose("kill", "--signal", "HUP", "nginx", "prometheus", "blackbox-exporter")
+    for service, test in TESTS.items():
+        result = compose("exec", "--no-TTY", service, *test)
+        if result.returncode:
+            raise CannotRun(
+                f"{service} refuses its configuration, and goes on with the former one: "
+                f"{said(result)}"
+            )
+    told("compose", "kill", "--signal", "HUP", *TESTS)
 
 
 def _show_unwell() -> None:
@@ -130,12 +166,17 @@ def _wait(process: subprocess.Popen[bytes], table: Table) -> None:
     """Until all is well, or Compose has given up."""
     deadline = time.monotonic() + START_SECONDS
     while True:
-        present = containers()
+        try:
+            present = containers()
+        except CannotRun:
+            # The engine is busy with what it starts; it is asked again.
+            present = []
         table.draw(present)
         ended = process.poll()
         if ended is not None and (ended or (present and all(map(settled, present)))):
             return
-        if time.monotonic() > deadline:
+        # What still starts has the time that its health check gives it, to recover after a crash.
+        if time.monotonic() > deadline and not any(state(one) == "starting" for one in present):
             slow = ", ".join(
                 f"{one['Service']} ({state(one)})" for one in present if not settled(one)
             )
@@ -153,11 +194,11 @@ def _copy_authority() -> None:
 
 
 def address() -> str:
-    port = setting("HTTPS_PORT", "443")
+    port = published("HTTPS_PORT", "443")
     return "https://localhost" + ("" if port == "443" else f":{port}")
 
 
-def _greet(*, show_password: bool) -> None:
+def _greet() -> None:
     domain = setting("DOMAIN")
     url = f"https://{domain}" if domain else address()
     print(f"\nListo is ready.  {url}\n")
@@ -167,8 +208,9 @@ def _greet(*, show_password: bool) -> None:
         print("  Prometheus, Alertmanager and Grafana are not published: docs/stack.md, Production")
     email = setting("ADMIN_EMAIL", "admin@example.com")
     password = credentials.SECRETS / "admin_password"
-    if show_password:
+    if credentials.UNTOLD.exists():
         print(f"\n  Admin {email}, password (shown this once):  {password.read_text()}")
+        credentials.UNTOLD.unlink()
     else:
         print(f"\n  Admin {email}, first password in {password}")
     if not domain:

@@ -1,0 +1,222 @@
+"""What `make up` asks the engine to do: in a copy of this checkout, with an engine of paper."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infra.stack import credentials, up
+from infra.stack.compose import CannotRun
+from infra.stack.table import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fixtures.checkout import Checkout
+
+RESTARTS = r"^compose (restart|up) "
+NOTHING_NEW = ["compose up --detach --no-build --remove-orphans"]
+
+
+@pytest.mark.parametrize(
+    ("secret", "stores", "rest"),
+    [
+        ("postgres_app_password", "postgres", "api worker"),
+        ("postgres_monitor_password", "postgres", "postgres-exporter"),
+        ("postgres_owner_password", "postgres", ""),
+        ("redis_listo_password", "redis", "api worker"),
+        ("jwt_secret", "", "api worker"),
+        ("admin_password", "", "api"),
+    ],
+)
+def test_who_has_a_changed_secret_starts_again_the_stores_first(
+    checkout: Checkout, secret: str, stores: str, rest: str
+) -> None:
+    checkout.up()
+    checkout.change(checkout.secrets / secret, "x" * 64)
+    checkout.up()
+    first = [f"compose restart {stores}"] if stores else []
+    then = [f"compose restart {rest}", *NOTHING_NEW] if rest else []
+    assert checkout.asked(RESTARTS) == [*first, *NOTHING_NEW, *then]
+
+
+def test_nothing_starts_again_without_a_reason(checkout: Checkout) -> None:
+    checkout.up()
+    checkout.change(checkout.secrets / "postgres_app_password", "x" * 64)
+    checkout.up()
+    checkout.up()
+    assert checkout.asked(RESTARTS) == NOTHING_NEW
+
+
+@pytest.mark.parametrize(
+    ("file", "restarted"),
+    [
+        ("redis/redis.conf", "redis"),
+        ("nginx/entrypoint.sh", "nginx"),
+        ("nginx/servers.conf", None),
+        ("nginx/authority.sh", None),
+        ("prometheus/prometheus.yml", None),
+    ],
+)
+def test_what_is_read_once_is_read_again(
+    checkout: Checkout, file: str, restarted: str | None
+) -> None:
+    checkout.up()
+    path = checkout.path / "infra" / file
+    checkout.change(path, path.read_text())
+    checkout.up()
+    asked = checkout.asked("^compose restart ")
+    assert asked == ([f"compose restart {restarted}"] if restarted else [])
+    assert checkout.asked("--signal HUP nginx prometheus blackbox-exporter")
+
+
+@pytest.mark.parametrize("service", list(up.TESTS))
+def test_a_configuration_that_is_refused_is_told_and_not_loaded(
+    checkout: Checkout, service: str
+) -> None:
+    checkout.up()
+    checkout.has(answers={f"compose exec --no-TTY {service}": [1, "line 7: no such thing\n"]})
+    done = checkout.run("up")
+    assert done.returncode == 1
+    assert f"make up: {service} refuses its configuration" in done.stderr
+    assert "line 7: no such thing" in done.stderr
+    assert not checkout.asked("HUP")
+
+
+@pytest.mark.parametrize("fault", ["compose ps", "ps", "volume ls"])
+def test_an_engine_that_does_not_say_what_there_is_has_nothing_done_to_it(
+    checkout: Checkout, fault: str
+) -> None:
+    checkout.up()
+    (checkout.engine / "calls").unlink()
+    checkout.has(answers={fault: [1, "context deadline exceeded\n"]})
+    done = checkout.run("up")
+    assert done.returncode == 1
+    assert "context deadline exceeded" in done.stdout
+    assert not checkout.asked(r"compose (up|.*down|restart|pull)")
+
+
+def test_only_what_this_run_began_is_taken_down(checkout: Checkout) -> None:
+    checkout.has(answers={"compose up": [1, "no such image\n"]})
+    assert checkout.run("up").returncode == 1
+    assert checkout.asked("compose down")
+    checkout.has(answers={})
+    checkout.up()
+    checkout.has(answers={"compose up": [1, "no such image\n"]})
+    done = checkout.run("up")
+    assert "no such image" in done.stderr
+    assert not checkout.asked("compose down")
+
+
+def test_the_first_password_is_told_by_the_first_run_that_succeeds(checkout: Checkout) -> None:
+    checkout.has(answers={"compose up": [1, "no such image\n"]})
+    checkout.run("up")
+    checkout.has(answers={})
+    password = (checkout.secrets / "admin_password").read_text()
+    assert f"password (shown this once):  {password}" in checkout.up().stdout
+    assert password not in checkout.up().stdout
+
+
+@pytest.mark.parametrize("command", ["up", "down", "destroy-now"])
+def test_one_at_a_time(checkout: Checkout, command: str) -> None:
+    checkout.up()
+    (checkout.engine / "calls").unlink()
+    with (checkout.state / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = checkout.run(command)
+    assert done.returncode == 1
+    assert f"make {command}: another `make up`, `down` or `destroy` is at work" in done.stderr
+    assert not checkout.asked(r"compose (up|.*down|pull)")
+    assert checkout.secrets.exists()
+    assert checkout.run(command).returncode == 0
+
+
+def test_what_is_starting_still_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its health check, however long that gives it, and no longer."""
+    states = iter(["starting", "starting", "healthy"])
+    started: dict[str, object] = {
+        "Service": "postgres", "Name": "listo-postgres-1", "State": "running",
+    }  # fmt: skip
+    monkeypatch.setattr(up, "START_SECONDS", -1)
+    monkeypatch.setattr(up, "containers", lambda: [{**started, "Health": next(states)}])
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+        up._wait(process, Table())
+        assert next(states, None) is None
+        monkeypatch.setattr(up, "containers", lambda: [{**started, "Health": "unhealthy"}])
+        with pytest.raises(CannotRun, match=r"not all is well .* postgres \(unhealthy\)"):
+            up._wait(process, Table())
+
+
+def test_an_engine_that_is_too_busy_to_say_how_far_it_is_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: list[list[dict[str, object]] | CannotRun] = [
+        CannotRun("no answer within 30 s"),
+        [{"Service": "redis", "Name": "listo-redis-1", "State": "running", "Health": "healthy"}],
+    ]
+
+    def asked() -> list[dict[str, object]]:
+        answer = answers.pop(0)
+        if isinstance(answer, CannotRun):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(up, "containers", asked)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+        up._wait(process, Table())
+    assert not answers
+
+
+@pytest.mark.parametrize(("settings", "policy"), [({}, "missing"), ({"FRESH": "1"}, "always")])
+def test_images_that_are_there_need_no_registry(
+    checkout: Checkout, settings: dict[str, str], policy: str
+) -> None:
+    checkout.up(**settings)
+    (pull,) = checkout.asked("compose pull")
+    assert pull.endswith(f"--policy {policy}")
+
+
+@pytest.mark.parametrize("api", ["1.41", "1.43", "unknown"])
+def test_an_engine_that_is_too_old_is_told(checkout: Checkout, api: str) -> None:
+    checkout.has(answers={"version": [0, f"24.0.7 {api}\n"]})
+    done = checkout.run("up")
+    assert done.returncode == 1
+    assert "Docker 24.0.7; 25.0 or newer is needed" in done.stdout
+
+
+def test_without_docker_all_else_is_looked_at(checkout: Checkout) -> None:
+    (checkout.engine / "docker").unlink()
+    done = checkout.run("up", PATH=str(checkout.engine))
+    assert done.returncode == 1
+    assert "There is no `docker` here." in done.stdout
+    assert "disk" in done.stdout
+    assert "the lines above say why" in done.stderr
+
+
+def test_production_has_its_ports_whatever_is_set(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.has(containers=[
+        {"ID": "1", "Name": "listo-nginx-1", "Service": "nginx", "State": "running",
+         "Health": "healthy", "ExitCode": 0, "Started": "2026-01-01T00:00:00+00:00",
+         "Publishers": [{"PublishedPort": 80}, {"PublishedPort": 443}]},
+    ])  # fmt: skip
+    done = checkout.run(
+        "up", COMPOSE_FILE="compose.yaml:compose.prod.yaml", HTTP_PORT="8081", HTTPS_PORT="none",
+        SECRETS_DIR=str(tmp_path / "secrets"), DOMAIN="api.listo.test",
+    )  # fmt: skip
+    assert "80 is ours already" in done.stdout
+    assert "443 is ours already" in done.stdout
+    assert "8081" not in done.stdout
+
+
+def test_a_folder_that_cannot_be_is_told_in_one_line(checkout: Checkout) -> None:
+    (checkout.path / "file").touch()
+    done = checkout.run("up", SECRETS_DIR=str(checkout.path / "file" / "secrets"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"make up: {checkout.path}/file: File exists"
+    assert credentials.UNTOLD.name not in {path.name for path in checkout.state.iterdir()}
