@@ -134,5 +134,6 @@ def test_on_the_host_itself_operators_reach_prometheus_and_alertmanager(stack: S
     for url in (stack.prometheus, alertmanager):
         assert httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
     if stack.containers("grafana"):
-        with socket.create_connection(("127.0.0.1", 3000), timeout=5):
+        port = int(cli.setting("GRAFANA_PORT", "3000"))
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
             pass
