@@ -356,6 +356,21 @@ def test_production_starts_with_nothing_assumed(files: tuple[str, ...], setting:
 
 
 @every_stack
+def test_who_makes_the_first_admin_gets_both_halves(files: tuple[str, ...]) -> None:
+    told = {
+        name
+        for name, one in services(files).items()
+        if "ADMIN_EMAIL" in one.get("environment", {})
+    }
+    trusted = {
+        name
+        for name, one in services(files).items()
+        if "admin_password" in {secret["source"] for secret in one.get("secrets", ())}
+    }
+    assert told == trusted == {"api"}
+
+
+@every_stack
 def test_secrets_are_files_and_nowhere_else(files: tuple[str, ...], tmp_path: Path) -> None:
     """Mark every secret, have all rendered, and look for the marks."""
     marks = {}
