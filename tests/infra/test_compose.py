@@ -358,9 +358,7 @@ def test_production_starts_with_nothing_assumed(files: tuple[str, ...], setting:
 @every_stack
 def test_who_makes_the_first_admin_gets_both_halves(files: tuple[str, ...]) -> None:
     told = {
-        name
-        for name, one in services(files).items()
-        if "ADMIN_EMAIL" in one.get("environment", {})
+        name for name, one in services(files).items() if "ADMIN_EMAIL" in one.get("environment", {})
     }
     trusted = {
         name

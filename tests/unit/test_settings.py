@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,12 @@ GOOD = {
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Settings]:
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     def load(**changes: str) -> Settings:
-        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("LISTO_ENV_FILE", os.devnull)
         for name, value in {**GOOD, **changes}.items():
             monkeypatch.setenv(name, value)
-        return Settings.load(tmp_path / "none")
+        return Settings.load()
 
     return load
 
@@ -51,10 +52,10 @@ def test_all_faults_come_in_one_list(load: Callable[..., Settings]) -> None:
     assert "short-secret" not in str(raised.value)
 
 
-def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTO_ENV_FILE", os.devnull)
     with pytest.raises(SettingsError, match="DATABASE_URL: is missing"):
-        Settings.load(tmp_path / "none")
+        Settings.load()
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,11 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ({"DEBUG": "true"}, "DEBUG"),
         ({"ADMIN_EMAIL": "a@example.com", "ADMIN_PASSWORD": "password1"}, "ADMIN_PASSWORD"),
         ({"DATABASE_URL": "postgresql://postgres:postgres@db/x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://postgres:p%6Fstgres@a,b:5433/x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://db/x?user=postgres&password=Postgres"}, "DATABASE_URL"),
+        ({"REDIS_URL": "redis://:password@cache:6379/0"}, "REDIS_URL"),
+        ({"REDIS_URL": "rediss://listo:changeme@cache"}, "REDIS_URL"),
+        ({"REDIS_URL": "unix:///run/redis.sock?password=secret"}, "REDIS_URL"),
     ],
 )
 def test_production_is_strict(
@@ -75,6 +81,47 @@ def test_production_is_strict(
 ) -> None:
     with pytest.raises(SettingsError, match=f"  {name}: "):
         load(ENVIRONMENT="production", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"ADMIN_EMAIL": "not an address", "ADMIN_PASSWORD": "long enough"}, "ADMIN_EMAIL: "),
+        ({"ADMIN_EMAIL": "not an address"}, "ADMIN_EMAIL: "),
+        ({"ADMIN_EMAIL": "a@example.com"}, "ADMIN_PASSWORD: is missing beside ADMIN_EMAIL"),
+        ({"ADMIN_PASSWORD": "long enough"}, "ADMIN_PASSWORD: needs ADMIN_EMAIL beside it"),
+        ({"DATABASE_URL": "postgresql://app:hunter2]@db/x"}, "DATABASE_URL: is no URL"),
+        ({"DATABASE_URL": "postgresql://app:hunter2\u2100@db/x"}, "DATABASE_URL: is no URL"),
+        ({"REDIS_URL": "rediss://:hunter2]@cache"}, "REDIS_URL: is no URL"),
+        ({"REDIS_URL": "http://cache"}, "REDIS_URL: must be a redis://"),
+    ],
+)
+def test_what_is_wrong_anywhere(
+    load: Callable[..., Settings], changes: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(**changes)
+    first, line = str(raised.value).splitlines()
+    assert first == "1 setting is wrong:"
+    assert line.startswith(f"  {fault}")
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"DATABASE_URL": "postgres://postgres@/listo?host=/run/postgresql"},
+        {"DATABASE_URL": "postgresql://app:a%40b@db1:5432,db2:5433/listo?sslmode=require"},
+        {"DATABASE_URL": "postgresql:///listo"},
+        {"REDIS_URL": "redis://listo:s3cr3t-and-long@[::1]:6379/0"},
+        {"REDIS_URL": "unix:///run/redis.sock?db=1"},
+        {"ADMIN_EMAIL": " Ada@Example.com", "ADMIN_PASSWORD": "correct horse battery staple"},
+    ],
+)
+def test_what_is_right_in_production(
+    load: Callable[..., Settings], changes: dict[str, str]
+) -> None:
+    load(ENVIRONMENT="production", **changes)
 
 
 def test_lists_are_split_at_commas(load: Callable[..., Settings]) -> None:
@@ -100,6 +147,41 @@ def test_the_environment_wins_over_the_file(
     settings = Settings.load()
     assert settings.log_level == "DEBUG"
     assert settings.event_retention_days == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"LOG_LEVEL=info\nSHOP=caf\xe9\n", "line 2 is not UTF-8"),
+        ("LOG_LEVEL=info\n".encode("utf-16"), "line 1 is not UTF-8"),
+        (bytes(512), "it is no text"),
+    ],
+)
+def test_a_file_that_cannot_be_read(
+    load: Callable[..., Settings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
+    why: str,
+) -> None:
+    load()
+    path = tmp_path / ".env"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("LISTO_ENV_FILE", str(path))
+    with pytest.raises(SettingsError) as raised:
+        Settings.load()
+    assert str(raised.value) == f"{path} cannot be read: {why}."
+
+
+def test_a_secret_that_cannot_be_read(
+    load: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.settings.SECRETS", tmp_path)
+    (tmp_path / "jwt_secret").write_bytes(b"\xff" * 40)
+    with pytest.raises(SettingsError, match=r'"jwt_secret".*: .*utf-8.*decode'):
+        load(JWT_SECRET="")
 
 
 def test_secrets_come_from_files(

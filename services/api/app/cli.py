@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 
 from app import __version__
-from app.auth import api_keys, emails, repository, users
+from app.auth import api_keys, repository, users
 from app.auth.passwords import Passwords
 from app.auth.schemas import ApiKeyIn, UserIn
 from app.auth.service import Auth
@@ -23,6 +23,7 @@ from app.auth.tokens import Tokens
 from app.collections import files, indexes
 from app.collections.errors import RecordsDoNotFit
 from app.collections.plan import Change, difference, plan
+from app.core import emails
 from app.core.actor import ADMIN_ROLE, SYSTEM, Scope
 from app.core.body import invalid
 from app.core.clock import utcnow

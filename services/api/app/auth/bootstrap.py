@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from app.auth import emails, repository
+from app.auth import repository
 from app.auth.errors import EmailTaken
 from app.core.actor import ADMIN_ROLE
 from app.core.ids import uuid7
@@ -22,9 +22,9 @@ async def ensure_first_admin(auth: Auth) -> None:
     A user who exists is left alone: a restart must not undo a changed password.
     """
     settings = auth.settings
-    if not settings.admin_email or settings.admin_password is None:
+    email = settings.admin_email
+    if email is None or settings.admin_password is None:
         return
-    email = emails.known_as(settings.admin_email)
     if await repository.user_by_email(auth.database, email) is not None:
         return
     hashed = await auth.passwords.hash(settings.admin_password.get_secret_value())

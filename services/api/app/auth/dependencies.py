@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request, Response
 
-from app.auth import emails
 from app.auth.errors import InvalidCredentials, TooManyGuesses
 from app.auth.service import Auth
-from app.core import context
+from app.core import context, emails
 from app.core.actor import Actor
 from app.core.client_address import rate_key
 from app.core.errors import Problem

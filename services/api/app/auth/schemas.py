@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
-from app.auth import emails
+from app.core import emails
 from app.core.actor import COLLECTION_NAME, Scope
 from app.core.rates import parse_rates
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from app.auth import emails, repository, secrets
+from app.auth import repository, secrets
 from app.auth.errors import (
     InvalidCredentials,
     InvalidToken,
     RegistrationClosed,
     SessionRequired,
 )
+from app.core import emails
 from app.core.errors import Unauthorized
 from app.core.ids import uuid7
 from app.core.metrics import AUTH_FAILURES

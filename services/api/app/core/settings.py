@@ -7,10 +7,13 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSource
 
+from app.core import emails
 from app.core.rates import Rate, parse_rates
 
 DEFAULT_PASSWORDS = frozenset(
@@ -113,7 +116,9 @@ class Settings(BaseSettings):
     )
     admin_password: SecretStr | None = Field(
         None,
-        description=f"The first admin's password; at least {MIN_PASSWORD} characters.",
+        validate_default=True,
+        description=f"The first admin's password; at least {MIN_PASSWORD} characters. Needs "
+        "ADMIN_EMAIL.",
         examples=["correct horse battery staple"],
     )
     password_hash_concurrency: int = Field(
@@ -228,20 +233,20 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        match = re.match(
-            r"postgres(?:ql)?://(?:[^:@/]*(?::(?P<password>[^@/]*))?@)?", value.get_secret_value()
-        )
-        if match is None:
+        text = value.get_secret_value()
+        if not text.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be a postgresql:// URL")
-        if _production(info) and (match["password"] or "").lower() in DEFAULT_PASSWORDS:
-            raise ValueError("must not hold a default password in production")
+        _check_passwords(text, info)
         return value
 
     @field_validator("redis_url")
     @classmethod
-    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not re.match(r"(rediss?|unix)://", value.get_secret_value()):
-            raise ValueError("must be a redis://, rediss:// or unix:// URL")
+    def _redis_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value:
+            text = value.get_secret_value()
+            if not text.startswith(("redis://", "rediss://", "unix://")):
+                raise ValueError("must be a redis://, rediss:// or unix:// URL")
+            _check_passwords(text, info)
         return value
 
     @field_validator("jwt_secret", "jwt_secret_previous")
@@ -257,17 +262,26 @@ class Settings(BaseSettings):
             raise ValueError("is too regular to be a secret")
         return value
 
+    @field_validator("admin_email")
+    @classmethod
+    def _admin_email(cls, value: str | None) -> str | None:
+        return value and emails.normal(value.strip())
+
     @field_validator("admin_password")
     @classmethod
     def _admin_password(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # None where there is none, and absent where it is wrong.
+        email = info.data.get("admin_email", "")
         if value is None:
+            if email:
+                raise ValueError("is missing beside ADMIN_EMAIL")
             return None
         text = value.get_secret_value()
         if _production(info) and text.lower() in DEFAULT_PASSWORDS:
             raise ValueError("must not be a default password in production")
         if len(text) < MIN_PASSWORD:
             raise ValueError(f"must have at least {MIN_PASSWORD} characters")
-        if not info.data.get("admin_email"):
+        if email is None:
             raise ValueError("needs ADMIN_EMAIL beside it")
         return value
 
@@ -316,26 +330,56 @@ class Settings(BaseSettings):
         return parse_rates(getattr(self, f"rate_limit_{policy}"))
 
     @classmethod
-    def load(cls, env_file: Path | None = None) -> Self:
+    def load(cls) -> Self:
         """The settings of this process. Raises SettingsError with every fault in one list."""
         try:
             return cls(  # type: ignore[call-arg]
-                _env_file=env_file or find_env_file(),
+                _env_file=find_env_file(),
                 _secrets_dir=SECRETS if SECRETS.is_dir() else None,
             )
         except ValidationError as error:
             raise SettingsError(_explain(cls, error)) from None
+        except UnreadableSource as error:
+            # A secret's file; the cause says why, and not always which.
+            raise SettingsError(f"{error}: {error.__cause__}") from None
 
 
 def find_env_file() -> Path | None:
-    """The nearest `.env` at or above the working directory, so that every command finds it."""
+    """What LISTO_ENV_FILE names, else the nearest `.env` at or above the working directory, so that
+    every command finds it. Raises SettingsError where it cannot be read."""
     if named := os.environ.get("LISTO_ENV_FILE"):
-        return Path(named)
+        return _readable(Path(named).expanduser())
     here = Path.cwd()
     for folder in (here, *here.parents[:3]):
         if (folder / ".env").is_file():
-            return folder / ".env"
+            return _readable(folder / ".env")
     return None
+
+
+def _readable(path: Path) -> Path:
+    try:
+        # What comes by a pipe comes once.
+        text = "" if path.is_fifo() else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path} cannot be read: line {line} is not UTF-8.") from None
+    if "\0" in text:
+        raise SettingsError(f"{path} cannot be read: it is no text.")
+    return path
+
+
+def _check_passwords(url: str, info: ValidationInfo) -> None:
+    """Refuse default passwords in production, wherever clients take them from."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Its words may hold the password.
+        raise ValueError("is no URL") from None
+    given = [unquote(parts.password or ""), *parse_qs(parts.query).get("password", ())]
+    if _production(info) and any(password.lower() in DEFAULT_PASSWORDS for password in given):
+        raise ValueError("must not hold a default password in production")
 
 
 def _production(info: ValidationInfo) -> bool:
