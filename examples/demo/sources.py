@@ -1,4 +1,4 @@
-"""Real data that every Python installation has: Unicode's characters, the time zones' transitions
+"""Real data that every Python installation has: Unicode's characters, the time zones' offsets
 and the packages that are installed here."""
 
 from __future__ import annotations
