@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,14 +151,6 @@ def test_the_workers_metrics(database_url: str) -> None:
     with started(
         database_url, sys.executable, "-m", "app.worker", WORKER_METRICS_ADDRESS=f"127.0.0.1:{port}"
     ) as worker:
-        deadline = time.monotonic() + 30
-        wanted = 'app_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
-        while time.monotonic() < deadline:
-            try:
-                if wanted in httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text:
-                    break
-            except httpx.TransportError:
-                continue
-        else:
-            raise AssertionError("the worker's loops did not run in time")
+        done = 'app_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
+        worker.wait_ready(f"http://127.0.0.1:{port}/metrics", done)
         assert worker.stop(signal.SIGTERM) == 0

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 import pytest
+from dotenv import dotenv_values
 
+from fixtures.cluster import database
 from fixtures.program import API, PATIENCE, Program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ROOT = API.parents[1]
 GREETED = "Ctrl-C stops everything"
 
 
@@ -67,6 +70,13 @@ def port() -> int:
     return free_port()
 
 
+@pytest.fixture
+def fresh_database(cluster_url: str) -> Iterator[str]:
+    """One in which there is no admin yet."""
+    with database(cluster_url) as url:
+        yield url
+
+
 def processes_of(project: Path) -> list[psutil.Process]:
     """All processes that work for the project: server, worker and PostgreSQL."""
     found = []
@@ -84,9 +94,9 @@ def postmaster(project: Path) -> int:
     return int((project / ".listo/postgres/postmaster.pid").read_text().split()[0])
 
 
-def login(run: Run, password: str) -> httpx.Client:
+def login(run: Run, password: str, email: str = "admin@example.com") -> httpx.Client:
     client = httpx.Client(base_url=run.url, trust_env=False, timeout=30)
-    body = {"email": "admin@example.com", "password": password}
+    body = {"email": email, "password": password}
     answer = client.post("/auth/login", json=body)
     assert answer.status_code == 200
     client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
@@ -270,12 +280,93 @@ def test_settings_of_the_env_file_hold_and_empty_ones_count_as_absent(
     assert not (project / ".listo/postgres").exists()
 
 
+def test_each_half_of_the_first_admin_that_is_not_given_is_made_up(
+    project: Path, port: int, fresh_database: str
+) -> None:
+    given = "a password of one's own"
+    run = Run(project, port, DATABASE_URL=fresh_database, ADMIN_PASSWORD=given)
+    run.wait_for(GREETED)
+    login(run, given).close()
+    assert not (project / ".listo/admin_password").exists()
+    assert "first password" not in run.output
+    assert run.stop() == 0
+
+    email = "o'neill@example.com"
+    run = Run(project, port, DATABASE_URL=fresh_database, ADMIN_EMAIL=email)
+    run.wait_for(f"Admin  {email}, password (shown this once)")
+    login(run, (project / ".listo/admin_password").read_text(), email).close()
+    printed = subprocess.run(
+        ["sh", "-c", run.wait_for("curl -s")], capture_output=True, text=True, check=True
+    )
+    assert "access_token" in printed.stdout
+    assert run.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"LOG_LEVEL=\xff\n", "line 1 is not UTF-8"), (None, "No such file or directory")],
+)
+def test_an_env_file_that_cannot_be_read(
+    project: Path, port: int, content: bytes | None, why: str
+) -> None:
+    path = project / ".env"
+    if content is not None:
+        path.write_bytes(content)
+    said = Run(project, port, LISTO_ENV_FILE=str(path)).refused()
+    assert said == f"{path} cannot be read: {why}."
+
+
+def test_the_workers_loops_run_beside_it(project: Path, port: int, database_url: str) -> None:
+    metrics = f"127.0.0.1:{free_port()}"
+    run = Run(project, port, DATABASE_URL=database_url, WORKER_METRICS_ADDRESS=metrics)
+    done = 'app_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
+    run.wait_ready(f"http://{metrics}/metrics", done)
+    assert run.stop() == 0
+
+
+def demo(project: Path, **environment: str) -> Program:
+    """One `make demo`, once it has ended."""
+    program = Program(
+        [sys.executable, "-m", "examples.demo"],
+        {"LISTO_PROJECT": str(project), "PYTHONPATH": os.pathsep.join([str(API), str(ROOT)]),
+         **environment},
+    )  # fmt: skip
+    program.finish()
+    assert "Traceback" not in program.output
+    return program
+
+
+def test_the_demo_finds_it_loads_and_asks(project: Path, port: int, fresh_database: str) -> None:
+    settings = project / ".env"
+    settings.write_text(f"PORT={port}\n")
+    run = Run(project, port, PORT="", LISTO_ENV_FILE=str(settings), DATABASE_URL=fresh_database)
+    run.wait_for(GREETED)
+    for _ in range(2):
+        # The second time all is there.
+        shown = demo(project)
+        assert shown.process.returncode == 0, shown.output
+        loaded = re.findall(r"^(\w+) .* (\d+)/(\d+) ", shown.output, re.MULTILINE)
+        assert [name for name, _, _ in loaded] == ["characters", "timezones", "packages"]
+        assert all(done == total for _, done, total in loaded)
+        answers = re.findall(
+            r"^.+\?\n  GET /collections/\w+/records\?.+\n(?:    \w+ .+\n)+    [1-9]\d* ",
+            shown.output,
+            re.MULTILINE,
+        )
+        assert len(answers) == 6, shown.output
+    assert run.stop() == 0
+    said = demo(project, PORT=str(port))
+    assert said.process.returncode == 1
+    assert said.output == f"Nothing answers at http://localhost:{port}; start it first: make dev\n"
+
+
 def test_commands_beside_it_have_its_settings(project: Path, port: int) -> None:
-    run = Run(project, port, LISTO_EXTENSIONS="", CORS_ORIGINS="https://it's.example.com")
+    nasty = "x${HOME}y $1 \\ \\\" \" ' \\' # \r\n\t${JWT_SECRET:-z}é\\"
+    run = Run(project, port, LISTO_EXTENSIONS="", ADMIN_PASSWORD=nasty)
     run.wait_for(GREETED)
     settings = project / ".listo/env"
     assert settings.stat().st_mode & 0o777 == 0o600
-    assert "CORS_ORIGINS='https://it\\'s.example.com'" in settings.read_text()
+    assert dotenv_values(settings)["ADMIN_PASSWORD"] == nasty
     definition = project / "books.json"
     definition.write_text('{"name": "books", "schema": {"type": "object"}}')
     hidden = ("DATABASE_URL", "JWT_SECRET")

@@ -37,6 +37,7 @@ def markdown() -> str:
         "",
         "Read from the environment, then from `.env` (`LISTO_ENV_FILE` names another), then from",
         f"files named like the setting in lower case in `{SECRETS}`; the first wins.",
+        "Within `.env`, `${NAME}` stands for that variable, also between single quotes.",
         "`listo settings check` says what is wrong.",
         "",
         "| name | default | meaning | example |",

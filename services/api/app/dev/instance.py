@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# Within double quotes python-dotenv replaces these, and `${…}` by what it stands for.
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\r": "\\r", "$": "${:-$}"})
+
+
 class CannotStart(Exception):
     """`make dev` cannot start; the message is one line for the user."""
 
@@ -70,11 +74,8 @@ class Instance:
 
     def show(self, settings: Mapping[str, str]) -> None:
         """Write down what is served with, for commands beside it (`LISTO_ENV_FILE=.listo/env`)."""
-        escaped = (
-            (name, value.replace("\\", "\\\\").replace("'", "\\'"))
-            for name, value in settings.items()
-        )
-        _write(self._settings, "".join(f"{name}='{value}'\n" for name, value in escaped))
+        lines = (f'{name}="{value.translate(_ESCAPES)}"\n' for name, value in settings.items())
+        _write(self._settings, "".join(lines))
 
     def hide(self) -> None:
         self._settings.unlink(missing_ok=True)
@@ -102,7 +103,8 @@ def _write(path: Path, text: str) -> None:
     """Whole or not at all, for this user's eyes only."""
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(number, "w", encoding="utf-8") as file:
         file.write(text)
     part.replace(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import re
 import select
@@ -15,6 +16,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from io import TextIOWrapper
 from pathlib import Path
+from shlex import quote
 
 import asyncpg
 from dotenv import dotenv_values
@@ -70,26 +72,29 @@ class Runner:
         self.instance = Instance(project.resolve() / ".listo")
         self.postgres: EmbeddedPostgres | None = None
         self.processes: Processes | None = None
-        self.environment = _environment()
-        self.host = self.environment.get("HOST") or "127.0.0.1"
+        self.environment: dict[str, str] = {}
+        self.host = ""
         self.port = 0
         self.socket: socket.socket | None = None
 
     def start(self) -> None:
         """Return as soon as requests are answered. Raises CannotStart and what can go wrong."""
-        self.port = _port(self.environment.get("PORT") or "8000")
+        self.environment = _environment()
+        self.host = self.environment.setdefault("HOST", "127.0.0.1")
+        self.port = _port(self.environment.setdefault("PORT", "8000"))
         self.instance.claim()
         self.instance.end_leftovers()
         self.socket = _listen(self.host, self.port)
         self.environment.setdefault("JWT_SECRET", self.instance.secret())
         embedded = None
-        if not self.environment.get("DATABASE_URL"):
+        if "DATABASE_URL" not in self.environment:
             embedded = EmbeddedPostgres(self.instance.folder)
             self.environment["DATABASE_URL"] = embedded.url()
+        self.environment.setdefault("ADMIN_EMAIL", ADMIN)
+        kept = "ADMIN_PASSWORD" not in self.environment
         fresh = False
-        if not self.environment.get("ADMIN_EMAIL"):
-            password, fresh = self.instance.admin_password()
-            self.environment.update(ADMIN_EMAIL=ADMIN, ADMIN_PASSWORD=password)
+        if kept:
+            self.environment["ADMIN_PASSWORD"], fresh = self.instance.admin_password()
         os.environ.update(self.environment)
         settings = Settings.load()
         if embedded is not None:
@@ -97,12 +102,12 @@ class Runner:
         signals.check()
         migrations.upgrade(settings.database_url.get_secret_value())
         signals.check()
-        names = {name.upper() for name in Settings.model_fields} & self.environment.keys()
+        names = {"HOST", "PORT", *map(str.upper, Settings.model_fields)} & self.environment.keys()
         self.instance.show({name: self.environment[name] for name in sorted(names)})
         self.processes = Processes(self.instance, self.environment, self.socket.fileno())
         self.processes.start()
         self._wait_ready()
-        self._greet(show_password=fresh)
+        self._greet(kept=kept, show_password=fresh)
 
     def watch(self) -> None:
         """Start the server and the worker anew whenever the code changes, until a signal comes."""
@@ -163,25 +168,22 @@ class Runner:
     def _url(self, host: str) -> str:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
-    def _greet(self, *, show_password: bool) -> None:
+    def _greet(self, *, kept: bool, show_password: bool) -> None:
         local = self.host in ("127.0.0.1", "::1", "0.0.0.0", "::")  # noqa: S104
         url = self._url("localhost" if local else self.host)
         console.print(f"\n[bold green]Listo is ready.[/]  {url}\n")
         console.print(f"  [cyan]{url}/docs[/]          the API, to try in the browser")
         console.print(f"  [cyan]{url}/health/ready[/]  is it well?")
         console.print(f"  [cyan]{url}/metrics[/]       what it measures")
+        email, password = self.environment["ADMIN_EMAIL"], self.environment["ADMIN_PASSWORD"]
+        command = f"{url}/collections"
         if show_password:
-            password = self.environment["ADMIN_PASSWORD"]
-            console.print(f"\n  Admin  [bold]{ADMIN}[/], password (shown this once):")
+            console.print(f"\n  Admin  [bold]{email}[/], password (shown this once):")
             console.print(f"         [bold]{password}[/]")
-            body = f'{{"email":"{ADMIN}","password":"{password}"}}'
-            command = f"{url}/auth/login -H 'Content-Type: application/json' -d '{body}'"
-        else:
-            if self.environment["ADMIN_EMAIL"] == ADMIN:
-                console.print(
-                    f"\n  Admin  [bold]{ADMIN}[/], first password in .listo/admin_password"
-                )
-            command = f"{url}/collections"
+            body = json.dumps({"email": email, "password": password}, separators=(",", ":"))
+            command = f"{url}/auth/login -H 'Content-Type: application/json' -d {quote(body)}"
+        elif kept:
+            console.print(f"\n  Admin  [bold]{email}[/], first password in .listo/admin_password")
         console.print(f"\n  curl -s {command}\n", markup=False)
         console.print("[dim]Ctrl-C stops everything.[/]\n")
 
