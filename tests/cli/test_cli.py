@@ -42,6 +42,7 @@ def test_the_installed_command_tells_its_version() -> None:
     command = Path(sys.executable).parent / "listo"
     ended = subprocess.run((command, "--version"), capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == __version__
+    assert Listo(NOBODY).succeed("--version", "--json").report == {"version": __version__}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -51,7 +52,8 @@ def test_every_command_helps_and_those_that_do_something_take_json(
     outcome = Listo(NOBODY)(*command, "--help")
     assert outcome.status == 0
     assert "Usage: " in outcome.output
-    assert ("--json" in outcome.output) is ("Commands" not in outcome.output)
+    # `listo --json …` is the same as to say it at the end.
+    assert ("--json" in outcome.output) is (not command or "Commands" not in outcome.output)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +74,18 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
     outcome = Listo(NOBODY)(*arguments)
     assert (outcome.status, outcome.output) == (2, "")
     assert "Usage: " in outcome.errors
+    for with_json in ((*arguments, "--json"), ("--json", *arguments)):
+        outcome = Listo(NOBODY)(*with_json)
+        assert (outcome.status, outcome.errors) == (2, "")
+        assert outcome.report.keys() == {"error"}
+        assert len(outcome.report["error"].splitlines()) == 1
 
 
 def test_right_settings(database_url: str) -> None:
     listo = Listo(database_url)
     assert listo.succeed("settings", "check").output == "The settings are right.\n"
     assert listo.succeed("settings", "check", "--json").report == {"ok": True}
+    assert listo.succeed("--json", "settings", "check").report == {"ok": True}
 
 
 @pytest.mark.parametrize("command", ["settings check", "migrate", "admin create a@example.com"])
@@ -139,6 +147,28 @@ def test_a_database_that_was_never_migrated_is_status_3(unmigrated_url: str) -> 
     )
     assert outcome.status == 3
     assert outcome.fault == "The database was never migrated; run: listo migrate"
+
+
+def test_what_postgresql_refuses_is_status_1(database_url: str) -> None:
+    role = f"stranger_{uuid4().hex}"
+    execute(database_url, f"CREATE ROLE {role} LOGIN")
+    try:
+        listo = Listo(database_url.replace("//postgres@", f"//{role}@"))
+        create = ("admin", "create", "ada@example.com", "--password", "long enough password")
+        outcome = listo(*create)
+        assert outcome.status == 1
+        assert outcome.fault == "PostgreSQL refused: permission denied for schema listo"
+        assert listo(*create, "--json").report == {"error": outcome.fault}
+    finally:
+        execute(database_url, f"DROP ROLE {role}")
+
+
+def test_nobody_to_ask_is_status_1() -> None:
+    outcome = Listo(NOBODY)("admin", "create", "ada@example.com", "--json")
+    assert outcome.status == 1
+    asked, told = outcome.output.splitlines()
+    assert asked == "Password:"
+    assert json.loads(told) == {"error": "Aborted."}
 
 
 def test_a_newer_database_is_left_alone(unmigrated_url: str) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import asyncpg
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -52,7 +53,16 @@ for name, group in (("admin", admin), ("keys", keys), ("collections", collection
 app.add_typer(settings, name="settings")
 
 console = Console(highlight=False, soft_wrap=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _also_before(context: typer.Context, value: bool) -> bool:  # noqa: FBT001
+    """Whether --json was given to the command, or to `listo` itself."""
+    return value or context.find_root().params.get("as_json", False)
+
+
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=_also_before, help="Print one JSON object.")
+]
 Email = Annotated[str, typer.Argument(help="The e-mail address.")]
 Password = Annotated[
     str,
@@ -67,10 +77,12 @@ class Failed(Exception):
 
 @app.callback(invoke_without_command=True)
 def root(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     if version:
-        typer.echo(__version__)
+        _say({"version": __version__}, __version__, as_json)
         raise typer.Exit
 
 
@@ -259,7 +271,12 @@ def main() -> None:
     4 wrong settings."""
     as_json = "--json" in sys.argv
     try:
-        app()
+        # What is wrong with the usage is shown by typer itself, unless that is to be JSON.
+        raise SystemExit(app(standalone_mode=not as_json))
+    except typer.TyperException as error:
+        _fail(" ".join(error.format_message().split()), error.exit_code, as_json)
+    except typer.Abort:
+        _fail("Aborted.", 1, as_json)
     except SettingsError as error:
         _fail(str(error), 4, as_json)
     except Problem as problem:
@@ -268,6 +285,8 @@ def main() -> None:
         _fail(str(error), 3, as_json)
     except (Failed, files.UnusableFile, migrations.CannotMigrate) as error:
         _fail(str(error), 1, as_json)
+    except asyncpg.PostgresError as error:
+        _fail(f"PostgreSQL refused: {' '.join(str(error).split())}", 1, as_json)
 
 
 def _fail(message: str, status: int, as_json: bool) -> None:  # noqa: FBT001
