@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from fixtures.stack import CA, of_request
+from fixtures.stack import CA, EDGE_ADDRESS, of_request
 from infra.stack import compose as cli
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_an_id_that_is_not_well_formed_is_replaced(stack: Stack) -> None:
         {"X-Forwarded-For": "203.0.113.7, 198.51.100.9"},
         {"Forwarded": "for=203.0.113.7"},
         {"X-Real-IP": "203.0.113.7"},
-        {"X-Forwarded-For": "10.213.240.10, 127.0.0.1"},
+        {"X-Forwarded-For": f"{EDGE_ADDRESS}, 127.0.0.1"},
     ],
 )
 def test_what_a_client_says_of_its_address_is_not_believed(

@@ -24,17 +24,21 @@ MAX_DEPTH = 20
 MAX_TERMS = 100
 
 _STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|`(?:[^`]|``)*`")
-# Whatever could hide a parenthesis or a `not`, or be one. Possessive, and what is not closed goes to
-# the end: else thousands of quotes would each have the rest looked through.
+# Whatever could hide a parenthesis or a `not`, or be one. Possessive, and what is not closed goes
+# to the end: else thousands of quotes would each have the rest looked through.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|`[^`]*+`?|\w+|\S', re.DOTALL)
 
 
 @lru_cache(maxsize=1)
 def _lark() -> Lark:
     grammar = (files("app.filters") / "grammar.lark").read_text(encoding="utf-8")
-    # By Unicode `ı` would be an i as well.
     return Lark(
-        grammar, parser="lalr", lexer="contextual", transformer=TreeBuilder(), g_regex_flags=re.ASCII
+        grammar,
+        parser="lalr",
+        lexer="contextual",
+        transformer=TreeBuilder(),
+        # Else a dotless i would be an i as well.
+        g_regex_flags=re.ASCII,
     )
 
 
