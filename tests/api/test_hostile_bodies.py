@@ -86,6 +86,23 @@ def test_large_forms_are_not_parsed(anonymous: httpx.Client, path: str) -> None:
     assert (response.status_code, response.json()["code"]) == (413, "content_too_large")
 
 
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/register", "/auth/refresh"])
+def test_a_form_of_many_members_is_told_of_twenty(anonymous: httpx.Client, path: str) -> None:
+    answer = anonymous.post(path, json={f"m{n}": 0 for n in range(4000)})
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+    told = [(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]]
+    assert told == [(f"/m{n}", "extra_forbidden") for n in range(20)]
+
+
+def test_a_definition_that_is_wrong_everywhere_is_told_twenty_faults(admin: httpx.Client) -> None:
+    body = {"schema": {}, "rules": {f"m{n}": "" for n in range(4000)}}
+    answer = admin.put("/collections/hostile", json=body)
+    assert answer.status_code == 422
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == [
+        f"/rules/m{n}" for n in range(20)
+    ]
+
+
 def test_a_definition_may_be_large(admin: httpx.Client) -> None:
     schema = {"properties": {f"field_{n}": {"type": "string"} for n in range(5000)}}
     assert admin.put("/collections/large", json={"schema": schema}).status_code == 201

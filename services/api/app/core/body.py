@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
@@ -16,10 +17,15 @@ from app.core.errors import (
     ValidationFailed,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 Model = TypeVar("Model", bound=BaseModel)
 
 # Many times what the forms take that anybody may send.
 MAX_FORM_BYTES = 65_536
+# A fault is told in many times the bytes of the member that it is about.
+_AT_MOST = 20
 
 
 async def read_body(request: Request, *media_types: str) -> bytes:
@@ -48,6 +54,7 @@ def body_of(model: type[Model], *, at_most: int | None = MAX_FORM_BYTES) -> Any:
         if at_most is not None and len(body) > at_most:
             raise ContentTooLarge(f"The body is larger than the {at_most} bytes that this takes.")
         value = json.parse(body)
+        _check_members(model, value)
         try:
             return model.model_validate(value)
         except ValidationError as error:
@@ -57,17 +64,31 @@ def body_of(model: type[Model], *, at_most: int | None = MAX_FORM_BYTES) -> Any:
 
 
 def invalid(error: ValidationError) -> ValidationFailed:
-    """The problem that says what is wrong with the members of a body."""
+    """The problem that says what is wrong with the members of a body, with at most 20 faults."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return _not_taken(
+        FieldError(
+            json.pointer(*fault["loc"]), fault["msg"].removeprefix("Value error, "), fault["type"]
+        )
+        for fault in faults
+    )
+
+
+def _not_taken(faults: Iterable[FieldError]) -> ValidationFailed:
     return ValidationFailed(
-        "The body is not what this operation takes.",
-        errors=[
-            FieldError(
-                json.pointer(*fault["loc"]),
-                fault["msg"].removeprefix("Value error, "),
-                fault["type"],
-            )
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ],
+        "The body is not what this operation takes.", errors=list(islice(faults, _AT_MOST))
+    )
+
+
+def _check_members(model: type[BaseModel], value: Any) -> None:
+    """Refuse what has more members than there are, without looking at each of thousands."""
+    if not isinstance(value, dict) or len(value) <= len(model.model_fields):
+        return
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    raise _not_taken(
+        FieldError(json.pointer(name), "Extra inputs are not permitted", "extra_forbidden")
+        for name in value
+        if name not in known
     )
 
 
