@@ -67,6 +67,39 @@ def test_a_refused_batch_leaves_nothing_but_its_answer(
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/auth/register", {"email": "x@example.com", "password": "short"}),
+        ("/auth/register", dict.fromkeys("abcdefgh", 1)),
+        (PATH, {"n": "x"}),
+    ],
+)
+def test_a_refusal_without_any_statement_is_not_kept(
+    anonymous: httpx.Client, database_url: str, key: str, path: str, body: Any
+) -> None:
+    before = kept(database_url)
+    for _ in range(2):
+        answer = send(anonymous, "POST", path, key, json=body)
+        assert answer.status_code == 422
+        assert REPLAYED not in answer.headers
+    assert kept(database_url) == before
+
+
+def test_what_was_done_is_replayed_where_it_would_be_refused_now(
+    ada: httpx.Client, admin: httpx.Client, key: str
+) -> None:
+    path = "/collections/stricter/records"
+    admin.put("/collections/stricter", json={"schema": {}, "rules": ANYONE})
+    first = send(ada, "POST", path, key, json={"n": "x"})
+    assert ada.delete(first.headers["location"]).status_code == 204
+    admin.put("/collections/stricter", json={"schema": SCHEMA, "rules": ANYONE})
+    assert ada.post(path, json={"n": "x"}).status_code == 422
+    assert replays(first, send(ada, "POST", path, key, json={"n": "x"}))
+    other = send(ada, "POST", path, key, json={"n": "y"})
+    assert other.json()["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize(
     ("path", "body", "status"),
     [
         ("/collections/nowhere/records", {"n": 1}, 404),

@@ -53,34 +53,45 @@ class Attempt:
         self._database = database
         self._seals = seals
         self._request = request
+        self._begun = False
         self._lost: Exception | None = None
 
     async def conclude(self, answer: Answer, *, passing: bool) -> None:
         """Commit the request with its answer, if that is final, else undo it.
 
-        A problem that is `passing` is not final: the client is to try again. Raises as `session`
-        does, and DatabaseUnavailable; then it was undone.
+        A problem that is `passing` is not final: the client is to try again. Nor is one that no
+        statement was needed for. Raises as `session` does, and DatabaseUnavailable; then it was
+        undone.
         """
         if self._lost is not None:
             raise self._lost
+        outcome = "kept"
         if answer.status < 400:  # noqa: PLR2004
             await self.session.finish(lambda session: self._keep(session, answer))
-        else:
-            await self.session.undo()
-            if answer.status not in _OUTCOMES or passing:
-                IDEMPOTENCY_KEYS.labels("not_final").inc()
-                return
-            # Nobody has the key for a moment. Who took it meanwhile goes first, as nothing came
-            # of this attempt.
-            async with self._database.transaction() as session:
-                await self._claim(session)
+        elif not await self._refuse(answer, passing=passing):
+            outcome = "not_final"
+        IDEMPOTENCY_KEYS.labels(outcome).inc()
+
+    async def _refuse(self, answer: Answer, *, passing: bool) -> bool:
+        """Undo the request, and keep its refusal if that is final: whether it is."""
+        begun = self._begun
+        await self.session.undo()
+        if passing or answer.status not in _OUTCOMES:
+            return False
+        # Nobody has the key for a moment. Who took it meanwhile goes first, as nothing came of
+        # this attempt.
+        async with self._database.transaction() as session:
+            await self._claim(session)
+            # What is refused without a statement costs anybody nothing, and keeping it a row.
+            if begun:
                 await self._keep(session, answer)
-        IDEMPOTENCY_KEYS.labels("kept").inc()
+        return begun
 
     async def _claim(self, session: Session) -> None:
         request = self._request
         row = await repository.claim(session, request.id, request.lock, KEPT)
         if row["claimed"]:
+            self._begun = True
             return
         if row["fingerprint"] is None:
             self._lose("in_progress", RequestInProgress())
