@@ -44,8 +44,7 @@ def test_more_decimals_than_postgresql_takes_are_refused(
 def test_decimals_are_kept_up_to_the_bound(anonymous: httpx.Client) -> None:
     number = "0." + "1" * 16_000
     assert number in send(anonymous, f'{{"v":{number}}}').text
-    assert send(anonymous, f'{{"v":{number}e-308}}').status_code == 201
-    assert send(anonymous, f'{{"v":{"1" * 4000}.5e308}}').status_code == 201
+    assert send(anonymous, f'{{"v":{number}e308}}').status_code == 201
     assert send(anonymous, f'{{"v":"{"1" * 20_000}"}}').status_code == 201
 
 

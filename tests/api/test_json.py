@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fixtures.cluster import execute
+
 if TYPE_CHECKING:
     import httpx
 
@@ -75,6 +77,57 @@ def test_numbers_are_kept_as_decimals(anonymous: httpx.Client, value: str, store
     assert f'"v": {stored}}}' in created.text
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1.7976931348623157e308",
+        "0." + "1" * 15_692 + "e-308",
+        "0." + "0" * 15_999 + "1e308",
+        "1" * 308 + ".5",
+        "9" * 4300,
+    ],
+)
+def test_numbers_near_the_bounds_are_read_again(
+    admin: httpx.Client, anonymous: httpx.Client, value: str
+) -> None:
+    rules = dict.fromkeys(("read", "create", "update"), "")
+    path = "/collections/bounds"
+    admin.put(path, json={"schema": {}, "rules": rules}).raise_for_status()
+    created = anonymous.post(f"{path}/records", content=f'{{"v":{value}}}', headers=JSON)
+    location = created.headers["location"]
+    assert anonymous.patch(location, json={"w": 1}).status_code == 200
+    stored = anonymous.get(location).text.partition('"v": ')[2].partition(",")[0]
+    sent = f'{{"v":{stored}}}'
+    assert anonymous.put(location, content=sent, headers=JSON).status_code == 200
+    changed = admin.put(path, json={"schema": {"title": value[:9]}, "rules": rules})
+    assert changed.status_code == 200, changed.text
+
+
+def test_a_schema_takes_no_number_that_no_record_may_have(admin: httpx.Client) -> None:
+    for number in ("1.8e308", "9" * 310 + ".5"):
+        body = f'{{"schema":{{"properties":{{"a":{{"default":{number}}}}}}}}}'
+        refused = admin.put("/collections/endless", content=body, headers=JSON)
+        assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")
+
+
+def test_a_record_that_cannot_be_read_is_named_and_can_be_replaced(
+    admin: httpx.Client, database_url: str
+) -> None:
+    """Such as one by SQL, or of an earlier version."""
+    admin.put("/collections/unread", json={"schema": {}}).raise_for_status()
+    path = admin.post("/collections/unread/records", json={}).headers["location"]
+    id_ = path.rpartition("/")[2]
+    large = "jsonb_build_object('v', repeat('9', 5000)::numeric)"
+    execute(database_url, f"UPDATE records.unread SET data = {large}")
+    patched = admin.patch(path, json={"w": 1})
+    assert (patched.status_code, patched.json()["code"]) == (422, "invalid_record")
+    changed = admin.put("/collections/unread", json={"schema": {"title": "t"}})
+    assert (changed.status_code, changed.json()["records"]) == (409, [id_])
+    assert id_ in changed.json()["errors"][0]["message"]
+    assert admin.put(path, json={"w": 1}).status_code == 200
+    assert admin.put("/collections/unread", json={"schema": {"title": "t"}}).status_code == 200
+
+
 def test_unicode_is_not_normalised(anonymous: httpx.Client) -> None:
     composed, decomposed = "\u00e9", "e\u0301"
     body = json.dumps({"v": composed, decomposed: 1, composed: 2})
@@ -117,6 +170,12 @@ def test_every_key_can_be_filtered_and_sorted_by(anonymous: httpx.Client, key: s
         ('{"v":1e99999}', 422, "validation_failed"),
         ('{"v":1e999999999999999999999}', 422, "validation_failed"),
         ('{"v":' + "9" * 5000 + "}", 400, "invalid_json"),
+        ('{"v":1.8e308}', 422, "validation_failed"),
+        ('{"v":-' + "9" * 310 + ".5}", 422, "validation_failed"),
+        ('{"v":' + "9" * 310 + "e0}", 422, "validation_failed"),
+        ('{"v":' + "1" * 3993 + "e308}", 422, "validation_failed"),
+        ('{"v":' + "1" * 4000 + "E-308}", 422, "validation_failed"),
+        ('{"v":[1,{"w":0.' + "1" * 15_999 + "e-308}]}", 422, "validation_failed"),
         ('{"v":' + "[" * 64 + "]" * 64 + "}", 400, "invalid_json"),
         ("[" * 100_000, 400, "invalid_json"),
         ('{"v":01}', 400, "invalid_json"),

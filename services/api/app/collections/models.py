@@ -59,7 +59,7 @@ class Definition:
         }
         if self.cache is not None:
             dumped["cache"] = self.cache
-        return json.dumps(dumped, ensure_ascii=False)
+        return json.dumps(dumped, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def parse(cls, text: str) -> Definition:

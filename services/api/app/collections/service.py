@@ -151,8 +151,7 @@ async def _check_records(session: Session, collection: Collection) -> None:
     failed: list[str] = []
     async for rows in repository.records(session, collection.name, _BATCH):
         for row in rows:
-            faults = collection.validator.errors(json.parse(row["data"].encode()))
-            if faults:
+            if faults := _faults(collection, row["data"]):
                 failed.append(str(row["id"]))
                 failures += (
                     FieldError(fault.pointer, f"record {row['id']}: {fault.message}", fault.code)
@@ -164,6 +163,13 @@ async def _check_records(session: Session, collection: Collection) -> None:
             break
     if failed:
         raise RecordsDoNotFit(errors=failures, records=failed)
+
+
+def _faults(collection: Collection, text: str) -> list[FieldError]:
+    try:
+        return collection.validator.errors(json.stored(text))
+    except ValueError:
+        return [FieldError("", "holds a number that cannot be read", "number_out_of_range")]
 
 
 def _check_rule(operation: str, rule: str | None, fields: Fields) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import jiter
 import orjson
 
 from app.collections.schema import RESERVED
@@ -70,7 +69,7 @@ class Stored:
         return self.json[len('{"id":"') :][:36]
 
     def value(self) -> dict[str, Any]:
-        parsed: dict[str, Any] = jiter.from_json(self.json.encode())
+        parsed: dict[str, Any] = json.stored(self.json)
         return parsed
 
 
@@ -154,7 +153,7 @@ async def patch(
         version, text = merged
         if if_version is not None and version != if_version:
             raise VersionConflict
-        check_data(collection, jiter.from_json(text.encode()))
+        check_data(collection, _read(text))
         row = await repository.replace(session, actor, collection, id_, text, version)
         if row is not None:
             return Stored(*row)
@@ -174,6 +173,13 @@ async def delete(
     access.check(actor, collection, "delete")
     if not await repository.delete(session, actor, collection, id_, if_version):
         raise await _why_not(session, actor, collection, id_, if_version, "delete")
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.stored(text)
+    except ValueError:
+        raise InvalidRecord("The record holds a number that cannot be read; replace it.") from None
 
 
 def check_data(collection: Collection, data: Any) -> None:
