@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import tracemalloc
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import jiter
 import pytest
 
 from app.core import json
-from app.core.errors import InvalidJson, ValidationFailed
+from app.core.errors import ContentTooLarge, InvalidJson, ValidationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ def test_checks_take_no_more_memory_than_the_body(text: bytes) -> None:
 
 
 def test_what_looks_like_a_nul_does_not_have_all_values_looked_at() -> None:
-    text = b'["\\\\u0000",' + b"1," * (LARGE // 2) + b"1]"
+    text = b'["\\\\u0000",' + b"1," * (LARGE // 5) + b"1]"
 
     def seconds(parse: Callable[[bytes], object]) -> float:
         began = time.process_time()
@@ -46,6 +47,55 @@ def test_what_looks_like_a_nul_does_not_have_all_values_looked_at() -> None:
 
     parsed = min(seconds(jiter.from_json) for _ in range(3))
     assert min(seconds(json.parse) for _ in range(3)) < 20 * parsed
+
+
+MANY = json.MAX_VALUES - 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" + b"1," * MANY + b"1]",
+        b"[" + b"[]," * (MANY // 2) + b"1]",
+        b'{"a":[' + b'{"b":1},' * (MANY // 2) + b"1]}",
+        b'["' + b",[{" * LARGE + b'"]',
+        b'["\\\\",' + b'"\\",[",' * (LARGE // 8) + b"1]",
+    ],
+)
+def test_as_many_values_as_allowed(text: bytes) -> None:
+    assert json.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" + b"1," * MANY + b"1,1]",
+        b"[" + b"[]," * (MANY // 2) + b"[],1]",
+        b"[" + b"[" * 60 + b"]" * 60 + (b",[" + b"[" * 60 + b"]" * 60) * (LARGE // 120) + b"]",
+        b"[" + b'"a,",' * LARGE + b"1]",
+    ],
+)
+def test_too_many_values(text: bytes) -> None:
+    with pytest.raises(ContentTooLarge, match="250,000 values"):
+        json.parse(text)
+
+
+def test_nothing_is_collected_while_a_body_is_read() -> None:
+    gc.collect()
+    collections: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        collections.append(phase)
+
+    text = b"[" + b"[]," * (MANY // 2) + b"1]"
+    gc.callbacks.append(note)
+    try:
+        value = json.stored(text.decode())
+        assert len(collections) <= 2
+    finally:
+        gc.callbacks.remove(note)
+    assert len(value) == MANY // 2 + 1
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize(

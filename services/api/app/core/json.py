@@ -3,15 +3,18 @@ listed in docs/json.md."""
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 from typing import Any, NoReturn
 
 import jiter
 
-from app.core.errors import FieldError, InvalidJson, ValidationFailed
+from app.core.errors import ContentTooLarge, FieldError, InvalidJson, ValidationFailed
 
 MAX_DEPTH = 64
+# An empty list is two bytes in and some eighty in memory.
+MAX_VALUES = 250_000
 MAX_EXPONENT = 308
 # PostgreSQL keeps numbers in full, so 1e308 is six bytes in and 309 bytes out.
 MAX_EXPANSION = 1_048_576
@@ -27,17 +30,21 @@ _EXPONENT = b"0e"
 _LONG_NUMBER = b"0" * 309
 # Possessive, since what is never gone back on need not be kept: a string can be the whole body.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_BEFORE_VALUES = (b"[", b"{", b",")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 
 def parse(body: bytes) -> Any:
     """The value of a JSON text: integers exact, object keys unique, at most 64 levels deep.
 
-    Raises InvalidJson (400) for what is no JSON text, ValidationFailed (422) for what PostgreSQL
-    cannot keep (NUL) and for numbers out of range.
+    Raises InvalidJson (400) for what is no JSON text, ContentTooLarge (413) for more values than
+    250,000, ValidationFailed (422) for what PostgreSQL cannot keep (NUL) and for numbers out of
+    range.
     """
+    if _has_too_many_values(body):
+        raise ContentTooLarge(f"The body has more than {MAX_VALUES:,} values.")
     try:
-        value = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
+        value = _read(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}.") from None
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(_without_strings(body)):
@@ -52,12 +59,34 @@ def parse(body: bytes) -> Any:
 
 def stored(text: str) -> Any:
     """The value of a JSON text of PostgreSQL. Raises ValueError for one that never came in here."""
-    return jiter.from_json(text.encode())
+    return _read(text.encode())
 
 
 def pointer(*parts: str | int) -> str:
     """An RFC 6901 JSON Pointer to the value at `parts`."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _read(text: bytes, **how: Any) -> Any:
+    # Each of many new lists would have what is there already looked through for garbage.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return jiter.from_json(text, **how)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _has_too_many_values(body: bytes) -> bool:
+    """Whether it has more brackets and commas, one of which is before each value but the first."""
+    if sum(map(body.count, _BEFORE_VALUES)) <= MAX_VALUES:
+        return False
+    # Each value has two strings at most, the other one its key, and a string two quotes.
+    quotes = body.count(b'"') - body.count(b'\\"')
+    return quotes > 4 * MAX_VALUES or (
+        sum(map(_without_strings(body).count, _BEFORE_VALUES)) > MAX_VALUES
+    )
 
 
 # By bytes and not by values, of which a body can have millions: meanwhile nobody is served.
