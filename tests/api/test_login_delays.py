@@ -219,6 +219,20 @@ def test_a_change_of_the_password_that_is_sent_again_is_no_guess(server: Server)
         assert answer.headers["idempotency-replayed"] == "true"
 
 
+def test_a_key_makes_a_change_of_the_password_no_less_of_a_guess(server: Server) -> None:
+    email, home = member(server, "keyed")
+    client = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
+
+    def change(current: str) -> httpx.Response:
+        body = {"current_password": current, "new_password": PASSWORD}
+        return client.post("/auth/password", json=body, headers={"Idempotency-Key": "of-all"})
+
+    assert change(PASSWORD).status_code == 204
+    answers = [change(f"guess {number}") for number in range(FREE + 1)]
+    assert [answer.status_code for answer in answers] == [422] * FREE + [429]
+    assert answers[-1].json()["code"] == "too_many_guesses"
+
+
 def test_an_ipv6_subscriber_counts_as_one(server: Server) -> None:
     answers = [attempt(server, "six@example.com", f"2001:db8:1::{n}") for n in range(FREE + 1)]
     assert [answer.status_code for answer in answers] == [401] * FREE + [429]
