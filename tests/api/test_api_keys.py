@@ -343,7 +343,20 @@ def test_only_admins_give_keys_more_than_the_usual_limit(
             assert "2/second, 60/hour" in response.json()["detail"]
 
 
-@pytest.mark.parametrize("rate_limit", ["", "often", "0/second", "1/second,", 5, "1/second," * 20])
+@pytest.mark.parametrize(
+    "rate_limit",
+    [
+        "",
+        "often",
+        "0/second",
+        "1/second,",
+        5,
+        "1/second," * 20,
+        "1/2 days",
+        "1/25 hours",
+        "9/second, 8/minute, 7/hour, 6/day",
+    ],
+)
 def test_a_limit_that_is_none(ada: httpx.Client, rate_limit: object) -> None:
     body = {"name": "x", "scopes": [READ], "rate_limit": rate_limit}
     response = ada.post("/auth/api-keys", json=body)

@@ -21,7 +21,10 @@ def _in_utc(time: datetime) -> datetime:
 
 
 def _rates(text: str) -> str:
-    parse_rates(text)
+    rates = parse_rates(text)
+    if len(rates) > 3 or any(rate.window > 86_400 for rate in rates):  # noqa: PLR2004
+        # Each of a key's rates is a count on Redis for as long as its window.
+        raise ValueError("takes at most three rates, none over more than a day")
     return text
 
 
@@ -73,7 +76,8 @@ class ApiKeyIn(_In):
             Field(
                 max_length=100,
                 examples=["10/second, 600/minute"],
-                description="In place of RATE_LIMIT_API_KEY, which only admins may exceed.",
+                description="In place of RATE_LIMIT_API_KEY, which only admins may exceed. At most "
+                "three rates, each over a day at most.",
             ),
             AfterValidator(_rates),
         ]
