@@ -38,6 +38,8 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 # Nothing here is for shared caches, where what a caller sees depends on who it is.
+# Proxies take a few KiB of fields altogether, and the cursors are in the body as well.
+_MAX_LINK = 4096
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 _TRIES = 3
 
@@ -254,14 +256,14 @@ def _query(request: Request) -> Query:
 
 
 def _links(request: Request, page: listing.Page) -> dict[str, str]:
-    """The field of RFC 8288 with the pages around, if there are any."""
+    """The field of RFC 8288 with the pages around, if there are any and proxies take it."""
     rest = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
     links = ", ".join(
         f'<{request.url.path}?{urlencode([*rest, ("cursor", cursor)])}>; rel="{relation}"'
         for relation, cursor in (("next", page.next), ("prev", page.prev))
         if cursor is not None
     )
-    return {"Link": links} if links else {}
+    return {"Link": links} if 0 < len(links) <= _MAX_LINK else {}
 
 
 def _created(collection: str, stored: Stored) -> Response:
