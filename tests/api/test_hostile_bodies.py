@@ -58,6 +58,10 @@ def test_decimals_are_kept_up_to_the_bound(anonymous: httpx.Client) -> None:
         ("PUT", "/collections/readable/records/01a00000-0000-7000-8000-000000000000", 401),
         ("PATCH", "/collections/readable/records/01a00000-0000-7000-8000-000000000000", 401),
         ("PUT", "/collections/readable", 401),
+        ("POST", "/auth/password", 401),
+        ("POST", "/auth/api-keys", 401),
+        ("POST", "/users", 401),
+        ("PATCH", "/users/01a00000-0000-7000-8000-000000000000", 401),
     ],
 )
 def test_who_may_not_send_a_body_has_it_not_parsed(

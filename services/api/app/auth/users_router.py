@@ -16,12 +16,18 @@ from app.core.openapi import problems
 router = APIRouter(prefix="/users", tags=["users"], dependencies=[Depends(no_store)])
 
 
+async def admins_only(actor: CurrentActor) -> None:
+    """A dependency of a route, so that others are refused before its body is read."""
+    users.require_admin(actor)
+
+
 @router.post(
     "",
     operation_id="createUser",
     status_code=201,
     responses=problems(401, 403, 409, 415, 422),
     openapi_extra=request_body(schemas.UserIn),
+    dependencies=[Depends(admins_only)],
 )
 async def create_user(
     auth: AuthDep, actor: CurrentActor, given: Annotated[schemas.UserIn, body_of(schemas.UserIn)]
@@ -55,6 +61,7 @@ async def get_user(session: SessionDep, actor: CurrentActor, user_id: UUID) -> s
     operation_id="changeUser",
     responses=problems(401, 403, 404, 409, 415, 422),
     openapi_extra=request_body(schemas.UserPatch),
+    dependencies=[Depends(admins_only)],
 )
 async def change_user(
     actor: CurrentActor,
