@@ -233,6 +233,20 @@ def test_a_new_password_ends_the_other_sessions(server: Server, anonymous: httpx
     assert log_in(anonymous, "change@example.com", NEW).status_code == 200
 
 
+def test_however_many_sessions_end_is_told_once(
+    server: Server, database_url: str, anonymous: httpx.Client
+) -> None:
+    here = server.member("many@example.com")
+    others = [server.login("many@example.com") for _ in range(5)]
+    number = "SELECT number FROM listo.changes"
+    before = fetch(database_url, number)[0][0]
+    body = {"current_password": PASSWORD, "new_password": NEW}
+    assert here.post("/auth/password", json=body).status_code == 204
+    assert fetch(database_url, number)[0][0] == before + 1
+    assert here.get("/auth/me").status_code == 200
+    assert [other.get("/auth/me").status_code for other in others] == [401] * 5
+
+
 def during_the_check(server: Server, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
     """Have `statement` commit after a password was found right, before that has any effect."""
     passwords: Passwords = server.app.state.passwords

@@ -141,15 +141,15 @@ async def revoke_session(session: Session, session_id: UUID) -> None:
     )
 
 
-async def revoke_sessions(session: Session, user_id: UUID, keep: UUID | None) -> list[UUID]:
-    """Revoke the user's sessions but one; returns those that this ended."""
-    rows = await session.fetch(
+async def revoke_sessions(session: Session, user_id: UUID, keep: UUID | None) -> bool:
+    """Revoke the user's sessions but one; whether there was any."""
+    status = await session.execute(
         "UPDATE listo.sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
-        " AND id IS DISTINCT FROM $2 RETURNING id",
+        " AND id IS DISTINCT FROM $2",
         user_id,
         keep,
     )
-    return [row["id"] for row in rows]
+    return status != "UPDATE 0"
 
 
 async def insert_refresh_token(session: Session, hashed: bytes, session_id: UUID) -> None:

@@ -144,8 +144,9 @@ async def change_password(
 
 async def end_sessions(session: Session, user_id: UUID, *, keep: UUID | None = None) -> None:
     """Revoke all sessions of a user, but the one to keep."""
-    for ended in await repository.revoke_sessions(session, user_id, keep):
-        await session.notify(SESSION_TOPIC, str(ended))
+    if await repository.revoke_sessions(session, user_id, keep):
+        # Once for all of them, of which there may be thousands.
+        await session.notify(USER_TOPIC, str(user_id))
 
 
 def own_session(actor: Actor) -> UUID:
