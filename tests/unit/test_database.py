@@ -51,6 +51,33 @@ def test_a_server_that_does_not_answer_is_away(monkeypatch: pytest.MonkeyPatch) 
                 asyncio.run(connect())
 
 
+def test_statements_of_strangers_fill_no_connection(database_url: str) -> None:
+    """PostgreSQL keeps some 60 times the length of a statement that is prepared."""
+
+    async def run() -> tuple[int, int]:
+        opened = Database(database_url, pool_size=1)
+        await opened.open()
+        try:
+            for length in (1500, 4000):
+                for number in range(300):
+                    await opened.fetchval(f"SELECT {number:0{length}}")
+            ordinary = f"SELECT {1:01500}"
+            await opened.fetchval(ordinary)
+            row = await opened.fetchrow(
+                "SELECT sum(length(statement)), count(*) FILTER (WHERE statement = $1)"
+                " FROM pg_prepared_statements",
+                ordinary,
+            )
+        finally:
+            await opened.close()
+        assert row is not None
+        return row[0], row[1]
+
+    length, ordinary = asyncio.run(run())
+    assert length < 200_000
+    assert ordinary == 1
+
+
 def test_a_server_that_answers_no_further_connection_is_away(database_url: str) -> None:
     async def run(address: str) -> None:
         opened = Database(database_url, pool_size=2)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Outdating = Callable[[Session, Mapping[str, bool]], Awaitable[Acknowledge | None]]
 
 CONNECT_TIMEOUT = 5.0
+# Longer statements are parsed and planned each time.
+LONGEST_PREPARED = 1536
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
@@ -158,9 +160,10 @@ class Database:
                 connection_class=_Connection,
                 server_settings=self._settings,
                 init=self._init,
-                # PostgreSQL keeps some 60 times a statement's length, and strangers write filters.
-                statement_cache_size=256,
-                max_cacheable_statement_size=4096,
+                # PostgreSQL keeps some 60 times a statement's length, and strangers write filters:
+                # 12 MB for a connection. Lists with rule, filter and cursor have some 1,400.
+                statement_cache_size=128,
+                max_cacheable_statement_size=LONGEST_PREPARED,
                 timeout=CONNECT_TIMEOUT,
             )
         read_from(POOL_SIZE, lambda: 0 if self._pool is None else self._pool.get_size())

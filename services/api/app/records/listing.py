@@ -13,6 +13,7 @@ import orjson
 from app.collections.repository import table
 from app.core.errors import InvalidParameter
 from app.core.metrics import CURSOR_REJECTIONS, FILTER_REJECTIONS
+from app.db.database import LONGEST_PREPARED
 from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError, InvalidCursor
 from app.filters.params import Params
@@ -33,8 +34,6 @@ MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
 # Of all collections together: strangers write queries, and a plan can take 30 KB.
 _PLANS_KEPT = 500
-# PostgreSQL's connections do not keep longer statements either.
-_LONGEST_KEPT = 4096
 
 Count = Literal["none", "estimated", "exact"]
 
@@ -241,7 +240,7 @@ def plan_of(collection: Collection, actor: Actor, query: Query) -> Plan:
     except FilterError:
         FILTER_REJECTIONS.inc()
         raise
-    if len(plan.page(query, None)[0]) <= _LONGEST_KEPT:
+    if len(plan.page(query, None)[0]) <= LONGEST_PREPARED:
         _plans[key] = plan
         if len(_plans) > _PLANS_KEPT:
             _plans.popitem(last=False)
