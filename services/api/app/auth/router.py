@@ -30,7 +30,6 @@ async def own_session(actor: CurrentActor) -> None:
     service.own_session(actor)
 
 
-
 @router.post(
     "/register",
     operation_id="register",
