@@ -64,7 +64,7 @@ class Edge:
 
     def asked(self) -> list[str]:
         """The replicas that the last request came to."""
-        return [line.split()[0] for line in self.box.must("cat /tmp/seen/asked").splitlines()]
+        return [line.split()[0] for line in self.box.run("cat /tmp/seen/asked").stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
