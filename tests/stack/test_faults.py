@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import time
 from functools import partial
@@ -121,8 +122,9 @@ def test_nobody_notices(stack: Stack, collection: str) -> None:
             )
         finally:
             stack.up(REPLICAS="3")
-    # A write without a key that was sent to a replica which then died may have been done.
-    assert [text for text in ledger.failures if "plain: 502" not in text] == []
+    # A write without a key may have been done where its replica died or its connection was closed.
+    unsure = re.compile(r"plain: (502 |POST \w+Error)")
+    assert [text for text in ledger.failures if not unsure.search(text)] == []
     assert_nothing_acknowledged_is_lost(stack, collection, ledger)
 
 
