@@ -10,97 +10,17 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import psutil
 import pytest
 from dotenv import dotenv_values
 
-from fixtures.cluster import database
-from fixtures.program import API, PATIENCE, Program, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-ROOT = API.parents[1]
-GREETED = "Ctrl-C stops everything"
-
-
-class Run(Program):
-    """One `make dev`."""
-
-    def __init__(
-        self, project: Path, port: int, *, under: tuple[str, ...] = (), **environment: str
-    ) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        super().__init__(
-            [*under, sys.executable, "-m", "app.dev"],
-            {"LISTO_PROJECT": str(project), "PORT": str(port), **environment},
-        )
-
-    def wait_for_file(self, folder: Path, pattern: str) -> None:
-        while not list(folder.glob(pattern)):
-            assert self.process.poll() is None, self.output
-
-    def refused(self) -> str:
-        """What it says when it cannot start, which is never a traceback."""
-        assert self.finish() == 1, self.output
-        assert "Traceback" not in self.output
-        assert self.lines[0].startswith("make dev: ")
-        return self.output.removeprefix("make dev: ").rstrip("\n")
-
-
-@pytest.fixture
-def project() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="listo-dev-"))
-    folder.chmod(0o755)
-    yield folder
-    for process in processes_of(folder):
-        process.kill()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def fresh_database(cluster_url: str) -> Iterator[str]:
-    """One in which there is no admin yet."""
-    with database(cluster_url) as url:
-        yield url
-
-
-def processes_of(project: Path) -> list[psutil.Process]:
-    """All processes that work for the project: server, worker and PostgreSQL."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            about = " ".join(process.cmdline()) + process.environ().get("LISTO_PROJECT", "")
-        except psutil.Error:
-            continue
-        if str(project) in about and process.pid != os.getpid():
-            found.append(process)
-    return found
-
-
-def postmaster(project: Path) -> int:
-    return int((project / ".listo/postgres/postmaster.pid").read_text().split()[0])
-
-
-def login(run: Run, password: str, email: str = "admin@example.com") -> httpx.Client:
-    client = httpx.Client(base_url=run.url, trust_env=False, timeout=30)
-    body = {"email": email, "password": password}
-    answer = client.post("/auth/login", json=body)
-    assert answer.status_code == 200
-    client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-    return client
+from fixtures.dev import GREETED, Run, login, postmaster, processes_of
+from fixtures.program import API, PATIENCE, free_port
 
 
 def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
@@ -322,42 +242,6 @@ def test_the_workers_loops_run_beside_it(project: Path, port: int, database_url:
     done = 'app_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
     run.wait_ready(f"http://{metrics}/metrics", done)
     assert run.stop() == 0
-
-
-def demo(project: Path, **environment: str) -> Program:
-    """One `make demo`, once it has ended."""
-    program = Program(
-        [sys.executable, "-m", "examples.demo"],
-        {"LISTO_PROJECT": str(project), "PYTHONPATH": os.pathsep.join([str(API), str(ROOT)]),
-         **environment},
-    )  # fmt: skip
-    program.finish()
-    assert "Traceback" not in program.output
-    return program
-
-
-def test_the_demo_finds_it_loads_and_asks(project: Path, port: int, fresh_database: str) -> None:
-    settings = project / ".env"
-    settings.write_text(f"PORT={port}\n")
-    run = Run(project, port, PORT="", LISTO_ENV_FILE=str(settings), DATABASE_URL=fresh_database)
-    run.wait_for(GREETED)
-    for _ in range(2):
-        # The second time all is there.
-        shown = demo(project)
-        assert shown.process.returncode == 0, shown.output
-        loaded = re.findall(r"^(\w+) .* (\d+)/(\d+) ", shown.output, re.MULTILINE)
-        assert [name for name, _, _ in loaded] == ["characters", "timezones", "packages"]
-        assert all(done == total for _, done, total in loaded)
-        answers = re.findall(
-            r"^.+\?\n  GET /collections/\w+/records\?.+\n(?:    \w+ .+\n)+    [1-9]\d* ",
-            shown.output,
-            re.MULTILINE,
-        )
-        assert len(answers) == 6, shown.output
-    assert run.stop() == 0
-    said = demo(project, PORT=str(port))
-    assert said.process.returncode == 1
-    assert said.output == f"Nothing answers at http://localhost:{port}; start it first: make dev\n"
 
 
 def test_commands_beside_it_have_its_settings(project: Path, port: int) -> None:
