@@ -32,7 +32,8 @@ if works && equipped; then
     fi
     exit 0
 fi
-if works && ! dpkg-query --show docker.io >/dev/null 2>&1; then
+# dpkg also knows the names of packages that are not installed.
+if works && [ "$(dpkg-query --show --showformat '${db:Status-Status}' docker.io 2>/dev/null)" != installed ]; then
     fail "the engine that runs here is not Debian's, and nothing was changed. Engine 25, Compose 2.24 and Buildx or newer are needed: by its own instructions"
 fi
 [ "$(id -u)" = 0 ] || fail "an engine is installed as root: sudo make engine"

@@ -14,8 +14,7 @@ UPSTREAM="${UPSTREAM:-api:8000}"
 name=${UPSTREAM%:*}
 port=${UPSTREAM##*:}
 cgroup=${CGROUP:-/sys/fs/cgroup}
-timeout=${REQUEST_TIMEOUT:-30}
-patience=$((${timeout%%.*} + 5))
+patience=$(awk -v timeout="${REQUEST_TIMEOUT:-30}" 'BEGIN { print int(timeout + 0.999) + 5 }')
 run=/run/nginx
 conf=/etc/listo/nginx/nginx.conf
 certificates=/certificates
@@ -31,7 +30,7 @@ say() { # LEVEL MESSAGE
 replicas() {
     there=$(getent ahostsv4 "$name" | awk '$2 == "STREAM" {print $1}' | sort -u)
     [ -n "$there" ] || return 0
-    curl --silent --parallel --max-time 2 --output /dev/null --write-out '%{url} %{exitcode}\n' \
+    curl --silent --noproxy '*' --parallel --max-time 2 --output /dev/null --write-out '%{url} %{exitcode}\n' \
         "http://{$(echo "$there" | paste -sd,)}:$port/health" >"$run/looks" 2>/dev/null || true
     # 28 is curl's word for silence.
     awk -v file="$run/silent" -F '[ /:]+' '
@@ -121,7 +120,7 @@ rm -rf "$run/spool/body" "$run/spool/proxy" "$run/silent"
     { say ERROR "no certificate in $certificates"; exit 1; }
 write_workers
 write_settings
-known=$(replicas)
+known=$(replicas) || known=
 # shellcheck disable=SC2086 # one word for each address
 write_upstream $known
 served=$(certificate)
@@ -135,7 +134,7 @@ trap 'reload "asked to"' HUP
 while kill -0 "$server" 2>/dev/null; do
     sleep 1 &
     wait $! || true
-    found=$(replicas)
+    found=$(replicas) || found=
     # No name at all is a fault of the name service sooner than the end of every replica.
     if [ -n "$found" ] && [ "$found" != "$known" ]; then
         known=$found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -165,12 +166,11 @@ def _show_unwell() -> None:
 def _wait(process: subprocess.Popen[bytes], table: Table) -> None:
     """Until all is well, or Compose has given up."""
     deadline = time.monotonic() + START_SECONDS
+    present: list[dict[str, Any]] = []
     while True:
-        try:
+        # An engine that is busy with what it starts is asked again.
+        with suppress(CannotRun):
             present = containers()
-        except CannotRun:
-            # The engine is busy with what it starts; it is asked again.
-            present = []
         table.draw(present)
         ended = process.poll()
         if ended is not None and (ended or (present and all(map(settled, present)))):

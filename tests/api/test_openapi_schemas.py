@@ -308,6 +308,14 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
         {"properties": {"p": {"$ref": "#/x-a"}}, "x-a": {"examples": 5, "type": "boolean"}},
         {"p": True},
     ),
+    "unheard": (
+        {"properties": {"p": {"$ref": "#/x-a"}}, "x-a": {"type": []}},
+        {},
+    ),
+    "huge": (
+        {"properties": {"n": {"type": "integer", "minimum": 10**400}, "m": {"type": "boolean"}}},
+        {"n": 10**400, "m": True},
+    ),
     "endless": (
         {
             "$ref": "#/$defs/node",

@@ -18,12 +18,14 @@ case "$*" in
 esac
 """,
     "apt-get": 'echo "apt-get $*" >>"$CALLS"; exit "$APT"',
-    "dpkg-query": "exit 1",
+    # It knows the name of a package that is not installed as well.
+    "dpkg-query": 'printf %s "$DPKG"',
     "id": 'echo "$USER_ID"',
     "grep": 'exec /bin/grep "$@"',
 }
 PRESENT = {
     "API": "1.50", "COMPOSE": "2.26.1", "BUILDX": "0.13", "USER_ID": "0", "APT": "0",
+    "DPKG": "not-installed",
 }  # fmt: skip
 MMDEBSTRAP = ["apt-get install -y -qq --no-install-recommends mmdebstrap"]
 
@@ -66,4 +68,11 @@ def test_one_that_is_too_old_and_not_debians_is_not_replaced(
     done, calls = engine(tmp_path, **changes)
     assert done.returncode == 1
     assert "the engine that runs here is not Debian's, and nothing was changed" in done.stderr
+    assert calls == []
+
+
+def test_one_of_debians_that_is_too_old_is_root_to_replace(tmp_path: Path) -> None:
+    done, calls = engine(tmp_path, API="1.43", DPKG="installed", USER_ID="1000")
+    assert done.returncode == 1
+    assert "an engine is installed as root" in done.stderr
     assert calls == []

@@ -67,8 +67,11 @@ def test_nobody_there_is_a_problem_with_the_request_id(nginx: Box) -> None:
 
 
 def test_settings_are_written_into_the_configuration() -> None:
-    with box(SERVE, "HTTPS_PORT=8444", "MAX_BODY_BYTES=1000", "UPSTREAM=elsewhere:81") as one:
+    settings = ("HTTPS_PORT=8444", "MAX_BODY_BYTES=1000", "UPSTREAM=elsewhere:81")
+    # As the API reads it: 8.2 seconds.
+    with box(SERVE, *settings, "REQUEST_TIMEOUT=08.2") as one:
         wait(one.serving)
+        assert "proxy_read_timeout 14s;" in one.must("cat /run/nginx/settings.conf")
         where = one.must("curl -sS -o /dev/null -w '%{redirect_url}' 'http://localhost:8080/a?b=c'")
         assert where == "https://localhost:8444/a?b=c"
         status = one.must(

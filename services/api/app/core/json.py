@@ -42,7 +42,9 @@ def parse(body: bytes) -> Any:
     range.
     """
     if _has_too_many_values(body):
-        raise ContentTooLarge(f"The body has more than {MAX_VALUES:,} values.")
+        raise ContentTooLarge(
+            f"The body has more than {MAX_VALUES:,} values, by its brackets and commas."
+        )
     try:
         value = _read(body, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:

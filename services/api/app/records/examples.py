@@ -48,7 +48,8 @@ def example_of(collection: Collection, embedded: Embedded) -> dict[str, Any] | N
 def _candidates(embedded: Embedded) -> Iterator[Any]:
     yield from embedded.schema.get("examples", ())
     for sparse in (False, True):
-        with suppress(_Unknown):
+        # What a reference leads to was not checked as a schema, and can be anything.
+        with suppress(_Unknown, ArithmeticError, LookupError, TypeError, ValueError):
             yield _Maker(embedded, sparse=sparse).object(embedded.schema, 0)
 
 
@@ -100,7 +101,7 @@ def _plain(kind: str | None, schema: dict[str, Any]) -> Any:
     if kind in ("integer", "number"):
         least = schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
         number = min(least, schema.get("maximum", least))
-        return math.ceil(number) if kind == "integer" and math.isfinite(number) else number
+        return math.ceil(number) if kind == "integer" else number
     if kind == "boolean":
         return True
     raise _Unknown
