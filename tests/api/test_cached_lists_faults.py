@@ -299,11 +299,21 @@ def test_a_writer_dies_after_its_commit(stage: Stage, monkeypatch: pytest.Monkey
     stage.warm()
     died, buried = threading.Event(), threading.Event()
 
-    async def die(*_: Any) -> bool:
+    generations = stage.servers[0].app.state.lists._generations
+    mark, unmark, marked = generations.mark, generations.unmark, set[str]()
+
+    async def noted(groups: Any, writer: str) -> bool:
+        marked.add(writer)
+        return bool(await mark(groups, writer))
+
+    async def die(groups: Any, writer: str) -> bool:
+        if writer not in marked:
+            # A mark that an outage before this left.
+            return bool(await unmark(groups, writer))
         died.set()
         return await asyncio.to_thread(buried.wait, 2 * PATIENCE)
 
-    generations = stage.servers[0].app.state.lists._generations
+    monkeypatch.setattr(generations, "mark", noted)
     monkeypatch.setattr(generations, "unmark", die)
     client = stage.servers[0].client()
     thread = threading.Thread(target=client.post, args=(stage.path,), kwargs={"json": {"n": "x"}})
