@@ -12,20 +12,12 @@ from app.core.actor import Actor
 from app.idempotency.models import KeyedRequest
 from fixtures.cluster import fetch
 from fixtures.held import held_lock
-from fixtures.keyed import ANYONE, BATCH, PATH, REPLAYED, SCHEMA, count, kept, replays, send
+from fixtures.keyed import BATCH, PATH, REPLAYED, count, kept, replays, send
 
 if TYPE_CHECKING:
     from fixtures.server import Server
 
-
-@pytest.fixture(scope="module", autouse=True)
-def orders(admin: httpx.Client) -> None:
-    assert admin.put("/collections/orders", json={"schema": SCHEMA, "rules": ANYONE}).is_success
-
-
-@pytest.fixture
-def key() -> str:
-    return str(uuid4())
+pytestmark = pytest.mark.usefixtures("orders")
 
 
 def test_a_create_is_replayed_byte_for_byte(ada: httpx.Client, database_url: str, key: str) -> None:

@@ -18,15 +18,7 @@ from fixtures.server import serving, settings
 if TYPE_CHECKING:
     from fixtures.server import Server
 
-
-@pytest.fixture(scope="module", autouse=True)
-def orders(admin: httpx.Client) -> None:
-    assert admin.put("/collections/orders", json={"schema": SCHEMA, "rules": ANYONE}).is_success
-
-
-@pytest.fixture
-def key() -> str:
-    return str(uuid4())
+pytestmark = pytest.mark.usefixtures("orders")
 
 
 def test_keys_expire_and_are_purged(

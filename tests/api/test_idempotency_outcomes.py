@@ -23,19 +23,11 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
+pytestmark = pytest.mark.usefixtures("orders")
+
 WAITING = """
 SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def orders(admin: httpx.Client) -> None:
-    assert admin.put("/collections/orders", json={"schema": SCHEMA, "rules": ANYONE}).is_success
-
-
-@pytest.fixture
-def key() -> str:
-    return str(uuid4())
 
 
 def test_a_refusal_stays_what_it_was(ada: httpx.Client, database_url: str, key: str) -> None:

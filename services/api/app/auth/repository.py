@@ -149,7 +149,7 @@ async def revoke_sessions(session: Session, user_id: UUID, keep: UUID | None) ->
         user_id,
         keep,
     )
-    return status != "UPDATE 0"
+    return affected(status) > 0
 
 
 async def insert_refresh_token(session: Session, hashed: bytes, session_id: UUID) -> None:
