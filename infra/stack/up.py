@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from infra.stack import credentials, images, preflight
+from infra.stack import credentials, images, preflight, readable
 from infra.stack.compose import (
     ROOT,
     STATE,
@@ -58,6 +58,7 @@ def main() -> int:
         raise CannotRun("the stack was not started; the lines above say why")
     with lock():
         present = containers()
+        readable.ensure()
         credentials.ensure()
         print("\nImages")
         images.choose()

@@ -182,6 +182,19 @@ def test_images_that_are_there_need_no_registry(
     assert pull.endswith(f"--policy {policy}")
 
 
+def test_services_can_read_their_files_whatever_the_umask_was(checkout: Checkout) -> None:
+    infra = checkout.path / "infra"
+    subprocess.run(["chmod", "-R", "go-rwx", infra], check=True)
+    assert "readable for the services" in checkout.up().stdout
+    done = subprocess.run(
+        ["find", infra, "!", "-perm", "-044", "-o", "-type", "d", "!", "-perm", "-011"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == ""
+    assert (infra / "nginx/authority.sh").stat().st_mode & 0o777 == 0o755
+    assert "readable for the services" not in checkout.up().stdout
+
+
 @pytest.mark.parametrize("api", ["1.41", "1.43", "unknown"])
 def test_an_engine_that_is_too_old_is_told(checkout: Checkout, api: str) -> None:
     checkout.has(answers={"version": [0, f"24.0.7 {api}\n"]})

@@ -1,0 +1,30 @@
+"""What services have mounted of this checkout can be read by their users, whatever umask made it.
+
+On many servers git makes files that nobody else may read, and services run as users of their own.
+Nothing in the folder is secret: secrets are elsewhere.
+"""
+
+from __future__ import annotations
+
+from infra.stack.compose import ROOT, CannotRun
+
+MOUNTED = ROOT / "infra"
+
+
+def ensure() -> None:
+    """Let everybody read and enter what its owner may. Raises CannotRun."""
+    opened = 0
+    for path in (MOUNTED, *MOUNTED.rglob("*")):
+        mode = path.stat().st_mode
+        readable = mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6
+        if readable != mode:
+            try:
+                path.chmod(readable)
+            except PermissionError:
+                raise CannotRun(
+                    f"{path} cannot be read by the services' users, and is not yours to change; "
+                    f"its owner can: chmod -R go+rX {MOUNTED}"
+                ) from None
+            opened += 1
+    if opened:
+        print(f"  {opened} files of infra/ are now readable for the services; the umask was strict")
