@@ -37,6 +37,8 @@ if works && [ "$(dpkg-query --show --showformat '${db:Status-Status}' docker.io 
     fail "the engine that runs here is not Debian's, and nothing was changed. Engine 25, Compose 2.24 and Buildx or newer are needed: by its own instructions"
 fi
 [ "$(id -u)" = 0 ] || fail "an engine is installed as root: sudo make engine"
+# What is written from here on is for everybody on this machine.
+umask 022
 # shellcheck source=/dev/null
 . /etc/os-release
 case "${ID:-} ${VERSION_CODENAME:-}" in
