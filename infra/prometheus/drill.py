@@ -123,13 +123,24 @@ def shell(command: str) -> None:
     )
 
 
-def firing() -> set[str]:
-    """The names of the alerts that fire now."""
+def alerts(*states: str) -> set[str]:
+    """The names of those that are in one of the states now: pending, firing."""
     port = setting("PROMETHEUS_PORT", "9090")
     url = f"http://127.0.0.1:{port}/api/v1/alerts"
     with urllib.request.urlopen(url, timeout=10) as answer:
-        alerts = json.load(answer)["data"]["alerts"]
-    return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+        found = json.load(answer)["data"]["alerts"]
+    return {one["labels"]["alertname"] for one in found if one["state"] in states}
+
+
+def calm(names: set[str]) -> bool:
+    """Wait until none of them is active, as an earlier fault may have left them."""
+    began = time.monotonic()
+    while active := alerts("pending", "firing") & names:
+        if time.monotonic() - began > PATIENCE:
+            sys.stderr.write(f"still active, so not measured: {', '.join(sorted(active))}\n")
+            return False
+        time.sleep(1)
+    return True
 
 
 def requests(method: str, path: str, ended: threading.Event) -> None:
@@ -166,19 +177,19 @@ def traffic(request: tuple[str, str] | None) -> Iterator[None]:
 
 
 def run(drill: Drill) -> dict[str, float | None]:
-    """Seconds from the cause to each alert; None for one that did not come."""
+    """Seconds from the cause to each alert, None for one that did not come; empty if not tried."""
+    if not calm(set(drill.alerts)):
+        return {}
     seconds: dict[str, float | None] = dict.fromkeys(drill.alerts)
-    before = firing() & set(drill.alerts)
-    if before:
-        sys.stderr.write(f"already firing, so not measured: {', '.join(sorted(before))}\n")
     with traffic(drill.request):
         began = time.monotonic()
         try:
             shell(drill.cause)
             while time.monotonic() - began < PATIENCE:
-                for name in (firing() & set(drill.alerts)) - before:
-                    seconds[name] = seconds[name] or round(time.monotonic() - began, 1)
-                if all(seconds[name] or name in before for name in drill.alerts):
+                for name in alerts("firing") & set(drill.alerts):
+                    if seconds[name] is None:
+                        seconds[name] = round(time.monotonic() - began, 1)
+                if None not in seconds.values():
                     break
                 time.sleep(1)
         finally:
@@ -200,7 +211,10 @@ def main() -> int:
         return 1
     missed = 0
     for name in DRILLS if "all" in given.drills else given.drills:
-        for alert, seconds in run(DRILLS[name]).items():
+        sys.stderr.write(f"{name}: waiting for {', '.join(DRILLS[name].alerts)}\n")
+        measured = run(DRILLS[name])
+        missed += not measured
+        for alert, seconds in measured.items():
             missed += seconds is None
             words = "did not fire" if seconds is None else f"{seconds:.0f} s"
             row = (
