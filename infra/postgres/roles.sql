@@ -36,6 +36,9 @@ ALTER ROLE listo_owner SET statement_timeout = '10min';
 ALTER ROLE listo_owner SET idle_in_transaction_session_timeout = '5min';
 ALTER ROLE listo_owner SET lock_timeout = '4s';
 ALTER ROLE listo_monitor SET statement_timeout = '10s';
+-- Sizes of tables wait for whoever has locked one. All else is to be measured meanwhile, so this is
+-- well below the 10 s that Prometheus waits.
+ALTER ROLE listo_monitor SET lock_timeout = '2s';
 ALTER ROLE listo_monitor SET idle_in_transaction_session_timeout = '10s';
 ALTER ROLE listo_monitor SET default_transaction_read_only = on;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,26 @@ def test_later_tables_and_those_of_another_owner(owner: str, application: str) -
         )
     finally:
         execute(owner, "DROP TABLE listo.later", 'DROP TABLE IF EXISTS records."select"')
+
+
+def test_monitoring_does_not_wait_for_a_locked_table(postgres: StackPostgres, owner: str) -> None:
+    async def measure() -> None:
+        holder = await asyncpg.connect(owner)
+        try:
+            async with holder.transaction():
+                await holder.execute("LOCK TABLE listo.events")
+                monitor = await asyncpg.connect(postgres.url("monitor"))
+                try:
+                    with pytest.raises(asyncpg.LockNotAvailableError):
+                        await monitor.fetch(
+                            "SELECT pg_total_relation_size(relid) FROM pg_stat_user_tables"
+                        )
+                finally:
+                    await monitor.close()
+        finally:
+            await holder.close()
+
+    asyncio.run(measure())
 
 
 def test_the_application_cannot_migrate(application: str, owner: str) -> None:
