@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from fixtures import needs, redis
-from fixtures.program import PATIENCE, Program, free_port
+from fixtures.program import Program, free_port, wait_until_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def test_gunicorn_with_four_workers_on_redis(database_url: str) -> None:
         workers = psutil.Process(program.process.pid).children()
         assert len(workers) == 4
         workers[0].kill()
-        psutil.wait_procs(workers[:1], PATIENCE)
+        wait_until_ended(workers[0])
         program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         assert program.stop(signal.SIGTERM) == 0
     assert "Traceback" not in program.output

@@ -18,7 +18,7 @@ import pytest
 
 from app.core import machine
 from fixtures import needs, redis
-from fixtures.program import PATIENCE, Program, free_port
+from fixtures.program import PATIENCE, Program, free_port, wait_until_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,13 +201,13 @@ def test_hashing_ends_with_its_server(database_url: str) -> None:
         hashing = server.hash()
         assert hashing.ppid() == first.pid
         first.kill()
-        assert psutil.wait_procs([hashing], PATIENCE)[1] == []
+        wait_until_ended(hashing)
         server.wait_for_workers(1, other_than={first.pid})
         (second,) = server.workers()
         hashing = server.hash()
         # All at once, as a terminal does it.
         server.send(signal.SIGINT)
-        assert psutil.wait_procs([hashing, second], PATIENCE)[1] == []
+        wait_until_ended(hashing, second)
 
 
 def test_a_reload_loses_no_request(database_url: str, redis_url: str) -> None:

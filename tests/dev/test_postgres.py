@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
@@ -18,6 +17,7 @@ import pytest
 
 from app.dev.postgres import THROW_AWAY, EmbeddedPostgres, PostgresError
 from fixtures.cluster import execute, fetch
+from fixtures.program import wait_until_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +60,9 @@ def test_a_cluster_is_made_kept_and_taken_over(folder: Path) -> None:
     other = EmbeddedPostgres(folder)
     other.start()
     assert pid(other) == pid(first)
-    os.kill(pid(first), signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid(first))], timeout=30)
+    server = psutil.Process(pid(first))
+    server.kill()
+    wait_until_ended(server)
     other.start()
     assert fetch(other.url("postgres"), "SELECT * FROM kept") == []
     other.stop()
@@ -146,7 +147,7 @@ def test_a_start_waits_for_what_a_killed_server_left_at_work(folder: Path) -> No
     child = server.children()[0]
     child.suspend()
     server.kill()
-    psutil.wait_procs([server], timeout=30)
+    wait_until_ended(server)
     soon = threading.Timer(0.5, child.resume)
     soon.start()
     postgres.start()

@@ -20,7 +20,7 @@ import pytest
 from dotenv import dotenv_values
 
 from fixtures.dev import GREETED, Run, login, postmaster, processes_of
-from fixtures.program import API, PATIENCE, free_port
+from fixtures.program import API, PATIENCE, free_port, wait_until_ended
 
 
 def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
@@ -61,7 +61,7 @@ def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
     again.send(signal.SIGKILL)
     again.finish()
     if sys.platform == "linux":
-        assert psutil.wait_procs(left, PATIENCE)[1] == []
+        wait_until_ended(*left)
     assert psutil.pid_exists(postgres)
 
     taken_over = Run(project, port)

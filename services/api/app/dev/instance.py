@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Within double quotes python-dotenv replaces these, and `${…}` by what it stands for.
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\r": "\\r", "$": "${:-$}"})
+_END_SECONDS = 5
 
 
 class CannotStart(Exception):
@@ -58,7 +60,9 @@ class Instance:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         # What they hold, such as the port, is free once they are gone.
-        psutil.wait_procs(ended, timeout=5)
+        deadline = time.monotonic() + _END_SECONDS
+        while any(map(_works, ended)) and time.monotonic() < deadline:
+            time.sleep(0.01)
         self.forget()
 
     def record(self, pids: list[int]) -> None:
@@ -107,6 +111,14 @@ def _write(path: Path, text: str) -> None:
     with os.fdopen(number, "w", encoding="utf-8") as file:
         file.write(text)
     part.replace(path)
+
+
+def _works(process: psutil.Process) -> bool:
+    """Not so a zombie: in a container there may be nobody who waits for it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _family(pid: int, started: float) -> list[psutil.Process]:

@@ -79,7 +79,7 @@ class EmbeddedPostgres:
         if self.running():
             self._wait_until_ready()
             return
-        self._clear_remains()
+        self._forget_locks()
         # It holds statements with their values.
         self.log.touch(mode=0o600)
         self.log.chmod(0o600)
@@ -91,10 +91,21 @@ class EmbeddedPostgres:
             **self._options,
         }
         switches = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-        self._run(
-            "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", _START_SECONDS, "-s",
-            "-o", switches, "start",
-        )  # fmt: skip
+        deadline = time.monotonic() + _REMAINS_SECONDS
+        while True:
+            try:
+                self._run(
+                    "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", _START_SECONDS, "-s",
+                    "-o", switches, "start",
+                )  # fmt: skip
+            except PostgresError as error:
+                # Children of a killed server work on the data until they notice that it is gone;
+                # PostgreSQL sees that by the memory which they share.
+                if "is still in use" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def stop(self) -> None:
         """Stop the server, in an orderly way as long as that is quick."""
@@ -127,18 +138,10 @@ class EmbeddedPostgres:
             time.sleep(0.02)
         raise PostgresError(f"PostgreSQL was not ready within {_START_SECONDS} s")
 
-    def _clear_remains(self) -> None:
-        """Let go of what a killed server left."""
-        locks = (self._pid_file(), self._sockets / ".s.PGSQL.5432.lock")
-        if not any(lock.exists() for lock in locks):
-            return
-        # Its children work on the data until they notice that it is gone; they stay in its folder.
-        deadline = time.monotonic() + _REMAINS_SECONDS
-        while time.monotonic() < deadline and _any_works_in(self.data):
-            time.sleep(0.02)
-        # The number in them may be somebody else's by now, after a restart of the machine say,
-        # or that of a zombie that nobody waits for. PostgreSQL cannot tell and would not start.
-        for lock in locks:
+    def _forget_locks(self) -> None:
+        """The number in them may be somebody else's by now, after a restart of the machine say, or
+        that of a zombie that nobody waits for. PostgreSQL cannot tell and would not start."""
+        for lock in (self._pid_file(), self._sockets / ".s.PGSQL.5432.lock"):
             lock.unlink(missing_ok=True)
 
     def _make_base(self) -> None:
@@ -250,15 +253,6 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     raise PostgresError("PostgreSQL does not run as root, and there is no user postgres or nobody")
-
-
-def _any_works_in(folder: Path) -> bool:
-    for process in psutil.process_iter():
-        # Zombies have no folder any more, and nobody may be there to wait for them.
-        with suppress(psutil.Error):
-            if process.cwd() == str(folder):
-                return True
-    return False
 
 
 def _reachable(path: Path) -> bool:
