@@ -115,7 +115,7 @@ def test_containers_cannot_be_reached_past_what_is_published(
 @needs_network
 def test_containers_and_the_host_reach_whom_they_did(network: netns.Network, firewall: Run) -> None:
     from_web = [
-        (netns.DB4, 5432), ("fd30::3", 5432), ("172.30.0.1", 9090), (netns.HOST4, 9090),
+        (netns.DB4, 5432), (netns.DB6, 5432), ("172.30.0.1", 9090), (netns.HOST4, 9090),
         (netns.OUTSIDE4, 8080), (netns.OUTSIDE6, 8080),
     ]  # fmt: skip
     from_host = [(netns.OUTSIDE4, 8080), (netns.OUTSIDE6, 8080), (netns.WEB4, 5432)]
