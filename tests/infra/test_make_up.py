@@ -184,6 +184,10 @@ def test_images_that_are_there_need_no_registry(
 
 def test_services_can_read_their_files_whatever_the_umask_was(checkout: Checkout) -> None:
     infra = checkout.path / "infra"
+    private = checkout.path / "private"
+    private.touch(0o600)
+    (infra / "nginx" / "elsewhere").symlink_to(private)
+    (infra / "nginx" / "nowhere").symlink_to("absent")
     subprocess.run(["chmod", "-R", "go-rwx", infra], check=True)
     assert "readable for the services" in checkout.up().stdout
     done = subprocess.run(
@@ -191,6 +195,7 @@ def test_services_can_read_their_files_whatever_the_umask_was(checkout: Checkout
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == ""
+    assert private.stat().st_mode & 0o777 == 0o600
     assert (infra / "nginx/authority.sh").stat().st_mode & 0o777 == 0o755
     assert "readable for the services" not in checkout.up().stdout
 
