@@ -38,7 +38,8 @@ max_requests_jitter = max_requests // 5
 
 def _settings() -> Any:
     """The settings, or what is wrong with them, which is told once the server starts."""
-    from app.core.settings import Settings, SettingsError  # noqa: PLC0415
+    from app.core.env_file import SettingsError  # noqa: PLC0415
+    from app.core.settings import Settings  # noqa: PLC0415
 
     try:
         return Settings.load()

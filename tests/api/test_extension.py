@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.core.settings import SettingsError
+from app.core.env_file import SettingsError
 from fixtures.cluster import fetch
 from fixtures.server import serving, settings
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.core.settings import Settings, SettingsError
+from app.core.env_file import SettingsError
+from app.core.settings import Settings
 from app.core.settings_docs import env_example
 
 if TYPE_CHECKING:

@@ -28,8 +28,9 @@ from app.core import emails
 from app.core.actor import ADMIN_ROLE, SYSTEM, Scope
 from app.core.body import invalid
 from app.core.clock import utcnow
+from app.core.env_file import SettingsError
 from app.core.errors import PreconditionFailed, Problem
-from app.core.settings import Settings, SettingsError
+from app.core.settings import Settings
 from app.db import migrations
 from app.db.database import Database
 

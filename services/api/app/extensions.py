@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from app.core.settings import SettingsError
+from app.core.env_file import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

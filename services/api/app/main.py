@@ -25,9 +25,10 @@ from app.core.background import Background
 from app.core.client_address import believe_no_server
 from app.core.concurrency import Concurrency
 from app.core.deadlines import Deadlines
+from app.core.env_file import SettingsError
 from app.core.errors import Problem
 from app.core.middleware import ProtectionMiddleware, RequestMiddleware
-from app.core.settings import Settings, SettingsError
+from app.core.settings import Settings
 from app.db.database import Database
 from app.extensions import load_extensions
 from app.filters.cursor import CursorCodec

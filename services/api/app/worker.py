@@ -19,9 +19,10 @@ from app.collections import indexes
 from app.collections import repository as collections_repository
 from app.core import log
 from app.core.clock import utcnow
+from app.core.env_file import SettingsError
 from app.core.errors import Problem
 from app.core.metrics import LOOP_LAST_SUCCESS, LOOP_RUNNING, LOOP_RUNS, LOOP_SECONDS
-from app.core.settings import Settings, SettingsError
+from app.core.settings import Settings
 from app.db import leases
 from app.db.database import Database
 from app.events import repository as events_repository

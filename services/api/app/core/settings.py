@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 
 from app.core import emails
+from app.core.env_file import SettingsError, find_env_file
 from app.core.rates import Rate, parse_rates
 
 DEFAULT_PASSWORDS = frozenset(
@@ -28,10 +28,6 @@ MIN_SECRET = 32
 MIN_DISTINCT = 10
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
-
-
-class SettingsError(Exception):
-    """The settings are wrong; the message lists every fault."""
 
 
 class Settings(BaseSettings):
@@ -342,32 +338,6 @@ class Settings(BaseSettings):
         except UnreadableSource as error:
             # A secret's file; the cause says why, and not always which.
             raise SettingsError(f"{error}: {error.__cause__}") from None
-
-
-def find_env_file() -> Path | None:
-    """What LISTO_ENV_FILE names, else the nearest `.env` at or above the working directory, so that
-    every command finds it. Raises SettingsError where it cannot be read."""
-    if named := os.environ.get("LISTO_ENV_FILE"):
-        return _readable(Path(named).expanduser())
-    here = Path.cwd()
-    for folder in (here, *here.parents[:3]):
-        if (folder / ".env").is_file():
-            return _readable(folder / ".env")
-    return None
-
-
-def _readable(path: Path) -> Path:
-    try:
-        # What comes by a pipe comes once.
-        text = "" if path.is_fifo() else path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{path} cannot be read: line {line} is not UTF-8.") from None
-    if "\0" in text:
-        raise SettingsError(f"{path} cannot be read: it is no text.")
-    return path
 
 
 def _check_passwords(url: str, info: ValidationInfo) -> None:

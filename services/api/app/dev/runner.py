@@ -23,8 +23,9 @@ from dotenv import dotenv_values
 from rich.console import Console
 from watchfiles import PythonFilter, watch
 
+from app.core.env_file import SettingsError, find_env_file
 from app.core.errors import Problem
-from app.core.settings import Settings, SettingsError, find_env_file
+from app.core.settings import Settings
 from app.db import migrations
 from app.dev import signals
 from app.dev.instance import CannotStart, Instance

@@ -1,0 +1,36 @@
+"""Where the settings of `.env` are, and whether they can be read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class SettingsError(Exception):
+    """The settings are wrong; the message lists every fault."""
+
+
+def find_env_file() -> Path | None:
+    """What LISTO_ENV_FILE names, else the nearest `.env` at or above the working directory, so that
+    every command finds it. Raises SettingsError where it cannot be read."""
+    if named := os.environ.get("LISTO_ENV_FILE"):
+        return _readable(Path(named).expanduser())
+    here = Path.cwd()
+    for folder in (here, *here.parents[:3]):
+        if (folder / ".env").is_file():
+            return _readable(folder / ".env")
+    return None
+
+
+def _readable(path: Path) -> Path:
+    try:
+        # What comes by a pipe comes once.
+        text = "" if path.is_fifo() else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path} cannot be read: line {line} is not UTF-8.") from None
+    if "\0" in text:
+        raise SettingsError(f"{path} cannot be read: it is no text.")
+    return path
