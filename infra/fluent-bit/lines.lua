@@ -1,9 +1,13 @@
--- What the shipper makes of a line: `join` puts together what Docker cut, `tidy` keeps of a parsed
--- record what Loki is given. Runs in LuaJIT, in Fluent Bit and in tests.
+-- What the shipper makes of a line: `join` puts together what Docker cut, and keeps JSON that is too
+-- deep from the parsers; `tidy` keeps of a parsed record what Loki is given. Runs in LuaJIT, in Fluent
+-- Bit and in tests.
 
 -- The longest line that is kept, and how many lines may be in the making at once.
 local MOST_BYTES = 256 * 1024
 local MOST_LINES = 256
+-- Fluent Bit reads back 32 levels of MessagePack, its own around a line among them. A chunk with more
+-- is unreadable for ever, other lines and all; some thousand levels crash it.
+local MOST_LEVELS = 24
 -- A label's values are few and known: levels as every service means them.
 local LEVELS = {
     debug = "debug", trace = "debug", verbose = "debug", ["."] = "debug", ["-"] = "debug",
@@ -17,10 +21,64 @@ local LEVELS = {
 
 local lines, in_the_making = {}, 0
 
+-- Whether a quote is where a string of JSON may begin.
+local function begins_string(line, quote)
+    local before = quote - 1
+    while before > 0 and line:byte(before) <= 32 do
+        before = before - 1
+    end
+    return line:find("^[%[{,:]", before) ~= nil
+end
+
+-- Whether a line that may be JSON nests deeper than MOST_LEVELS, or cannot be told to.
+local function too_deep(line)
+    if not line:find("^%s*[%[{]") then
+        return false
+    end
+    local depth, at = 0, 1
+    while true do
+        local start, _, found = line:find('([%[{%]}"])', at)
+        if start == nil then
+            return false
+        end
+        at = start + 1
+        if found == '"' then
+            if not begins_string(line, start) then
+                return true
+            end
+            -- To the end of the string; a quote after a backslash is part of it.
+            repeat
+                local mark
+                at, _, mark = line:find('(["\\])', at)
+                if at == nil then
+                    return false
+                end
+                at = at + (mark == '"' and 1 or 2)
+            until mark == '"'
+        elseif found == "[" or found == "{" then
+            depth = depth + 1
+            if depth > MOST_LEVELS then
+                return true
+            end
+        else
+            depth = depth - 1
+        end
+    end
+end
+
+-- The parsers look into `log` alone, so a line by another name passes them.
+local function guard(record)
+    if type(record["log"]) == "string" and too_deep(record["log"]) then
+        record["log"], record["unparsed"] = nil, record["log"]
+        return true
+    end
+    return false
+end
+
 -- Parts of one line have an id in common; all but the last are held back.
 function join(tag, timestamp, record)
     if record["partial_message"] ~= "true" then
-        return 0, timestamp, record
+        return guard(record) and 2 or 0, timestamp, record
     end
     local id = record["partial_id"] or tag
     local line = lines[id]
@@ -42,6 +100,7 @@ function join(tag, timestamp, record)
     end
     lines[id], in_the_making = nil, in_the_making - 1
     record["log"] = table.concat(line):sub(1, MOST_BYTES)
+    guard(record)
     return 2, timestamp, record
 end
 
@@ -74,7 +133,7 @@ local function level_of(record, service)
 end
 
 function tidy(tag, timestamp, record)
-    local line = tostring(record["log"] or "")
+    local line = tostring(record["log"] or record["unparsed"] or "")
     local service = word(record["com.docker.compose.service"], "^[a-z0-9_-]+$", 1, 40) or "other"
     if service == "nginx" and record["tid"] ~= nil then
         line = without_queries(line)

@@ -15,7 +15,7 @@ import yaml
 
 from fixtures import needs
 from fixtures.acme import BASE
-from fixtures.forward import Receiver, receiver
+from fixtures.forward import Receiver, listening, receiver, stop_with_lines_unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +102,17 @@ def test_long_lines_come_in_parts_that_can_be_told(shipper: Receiver) -> None:
     assert {part["partial_message"] for part in parts} == {"true"}
     assert [part["partial_last"] for part in parts] == ["false", "false", "true"]
     assert len({part["partial_id"] for part in parts}) == 1
+
+
+def test_what_the_shipper_did_not_take_is_sent_again(shipper: Receiver) -> None:
+    script = "seq 3000; sleep 6"
+    former = listening(shipper.path)
+    with subprocess.Popen(command(shipper, script), stdout=subprocess.DEVNULL) as container:
+        stop_with_lines_unread(former)
+        shipper.start()
+        shipper.wait(3000)
+        container.wait(30)
+    assert {record["log"] for _, _, record in shipper.records} == {str(n + 1) for n in range(3000)}
 
 
 def test_no_service_waits_for_a_shipper_that_is_away(shipper: Receiver) -> None:

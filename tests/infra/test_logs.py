@@ -215,10 +215,75 @@ def test_lines_without_an_end_do_not_pile_up() -> None:
     assert joined["log"] == "whole"
 
 
+def nested(levels: int, core: str = "1") -> str:
+    return '{"level":"INFO","a":' + "[" * (levels - 1) + core + "]" * (levels - 1) + "}"
+
+
+@pytest.mark.parametrize("levels", [2, 3, 24])
+def test_a_line_of_few_levels_is_parsed(script: Script, levels: int) -> None:
+    text = nested(levels)
+    assert script("join", {"log": text}) == {"log": text}
+
+
+@pytest.mark.parametrize("levels", [33, 64, 100, 1000, 3000, 100_000])
+@pytest.mark.parametrize("before", ["", " \t", '{"level":"INFO","b":"]]]]]]\\"}}}","a":'])
+def test_a_line_too_deep_for_the_shipper_is_shipped_unparsed(
+    script: Script, levels: int, before: str
+) -> None:
+    text = before + nested(levels)
+    joined = script("join", {"log": text, "com.docker.compose.service": "api"})
+    assert joined is not None
+    # The filter that parses looks into `log`.
+    assert FILTERS[1]["key_name"] == "log"
+    assert "log" not in joined
+    shipped = script("tidy", joined)
+    assert shipped is not None
+    assert (shipped["log"], shipped["level"], shipped["service"]) == (text, "unknown", "api")
+
+
+def test_brackets_in_a_string_are_no_levels(script: Script) -> None:
+    for core in ('"' + "[" * 1000 + '"', '"\\"' + "{" * 1000 + '"', '"\\\\"'):
+        text = nested(2, core)
+        json.loads(text)
+        assert script("join", {"log": text}) == {"log": text}
+
+
+def test_a_quote_that_begins_no_string_hides_no_level(script: Script) -> None:
+    text = '{"a":t" ' + "[" * 1000
+    joined = script("join", {"log": text})
+    assert joined is not None
+    assert "log" not in joined
+
+
+def test_lines_that_are_no_json_may_have_brackets(script: Script) -> None:
+    text = 'level=info msg="' + "[" * 1000
+    assert script("join", {"log": text}) == {"log": text}
+
+
+def test_a_deep_line_that_docker_cut_is_shipped_unparsed() -> None:
+    script = Script()
+    text = nested(20_000)
+    assert script("join", part(text[:16_384], last=False)) is None
+    joined = script("join", part(text[16_384:], last=True))
+    assert joined is not None
+    assert "log" not in joined
+    shipped = script("tidy", joined)
+    assert shipped is not None
+    assert shipped["log"] == text
+
+
 def bytes_of(size: str) -> int:
     found = re.fullmatch(r"(\d+)([KMG])B?", size)
     assert found is not None, size
     return int(found[1]) << {"K": 10, "M": 20, "G": 30}[found[2]]
+
+
+def test_room_for_lines_is_told_in_messages() -> None:
+    compose = yaml.safe_load((INFRA.parent / "compose.yaml").read_text())
+    limit = compose["x-service"]["logging"]["options"]["fluentd-buffer-limit"]
+    # The driver counts messages and takes `8mb` for 8,388,608 of them, 64 MiB for each container.
+    assert limit.isdigit()
+    assert 1 << 15 <= int(limit) <= 1 << 18
 
 
 def test_the_shipper_buffers_on_disk_within_bounds() -> None:
@@ -226,6 +291,11 @@ def test_the_shipper_buffers_on_disk_within_bounds() -> None:
     assert service["storage.path"] == "/buffer"
     assert INPUT["storage.type"] == "filesystem"
     assert OUTPUT["retry_limit"] == "no_limits"
+    # Chunks that were open at a kill are read again, none stands in the way of the others, and none
+    # takes more of the disk than it holds.
+    assert service["storage.checksum"] == "off"
+    assert service["storage.delete_irrecoverable_chunks"] == "on"
+    assert service["storage.trim_files"] == "on"
     # Chunks of 2 MB at most are in memory.
     assert int(service["storage.max_chunks_up"]) * 2 <= 64
     assert bytes_of(OUTPUT["storage.total_limit_size"]) == 512 << 20
@@ -247,6 +317,8 @@ def test_loki_takes_what_the_shipper_sends() -> None:
     assert len(metadata) <= int(limits["max_structured_metadata_entries_count"])
     assert len(OUTPUT["labels"].split(", ")) <= int(limits["max_label_names_per_series"])
     assert bytes_of(limits["max_line_size"]) == 256 << 10
+    # It would be a third label.
+    assert limits["shard_streams"]["enabled"] == "false"
     # Structured metadata needs this schema.
     (schema,) = LOKI["schema_config"]["configs"]
     assert (schema["schema"], schema["store"]) == ("v13", "tsdb")
