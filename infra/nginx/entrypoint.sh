@@ -99,6 +99,15 @@ write_settings() {
     } >"$run/settings.conf"
 }
 
+# The hybrid of X25519 and ML-KEM-768 first, from OpenSSL 3.5 on; an unknown group is no configuration.
+write_groups() {
+    groups=X25519:prime256v1:secp384r1
+    if openssl list -kem-algorithms 2>/dev/null | grep -q X25519MLKEM768; then
+        groups=X25519MLKEM768:$groups
+    fi
+    echo "ssl_ecdh_curve $groups;" >"$run/groups.conf"
+}
+
 certificate() {
     cat "$certificates/fullchain.pem" "$certificates/privkey.pem" 2>/dev/null | cksum
 }
@@ -120,6 +129,7 @@ rm -rf "$run/spool/body" "$run/spool/proxy" "$run/silent"
     { say ERROR "no certificate in $certificates"; exit 1; }
 write_workers
 write_settings
+write_groups
 known=$(replicas) || known=
 # shellcheck disable=SC2086 # one word for each address
 write_upstream $known

@@ -66,6 +66,28 @@ def test_nobody_there_is_a_problem_with_the_request_id(nginx: Box) -> None:
     assert json.loads(body)["request_id"] == "0123456789abcdef"
 
 
+HELLO = "openssl s_client -connect localhost:8443 -tls1_3 {} </dev/null 2>&1"
+
+
+def test_the_key_exchange_withstands_quantum_computers_where_both_know_one(nginx: Box) -> None:
+    offered = "-groups X25519MLKEM768:X25519"
+    hello = nginx.run(HELLO.format(offered)).stdout
+    assert "Negotiated TLS1.3 group: X25519MLKEM768" in hello
+    assert "Peer Temp Key: X25519" in nginx.run(HELLO.format("-groups X25519")).stdout
+
+
+def test_an_openssl_without_that_key_exchange_serves_the_others() -> None:
+    former = 'PATH="/tmp/former:$PATH"'
+    fake = "printf '#!/bin/sh\n[ $1 = list ] || exec /usr/bin/openssl \"$@\"\n'"
+    script = f"mkdir /tmp/former && {fake} >/tmp/former/openssl && chmod +x /tmp/former/openssl"
+    with box(f"{script} && export {former} && {SERVE}") as one:
+        wait(one.serving)
+        assert one.must("cat /run/nginx/groups.conf") == (
+            "ssl_ecdh_curve X25519:prime256v1:secp384r1;"
+        )
+        assert "Peer Temp Key: X25519" in one.run(HELLO.format("")).stdout
+
+
 def test_settings_are_written_into_the_configuration() -> None:
     settings = ("HTTPS_PORT=8444", "MAX_BODY_BYTES=1000", "UPSTREAM=elsewhere:81")
     # As the API reads it: 8.2 seconds.
