@@ -39,6 +39,19 @@ class _Context(logging.Filter):
         return True
 
 
+class _GivenUp(logging.Filter):
+    """Drops what asyncio says of a connection to PostgreSQL that was given up while it was made.
+
+    asyncpg tells its end to a future that nobody waits for any more, and nothing has failed.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (
+            isinstance(error, ConnectionError) and str(error) == "unexpected connection_lost() call"
+        )
+
+
 class _JsonFormatter(OrjsonFormatter):
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
@@ -98,4 +111,5 @@ def configure(settings: Settings) -> None:
     for name in ("uvicorn.access", "gunicorn.access"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = False
+    logging.getLogger("asyncio").filters[:] = [_GivenUp()]
     logging.getLogger("httpx").setLevel(logging.WARNING)
