@@ -34,7 +34,7 @@ BUILD = next(loop for loop in worker.LOOPS if loop.name == "build_indexes")
 class Pooled(Database):
     """Has no connection but those of its pool."""
 
-    async def connect(self) -> asyncpg.Connection[Any]:
+    async def connect(self, **_: str) -> asyncpg.Connection[Any]:
         raise AssertionError("a connection was opened")
 
 

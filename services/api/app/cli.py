@@ -23,13 +23,13 @@ from app.auth.service import Auth
 from app.auth.tokens import Tokens
 from app.collections import files, indexes
 from app.collections.errors import RecordsDoNotFit
-from app.collections.plan import Change, difference, plan
+from app.collections.plan import Change, difference, hold, plan
 from app.core import emails
 from app.core.actor import ADMIN_ROLE, SYSTEM, Scope
 from app.core.body import invalid
 from app.core.clock import utcnow
 from app.core.env_file import SettingsError
-from app.core.errors import PreconditionFailed, Problem
+from app.core.errors import DatabaseUnavailable, PreconditionFailed, Problem
 from app.core.settings import Settings
 from app.db import migrations
 from app.db.database import Database
@@ -207,6 +207,7 @@ def apply_collections(
             if not (yes or as_json) and not typer.confirm("Apply?"):
                 raise Failed("Nothing was changed.")
             async with auth.database.transaction() as session:
+                await hold(session, open_)
                 for change in open_:
                     await _apply(session, change)
             for change in open_:
@@ -281,7 +282,8 @@ def main() -> None:
     except SettingsError as error:
         _fail(str(error), 4, as_json)
     except Problem as problem:
-        _fail(problem.in_one_line, 3 if problem.status == 503 else 1, as_json)  # noqa: PLR2004
+        away = isinstance(problem, DatabaseUnavailable)
+        _fail(problem.in_one_line, 3 if away else 1, as_json)
     except migrations.WrongMigration as error:
         _fail(str(error), 3, as_json)
     except (Failed, files.UnusableFile, migrations.CannotMigrate) as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.auth.errors import EmailTaken
 from app.auth.models import User
+from app.db import locks
 from app.db.session import affected
 
 if TYPE_CHECKING:
@@ -87,8 +88,13 @@ async def set_password(session: Session, id_: UUID, hashed: str) -> None:
 
 
 async def lock_admins(session: Session) -> None:
-    """Have changes of who is an admin happen one after the other."""
-    await session.execute("SELECT pg_advisory_xact_lock($1)", _ADMINS_LOCK)
+    """Have changes of who is an admin happen one after the other. Raises LockTimeout."""
+
+    async def attempt(within: Session) -> bool:
+        locked: bool = await within.fetchval("SELECT pg_try_advisory_xact_lock($1)", _ADMINS_LOCK)
+        return locked
+
+    await locks.poll(session, attempt)
 
 
 async def active_admins(session: Session) -> int:

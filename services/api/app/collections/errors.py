@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.errors import BadRequest, Conflict, NotFound, ValidationFailed
+from app.core.errors import BadRequest, Conflict, NotFound, ServiceUnavailable, ValidationFailed
 
 
 class CollectionNotFound(NotFound):
@@ -27,6 +27,12 @@ class RecordsDoNotFit(Conflict):
     """Existing records do not satisfy the new schema; nothing was changed."""
 
     code = "records_do_not_fit"
+
+
+class CollectionBusy(ServiceUnavailable):
+    """Others are at work in the collection for too long to be waited for; nothing was changed."""
+
+    code = "collection_busy"
 
 
 class ConfirmationMissing(BadRequest):

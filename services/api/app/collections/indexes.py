@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     from app.filters.syntax import Path
 
 logger = logging.getLogger("listo.indexes")
+
+# Building may take far longer than a request's statement may, and waits for transactions that are
+# older than it; but for none for ever.
+_BUILDER = {
+    "application_name": repository.BUILDER,
+    "statement_timeout": "0",
+    "lock_timeout": "1h",
+}
+# How often it begins anew after it was broken off, and how often it looks whether it may.
+_ATTEMPTS = 20
+_LOOK_SECONDS = 0.1
 
 State = Literal["ready", "building", "failed"]
 
@@ -88,24 +100,38 @@ async def reconcile(database: Database, collection: Collection) -> bool:
         # A connection of its own only where there is something to do.
         if not any(_differences(collection, await repository.indexes(database, collection.name))):
             return True
-        async with database.connection() as connection:
+        async with database.connection(**_BUILDER) as connection:
             # Until the connection ends.
             if not await repository.try_lock_indexes(connection, collection.id):
                 return True
-            # Others may have been declared since the caller looked.
-            present = await repository.get(connection, collection.name)
-            if present is None or present.id != collection.id:
-                return True
-            existing = await repository.indexes(connection, collection.name)
-            missing, stale = _differences(present, existing)
-            if not await _build(connection, collection.name, missing):
-                return False
-            for name in stale:
-                await repository.drop_index(connection, name)
-            return True
+            for _ in range(_ATTEMPTS):
+                try:
+                    return await _reconcile(connection, collection)
+                except asyncpg.QueryCanceledError:
+                    logger.info("indexes of %s give way to a change of it", collection.name)
+            return False
     except (Problem, asyncpg.PostgresError) as error:
         logger.warning("indexes of collection %s were left as they are: %s", collection.name, error)
         return False
+
+
+async def _reconcile(connection: Connection[Any], collection: Collection) -> bool:
+    while True:
+        # Who is changing it would have it broken off. The lock ends with the statement.
+        while not await repository.try_lock_name(connection, collection.name):  # noqa: ASYNC110 - of others' locks no event tells
+            await asyncio.sleep(_LOOK_SECONDS)
+        # Others may have been declared since.
+        present = await repository.get(connection, collection.name)
+        if present is None or present.id != collection.id:
+            return True
+        existing = await repository.indexes(connection, collection.name)
+        missing, stale = _differences(present, existing)
+        if not (missing or stale):
+            return True
+        if not await _build(connection, collection.name, missing):
+            return False
+        for name in stale:
+            await repository.drop_index(connection, name)
 
 
 def _differences(
@@ -130,6 +156,8 @@ async def _build(connection: Connection[Any], collection: str, missing: Sequence
             fault = await repository.build_index(
                 connection, collection, index.name, index.definition
             )
+        except asyncpg.QueryCanceledError:
+            raise
         except asyncpg.PostgresError as error:
             logger.warning("building index %s of %s failed: %s", spec, collection, error)
             well = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from app.collections import repository, service
+from app.collections import repository, service, turns
 from app.core.preconditions import etag, parse
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ class Change:
         assert self.applied is not None
         return self.applied
 
+    @property
+    def blocks_writers(self) -> bool:
+        return self.before is not None and service.blocks_writers(self.before, self.wanted)
+
     async def apply(self, session: Session, actor: Actor) -> None:
         """Raises what `service.put` does: PreconditionFailed where it was changed meanwhile."""
         self.applied, _ = await service.put(
@@ -59,6 +63,15 @@ async def plan(session: Session, wanted: Sequence[tuple[str, Definition]]) -> li
         before, version = (present.definition, present.version) if present else (None, None)
         changes.append(Change(name, before, definition, version))
     return changes
+
+
+async def hold(session: Session, changes: Sequence[Change]) -> None:
+    """Take what the changes will need, all at once: who waits for one has no other. Raises
+    CollectionBusy."""
+    await turns.take(session, [change.name for change in changes])
+    blocked = [change.name for change in changes if change.blocks_writers]
+    if blocked:
+        await turns.block_writers(session, blocked)
 
 
 def difference(change: Change) -> str:

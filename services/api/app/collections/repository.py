@@ -38,6 +38,19 @@ class BuiltIndex(NamedTuple):
     fault: str | None
 
 
+# What builds indexes is called so in pg_stat_activity.
+BUILDER = "listo-indexes"
+
+# Of those who have locks of the tables: it cancels what can begin anew, and tells of what
+# PostgreSQL cancels itself, which are the processes that are nobody's.
+_MAKE_WAY = """
+SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
+       count(pg_cancel_backend(l.pid)) FILTER (
+           WHERE a.application_name = $2 AND a.usesysid = current_user::regrole)
+  FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+ WHERE l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND l.relation = ANY ($1::regclass[])
+"""
+
 _COLUMNS = "id, name, version, definition, created_at, updated_at"
 
 
@@ -55,11 +68,12 @@ async def get_all(session: Session) -> list[Collection]:
     return [_collection(row) for row in rows]
 
 
-async def lock_name(session: Session, name: str) -> None:
+async def try_lock_name(session: Session, name: str) -> bool:
     """Have changes of one collection happen one after the other, also while it is not there."""
-    await session.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended('collection:' || $1, 0))", name
+    locked: bool = await session.fetchval(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended('collection:' || $1, 0))", name
     )
+    return locked
 
 
 async def insert(session: Session, id_: UUID, name: str, definition: Definition) -> Collection:
@@ -91,9 +105,19 @@ async def delete(session: Session, collection: Collection) -> None:
     await session.execute(f"DROP TABLE {table(collection.name)}")
 
 
-async def block_writes(session: Session, name: str) -> None:
-    """Readers go on; writers wait until this transaction ends, and then see what it did."""
-    await session.execute(f"LOCK TABLE {table(name)} IN SHARE ROW EXCLUSIVE MODE")
+async def block_writes(session: Session, names: Sequence[str]) -> None:
+    tables = ", ".join(map(table, names))
+    await session.execute(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def block_reads(session: Session, name: str) -> None:
+    await session.execute(f"LOCK TABLE {table(name)}")
+
+
+async def make_way(session: Session, names: Sequence[str]) -> bool:
+    """Break off our building of indexes of these; whether PostgreSQL vacuums one by itself."""
+    row = await session.fetchrow(_MAKE_WAY, [table(name) for name in names], BUILDER)
+    return row is not None and row["vacuum"]
 
 
 async def records(session: Session, name: str, batch: int) -> AsyncIterator[Sequence[Record]]:
@@ -144,8 +168,6 @@ async def build_index(
 ) -> str | None:
     """While records are read and written. Returns why it cannot be, kept with what is left of it;
     trying again would be of no use."""
-    # It may take far longer than a request's statement may.
-    await connection.execute("SET statement_timeout = 0")
     # What a broken-off attempt left.
     await drop_index(connection, name)
     try:

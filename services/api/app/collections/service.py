@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.collections import indexes, repository
+from app.collections import indexes, repository, turns
 from app.collections.errors import (
     CollectionNotFound,
     ConfirmationMissing,
@@ -81,7 +81,7 @@ async def put(
     require_admin(actor)
     if not actor.reaches(name):
         raise CollectionNotFound
-    await repository.lock_name(session, name)
+    await turns.take(session, (name,))
     present = await repository.get(session, name)
     if only_create and present:
         raise PreconditionFailed
@@ -94,18 +94,22 @@ async def put(
         return created, True
     if present.definition.dump() == definition.dump():
         return present, False
-    schema_changes = present.definition.schema_text != definition.schema_text
-    if schema_changes or (definition.cache and not present.definition.cache):
-        # Writers check the version that they validated against, so those that wait notice. And
-        # what is being written by those who know of no cache is there before anything is cached.
-        await repository.block_writes(session, name)
+    if blocks_writers(present.definition, definition):
+        await turns.block_writers(session, (name,))
     if present.definition.cache and not definition.cache:
         await _end_cache(session, present)
     changed = await repository.update(session, present.id, definition)
-    if schema_changes:
+    if present.definition.schema_text != definition.schema_text:
         await _check_records(session, changed)
     await session.notify(TOPIC, name)
     return changed, False
+
+
+def blocks_writers(before: Definition, after: Definition) -> bool:
+    """Whether nobody may write while a collection is changed from the one to the other."""
+    # Writers check the version that they validated against, so those that wait notice. And what is
+    # being written by those who know of no cache is there before anything is cached.
+    return before.schema_text != after.schema_text or bool(after.cache and not before.cache)
 
 
 async def delete(
@@ -123,13 +127,14 @@ async def delete(
     require_admin(actor)
     if not actor.reaches(name):
         raise CollectionNotFound
-    await repository.lock_name(session, name)
+    await turns.take(session, (name,))
     collection = await repository.get(session, name)
     if collection is None:
         raise CollectionNotFound
     if confirm != name:
         raise ConfirmationMissing
     _check_match(collection, if_match)
+    await turns.block_all(session, name)
     if collection.definition.cache:
         await _end_cache(session, collection)
     await repository.delete(session, collection)

@@ -232,20 +232,20 @@ class Database:
         return self.transaction()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection[Record]]:
+    async def connection(self, **settings: str) -> AsyncIterator[asyncpg.Connection[Record]]:
         """A connection outside the pool, with which its session's locks and settings end."""
         with translated:
-            connection = await self.connect()
+            connection = await self.connect(**settings)
             try:
                 yield connection
             finally:
                 await connection.close()
 
-    async def connect(self) -> asyncpg.Connection[Record]:
+    async def connect(self, **settings: str) -> asyncpg.Connection[Record]:
         """A connection outside the pool, to listen on or hold a lock with; the caller closes it."""
         with translated:
             return await asyncpg.connect(
-                self._url, server_settings=self._settings, timeout=CONNECT_TIMEOUT
+                self._url, server_settings=self._settings | settings, timeout=CONNECT_TIMEOUT
             )
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]:

@@ -7,6 +7,11 @@ import asyncpg
 from app.core.errors import DatabaseUnavailable, Overloaded, RequestTimeout
 from app.core.metrics import DATABASE_FAULTS
 
+
+class LockTimeout(RequestTimeout):
+    """A lock was not free for as long as PostgreSQL was to wait for it."""
+
+
 # The server is away, restarting, or refuses connections; all pass by themselves.
 UNAVAILABLE = (
     # A time-out is one too: nothing below has a limit of its own but connecting.
@@ -37,7 +42,9 @@ class _Translated:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is None:
             return
-        if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
+        if isinstance(error, asyncpg.LockNotAvailableError):
+            raise LockTimeout from error
+        if isinstance(error, asyncpg.QueryCanceledError):
             DATABASE_FAULTS.labels("statement_timeout").inc()
             raise RequestTimeout("A statement took longer than the database allows.") from error
         if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):

@@ -44,5 +44,6 @@ async def grant(connection: asyncpg.Connection[Any], role: str) -> None:
         return
     async with connection.transaction():
         await connection.execute(_GRANTS.format(role=quoted))
-        for row in await connection.fetch(_NOT_ITS_OWN, role):
-            await connection.execute(row[0])
+    # Each for itself: whoever waits for one has no lock of another.
+    for row in await connection.fetch(_NOT_ITS_OWN, role):
+        await connection.execute(row[0])

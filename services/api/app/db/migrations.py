@@ -14,8 +14,11 @@ import asyncpg
 from app.core.errors import DatabaseUnavailable
 from app.db import grants
 from app.db.errors import UNAVAILABLE, translated
+from app.db.locks import Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from alembic.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +29,10 @@ WAIT_SECONDS = 900.0
 LOOK_SECONDS = 0.25
 
 _STATEMENT_SECONDS = 600
-# Requests queue behind a lock that is waited for, so the wait is short.
-_LOCK_SECONDS = 4
+# Requests queue behind a lock that is waited for, so the wait is short, and the lock is asked for
+# again. In a second PostgreSQL has its own vacuum give way.
+LOCK_SECONDS = 1.5
+LOCK_PATIENCE_SECONDS = 30.0
 
 
 class WrongMigration(Exception):
@@ -84,8 +89,9 @@ def upgrade(url: str, app_role: str | None = None) -> bool:
         raise CannotMigrate(str(error)) from None
     except asyncpg.LockNotAvailableError:
         raise CannotMigrate(
-            f"A migration had to wait more than {_LOCK_SECONDS} s for a lock, and let go so that "
-            "requests do not wait behind it; try again."
+            f"A migration got no lock within {LOCK_PATIENCE_SECONDS:g} s; it asked for "
+            f"{LOCK_SECONDS:g} s at a time, so that requests do not wait behind it. End what holds "
+            "it, or try again."
         ) from None
     except asyncpg.QueryCanceledError:
         raise CannotMigrate(
@@ -105,9 +111,9 @@ async def _upgrade(url: str, app_role: str | None) -> bool:
             _refuse_newer(before)
         if before != head():
             await connection.execute("CREATE SCHEMA IF NOT EXISTS listo")
-            await _run_alembic(url)
+            await _patiently(lambda: _run_alembic(url))
         if app_role is not None:
-            await grants.grant(connection, app_role)
+            await _patiently(lambda: grants.grant(connection, app_role))
         return before != head()
     except UNAVAILABLE as error:
         raise DatabaseUnavailable from error
@@ -121,7 +127,7 @@ async def _connect(url: str) -> Any:
     # The limits of a role, which are meant for requests, do not hold for migrations.
     limits = {
         "application_name": "listo-migrate",
-        "lock_timeout": str(_LOCK_SECONDS * 1000),
+        "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
         "statement_timeout": str(_STATEMENT_SECONDS * 1000),
         "idle_in_transaction_session_timeout": "60000",
     }
@@ -139,6 +145,19 @@ async def _lock(connection: Any) -> None:
         if time.monotonic() > deadline:
             raise CannotMigrate("Another process has been migrating this database for too long.")
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _patiently(work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work`, which goes on from where it was, as often as it takes to get its locks."""
+    patience = Patience(LOCK_PATIENCE_SECONDS)
+    while True:
+        try:
+            await work()
+        except asyncpg.LockNotAvailableError:
+            if not await patience.pause():
+                raise
+        else:
+            return
 
 
 def _refuse_newer(revision: str) -> None:

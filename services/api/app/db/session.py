@@ -47,6 +47,10 @@ class Session(Protocol):
 class Atomic(Session, Protocol):
     """A session in a transaction, which can make what is cached out of date."""
 
+    def nested(self) -> AbstractAsyncContextManager[Session]:
+        """A savepoint: if the block raises, only what it did is undone."""
+        ...
+
     def outdate(self, group: str, *, ended: bool = False) -> None:
         """Have nobody read what is cached of the group, from before the commit is told of.
 

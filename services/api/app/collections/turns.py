@@ -1,0 +1,46 @@
+"""Changes of collections have their turn: one after the other, and without holding up others."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from app.collections import repository
+from app.collections.errors import CollectionBusy
+from app.db import locks
+from app.db.errors import LockTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from app.db.session import Session
+
+
+async def take(session: Session, names: Sequence[str]) -> None:
+    """Have nobody else change these collections, be they there or not. Raises CollectionBusy."""
+    # In one order, so that no two wait for each other.
+    for name in sorted(names):
+        try:
+            await locks.poll(session, partial(repository.try_lock_name, name=name))
+        except LockTimeout as error:
+            raise CollectionBusy from error
+
+
+async def block_writers(session: Session, names: Sequence[str]) -> None:
+    """Readers go on; writers wait until the transaction ends, and then see what it did. Raises
+    CollectionBusy."""
+    await _acquire(session, lambda attempt: repository.block_writes(attempt, names), names)
+
+
+async def block_all(session: Session, name: str) -> None:
+    """Readers too. Raises CollectionBusy."""
+    await _acquire(session, lambda attempt: repository.block_reads(attempt, name), (name,))
+
+
+async def _acquire(
+    session: Session, lock: Callable[[Session], Awaitable[object]], names: Sequence[str]
+) -> None:
+    try:
+        await locks.acquire(session, lock, lambda own: repository.make_way(own, names))
+    except LockTimeout as error:
+        raise CollectionBusy from error

@@ -1,0 +1,95 @@
+"""Locks that others queue behind: asked for in short tries, until there is no patience left.
+
+Whoever waits for a lock has everybody who comes later wait too, if theirs conflicts with it. So a
+try is short, and in the pauses those pass who came meanwhile.
+
+A try is a savepoint, whose end lets go of what it had already locked. And of its snapshot, which
+PostgreSQL else keeps until the transaction's next statement, and for whose end everybody waits who
+builds an index concurrently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from app.db.errors import LockTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from app.db.session import Session
+
+Result = TypeVar("Result")
+
+TRY_SECONDS = 0.2
+PATIENCE_SECONDS = 10.0
+_FIRST_PAUSE = 0.1
+
+# PostgreSQL has its own vacuum give way, once somebody has waited for this long.
+_FOR_A_VACUUM = "extract(epoch FROM current_setting('deadlock_timeout')::interval) + 0.5"
+_LIMIT = f"""
+SELECT set_config('lock_timeout', ceil(1000 * seconds) || 'ms', true)
+  FROM (SELECT CASE WHEN $2 THEN {_FOR_A_VACUUM} ELSE $1::float8 END) AS try (seconds)
+"""
+
+
+class Patience:
+    """How often something is tried: with growing pauses, for so many seconds."""
+
+    def __init__(self, seconds: float, longest: float = 1.0) -> None:
+        self._end = time.monotonic() + seconds
+        self._pause = _FIRST_PAUSE
+        self._longest = longest
+
+    async def pause(self) -> bool:
+        """Whether it is to be tried again, which is then."""
+        if time.monotonic() + self._pause > self._end:
+            return False
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, self._longest)
+        return True
+
+
+async def poll(session: Session, attempt: Callable[[Session], Awaitable[bool]]) -> None:
+    """Have `attempt`, which does not wait, take its lock. Raises LockTimeout after
+    PATIENCE_SECONDS."""
+    patience = Patience(PATIENCE_SECONDS, longest=_FIRST_PAUSE)
+    while not await _apart(session, attempt):
+        if not await patience.pause():
+            raise LockTimeout
+
+
+async def acquire(
+    session: Session,
+    lock: Callable[[Session], Awaitable[object]],
+    make_way: Callable[[Session], Awaitable[bool]],
+) -> None:
+    """Have `lock`, which waits without a snapshot, succeed; others are held up for TRY_SECONDS at
+    a time.
+
+    After a try, `make_way` sends away whom it may, and says whether a vacuum of PostgreSQL's own is
+    in the way. Raises LockTimeout after PATIENCE_SECONDS.
+    """
+    patience, vacuum = Patience(PATIENCE_SECONDS), False
+
+    async def attempt(within: Session) -> None:
+        await within.execute(_LIMIT, TRY_SECONDS, vacuum)
+        await lock(within)
+        await within.execute("SET LOCAL lock_timeout TO DEFAULT")
+
+    while True:
+        try:
+            await _apart(session, attempt)
+        except LockTimeout:
+            vacuum = await _apart(session, make_way)
+            if not await patience.pause():
+                raise
+        else:
+            return
+
+
+async def _apart(session: Session, work: Callable[[Session], Awaitable[Result]]) -> Result:
+    async with session.atomic() as transaction, transaction.nested() as within:
+        return await work(within)

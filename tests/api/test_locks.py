@@ -1,0 +1,207 @@
+"""Collections are changed and deleted while others are at work in them."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from app.db import locks
+from fixtures.cluster import fetch
+from fixtures.held import held
+from fixtures.listo import Listo, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import httpx
+
+OTHER = {"schema": {"type": "object", "title": "other"}, "rules": {"list": ""}}
+
+# Keeps the last step of building an index waiting for as long as the transaction is open.
+OLD_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"
+
+
+@pytest.fixture
+def name(admin: httpx.Client) -> str:
+    """Of a collection with a record."""
+    made = f"c{uuid4().hex}"
+    put(admin, made, {"schema": {}, "rules": {"list": ""}})
+    write(admin, made)
+    return made
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def put(admin: httpx.Client, name: str, body: dict[str, Any]) -> None:
+    response = admin.put(f"/collections/{name}", json=body)
+    assert response.is_success, response.text
+
+
+def write(client: httpx.Client, name: str) -> None:
+    response = client.post(f"/collections/{name}/records", json={"a": 1})
+    assert response.status_code == 201, response.text
+
+
+def states(admin: httpx.Client, name: str) -> set[str]:
+    return {index["state"] for index in admin.get(f"/collections/{name}").json()["indexes"]}
+
+
+def until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def begin_index(admin: httpx.Client, url: str, name: str, **body: object) -> None:
+    """Have an index built, up to where it waits for the old snapshot."""
+    put(admin, name, {"schema": {}, "rules": {"list": ""}, "indexes": ["a"], **body})
+    waiting = (
+        "SELECT FROM pg_stat_progress_create_index WHERE relid = to_regclass($1)"
+        " AND phase = 'waiting for old snapshots'"
+    )
+    until(lambda: bool(fetch(url, waiting, f'records."{name}"')))
+    assert states(admin, name) == {"building"}
+
+
+def in_the_way(url: str, name: str) -> AbstractContextManager[None]:
+    """What nobody may cancel, such as a VACUUM by hand; readers and writers go on beside it."""
+    return held(url, f'LOCK TABLE records."{name}" IN SHARE UPDATE EXCLUSIVE MODE')
+
+
+def asked_for(url: str, name: str, mode: str) -> Callable[[], bool]:
+    """Whether somebody waits for such a lock of the table."""
+    query = "SELECT FROM pg_locks WHERE relation = to_regclass($1) AND mode = $2 AND NOT granted"
+    return lambda: bool(fetch(url, query, f'records."{name}"', mode))
+
+
+def test_a_schema_changes_while_an_index_is_built(
+    admin: httpx.Client, database_url: str, name: str
+) -> None:
+    with held(database_url, OLD_SNAPSHOT):
+        begin_index(admin, database_url, name)
+        put(admin, name, {**OTHER, "indexes": ["a", "b"]})
+        write(admin, name)
+        assert "ready" not in states(admin, name)
+    until(lambda: states(admin, name) == {"ready"})
+    assert admin.get(f"/collections/{name}").json()["version"] == 3
+
+
+def test_a_collection_is_deleted_while_an_index_is_built(
+    admin: httpx.Client, database_url: str, name: str
+) -> None:
+    with held(database_url, OLD_SNAPSHOT):
+        begin_index(admin, database_url, name)
+        gone = admin.delete(f"/collections/{name}?confirm={name}")
+        assert gone.status_code == 204, gone.text
+        put(admin, name, {**OTHER, "indexes": ["a"]})
+        assert states(admin, name) == {"ready"}
+
+
+def test_a_refused_change_has_the_index_go_on(
+    admin: httpx.Client, database_url: str, name: str
+) -> None:
+    with held(database_url, OLD_SNAPSHOT):
+        begin_index(admin, database_url, name)
+        refused = admin.put(f"/collections/{name}", json={"schema": {"required": ["b"]}})
+        assert refused.json()["code"] == "records_do_not_fit"
+    until(lambda: states(admin, name) == {"ready"})
+
+
+def test_writers_go_on_while_a_change_waits(
+    admin: httpx.Client, database_url: str, name: str, threads: ThreadPoolExecutor
+) -> None:
+    with in_the_way(database_url, name):
+        change: Future[Any] = threads.submit(admin.put, f"/collections/{name}", json=OTHER)
+        until(asked_for(database_url, name, "ShareRowExclusiveLock"))
+        for _ in range(20):
+            write(admin, name)
+        assert not change.done()
+    assert change.result().status_code == 200
+
+
+def test_readers_go_on_while_a_deletion_waits(
+    admin: httpx.Client, database_url: str, name: str, threads: ThreadPoolExecutor
+) -> None:
+    with held(database_url, f'SELECT FROM records."{name}"'):
+        where = f"/collections/{name}?confirm={name}"
+        deletion: Future[Any] = threads.submit(admin.delete, where)
+        until(asked_for(database_url, name, "AccessExclusiveLock"))
+        for _ in range(20):
+            assert admin.get(f"/collections/{name}/records").is_success
+        assert not deletion.done()
+    assert deletion.result().status_code == 204
+
+
+def test_a_change_whose_turn_does_not_come_is_told_so(
+    admin: httpx.Client, database_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.5)
+    with in_the_way(database_url, name):
+        for refused in (
+            admin.put(f"/collections/{name}", json=OTHER),
+            admin.delete(f"/collections/{name}?confirm={name}"),
+            admin.put(f"/collections/{name}", json=OTHER, headers={"Idempotency-Key": uuid4().hex}),
+        ):
+            assert refused.status_code == 503
+            assert refused.json()["code"] == "collection_busy"
+            assert int(refused.headers["retry-after"]) >= 1
+        write(admin, name)
+    assert admin.get(f"/collections/{name}").json()["version"] == 1
+
+
+def test_who_waits_for_another_change_holds_up_no_index(
+    admin: httpx.Client, database_url: str, name: str, threads: ThreadPoolExecutor
+) -> None:
+    other = f"{name}x"
+    put(admin, other, {"schema": {}})
+    changing = f"SELECT pg_advisory_xact_lock(hashtextextended('collection:{name}', 0))"
+    with held(database_url, changing):
+        change: Future[Any] = threads.submit(admin.put, f"/collections/{name}", json=OTHER)
+        put(admin, other, {"schema": {}, "indexes": ["a"]})
+        until(lambda: states(admin, other) == {"ready"})
+        assert not change.done()
+    assert change.result().status_code == 200
+
+
+def test_applying_files_holds_up_nobody(
+    admin: httpx.Client, database_url: str, name: str, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    first = f"{name}a"
+    put(admin, first, {"schema": {}})
+    file = tmp_path / "all.yaml"
+    file.write_text(
+        f"name: {first}\nschema: {{title: b}}\n---\nname: {name}\nschema: {{title: b}}\n"
+    )
+    with in_the_way(database_url, name):
+        applied: Future[Outcome] = threads.submit(
+            Listo(database_url), "collections", "apply", file, "--yes"
+        )
+        until(asked_for(database_url, name, "ShareRowExclusiveLock"))
+        for _ in range(20):
+            write(admin, first)
+            write(admin, name)
+        assert not applied.done()
+    assert applied.result().status == 0, applied.result()
+
+
+def test_applying_files_while_an_index_is_built(
+    admin: httpx.Client, database_url: str, name: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text(f"name: {name}\nschema: {{title: b}}\n")
+    with held(database_url, OLD_SNAPSHOT):
+        begin_index(admin, database_url, name)
+        Listo(database_url).succeed("collections", "apply", file, "--yes")
+        write(admin, name)
+    assert admin.get(f"/collections/{name}").json()["schema"] == {"title": "b"}
