@@ -109,3 +109,13 @@ def test_a_url_that_asyncpg_does_not_take_is_told_in_one_line() -> None:
     assert len(outcome.errors.splitlines()) == 1
     assert "`sslmode` parameter must be one of" in outcome.errors
     assert "secret" not in outcome.errors
+
+
+def test_a_postgres_that_is_too_old_is_refused_in_a_sentence(
+    unmigrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "OLDEST_POSTGRES", 99)
+    refused = r"^PostgreSQL 99 or newer is needed; this is [0-9.]+\.$"
+    with pytest.raises(migrations.CannotMigrate, match=refused):
+        migrations.upgrade(unmigrated_url)
+    assert not fetch(unmigrated_url, "SELECT FROM pg_namespace WHERE nspname = 'listo'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,11 @@ import psutil
 import pytest
 
 from fixtures import needs, redis
+from fixtures.cluster import execute, fetch
 from fixtures.program import Program, free_port, wait_until_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BIN = Path(sys.executable).parent
 GUNICORN = (
@@ -38,6 +40,23 @@ def started(database_url: str, *command: str, **environment: str) -> Iterator[Pr
     finally:
         if program.process.poll() is None:
             program.stop(signal.SIGKILL)
+
+
+def sessions(database_url: str) -> set[int]:
+    """The processes of PostgreSQL that serve Listo."""
+    rows = fetch(
+        database_url,
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name LIKE 'listo%'",
+    )
+    return {row["pid"] for row in rows}
+
+
+def until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_uvicorn_reloads_and_listens_everywhere(database_url: str) -> None:
@@ -93,8 +112,19 @@ def test_a_second_process_without_redis_is_refused(database_url: str) -> None:
     second = (str(BIN / "uvicorn"), "app.main:app", "--port", str(free_port()))
     with started(database_url, *first) as serving:
         serving.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+        before = sessions(database_url)
         with started(database_url, *second, JSON_LOGGING="true") as program:
+            while sessions(database_url) <= before:
+                assert program.process.poll() is None
+            # Nor does it hold up anybody who builds an index while it looks whether it is alone.
+            execute(
+                database_url,
+                "SET statement_timeout = '30s'",
+                "CREATE INDEX CONCURRENTLY ON listo.events (type)",
+            )
+            assert program.process.poll() is None
             assert program.finish() not in (0, -signal.SIGKILL)
+        until(lambda: sessions(database_url) <= before)
         levels = {json.loads(line)["level"]: json.loads(line)["message"] for line in program.lines}
         assert levels["CRITICAL"].startswith("Another process already serves this database.")
         assert "set REDIS_URL" in levels["CRITICAL"]

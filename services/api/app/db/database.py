@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from app.core.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
+from app.db.ends import ENDS
 from app.db.errors import translated
 from app.db.notifications import Notifications
 from app.db.waiting import Turn, Waiting
@@ -131,7 +132,7 @@ class Database:
     ) -> None:
         self._url = url
         self._pool_size = pool_size
-        self._settings = {
+        self._settings = ENDS | {
             "application_name": name,
             "statement_timeout": str(int(statement_timeout * 1000)),
             "idle_in_transaction_session_timeout": str(int(idle_timeout * 1000)),
@@ -239,7 +240,7 @@ class Database:
             try:
                 yield connection
             finally:
-                await connection.close()
+                await connection.close(timeout=CONNECT_TIMEOUT)
 
     async def connect(self, **settings: str) -> asyncpg.Connection[Record]:
         """A connection outside the pool, to listen on or hold a lock with; the caller closes it."""

@@ -13,6 +13,7 @@ import asyncpg
 
 from app.core.errors import DatabaseUnavailable
 from app.db import grants
+from app.db.ends import ENDS
 from app.db.errors import UNAVAILABLE, translated
 from app.db.locks import Patience
 
@@ -28,6 +29,10 @@ LOCK = 0x6C6973746F
 WAIT_SECONDS = 900.0
 LOOK_SECONDS = 0.25
 
+# The first that takes STORAGE in CREATE TABLE.
+OLDEST_POSTGRES = 16
+
+_CONNECT_SECONDS = 10
 _STATEMENT_SECONDS = 600
 # Requests queue behind a lock that is waited for, so the wait is short, and the lock is asked for
 # again. In a second PostgreSQL has its own vacuum give way.
@@ -103,6 +108,7 @@ def upgrade(url: str, app_role: str | None = None) -> bool:
 
 async def _upgrade(url: str, app_role: str | None) -> bool:
     with translated:
+        await _require_version(url)
         connection = await _connect(url)
     try:
         await _lock(connection)
@@ -123,15 +129,28 @@ async def _upgrade(url: str, app_role: str | None) -> bool:
             await connection.close(timeout=5)
 
 
+async def _require_version(url: str) -> None:
+    # By a connection of its own, without settings that an old server does not know.
+    connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS)
+    try:
+        version = connection.get_server_version()
+        # Debian's names its package as well.
+        shown = connection.get_settings().server_version.partition(" ")[0]
+    finally:
+        await connection.close(timeout=_CONNECT_SECONDS)
+    if version.major < OLDEST_POSTGRES:
+        raise CannotMigrate(f"PostgreSQL {OLDEST_POSTGRES} or newer is needed; this is {shown}.")
+
+
 async def _connect(url: str) -> Any:
     # The limits of a role, which are meant for requests, do not hold for migrations.
-    limits = {
+    limits = ENDS | {
         "application_name": "listo-migrate",
         "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
         "statement_timeout": str(_STATEMENT_SECONDS * 1000),
         "idle_in_transaction_session_timeout": "60000",
     }
-    return await asyncpg.connect(url, timeout=10, server_settings=limits)
+    return await asyncpg.connect(url, timeout=_CONNECT_SECONDS, server_settings=limits)
 
 
 async def _lock(connection: Any) -> None:

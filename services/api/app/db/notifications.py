@@ -39,6 +39,7 @@ TRUST_SECONDS = 2.0
 QUIET_SECONDS = 15.0
 # A process that is being replaced may need so long to go.
 CLAIM_SECONDS = 10.0
+LOOK_SECONDS = 0.1
 
 # What the listening connections are called in pg_stat_activity: each serving process has one.
 LISTENER = "listo-api-listener"
@@ -80,7 +81,7 @@ class NotAlone(Exception):
 class Notifications:
     """One listening connection, and the callbacks by topic."""
 
-    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection[Any]]]) -> None:
+    def __init__(self, connect: Callable[..., Awaitable[asyncpg.Connection[Any]]]) -> None:
         self._connect = connect
         self._callbacks: dict[str, list[Callable[[str], None]]] = {}
         self._lost: list[Callable[[], None]] = []
@@ -152,7 +153,8 @@ class Notifications:
         await self._drop()
 
     async def _listen(self, wait_seconds: float) -> None:
-        connection = await self._connect()
+        # What takes longer than that is not trusted either.
+        connection = await self._connect(statement_timeout=f"{TRUST_SECONDS:g}s")
         try:
             if self._sole:
                 await self._claim(connection, wait_seconds)
@@ -168,13 +170,13 @@ class Notifications:
 
     @staticmethod
     async def _claim(connection: asyncpg.Connection[Any], wait_seconds: float) -> None:
-        try:
-            async with asyncio.timeout(wait_seconds):
-                # What a statement may take is said for requests.
-                await connection.execute("SET statement_timeout = 0")
-                await connection.execute("SELECT pg_advisory_lock($1)", SOLE_PROCESS_LOCK)
-        except TimeoutError:
-            raise NotAlone from None
+        # Not by waiting in PostgreSQL, which would go on when this process is gone, and keep others
+        # from building indexes meanwhile.
+        deadline = time.monotonic() + wait_seconds
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", SOLE_PROCESS_LOCK):
+            if time.monotonic() > deadline:
+                raise NotAlone
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _keep_listening(self) -> None:
         while True:

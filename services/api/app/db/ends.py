@@ -1,0 +1,13 @@
+"""What has a session end in PostgreSQL, whatever becomes of the client."""
+
+from __future__ import annotations
+
+# A process that was killed, or gave up, can no longer cancel what it sent. PostgreSQL looks for
+# the connection's end also while it works or waits, and hears nothing of a host that is gone.
+ENDS = {
+    "client_connection_check_interval": "1s",
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+}

@@ -1,0 +1,88 @@
+"""What PostgreSQL still does for a process that is gone."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures.cluster import fetch
+from fixtures.held import held
+from fixtures.listo import COMMAND, Listo, environment
+from fixtures.program import API, PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+EMAIL = "ada@example.com"
+WAITING = (
+    "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()"
+    " AND wait_event_type = 'Lock'"
+)
+
+
+@contextmanager
+def killed_at_work(url: str, *arguments: object) -> Iterator[Callable[[], None]]:
+    """A command that runs; what is yielded kills it."""
+    process = subprocess.Popen(
+        (*COMMAND, *map(str, arguments)), cwd=API,
+        env=environment(url, LISTO_PASSWORD="a long enough password"),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def kill() -> None:
+        assert process.poll() is None
+        process.kill()
+        process.wait()
+
+    try:
+        yield kill
+    finally:
+        process.kill()
+        process.wait()
+
+
+def waiting(url: str) -> list[str]:
+    return [row["application_name"] for row in fetch(url, WAITING)]
+
+
+def until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def listo(database_url: str) -> Listo:
+    return Listo(database_url)
+
+
+def test_its_building_of_an_index_ends(listo: Listo, database_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "books.yaml"
+    file.write_text("name: books\nschema: {}\n")
+    listo.succeed("collections", "apply", file, "--yes")
+    file.write_text("name: books\nschema: {}\nindexes: [a]\n")
+    old = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"
+    with (
+        held(database_url, old),
+        killed_at_work(database_url, "collections", "apply", file, "--yes") as kill,
+    ):
+        until(lambda: waiting(database_url) == ["listo-indexes"])
+        kill()
+        until(lambda: waiting(database_url) == [])
+
+
+def test_its_statements_end(listo: Listo, database_url: str) -> None:
+    assert listo("admin", "create", EMAIL, LISTO_PASSWORD="a long enough password").status == 0
+    with (
+        held(database_url, f"SELECT FROM listo.users WHERE email = '{EMAIL}' FOR UPDATE"),
+        killed_at_work(database_url, "admin", "reset-password", EMAIL) as kill,
+    ):
+        until(lambda: waiting(database_url) == ["listo-cli"])
+        kill()
+        until(lambda: waiting(database_url) == [])
