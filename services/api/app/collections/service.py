@@ -142,7 +142,7 @@ async def delete(
 
 
 def _check_match(present: Collection | None, wanted: Tags | None) -> None:
-    if wanted is not None and (present is None or not wanted.matches_strongly(present.version)):
+    if wanted is not None and (present is None or not wanted.match(present.version)):
         raise PreconditionFailed
 
 

@@ -1,4 +1,9 @@
-"""Entity tags (RFC 9110, sections 8.8.3 and 13.1): a record's version, quoted."""
+"""Entity tags (RFC 9110, sections 8.8.3 and 13.1): a record's version, quoted.
+
+A proxy that compresses an answer marks its tag: `W/"1"` (nginx, HAProxy, Cloudflare), `"1-gzip"`
+(Apache, Caddy), `"1--gzip"` (Jetty), `"1;gzip"`. Clients send that back, and it still names one
+version of one record, which is all that is compared. So the marks are taken off, for If-Match too.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +12,31 @@ from dataclasses import dataclass
 
 from app.core.errors import InvalidPrecondition
 
-_TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
+# No tag of ours has a hyphen or a semicolon in it.
+_TAG = re.compile(
+    r'\s*(?:W/)?"([\x21\x23-\x7e]*?)(?:(?:--?|;)(?:x-)?(?:gzip|br|zstd|deflate|compress))?"\s*'
+)
 # As `etag` writes it, since tags are the same only if their text is; within bigint's digits.
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The tags of one field: any (`*`), or the versions that are named."""
+    """The tags of one field: any (`*`), or those that are named, without a proxy's marks."""
 
     any: bool = False
-    strong: frozenset[str] = frozenset()
-    weak: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
 
-    def matches_weakly(self, version: int) -> bool:
-        return self.names(str(version))
-
-    def names(self, tag: str) -> bool:
-        """Whether a tag that is no version is among them, weak or strong."""
-        return self.any or tag in self.strong or tag in self.weak
-
-    def matches_strongly(self, version: int) -> bool:
-        return self.any or str(version) in self.strong
+    def match(self, tag: str | int) -> bool:
+        """Whether a version, or a tag that is none, is among them."""
+        return self.any or str(tag) in self.named
 
     @property
     def only_version(self) -> int | None:
         """The one version that can match, if there is just one; -1 is no record's."""
-        if len(self.strong) != 1:
+        if len(self.named) != 1:
             return None
-        (text,) = self.strong
+        (text,) = self.named
         return int(text) if _VERSION.fullmatch(text) else -1
 
 
@@ -49,11 +50,10 @@ def parse(field: str | None) -> Tags | None:
         return None
     if field.strip() == "*":
         return Tags(any=True)
-    strong: set[str] = set()
-    weak: set[str] = set()
+    named: set[str] = set()
     for part in field.split(","):
         match = _TAG.fullmatch(part)
         if match is None:
             raise InvalidPrecondition
-        (weak if match[1] else strong).add(match[2])
-    return Tags(strong=frozenset(strong), weak=frozenset(weak))
+        named.add(match[1])
+    return Tags(named=frozenset(named))

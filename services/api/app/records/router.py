@@ -103,7 +103,7 @@ async def get_record(collection: str, record_id: str, request: Request) -> Respo
         id_=id_,
     )
     headers = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
-    if known is not None and known.matches_weakly(stored.version):
+    if known is not None and known.match(stored.version):
         return Response(status_code=304, headers=headers)
     return Response(stored.json, headers=headers, media_type=JSON)
 
@@ -218,7 +218,7 @@ async def _version(
     if (only := wanted.only_version) is not None:
         return only
     stored = await service.get(database_of(request), _actor(request), collection=found, id_=id_)
-    if not wanted.matches_strongly(stored.version):
+    if not wanted.match(stored.version):
         raise VersionConflict
     return stored.version
 
@@ -232,7 +232,7 @@ async def _cached(request: Request, found: Collection, query: Query) -> Response
     headers = {**_PRIVATE, **cached.headers, **_links(request, cached.page)}
     if actor.is_anonymous and found.rules["list"] is True:
         headers["Cache-Control"] = "public, no-cache"
-    if known is not None and known.names(cached.tag):
+    if known is not None and known.match(cached.tag):
         return Response(status_code=304, headers=headers)
     return Response(cached.page.dump(), headers=headers, media_type=JSON)
 
