@@ -70,7 +70,9 @@ def test_operations_are_complete(document: dict[str, Any]) -> None:
             assert set(re.findall(r"{(\w+)}", path)) <= declared, path
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
-                    assert "application/problem+json" in response["content"], (path, method)
+                    assert response == {"$ref": f"#/components/responses/{status}"}, (path, method)
+                    problem = document["components"]["responses"][status]
+                    assert set(problem["content"]) == {"application/problem+json"}
     assert len(ids) == len(set(ids))
     assert set(document["components"]["securitySchemes"]) == {"accessToken", "apiKey"}
 

@@ -18,7 +18,6 @@ from app.auth.middleware import AuthMiddleware
 from app.auth.passwords import Passwords
 from app.auth.tokens import Tokens
 from app.caching.coherent import CoherentCache
-from app.caching.memory import MemoryCache
 from app.collections.registry import Registry
 from app.core import log, problem
 from app.core.background import Background
@@ -129,7 +128,7 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
     state.limiter, state.guesses, state.cache, state.redis = open_stores(
         settings, lambda: database.notifications.listeners
     )
-    state.documents = MemoryCache(max_bytes=openapi.MAX_BYTES)
+    state.documents = openapi.Documents(app)
     state.readiness = Readiness(state)
     state.background = Background()
     state.lists = CoherentCache(open_generations(state.redis), database, state.background)

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from app.core.context import RequestContext
 
-# The document shows what the caller may see; the page that shows it is the same for everybody.
-_DOCUMENT = "/openapi.json"
+# The page that shows the OpenAPI document, and what it is made of, are the same for everybody.
 _ANONYMOUS = PROBES | {"/docs"}
 _ASSETS = "/docs/"
 
@@ -53,7 +52,6 @@ class AuthMiddleware:
             if refused.status == 401:  # noqa: PLR2004
                 await limits.count(scope)
             raise
-        if path != _DOCUMENT:
-            length = request.fields.get(b"content-length")
-            cost = costs.at_most(path, scope["query_string"], length)
-            await limits.count(scope, ahead=cost - 1)
+        length = request.fields.get(b"content-length")
+        cost = costs.at_most(path, scope["query_string"], length)
+        await limits.count(scope, ahead=cost - 1)

@@ -22,7 +22,7 @@ from app.core import preconditions
 from app.core.actor import COLLECTION_NAME, Actor, Scope
 from app.core.body import body_of, request_body
 from app.core.errors import InvalidPrecondition
-from app.core.openapi import precondition, problems
+from app.core.openapi import ONLY_CREATE, precondition, problems
 from app.db.session import Session
 from app.idempotency.middleware import database_of
 
@@ -73,7 +73,7 @@ async def get_collection(
     response_model_exclude_none=True,
     openapi_extra={
         **request_body(CollectionIn),
-        "parameters": [precondition("If-Match"), precondition("If-None-Match", "*")],
+        "parameters": [precondition("If-Match"), precondition("If-None-Match", ONLY_CREATE)],
     },
     dependencies=[Depends(admins_only)],
 )

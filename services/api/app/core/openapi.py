@@ -72,6 +72,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def precondition(name: str, example: str = '"1"') -> dict[str, Any]:
+# Of `If-None-Match` with PUT.
+ONLY_CREATE = "`*`: only create, 412 if it is there."
+
+
+def precondition(
+    name: str, description: str = 'An `ETag` as it was answered, `"1"` for example.'
+) -> dict[str, Any]:
     """The header parameter `If-Match` or `If-None-Match`."""
-    return {"name": name, "in": "header", "schema": {"type": "string"}, "example": example}
+    # Without an example, which the page that shows the document would send.
+    return {
+        "name": name, "in": "header", "description": description, "schema": {"type": "string"},
+    }  # fmt: skip

@@ -14,7 +14,6 @@ _PARAMETER = {
     "description": "Has the request carried out once, however often it is sent within 24 hours; "
     "see the guide. A new one for each request, a UUID for example.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
-    "example": '"8e03978e-40d5-43e8-bc93-6894a57f9324"',
 }
 _REPLAYED = {
     "Idempotency-Replayed": {

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fastapi_offline
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
-from app.core import context
+from app.auth.limits import charge
+from app.collections.errors import CollectionNotFound
+from app.core import context, preconditions
 from app.core.errors import NotFound
 from app.core.middleware import POLICY_KEY
-from app.ops import openapi
+from app.ratelimit import costs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.collections.models import Collection
 
 router = APIRouter(include_in_schema=False)
 
@@ -74,12 +82,31 @@ _START = """const ui = SwaggerUIBundle({
 
 
 @router.get("/openapi.json")
-async def document(request: Request) -> Response:
-    """The document for this caller: admins see all collections, others those they may see."""
-    actor = context.of(request.scope).actor
-    body = await openapi.document(request.app, actor)
-    headers = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
-    return Response(body, media_type="application/json", headers=headers)
+async def document(request: Request, collections: str | None = None) -> Response:
+    """The document for this caller: admins see all collections, others those they may see; of
+    these only the ones that `collections` names, where it is given."""
+    known = preconditions.parse(request.headers.get("if-none-match"))
+    actor, state = context.of(request.scope).actor, request.app.state
+    visible = await state.registry.visible_to(actor)
+    if collections is not None:
+        visible = _named(visible, collections)
+    made = await state.documents.of(actor, visible)
+    headers = {
+        "ETag": f'"{made.tag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization",
+    }  # fmt: skip
+    if known is not None and known.match(made.tag):
+        return Response(status_code=304, headers=headers)
+    await charge(request, costs.of_document(made.described))
+    return Response(made.text(), media_type="application/json", headers=headers)
+
+
+def _named(visible: Iterable[Collection], names: str) -> list[Collection]:
+    """Those of the collections that are named. Raises CollectionNotFound if one is missing."""
+    by_name = {collection.name: collection for collection in visible}
+    wanted = sorted({name.strip() for name in names.split(",")})
+    if not by_name.keys() >= set(wanted):
+        raise CollectionNotFound
+    return [by_name[name] for name in wanted]
 
 
 @router.get("/docs")

@@ -1,51 +1,158 @@
-"""The OpenAPI document of one caller: what every server has, and the collections they may see."""
+"""The OpenAPI document of one caller: what every server has, and the collections they may see.
+
+It is put together from text that is kept for each collection, so that another set of collections,
+of which keys make as many as anybody likes, is only joined anew.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from app.core.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES
+from app.caching.memory import MemoryCache
+from app.core.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES, problems
 from app.idempotency.openapi import describe
-from app.records.components import components_of
+from app.records.components import SHARED, components_of
 from app.records.openapi import paths_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastapi import FastAPI
 
+    from app.collections.models import Collection
     from app.core.actor import Actor
 
-_TTL = 300.0
-# Of the documents that a process keeps; the one that nobody asked for longest goes first.
-MAX_BYTES = 8 * 1024 * 1024
+# Of one document: what does not fit is left out of it, which it says.
+MAX_COLLECTIONS = 1000
+MAX_BYTES = 4 * 1024 * 1024
+# Of one collection. A schema can be larger as text than in its definition, where it refers to
+# parts of what it refers to.
+_MAX_SCHEMA_BYTES = MAX_BYTES // 32
+_MAX_COLLECTION_BYTES = MAX_BYTES // 8
+# Of the texts that a process keeps; the one that nobody asked for longest goes first.
+_KEPT_BYTES = 4 * MAX_BYTES
+
+_STATUSES = (400, 401, 403, 404, 409, 412, 413, 414, 415, 422, 429, 431, 500, 503)
+_RESPONSES = {str(status): response for status, response in problems(*_STATUSES).items()}
 
 
-async def document(app: FastAPI, actor: Actor) -> bytes:
-    """JSON text. Kept for five minutes, one per set of visible definitions as they are now.
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that need not be written: its entity tag without quotes, and its parts."""
 
-    Within the process: keys limited to collections make as many sets as anybody likes, which are to
-    crowd out nothing else, and another version of this code describes them otherwise.
-    """
-    state = app.state
-    collections = await state.registry.visible_to(actor)
-    versions = ",".join(f"{item.id}:{item.version}" for item in collections)
-    key = f"openapi:{actor.is_admin}:{versions}"
-    known: bytes | None = await state.documents.get(key)
-    if known is not None:
-        return known
-    base = app.openapi()
-    paths, schemas = dict(base["paths"]), dict(base["components"]["schemas"])
-    for collection in collections:
-        own = paths_of(collection, actor)
-        describe(own)
-        paths.update(own)
-        schemas.update(components_of(collection))
-    components = {**base["components"], "schemas": schemas}
+    tag: str
+    described: int
+    parts: tuple[bytes, ...]
+
+    def text(self) -> bytes:
+        """JSON text."""
+        return b"".join(self.parts)
+
+
+class Documents:
+    """The documents of this process, as another version of this code describes things otherwise."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._known = MemoryCache(max_bytes=_KEPT_BYTES)
+
+    async def of(self, actor: Actor, collections: Sequence[Collection]) -> Document:
+        """The document with these collections, or with the first of them that fit into it."""
+        paths, schemas = [], []
+        frame = self._frame
+        digest, size = hashlib.sha256(frame.digest), 0
+        for collection in collections[:MAX_COLLECTIONS]:
+            found = await self._texts(collection, actor)
+            if found is None:
+                continue
+            tag, own_paths, own_schemas = found
+            size += len(own_paths) + len(own_schemas)
+            if size > MAX_BYTES:
+                break
+            digest.update(tag)
+            paths += [b",", own_paths]
+            schemas += [b",", own_schemas]
+        described = len(paths) // 2
+        note = _note(len(collections) - described)
+        digest.update(note)
+        parts = (frame.head, note, frame.paths, *paths, frame.schemas, *schemas, frame.tail)
+        return Document(digest.hexdigest()[:32], described, parts)
+
+    async def _texts(self, collection: Collection, actor: Actor) -> list[bytes] | None:
+        """Of a collection: a digest, its paths, its schemas; None if these are too large."""
+        key = f"{collection.id}:{collection.version}:{actor.is_admin}"
+        known = await self._known.get(key)
+        if known is None:
+            known = _described(collection, actor)
+            await self._known.set(key, known, ttl=math.inf)
+            # Others go first: of many collections each takes a millisecond or more.
+            await asyncio.sleep(0)
+        return known.split(b"\n") if known else None
+
+    @cached_property
+    def _frame(self) -> _Frame:
+        return _Frame.around(self._app.openapi())
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What every document has: up to the description's end, the paths, the schemas, the rest."""
+
+    head: bytes
+    paths: bytes
+    schemas: bytes
+    tail: bytes
+    digest: bytes
+
+    @classmethod
+    def around(cls, base: dict[str, Any]) -> _Frame:
+        rest = dict(base)
+        info, paths, components = (rest.pop(name) for name in ("info", "paths", "components"))
+        others = dict(components)
+        schemas = others.pop("schemas")
+        # The description comes last, so that something can be added to it.
+        info = {key: info[key] for key in sorted(info, key="description".__eq__)}
+        parts = (
+            b"{" + _members(rest) + b',"info":' + to_json(info).removesuffix(b'"}'),
+            b'"},"paths":{' + _members(paths),
+            b'},"components":{' + _members(others) + b',"schemas":{' + _members(schemas),
+            b"}}}",
+        )
+        return cls(*parts, hashlib.sha256(b"".join(parts)).digest())
+
+
+def _described(collection: Collection, actor: Actor) -> bytes:
+    """A digest, the paths and the schemas of the collection in lines; empty if it is too large."""
+    if len(collection.definition.schema_text) > _MAX_SCHEMA_BYTES:
+        return b""
+    paths = paths_of(collection, actor)
+    describe(paths)
+    _share_responses(paths)
+    text = _members(paths) + b"\n" + _members(components_of(collection))
+    if len(text) > _MAX_COLLECTION_BYTES:
+        return b""
+    return hashlib.sha256(text).hexdigest().encode() + b"\n" + text
+
+
+def _members(of: dict[str, Any]) -> bytes:
     # Takes integers of any size, as schemas may have them.
-    body = to_json({**base, "paths": paths, "components": components})
-    await state.documents.set(key, body, ttl=_TTL)
-    return body
+    return to_json(of)[1:-1]
+
+
+def _note(missing: int) -> bytes:
+    if not missing:
+        return b""
+    return (
+        f" {missing} of the collections are not described here, since they are too many or too "
+        "large for one document: name those that you want, /openapi.json?collections=books,films."
+    ).encode()
 
 
 def finish(base: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +162,9 @@ def finish(base: dict[str, Any]) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM_SCHEMA
+    schemas |= SHARED
     components["securitySchemes"] = SECURITY_SCHEMES
+    components["responses"] = _RESPONSES
     base["security"] = [{"accessToken": []}, {"apiKey": []}, {}]
     for path in base["paths"].values():
         for operation in path.values():
@@ -64,4 +173,15 @@ def finish(base: dict[str, Any]) -> dict[str, Any]:
                 # Faulty parameters are 400 here.
                 del operation["responses"]["422"]
     describe(base["paths"])
+    _share_responses(base["paths"])
     return base
+
+
+def _share_responses(paths: dict[str, Any]) -> None:
+    """Have problems stand once in the document, instead of with each operation."""
+    for operations in paths.values():
+        for operation in operations.values():
+            responses = operation["responses"]
+            for status, response in responses.items():
+                if response == _RESPONSES.get(status):
+                    responses[status] = {"$ref": f"#/components/responses/{status}"}

@@ -14,6 +14,9 @@ EXACT_COUNT = 10
 CREATES_OF_A_BATCH = 10
 CHANGES_OF_A_BATCH = 2
 
+# So many collections in an OpenAPI document count for one request.
+COLLECTIONS_OF_A_DOCUMENT = 20
+
 # The most that a batch may have.
 MAX_OPERATIONS = 1000
 # The text of a deletion, which is what counts for most by its length.
@@ -22,6 +25,10 @@ _OPERATION_BYTES = 60
 
 def of_batch(creates: int, changes: int) -> int:
     return -(-creates // CREATES_OF_A_BATCH) + -(-changes // CHANGES_OF_A_BATCH)
+
+
+def of_document(collections: int) -> int:
+    return max(1, -(-collections // COLLECTIONS_OF_A_DOCUMENT))
 
 
 def at_most(path: str, query: bytes, length: bytes | None) -> int:

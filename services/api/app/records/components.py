@@ -1,13 +1,15 @@
-"""A collection's schemas in the OpenAPI document: a record as it is sent, as it is read, and as an
-item of a list."""
+"""A collection's schemas in the OpenAPI document: a record as it is sent, changed and read, an item
+and a page of a list, and a batch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from app.collections.schema import RESERVED
+from app.ratelimit import costs
 from app.records import examples
-from app.records.embedding import Embedded
+from app.records.embedding import COMPONENTS, Embedded
+from app.records.plain import kind_of
 
 if TYPE_CHECKING:
     from app.collections.models import Collection
@@ -19,6 +21,32 @@ _SYSTEM: dict[str, Any] = {
     "updated_at": {"type": "string", "format": "date-time", "readOnly": True},
     "owner": {"type": ["string", "null"], "format": "uuid", "readOnly": True},
 }
+_KINDS = frozenset(
+    {"input", "patch", "record", "item", "page", "batch", "batch_create", "batch_update"}
+)
+_NULLABLE = {"type": ["string", "null"]}
+_ID = {"type": "string", "format": "uuid"}
+_VERSION = {"type": "integer", "minimum": 1}
+
+# Of all collections alike.
+SHARED: dict[str, Any] = {
+    "BatchDelete": {
+        "type": "object",
+        "required": ["op", "id"],
+        "additionalProperties": False,
+        "properties": {"op": {"const": "delete"}, "id": _ID, "version": _VERSION},
+    },
+    "BatchResult": {
+        "type": "object",
+        "required": ["id", "version"],
+        "properties": {"id": _ID, "version": {"type": ["integer", "null"]}},
+    },
+    "BatchResults": {
+        "type": "object",
+        "required": ["results"],
+        "properties": {"results": {"type": "array", "items": {"$ref": f"{COMPONENTS}BatchResult"}}},
+    },
+}
 
 
 def identifier(collection: str) -> str:
@@ -28,14 +56,17 @@ def identifier(collection: str) -> str:
 
 
 def reference(collection: str, kind: str) -> dict[str, Any]:
-    """A reference to one of the collection's schemas: `input`, `record` or `item`."""
-    return {"$ref": f"#/components/schemas/{_name(collection, kind)}"}
+    """A reference to one of the collection's schemas, `input` or `record` for example."""
+    assert kind in _KINDS
+    return {"$ref": COMPONENTS + _name(collection, kind)}
 
 
 def components_of(collection: Collection) -> dict[str, Any]:
     """The schemas that the collection's paths refer to, by name."""
     name = collection.name
-    embedded = Embedded(collection.definition.schema, reference(name, "input")["$ref"])
+    embedded = Embedded(
+        collection.definition.schema, _name(name, "input"), f"{identifier(name)}.", _KINDS
+    )
     # Not with the schema itself, which need not allow the system's fields.
     properties, required = embedded.members(embedded.schema)
     item: dict[str, Any] = {
@@ -43,17 +74,102 @@ def components_of(collection: Collection) -> dict[str, Any]:
         "properties": _SYSTEM | properties | _SYSTEM,
         "required": ["id"],
     }
-    sent = embedded.schema
+    sent, patch = embedded.schema, _patch(embedded, properties, required)
     if (example := examples.example_of(collection, embedded)) is not None:
         sent = {"examples": [example], **sent}
         item["examples"] = [examples.SYSTEM | example]
+        patch["examples"] = [dict(list(example.items())[:1])]
     record = {**item, "required": list(dict.fromkeys([*RESERVED, *required]))}
-    return {
-        _name(name, "input"): sent,
-        _name(name, "record"): record,
+    made = {
+        "input": sent,
+        "patch": patch,
+        "record": record,
         # Sparse records lack required fields.
-        _name(name, "item"): item,
+        "item": item,
+        "page": _page(name),
+        **_batch(name),
     }
+    return {_name(name, kind): schema for kind, schema in made.items()} | embedded.parts
+
+
+def _patch(embedded: Embedded, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """What a merge patch may be: any of the fields, and null for one that may be taken out."""
+    fields: dict[str, Any] = {}
+    for name, schema in properties.items():
+        if _may_be_object(embedded, schema):
+            # A part of one is merged into it.
+            fields[name] = {"description": "An object is merged into the present one."}
+        elif name in required:
+            fields[name] = {key: value for key, value in schema.items() if key != "default"}
+        else:
+            fields[name] = {"anyOf": [schema, {"type": "null"}]}
+    return {"type": "object", "description": "JSON Merge Patch, RFC 7396.", "properties": fields}
+
+
+def _may_be_object(embedded: Embedded, schema: dict[str, Any], depth: int = 8) -> bool:
+    """Whether an object may be valid, as far as can be told."""
+    for each in embedded.applying(schema):
+        kinds = each.get("type", "object")
+        if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+            return False
+        values: Any = [each["const"]] if "const" in each else each.get("enum")
+        if isinstance(values, list) and all(kind_of(value) != "object" for value in values):
+            return False
+        for keyword in ("anyOf", "oneOf"):
+            branches = each.get(keyword)
+            if branches and not (
+                depth and any(_may_be_object(embedded, branch, depth - 1) for branch in branches)
+            ):
+                return False
+    return True
+
+
+def _page(name: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["items", "next", "prev"],
+        "properties": {
+            "items": {"type": "array", "items": reference(name, "item")},
+            "next": _NULLABLE,
+            "prev": _NULLABLE,
+            "total": {"type": "integer"},
+        },
+    }
+
+
+def _batch(name: str) -> dict[str, Any]:
+    kinds: dict[str, tuple[dict[str, Any], list[str]]] = {
+        "create": ({"id": _ID, "data": reference(name, "input")}, ["op", "data"]),
+        "update": (
+            {"id": _ID, "data": reference(name, "patch"), "version": _VERSION},
+            ["op", "id", "data"],
+        ),
+    }
+    operations = {
+        f"batch_{op}": {
+            "type": "object",
+            "properties": {"op": {"const": op}, **properties},
+            "required": required,
+            "additionalProperties": False,
+        }
+        for op, (properties, required) in kinds.items()
+    }
+    choice = [
+        *(reference(name, kind) for kind in operations),
+        {"$ref": f"{COMPONENTS}BatchDelete"},
+    ]
+    batch = {
+        "type": "object",
+        "required": ["operations"],
+        "additionalProperties": False,
+        "properties": {
+            "operations": {
+                "type": "array", "minItems": 1, "maxItems": costs.MAX_OPERATIONS,
+                "items": {"oneOf": choice},
+            }
+        },
+    }  # fmt: skip
+    return {"batch": batch, **operations}
 
 
 def _name(collection: str, kind: str) -> str:

@@ -1,19 +1,25 @@
 """A collection's JSON Schema as a part of the OpenAPI document.
 
 What a schema calls itself by `$id` and `$anchor` is a name in the whole document, where another
-collection may use it too, and few generators know of it. So all that is left are plain pointers.
+collection may use it too, and few generators know of it. Nor do many of them follow a pointer into
+another schema. So whatever is referred to stands among the document's components, and all that is
+left are references to those.
 """
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from app.core.json import pointer
+from app.records.plain import component, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+COMPONENTS = "#/components/schemas/"
 
 # Their members are schemas, whatever these are called.
 _BY_NAME = frozenset(
@@ -23,31 +29,36 @@ _VALUES = frozenset({"const", "enum", "default", "examples"})
 _ANCHORS = frozenset({"$anchor", "$dynamicAnchor"})
 _REFERENCES = frozenset({"$ref", "$dynamicRef"})
 _DROPPED = _ANCHORS | _REFERENCES | {"$id", "$schema"}
+_ODD = re.compile(r"[^A-Za-z0-9_]+")
 
 
 class Embedded:
-    """`schema` as it can stand at `at`, a pointer like `#/components/schemas/books`."""
+    """`schema` as a component called `root`, and `parts`: what it refers to within itself, by the
+    names of components, which begin with `prefix` and are none of those that are `taken`."""
 
-    def __init__(self, schema: dict[str, Any], at: str) -> None:
-        self._at = at
+    def __init__(
+        self, schema: dict[str, Any], root: str, prefix: str, taken: frozenset[str]
+    ) -> None:
+        self._root, self._prefix = root, prefix
+        # Without what generators of code leave out of names.
+        self._taken = {_alike(name) for name in taken}
         # By the pointer to what it is a name within, the innermost schema with an `$id`.
         self._anchors: dict[tuple[str, str], str] = {}
         self._waiting: list[tuple[dict[str, Any], str, str]] = []
-        self.schema: dict[str, Any] = self._moved(schema, (), at)
+        self._moved_root = self._moved(schema, (), "")
+        # By the pointer to what is referred to.
+        self._names = {"": root}
         for moved, base, reference in self._waiting:
-            target = {"$ref": self._target(base, reference)}
+            target = {"$ref": COMPONENTS + self._name(self._target(base, reference))}
             if "$ref" in moved:
                 moved["allOf"] = [*moved.get("allOf", ()), target]
             else:
                 moved.update(target)
-
-    def find(self, reference: str) -> Any:
-        """What a reference within `schema` is to."""
-        found: Any = self.schema
-        for part in unquote(reference.removeprefix(self._at)).split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            found = found[int(key)] if isinstance(found, list) else found[key]
-        return found
+        # A record is an object, also where its schema would take something else.
+        self.schema = component(plain({**self._moved_root, "type": "object"}))
+        self.parts = {
+            name: component(plain(self._at(where))) for where, name in self._names.items() if where
+        }
 
     def applying(self, schema: Any) -> Iterator[dict[str, Any]]:
         """The schemas that hold for whatever `schema` does: itself, its `$ref`, its `allOf`."""
@@ -59,7 +70,7 @@ class Embedded:
                 yield each
                 waiting += each.get("allOf", ())
                 if "$ref" in each:
-                    waiting.append(self.find(each["$ref"]))
+                    waiting.append(self._find(each["$ref"]))
 
     def members(self, schema: Any) -> tuple[dict[str, Any], list[str]]:
         """What is known of an object's members, and which of them it must have."""
@@ -72,13 +83,17 @@ class Embedded:
             required += each.get("required", ())
         return properties, required
 
+    def _find(self, reference: str) -> Any:
+        name = reference.removeprefix(COMPONENTS)
+        return self.schema if name == self._root else self.parts[name]
+
     def _moved(self, given: Any, path: tuple[str | int, ...], base: str) -> Any:
         if isinstance(given, list):
             return [self._moved(each, (*path, index), base) for index, each in enumerate(given)]
         if not isinstance(given, dict):
             return given
         if isinstance(given.get("$id"), str):
-            base = self._pointer(path)
+            base = pointer(*path)
         moved: dict[str, Any] = {}
         for key, value in given.items():
             if key in _VALUES:
@@ -91,21 +106,44 @@ class Embedded:
             elif key not in _DROPPED or not isinstance(value, str):
                 moved[key] = self._moved(value, (*path, key), base)
             elif key in _ANCHORS:
-                self._anchors[base, value] = self._pointer(path)
+                self._anchors[base, value] = pointer(*path)
             elif key in _REFERENCES:
                 self._waiting.append((moved, base, value))
         return moved
 
-    def _pointer(self, path: tuple[str | int, ...]) -> str:
-        return self._at + quote(pointer(*path), safe="/~$")
-
     def _target(self, base: str, reference: str) -> str:
+        """The pointer to what a reference is to."""
         name = reference.removeprefix("#")
         if name and not name.startswith("/"):
-            return self._anchors.get((base, name), self._at)
+            return self._anchors.get((base, name), "")
         # An `$id` can be one in name only, and a reference stand where no validator looks.
-        for target in (base + name, self._at + name):
+        for target in (base + unquote(name), unquote(name)):
             with suppress(LookupError, TypeError, ValueError):
-                self.find(target)
+                self._at(target)
                 return target
-        return self._at
+        return ""
+
+    def _at(self, where: str) -> Any:
+        found: Any = self._moved_root
+        for part in where.split("/")[1:]:
+            key = part.replace("~1", "/").replace("~0", "~")
+            found = found[int(key)] if isinstance(found, list) else found[key]
+        return found
+
+    def _name(self, where: str) -> str:
+        """The name of the component for what is there: that of the definition, where it is free."""
+        if where in self._names:
+            return self._names[where]
+        *_, last = where.split("/")
+        short = _ODD.sub("_", last).strip("_") or "part"
+        name, number = short, 1
+        while _alike(name) in self._taken:
+            number += 1
+            name = f"{short}_{number}"
+        self._taken.add(_alike(name))
+        self._names[where] = self._prefix + name
+        return self._names[where]
+
+
+def _alike(name: str) -> str:
+    return name.replace("_", "").lower()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.core.openapi import precondition, problems
+from app.core.openapi import ONLY_CREATE, precondition, problems
 from app.filters import parser, sort
 from app.ratelimit import costs
 from app.records import fields
 from app.records.components import identifier, reference
+from app.records.embedding import COMPONENTS
 from app.records.listing import DEFAULT_LIMIT, MAX_LIMIT
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ _LIST_PARAMETERS = [
     ),
     _parameter(
         "limit",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-        "Items.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+        f"Items, {DEFAULT_LIMIT} where it is not given.",
     ),
     _parameter("cursor", {"type": "string"}, "next or prev of another page of the same list."),
     _parameter(
@@ -54,8 +55,8 @@ _LIST_PARAMETERS = [
     ),
     _parameter(
         "count",
-        {"enum": ["none", "estimated", "exact"], "default": "none"},
-        f"Fill total; `exact` counts for {costs.EXACT_COUNT} requests.",
+        {"type": "string", "enum": ["none", "estimated", "exact"]},
+        f"Fill `total`, else it is absent. `exact` counts for {costs.EXACT_COUNT} requests.",
     ),
 ]
 _ID = {
@@ -74,9 +75,7 @@ class _Paths:
         self.collection = collection
         self.actor = actor
         self.base = f"/collections/{collection.name}/records"
-        self.input, self.record, self.item = (
-            reference(collection.name, kind) for kind in ("input", "record", "item")
-        )
+        self.input, self.record = (reference(collection.name, kind) for kind in ("input", "record"))
 
     def build(self) -> dict[str, Any]:
         operations = {
@@ -107,16 +106,6 @@ class _Paths:
         }
 
     def list_(self) -> dict[str, Any] | None:
-        page = {
-            "type": "object",
-            "required": ["items", "next", "prev"],
-            "properties": {
-                "items": {"type": "array", "items": self.item},
-                "next": {"type": ["string", "null"]},
-                "prev": {"type": ["string", "null"]},
-                "total": {"type": "integer"},
-            },
-        }
         parameters, headers, more = _LIST_PARAMETERS, None, {}
         if self.collection.life is not None:
             parameters = [*parameters, precondition("If-None-Match")]
@@ -125,7 +114,10 @@ class _Paths:
         return self._operation(
             ("list",), "list_{}_records", "List records",
             parameters=parameters,
-            responses={"200": _json("A page", page, headers), **more, **_problems(403, 404)},
+            responses={
+                "200": _json("A page", reference(self.collection.name, "page"), headers),
+                **more, **_problems(403, 404),
+            },
         )  # fmt: skip
 
     def create(self) -> dict[str, Any] | None:
@@ -140,54 +132,16 @@ class _Paths:
         )  # fmt: skip
 
     def batch(self) -> dict[str, Any] | None:
-        id_, version = _ID["schema"], {"type": "integer", "minimum": 1}
-        data = {"type": "object"}
-        kinds = [
-            ({"op": {"const": "create"}, "id": id_, "data": self.input}, ["op", "data"]),
-            (
-                {"op": {"const": "update"}, "id": id_, "data": data, "version": version},
-                ["op", "id", "data"],
-            ),
-            ({"op": {"const": "delete"}, "id": id_, "version": version}, ["op", "id"]),
-        ]
-        operations = [
-            {
-                "type": "object",
-                "properties": properties,
-                "required": required,
-                "additionalProperties": False,
-            }
-            for properties, required in kinds
-        ]
-        body = {
-            "type": "object",
-            "required": ["operations"],
-            "additionalProperties": False,
-            "properties": {
-                "operations": {
-                    "type": "array", "minItems": 1, "maxItems": costs.MAX_OPERATIONS,
-                    "items": {"oneOf": operations},
-                }
-            },
-        }  # fmt: skip
-        result = {
-            "type": "object",
-            "required": ["id", "version"],
-            "properties": {"id": id_, "version": {"type": ["integer", "null"]}},
-        }
-        results = {
-            "type": "object",
-            "required": ["results"],
-            "properties": {"results": {"type": "array", "items": result}},
-        }
         return self._operation(
             ("create", "update", "delete"), "batch_{}_records",
             f"Up to {costs.MAX_OPERATIONS:,} operations, all or none",
             description=f"Counts for one request per {costs.CREATES_OF_A_BATCH} creates and per "
             f"{costs.CHANGES_OF_A_BATCH} updates or deletions.",
-            requestBody=_body(body),
+            requestBody=_body(reference(self.collection.name, "batch")),
             responses={
-                "200": _json("All done", results), **_problems(403, 404, 409, 412, 415, 422)},
+                "200": _json("All done", {"$ref": f"{COMPONENTS}BatchResults"}),
+                **_problems(403, 404, 409, 412, 415, 422),
+            },
         )  # fmt: skip
 
     def get(self) -> dict[str, Any] | None:
@@ -205,7 +159,7 @@ class _Paths:
         return self._operation(
             ("create", "update"), "replace_{}_record",
             "Replace a record, or create it with If-None-Match: *",
-            parameters=[_ID, precondition("If-Match"), precondition("If-None-Match", "*")],
+            parameters=[_ID, precondition("If-Match"), precondition("If-None-Match", ONLY_CREATE)],
             requestBody=_body(self.input),
             responses={
                 "200": _json(f"Replaced. {_NOT_READ}", self.record, _ETAG),
@@ -215,11 +169,8 @@ class _Paths:
         )  # fmt: skip
 
     def patch(self) -> dict[str, Any] | None:
-        schema = {"type": "object", "description": "JSON Merge Patch, RFC 7396."}
-        content = {
-            "application/json": {"schema": schema},
-            "application/merge-patch+json": {"schema": schema},
-        }
+        schema = {"schema": reference(self.collection.name, "patch")}
+        content = {"application/json": schema, "application/merge-patch+json": schema}
         return self._operation(
             ("update",), "update_{}_record", "Change some fields of a record",
             parameters=[_ID, precondition("If-Match")],
