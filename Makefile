@@ -20,7 +20,7 @@ endif
 
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
-.PHONY: help setup dev demo engine up down destroy ps logs shell-db firewall test test-stack test-keys \
+.PHONY: help setup dev demo listo engine up down destroy ps logs shell-db firewall test test-stack test-keys \
 	test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections drill clean
 
 ##@ Use
@@ -30,6 +30,9 @@ dev: setup ## Run the API on an embedded PostgreSQL (PORT=8000)
 
 demo: setup ## Load 36,000 real records into a running `make dev` and show queries
 	@exec $(PY) -m examples.demo
+
+listo: ## The command line, in `make dev` or else in the stack (ARGS="collections get books")
+	@exec ./listo $(ARGS)
 
 ##@ Run the stack
 

@@ -184,3 +184,64 @@ def test_an_unusable_file_is_named_in_one_line(
     assert outcome.status == 1
     assert outcome.report["error"].endswith("absent.yaml: No such file or directory.")
     assert defined(admin, name) is None
+
+
+BODY = {
+    "schema": {"properties": {"n": {"enum": [12e3, 1.0, 10**30, "12e3", "8:30"]}, "12:30": {}}},
+    "rules": {"list": "", "create": None},
+    "indexes": ["n", ["n", "-created_at"]],
+    "cache": {"list": "30s"},
+}
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_a_file_may_hold_what_put_takes(
+    listo: Listo, admin: httpx.Client, tmp_path: Path, name: str, suffix: str
+) -> None:
+    file = tmp_path / f"{name}.{suffix}"
+    file.write_text(json.dumps(BODY))
+    listo.succeed("collections", "apply", file, "--yes")
+    assert admin.put(f"/collections/{name}", json=BODY).status_code == 200
+    assert admin.get(f"/collections/{name}").json()["version"] == 1
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_what_get_prints_apply_takes(
+    listo: Listo, admin: httpx.Client, tmp_path: Path, name: str, suffix: str
+) -> None:
+    assert admin.put(f"/collections/{name}", json=BODY).status_code == 201
+    printed = listo.succeed("collections", "get", name).output
+    file = tmp_path / f"any.{suffix}"
+    file.write_text(printed)
+    assert listo.succeed("collections", "apply", file).output == f"{name}: unchanged\n"
+    again = listo.succeed("collections", "apply", "-", answers=printed)
+    assert again.output == f"{name}: unchanged\n"
+    assert listo.succeed("collections", "get", name, "--json").report == json.loads(printed)
+
+
+def test_getting_what_is_not_there(listo: Listo, name: str) -> None:
+    outcome = listo("collections", "get", name)
+    assert outcome.status == 1
+    assert outcome.fault.startswith("There is no such collection")
+
+
+def test_standard_input_is_applied(listo: Listo, admin: httpx.Client, name: str) -> None:
+    body = json.dumps(BODY)
+    unnamed = listo("collections", "apply", "-", "--yes", answers=body)
+    assert (unnamed.status, unnamed.errors[:25]) == (1, "standard input: It has no")
+    unasked = listo("collections", "apply", "-", "--name", name, answers=body)
+    assert unasked.status == 1
+    assert unasked.errors == "Nothing was changed: standard input cannot answer, so say --yes.\n"
+    assert defined(admin, name) is None
+    listo.succeed("collections", "apply", "-", "--name", name, "--yes", answers=body)
+    assert defined(admin, name)
+    both = listo("collections", "apply", "-", "x.json", "--name", name, answers=body)
+    assert (both.status, both.fault) == (1, "--name is for one file.")
+
+
+def test_the_difference_tells_texts_from_numbers(listo: Listo, tmp_path: Path, name: str) -> None:
+    file = tmp_path / f"{name}.json"
+    file.write_text('{"schema": {"enum": ["12e3", 12e3, "0x1F", "8:30", "yes"]}}')
+    shown = listo.succeed("collections", "apply", file, "--dry-run").output
+    lines = [line.strip() for line in shown.splitlines() if line.startswith("+  - ")]
+    assert lines == ["+  - '12e3'", "+  - 12000.0", "+  - '0x1F'", "+  - '8:30'", "+  - 'yes'"]

@@ -2,89 +2,90 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
-from app.collections import service
+from app.collections import service, yaml_text
 from app.collections.schemas import CollectionIn
 from app.core.body import invalid
-from app.core.errors import Problem
+from app.core.errors import InvalidJson, Problem
 from app.core.json import parse
 
 if TYPE_CHECKING:
     from app.collections.models import Definition
 
-_BOOLEAN = "tag:yaml.org,2002:bool"
-_REPLACED = (_BOOLEAN, "tag:yaml.org,2002:timestamp")
+STANDARD_INPUT = Path("-")
 
 
 class UnusableFile(Exception):
     """A file holds no collections; the message is one line that names it."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as far as JSON goes: `no` and `2026-01-31` are strings, and no key comes twice."""
+def read(file: Path, name: str | None = None) -> list[tuple[str, Definition]]:
+    """The collections of one file by name, checked; `-` is standard input.
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as the library declares it
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REPLACED]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} comes twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(_BOOLEAN, re.compile("true|false"), list("tf"))
-
-
-def read(file: Path) -> list[tuple[str, Definition]]:
-    """The collections of one file by name, checked. Raises UnusableFile."""
+    One that is alone in its file may be without a name: it has that of the file, or the one given.
+    Raises UnusableFile.
+    """
+    shown = "standard input" if file == STANDARD_INPUT else str(file)
+    if name is None and file != STANDARD_INPUT:
+        name = file.stem
     try:
-        found = [_definition(document) for document in _documents(file)]
+        found = _documents(file)
+        named = name if len(found) == 1 else None
+        definitions = [_definition(document, named) for document in found]
     except OSError as error:
-        raise UnusableFile(f"{file}: {error.strerror}.") from None
+        raise UnusableFile(f"{shown}: {error.strerror}.") from None
     except UnusableFile as error:
-        raise UnusableFile(f"{file}: {error}") from None
+        raise UnusableFile(f"{shown}: {error}") from None
     except Problem as problem:
-        raise UnusableFile(f"{file}: {problem.in_one_line}") from None
-    except RecursionError:
-        raise UnusableFile(f"{file}: It is nested too deeply.") from None
+        raise UnusableFile(f"{shown}: {problem.in_one_line}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise UnusableFile(f"{file}: {error.problem}{where}.") from None
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise UnusableFile(f"{file}: {' '.join(str(error).split())}") from None
-    if not found:
-        raise UnusableFile(f"{file}: It holds no collection.")
-    return found
+        raise UnusableFile(f"{shown}: {error.problem}{where}.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UnusableFile(f"{shown}: {' '.join(str(error).split())}") from None
+    if not definitions:
+        raise UnusableFile(f"{shown}: It holds no collection.")
+    return definitions
+
+
+def written(name: str, definition: Definition) -> dict[str, Any]:
+    """What `read` takes, as JSON has it."""
+    dumped: dict[str, Any] = json.loads(definition.dump())
+    return {"name": name, **dumped}
 
 
 def _documents(file: Path) -> list[Any]:
-    content = file.read_bytes()
+    content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
     if file.suffix == ".json":
         return [parse(content)]
-    loaded = [part for part in yaml.load_all(content, _Loader) if part is not None]
-    # What JSON has not is refused where a request's body would be.
-    return [parse(json.dumps(part, allow_nan=False).encode()) for part in loaded]
+    # As some shells write what a command prints.
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if wide else "utf-8-sig")
+    try:
+        # JSON is YAML, all of it, whatever the parser of YAML thinks.
+        return [parse(text.encode())]
+    except InvalidJson:
+        parts = [parse(part.encode()) for part in yaml_text.documents(text)]
+        return [part for part in parts if part is not None]
 
 
-def _definition(document: Any) -> tuple[str, Definition]:
-    if not isinstance(document, dict) or not isinstance(document.get("name"), str):
-        raise UnusableFile("Each document is an object with a name.")
-    name = document.pop("name")
+def _definition(document: Any, named: str | None) -> tuple[str, Definition]:
+    if not isinstance(document, dict):
+        raise UnusableFile("A collection is an object with a schema.")
+    name = document.pop("name", named)
+    if name is None:
+        raise UnusableFile("It has no name, and none can be taken from a file: name it (name: …).")
+    if not isinstance(name, str):
+        raise UnusableFile("A collection's name is a text.")
     try:
         return name, service.define(name, CollectionIn.model_validate(document))
     except ValidationError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from app.collections import repository, service, turns
+from app.collections.yaml_text import FLOAT
 from app.core.preconditions import etag, parse
 
 if TYPE_CHECKING:
@@ -83,6 +84,14 @@ def difference(change: Change) -> str:
     return "\n".join(lines)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what is a number in YAML 1.2 as well as what is one in 1.1."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+
+
 def _yaml(definition: Definition) -> str:
-    text: str = yaml.safe_dump(json.loads(definition.dump()), sort_keys=False, allow_unicode=True)
+    dumped = json.loads(definition.dump())
+    text: str = yaml.dump(dumped, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text

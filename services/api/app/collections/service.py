@@ -65,6 +65,14 @@ def define(name: str, given: CollectionIn) -> Definition:
     return Definition(given.json_schema, by_operation, tuple(specs), cache)
 
 
+async def get(session: Session, name: str) -> Collection:
+    """Raises CollectionNotFound."""
+    found = await repository.get(session, name)
+    if found is None:
+        raise CollectionNotFound
+    return found
+
+
 async def put(
     session: Session,
     actor: Actor,

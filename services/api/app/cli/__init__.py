@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import asyncpg
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.syntax import Syntax
 
 from app import __version__
 from app.auth import api_keys, repository, users
-from app.auth.passwords import Passwords
 from app.auth.schemas import ApiKeyIn, UserIn
-from app.auth.service import Auth
-from app.auth.tokens import Tokens
-from app.collections import files, indexes
-from app.collections.errors import RecordsDoNotFit
-from app.collections.plan import Change, difference, hold, plan
+from app.cli import collections
+from app.cli.shared import AsJson, Failed, checked, say, with_auth
+from app.collections import files
 from app.core import emails
 from app.core.actor import ADMIN_ROLE, SYSTEM, Scope
-from app.core.body import invalid
 from app.core.clock import utcnow
 from app.core.env_file import SettingsError
-from app.core.errors import DatabaseUnavailable, PreconditionFailed, Problem
+from app.core.errors import DatabaseUnavailable, Problem
 from app.core.settings import Settings
 from app.db import migrations
-from app.db.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from app.db.session import Session
-
-Result = TypeVar("Result")
+    from app.auth.service import Auth
 
 app = typer.Typer(
     help="Listo from the shell.", no_args_is_help=True, add_completion=False,
@@ -47,33 +33,17 @@ app = typer.Typer(
 )  # fmt: skip
 admin = typer.Typer(help="Admins.", no_args_is_help=True)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
-collections = typer.Typer(help="Collections.", no_args_is_help=True)
 settings = typer.Typer(help="Settings.", no_args_is_help=True)
-for name, group in (("admin", admin), ("keys", keys), ("collections", collections)):
+for name, group in (("admin", admin), ("keys", keys), ("collections", collections.group)):
     app.add_typer(group, name=name)
 app.add_typer(settings, name="settings")
 
-console = Console(highlight=False, soft_wrap=True)
-
-
-def _also_before(context: typer.Context, value: bool) -> bool:  # noqa: FBT001
-    """Whether --json was given to the command, or to `listo` itself."""
-    return value or context.find_root().params.get("as_json", False)
-
-
-AsJson = Annotated[
-    bool, typer.Option("--json", callback=_also_before, help="Print one JSON object.")
-]
 Email = Annotated[str, typer.Argument(help="The e-mail address.")]
 Password = Annotated[
     str,
     typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="LISTO_PASSWORD",
                  help="Asked for if it is not given; LISTO_PASSWORD is read as well."),
 ]  # fmt: skip
-
-
-class Failed(Exception):
-    """The command failed; the message is one line for the user."""
 
 
 @app.callback(invoke_without_command=True)
@@ -83,7 +53,7 @@ def root(
     as_json: AsJson = False,
 ) -> None:
     if version:
-        _say({"version": __version__}, __version__, as_json)
+        say({"version": __version__}, __version__, as_json)
         raise typer.Exit
 
 
@@ -95,7 +65,7 @@ def migrate(*, as_json: AsJson = False) -> None:
         configured.database_url.get_secret_value(), configured.database_app_role
     )
     text = "Migrated to" if changed else "Already at"
-    _say(
+    say(
         {"changed": changed, "migration": migrations.head()},
         f"{text} {migrations.head()}.",
         as_json,
@@ -106,31 +76,31 @@ def migrate(*, as_json: AsJson = False) -> None:
 def check_settings(*, as_json: AsJson = False) -> None:
     """Check all settings, without starting anything."""
     Settings.load()
-    _say({"ok": True}, "The settings are right.", as_json)
+    say({"ok": True}, "The settings are right.", as_json)
 
 
 @admin.command("create")
 def create_admin(email: Email, password: Password, *, as_json: AsJson = False) -> None:
     """Make an admin."""
-    given = _checked(UserIn, email=email, password=password, roles=[ADMIN_ROLE, "member"])
+    given = checked(UserIn, email=email, password=password, roles=[ADMIN_ROLE, "member"])
 
     async def work(auth: Auth) -> str:
         return str((await users.create(auth, SYSTEM, given)).id)
 
-    id_ = _with_auth(work)
-    _say({"id": id_, "email": given.email}, f"Made the admin {given.email}.", as_json)
+    id_ = with_auth(work)
+    say({"id": id_, "email": given.email}, f"Made the admin {given.email}.", as_json)
 
 
 @admin.command("reset-password")
 def reset_password(email: Email, password: Password, *, as_json: AsJson = False) -> None:
     """Give a user a new password, and end all of the user's sessions."""
-    given = _checked(UserIn, email=email, password=password)
+    given = checked(UserIn, email=email, password=password)
 
     async def work(auth: Auth) -> None:
         await users.reset_password(auth, email=given.email, password=given.password)
 
-    _with_auth(work)
-    _say({"email": given.email}, f"{given.email} has a new password.", as_json)
+    with_auth(work)
+    say({"email": given.email}, f"{given.email} has a new password.", as_json)
 
 
 @keys.command("create")
@@ -153,7 +123,7 @@ def create_key(  # noqa: PLR0913 - the parts of a key
     """Make an API key that acts as the user. It is printed this once."""
 
     expires = utcnow() + timedelta(days=days) if days else None
-    given = _checked(
+    given = checked(
         ApiKeyIn, name=name, scopes=scope, collections=collection or None, expires_at=expires,
         rate_limit=rate_limit,
     )  # fmt: skip
@@ -174,98 +144,8 @@ def create_key(  # noqa: PLR0913 - the parts of a key
             )  # fmt: skip
         return key
 
-    key = _with_auth(work)
-    _say({"key": key}, key, as_json)
-
-
-@collections.command("apply")
-def apply_collections(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="YAML or JSON: name, schema, rules, indexes."),
-    ],
-    *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Show the difference only.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Create or change collections as the files say; shows the difference first."""
-    wanted = [found for path in paths for found in files.read(path)]
-    names = [name for name, _ in wanted]
-    for name in names:
-        if names.count(name) > 1:
-            raise Failed(f"{name} is defined twice.")
-
-    async def work(auth: Auth) -> list[dict[str, Any]]:
-        async with auth.database.transaction() as session:
-            changes = await plan(session, wanted)
-        open_ = [change for change in changes if change.changed]
-        if not as_json:
-            for change in changes:
-                _show(change.name, difference(change) if change.changed else "")
-        if open_ and not dry_run:
-            if not (yes or as_json) and not typer.confirm("Apply?"):
-                raise Failed("Nothing was changed.")
-            async with auth.database.transaction() as session:
-                await hold(session, open_)
-                for change in open_:
-                    await _apply(session, change)
-            for change in open_:
-                assert isinstance(auth.database, Database)
-                await indexes.reconcile(auth.database, change.after)
-        return [{"name": change.name, "changed": change.changed} for change in changes]
-
-    report = _with_auth(work)
-    _say({"collections": report, "applied": not dry_run}, "", as_json)
-
-
-async def _apply(session: Session, change: Change) -> None:
-    try:
-        await change.apply(session, SYSTEM)
-    except RecordsDoNotFit as problem:
-        raise Failed(f"{change.name}: {problem.in_one_line}") from None
-    except PreconditionFailed:
-        raise Failed(f"{change.name} was changed meanwhile. Nothing was applied.") from None
-
-
-def _show(name: str, text: str) -> None:
-    if not text:
-        console.print(f"{name}: unchanged")
-    else:
-        console.print(f"[bold]{name}[/]")
-        console.print(Syntax(text, "diff", background_color="default"))
-
-
-def _checked(model: Callable[..., Result], **values: Any) -> Result:
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise Failed(invalid(error).faults) from None
-
-
-def _with_auth(work: Callable[[Auth], Awaitable[Result]]) -> Result:
-    configured = Settings.load()
-
-    async def run() -> Result:
-        url = configured.database_url.get_secret_value()
-        database = Database(url, pool_size=2, statement_timeout=600, name="listo-cli")
-        passwords = Passwords(1)
-        await database.open()
-        try:
-            await migrations.require_head(database)
-            return await work(Auth(configured, database, passwords, Tokens(configured)))
-        finally:
-            await database.close()
-            passwords.close()
-
-    return asyncio.run(run())
-
-
-def _say(report: dict[str, Any], text: str, as_json: bool) -> None:  # noqa: FBT001
-    if as_json:
-        typer.echo(json.dumps(report))
-    elif text:
-        console.print(text, markup=False)
+    key = with_auth(work)
+    say({"key": key}, key, as_json)
 
 
 def main() -> None:
@@ -298,7 +178,3 @@ def _fail(message: str, status: int, as_json: bool) -> None:  # noqa: FBT001
     else:
         typer.echo(message, err=True)
     raise SystemExit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,65 @@
+"""`./listo …`: the command line of what this folder runs, `make dev` or else the stack."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from infra.stack import images
+from infra.stack.compose import ROOT, CannotRun
+
+# There while `make dev` runs.
+_SETTINGS = ROOT / ".listo" / "env"
+
+
+def in_development(arguments: list[str]) -> int:
+    environment = {**os.environ, "LISTO_ENV_FILE": str(_SETTINGS)}
+    del environment["PYTHONPATH"]
+    program = ROOT / ".venv" / "bin" / "listo"
+    return subprocess.call([program, *arguments], env=environment)  # noqa: S603 - the user's own
+
+
+def in_the_stack(arguments: list[str]) -> int:
+    images.choose()
+    arguments, file = _given(arguments)
+    with file or sys.stdin.buffer as source:
+        # Where there is a terminal it is the container's too, for what asks.
+        quiet = () if source.isatty() else ("--no-TTY",)
+        secret = ("--env", "LISTO_PASSWORD") if "LISTO_PASSWORD" in os.environ else ()
+        command = ["docker", "compose", "exec", *quiet, *secret, "api", "listo", *arguments]
+        return subprocess.call(command, cwd=ROOT, stdin=source)  # noqa: S603 - the user's own
+
+
+def _given(arguments: list[str]) -> tuple[list[str], BinaryIO | None]:
+    """A container does not see the files here, so the one to apply comes by standard input."""
+    if arguments[:2] != ["collections", "apply"]:
+        return arguments, None
+    files = [each for each in arguments[2:] if Path(each).is_file()]
+    if len(files) > 1:
+        raise CannotRun("the stack takes one file at a time")
+    if not files:
+        return arguments, None
+    (file,) = files
+    named = [] if "--name" in arguments else ["--name", Path(file).stem]
+    passed = ["-" if each == file else each for each in arguments]
+    return [*passed, *named], Path(file).open("rb")
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    try:
+        return in_development(arguments) if _SETTINGS.exists() else in_the_stack(arguments)
+    except CannotRun as error:
+        print(f"listo: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"listo: {error.filename}: {error.strerror}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

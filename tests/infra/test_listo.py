@@ -1,0 +1,92 @@
+"""`./listo …`, and `make listo ARGS="…"`, in `make dev` and in the stack."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures.checkout import ROOT, Checkout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CALL = "compose exec --no-TTY api listo"
+
+
+@pytest.fixture
+def checkout(checkout: Checkout) -> Checkout:
+    for file in ("listo", "Makefile"):
+        shutil.copy(ROOT / file, checkout.path)
+    return checkout
+
+
+def run(
+    checkout: Checkout, *command: str, given: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=checkout.path, env=checkout.environment | environment, input=given,
+        capture_output=True, text=True, check=False, start_new_session=True,
+    )  # fmt: skip
+
+
+def called(checkout: Checkout) -> str:
+    """What the engine was asked to run last."""
+    return (checkout.engine / "calls").read_text().splitlines()[-1]
+
+
+def in_development(checkout: Checkout, script: str) -> None:
+    (checkout.path / ".listo").mkdir(exist_ok=True)
+    (checkout.path / ".listo/env").touch()
+    program = checkout.path / ".venv/bin/listo"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def test_in_the_stack_its_status_is_ours(checkout: Checkout) -> None:
+    checkout.has(answers={"compose exec": (3, "away\n")})
+    done = run(checkout, "./listo", "keys", "create", "a@example.com", LISTO_PASSWORD="secret")
+    assert (done.returncode, done.stderr) == (3, "away\n")
+    assert called(checkout) == (
+        "compose exec --no-TTY --env LISTO_PASSWORD api listo keys create a@example.com"
+    )
+
+
+def test_a_file_goes_to_the_stack_by_standard_input(checkout: Checkout, tmp_path: Path) -> None:
+    file = tmp_path / "books.json"
+    file.write_text('{"schema": {}}')
+    assert run(checkout, "./listo", "collections", "apply", str(file), "--yes").returncode == 0
+    assert called(checkout) == f"{CALL} collections apply - --yes --name books"
+    refused = run(checkout, "./listo", "collections", "apply", str(file), "Makefile")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "listo: the stack takes one file at a time\n",
+    )
+
+
+def test_make_passes_on_what_is_quoted(checkout: Checkout) -> None:
+    arguments = """keys create a@example.com --name "it's mine" --scope records:read"""
+    run(checkout, "make", "--silent", "listo", f"ARGS={arguments}")
+    assert (
+        called(checkout)
+        == f"{CALL} keys create a@example.com --name it's mine --scope records:read"
+    )
+
+
+def test_in_development_it_has_the_settings_of_what_runs(checkout: Checkout) -> None:
+    in_development(checkout, 'echo "$LISTO_ENV_FILE" "$PYTHONPATH" "$@"; cat; exit 4')
+    done = run(checkout, "./listo", "collections", "apply", "-", "--name", "my books", given="{}")
+    assert done.stdout == f"{checkout.path}/.listo/env  collections apply - --name my books\n{{}}"
+    assert done.returncode == 4
+
+
+def test_from_another_folder(checkout: Checkout, tmp_path: Path) -> None:
+    in_development(checkout, "pwd")
+    done = subprocess.run(
+        [checkout.path / "listo"], cwd=tmp_path, env=checkout.environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{tmp_path}\n"
