@@ -1,0 +1,28 @@
+"""No answer on a kept connection waits for an acknowledgement, of a replica or of nginx."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures import packets
+
+if TYPE_CHECKING:
+    from fixtures.stack import Stack
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 8000), ("nginx", 8080)])
+def test_nothing_is_held_back(stack: Stack, host: str, port: int) -> None:
+    # Within the network of the stack, since the engine's own proxy stands before what it publishes.
+    asking = stack.containers("api")[0]["Name"]
+    done = subprocess.run(
+        ["docker", "exec", "-i", asking, "python3", "-", host, str(port)],
+        input=Path(packets.__file__).read_bytes(),
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
