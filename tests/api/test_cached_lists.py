@@ -39,7 +39,9 @@ def redis_url() -> Iterator[str]:
 def servers(database_url: str, redis_url: str) -> Iterator[list[Server]]:
     with ExitStack() as stack:
         yield [
-            stack.enter_context(serving(settings(database_url, redis_url=redis_url)))
+            stack.enter_context(
+                serving(settings(database_url, redis_url=redis_url, list_timeout=20))
+            )
             for _ in range(3)
         ]
 

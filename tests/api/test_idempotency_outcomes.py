@@ -292,7 +292,7 @@ def test_a_definition_that_changed_meanwhile_is_no_outcome(
 def test_a_change_that_is_noticed_late_is_read_without_a_second_connection(
     cluster_url: str, key: str
 ) -> None:
-    with database(cluster_url) as url, serving(settings(url, database_pool_size=2)) as server:
+    with database(cluster_url) as url, serving(settings(url, database_pool_size=3)) as server:
         admin = server.admin()
         for name in ("orders", "held"):
             body = {"schema": SCHEMA, "rules": ANYONE}

@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
-MOST, POOL = 10, 2
+MOST, POOL = 10, 3
 PATIENCE = 20
+ORIGIN = "https://app.example.com"
 KEY = {"Idempotency-Key": "overload-0001"}
 
 
 @pytest.fixture(scope="module")
 def server(database_url: str) -> Iterator[Server]:
     configured = settings(
-        database_url, max_concurrent_requests=MOST, database_pool_size=POOL, request_timeout=60
-    )
+        database_url, max_concurrent_requests=MOST, database_pool_size=POOL, request_timeout=60,
+        cors_origins=(ORIGIN,),
+    )  # fmt: skip
     with serving(configured) as running:
         state = running.app.state
         state.release = asyncio.Event()
@@ -103,6 +105,36 @@ def test_with_eight_in_work_only_writes_get_in(server: Server, notes: str) -> No
         assert server.client().get("/health").status_code == 200
 
 
+def test_what_is_refused_unread_is_answered_as_everything_else(server: Server, notes: str) -> None:
+    client = server.client()
+    own = {"X-Request-ID": "refused-00001"}
+    with in_work(server, MOST):
+        refused = client.get(notes, headers=own)
+        browsers = client.get(notes, headers=own | {"Origin": ORIGIN})
+        head = client.head(notes, headers=own)
+        probe = client.get("/health")
+    assert [answer.status_code for answer in (refused, browsers, head, probe)] == [503] * 3 + [200]
+    for answer in (refused, browsers):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json() == {
+            "type": "urn:listo:problem:overloaded",
+            "title": "Service unavailable",
+            "status": 503,
+            "detail": "The server has as much work as it can take; try again shortly.",
+            "code": "overloaded",
+            "request_id": "refused-00001",
+        }
+    for answer in (refused, browsers, head):
+        assert answer.headers["x-request-id"] == "refused-00001"
+        assert 1 <= int(answer.headers["retry-after"]) <= 3
+    said = ("cache-control", "x-content-type-options", "x-frame-options", "content-security-policy")
+    assert {name: refused.headers[name] for name in said} == {
+        name: head.headers[name] for name in said
+    }
+    assert browsers.headers["access-control-allow-origin"] == ORIGIN
+    assert head.content == b""
+
+
 def test_fast_requests_fill_the_limit(server: Server, notes: str) -> None:
     async def burst() -> list[int]:
         limits = httpx.Limits(max_connections=MOST)
@@ -119,11 +151,12 @@ def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
 ) -> None:
     admin, stranger = server.admin(), server.client()
     limit = server.app.state.concurrency
+    note = f"{notes}/{admin.post(notes, json={}).json()['id']}"
     statement = "LOCK TABLE records.notes IN ACCESS EXCLUSIVE MODE"
     with ThreadPoolExecutor(MOST) as pool:
         with held(database_url, statement):
-            # Two have the connections, the others wait for one.
-            waiting = [pool.submit(admin.get, notes) for _ in range(POOL + 3)]
+            # Some have the connections, the others wait for one.
+            waiting = [pool.submit(admin.get, note) for _ in range(POOL + 3)]
             deadline = time.monotonic() + PATIENCE
             while limit.limit > POOL:
                 assert time.monotonic() < deadline

@@ -133,6 +133,20 @@ def test_who_may_cost_more_waits_for_more(backend: Backend) -> None:
     assert decisions[11].retry_after == pytest.approx(10 * 360, abs=5)
 
 
+def test_what_is_spent_is_counted_beyond_the_limit_by_a_minute_at_most(backend: Backend) -> None:
+    one = check("spent", "60/minute")
+    spent = one._replace(cost=50, counted=1, spent=True)
+    decisions = backend.run((one,), (spent,), (one,), (spent,), (one,), *[(spent,)] * 9, (one,))
+    assert [decision.allowed for decision in decisions] == [
+        True, True, True, True, False, *[True] * 9, False,
+    ]  # fmt: skip
+    assert [decision.standings[0].remaining for decision in decisions[:4]] == [59, 10, 9, 0]
+    # 50, 1 and 49 are owed, of which 60 may be when one more comes.
+    assert decisions[4].retry_after == pytest.approx(41, abs=2)
+    assert decisions[3].standings[0].reset == pytest.approx(41_000_000, abs=2_000_000)
+    assert decisions[-1].retry_after == pytest.approx(61, abs=2)
+
+
 @pytest.mark.parametrize("limit", [1, 10])
 def test_a_cost_above_the_limit_takes_all_of_it_in_two_parts(backend: Backend, limit: int) -> None:
     first = check(f"all of {limit}", f"{limit}/hour")

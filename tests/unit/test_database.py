@@ -11,7 +11,7 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from app.core.errors import DatabaseUnavailable, Overloaded
-from app.db import database, waiting
+from app.db import database, pooled, waiting
 from app.db.database import Database
 
 
@@ -43,7 +43,8 @@ def test_a_notification_is_heard_although_the_answer_to_the_commit_was_lost(
 
 
 def test_a_server_that_does_not_answer_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 0.2)
+    for module in (database, pooled):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mute = Database(f"postgresql://listo@127.0.0.1:{silent.getsockname()[1]}/listo")
         for connect in (mute.open, mute.connect):

@@ -108,6 +108,7 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         statement_timeout=settings.database_statement_timeout,
+        list_timeout=min(settings.list_timeout, settings.request_timeout),
         name="listo-api",
     )
     secrets = [
@@ -137,7 +138,7 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
     state.concurrency = Concurrency(
         settings.max_concurrent_requests,
         settings.database_pool_size,
-        delay=database.longest_wait,
+        delay=database.strain,
         lingering=state.deadlines.older,
     )
 

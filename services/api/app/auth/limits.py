@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -10,14 +11,16 @@ from fastapi import Request
 from app.core import context
 from app.core.client_address import rate_key
 from app.core.rates import parse_rates
+from app.ratelimit import costs
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.types import Scope
 
+    from app.core.actor import Actor
     from app.core.context import RequestContext
     from app.core.settings import Settings
 
@@ -33,11 +36,7 @@ def policies(settings: Settings) -> dict[Kind, Policy]:
 async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0) -> None:
     """Count a request under its caller's limit, see `Check`. Raises TooManyRequests."""
     request = context.of(scope)
-    actor = request.actor
-    if actor.rate_limit is None:
-        policy = scope["app"].state.policies[actor.kind]
-    else:
-        policy = _own(actor.rate_limit)
+    policy = _policy(scope, request.actor)
     await _admit(scope, request, Check(policy, _caller(request), cost, counted, ahead))
 
 
@@ -45,6 +44,23 @@ async def charge(request: Request, cost: int) -> None:
     """Count the request for `cost` in all; for one it was when it came. Raises TooManyRequests."""
     if cost > 1:
         await count(request.scope, cost, counted=1)
+
+
+@asynccontextmanager
+async def taken(request: Request, counted: int) -> AsyncIterator[None]:
+    """Charge the caller for what the lists of the block took of PostgreSQL, however they ended.
+
+    As far as it is more than was `counted`: the request itself is through, the next ones wait.
+    """
+    known = context.of(request.scope)
+    try:
+        yield
+    finally:
+        cost = costs.of_seconds(known.query_seconds)
+        if cost > counted:
+            policy = _policy(request.scope, known.actor)
+            check = Check(policy, _caller(known), cost, counted, spent=True)
+            await _admit(request.scope, known, check)
 
 
 def limit(rates: str, *, name: str, cost: int = 1) -> Callable[[Request], Awaitable[None]]:
@@ -75,6 +91,13 @@ async def _admit(scope: Scope, request: RequestContext, check: Check) -> None:
     request.headers += decision.fields()
     if not decision.allowed:
         raise refusal(decision)
+
+
+def _policy(scope: Scope, actor: Actor) -> Policy:
+    if actor.rate_limit is None:
+        policy: Policy = scope["app"].state.policies[actor.kind]
+        return policy
+    return _own(actor.rate_limit)
 
 
 def _caller(request: RequestContext) -> str:

@@ -62,6 +62,7 @@ class ClientAddress:
         return peer
 
 
+@lru_cache(_KEPT)
 def rate_key(address: str) -> str:
     """What anonymous requests are counted by: the address, for IPv6 its /64 (one subscriber)."""
     try:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.core.actor import ANONYMOUS, Actor
+from app.core.client_address import rate_key
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Hashable, MutableMapping
     from typing import Any
 
 
@@ -27,11 +28,24 @@ class RequestContext:
     passing: bool = False
     # Fields that the response gets whatever answers it, as raw ASGI headers.
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    # How many seconds of PostgreSQL's time its lists have taken.
+    query_seconds: float = 0.0
+
+    @property
+    def holder(self) -> Hashable:
+        """By whom what it holds of the database is shared out: a user with all of its keys, or an
+        address."""
+        return self.actor.id or rate_key(self.client)
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
 
 SCOPE_KEY = "listo.context"
+# What admission says of a request: how important it is, since when it waited if it had to, and the
+# problem that refuses it.
+IMPORTANCE_KEY = "listo.importance"
+SINCE_KEY = "listo.since"
+REFUSED_KEY = "listo.refused"
 
 
 def enter(scope: MutableMapping[str, Any], context: RequestContext) -> None:

@@ -171,3 +171,9 @@ class RequestTimeout(ServiceUnavailable):
     """The request took longer than this server allows and was abandoned."""
 
     code = "request_timeout"
+
+
+class QueryTooSlow(ServiceUnavailable):
+    """The query took longer than one may, and was ended."""
+
+    code = "query_too_slow"

@@ -60,7 +60,11 @@ class Settings(BaseSettings):
         examples=["listo_app"],
     )
     database_pool_size: int = Field(
-        10, ge=2, le=200, description="Connections per process.", examples=["10"]
+        10,
+        ge=3,
+        le=200,
+        description="Connections per process, of which two in five are for lists.",
+        examples=["10"],
     )
     database_statement_timeout: float = Field(
         20.0,
@@ -68,6 +72,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds until PostgreSQL gives up on one statement.",
         examples=["20"],
+    )
+    list_timeout: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="Seconds until PostgreSQL gives up on a list, 503 `query_too_slow`.",
+        examples=["5"],
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -175,8 +186,8 @@ class Settings(BaseSettings):
         200,
         ge=1,
         le=100_000,
-        description="Requests in work at once per process, fewer while it is overloaded; more get "
-        "503 with Retry-After.",
+        description="Requests in work at once per process, fewer while it is overloaded; more "
+        "wait, and get 503 with Retry-After where that would be for over a second.",
         examples=["200"],
     )
     worker_metrics_address: str | None = Field(

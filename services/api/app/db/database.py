@@ -10,8 +10,10 @@ import asyncpg
 from app.core.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 from app.db.ends import ENDS
 from app.db.errors import translated
+from app.db.lists import Lists
 from app.db.notifications import Notifications
-from app.db.waiting import Turn, Waiting
+from app.db.pooled import CONNECT_TIMEOUT, Pooled
+from app.db.waiting import Gate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -25,19 +27,6 @@ if TYPE_CHECKING:
     # Given a transaction about to commit, and the groups that are out of date when it has, each
     # with whether its caching ends.
     Outdating = Callable[[Session, Mapping[str, bool]], Awaitable[Acknowledge | None]]
-
-CONNECT_TIMEOUT = 5.0
-# Longer statements are parsed and planned each time.
-LONGEST_PREPARED = 1536
-
-
-class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
-    """A pooled connection that is given back without a round trip."""
-
-    def get_reset_query(self) -> str:
-        # What changes the session's state has a connection outside the pool, so there is nothing
-        # to reset; asyncpg itself ends a transaction that was left open.
-        return ""
 
 
 class Transaction:
@@ -118,8 +107,11 @@ class Transaction:
             await bounds.commit()
 
 
-class Database:
-    """A pool of connections to PostgreSQL. As a `Session`, each statement commits by itself."""
+class Database(Pooled):
+    """A pool of connections to PostgreSQL. As a `Session`, each statement commits by itself.
+
+    `lists` runs the statements that may take long, where they keep nothing else waiting.
+    """
 
     def __init__(
         self,
@@ -127,12 +119,12 @@ class Database:
         *,
         pool_size: int = 10,
         statement_timeout: float = 20.0,
+        list_timeout: float | None = None,
         idle_timeout: float = 60.0,
         name: str = "listo",
     ) -> None:
-        self._url = url
-        self._pool_size = pool_size
-        self._settings = ENDS | {
+        """Of the connections two in five are for `lists`, if there is a `list_timeout`."""
+        of_sessions = ENDS | {
             "application_name": name,
             "statement_timeout": str(int(statement_timeout * 1000)),
             "idle_in_transaction_session_timeout": str(int(idle_timeout * 1000)),
@@ -140,68 +132,53 @@ class Database:
             # Compiling costs more than our short statements take.
             "jit": "off",
         }
-        self._query_loggers: list[Callable[[Any], None]] = []
-        self._pool: asyncpg.Pool[Record] | None = None
-        self._waiting = Waiting()
+        for_lists = 0 if list_timeout is None else max(1, pool_size * 2 // 5)
+        super().__init__(url, of_sessions, Gate(max(1, pool_size - for_lists)))
+        self.lists: Pooled = self
+        if list_timeout is not None:
+            self.lists = Lists(url, of_sessions, for_lists, list_timeout)
         self.notifications = Notifications(self.connect)
         # Who knows nothing of what is cached has nobody read it.
         self.outdating: Outdating = lambda session, _: self.notifications.begin_epoch(session)
 
     def add_query_logger(self, callback: Callable[[Any], None]) -> None:
         """Have `callback` see every statement of connections opened from now on."""
-        self._query_loggers.append(callback)
+        self.query_loggers.append(callback)
+        if self.lists is not self:
+            self.lists.query_loggers.append(callback)
 
-    async def open(self) -> None:
+    async def open(self, *, at_once: int = 1) -> None:
         """Connect. Raises DatabaseUnavailable."""
-        with translated:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=self._pool_size,
-                connection_class=_Connection,
-                server_settings=self._settings,
-                init=self._init,
-                # PostgreSQL keeps some 60 times a statement's length, and strangers write filters:
-                # 12 MB for a connection. Lists with rule, filter and cursor have some 1,400.
-                statement_cache_size=128,
-                max_cacheable_statement_size=LONGEST_PREPARED,
-                timeout=CONNECT_TIMEOUT,
-            )
-        read_from(POOL_SIZE, lambda: 0 if self._pool is None else self._pool.get_size())
-        read_from(POOL_MAX, lambda: 0 if self._pool is None else self._pool_size)
-        read_from(POOL_IN_USE, self._in_use)
+        await super().open(at_once=at_once)
+        if self.lists is not self:
+            await self.lists.open()
+        read_from(POOL_MAX, lambda: self.load()[0])
+        read_from(POOL_SIZE, lambda: self.load()[1])
+        read_from(POOL_IN_USE, lambda: self.load()[2])
 
     async def close(self) -> None:
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
+        if self.lists is not self:
+            await self.lists.close()
+        await super().close()
 
-    @property
-    def pool(self) -> asyncpg.Pool[Record]:
-        if self._pool is None:
-            raise RuntimeError("the database is not open")
-        return self._pool
+    def load(self) -> tuple[int, int, int]:
+        own = super().load()
+        if self.lists is self:
+            return own
+        most, size, in_use = (a + b for a, b in zip(own, self.lists.load(), strict=True))
+        return most, size, in_use
 
-    def longest_wait(self) -> float:
-        """For how many seconds somebody has been waiting for a connection at most."""
-        return self._waiting.longest()
-
-    def _in_use(self) -> int:
-        return 0 if self._pool is None else self._pool.get_size() - self._pool.get_idle_size()
-
-    def _acquire(self) -> Any:
-        # Waiting with a time limit costs a task, which is worth it only when there is a wait.
-        pool = self.pool
-        if pool._queue.empty():  # noqa: SLF001 - it has no public way to ask
-            return Turn(pool, self._waiting)
-        return pool.acquire()
+    def strain(self) -> float:
+        """For how many seconds somebody has waited for a connection who does not hold half of
+        them himself; lists apart."""
+        return self._gate.strain()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A session in one transaction: committed when the block ends, rolled back if it raises."""
-        pool = self.pool
+        turn = self._acquire()
         with translated:
-            connection = await self._acquire()
+            connection = await turn.__aenter__()
         try:
             transaction = Transaction(connection, self.notifications, self.outdating)
             with translated:
@@ -219,7 +196,7 @@ class Database:
                 await bounds.commit()
         finally:
             try:
-                await pool.release(connection)
+                await turn.__aexit__()
             finally:
                 # This process need not wait for its own message: whoever gets the response may
                 # rely on it. A commit that was cancelled, or whose answer got lost, may be done.
@@ -246,30 +223,8 @@ class Database:
         """A connection outside the pool, to listen on or hold a lock with; the caller closes it."""
         with translated:
             return await asyncpg.connect(
-                self._url, server_settings=self._settings | settings, timeout=CONNECT_TIMEOUT
+                self._url, server_settings={**self._settings, **settings}, timeout=CONNECT_TIMEOUT
             )
-
-    async def fetch(self, query: str, *args: Any) -> Sequence[Record]:
-        with translated:
-            async with self._acquire() as connection:
-                rows: Sequence[Record] = await connection.fetch(query, *args)
-                return rows
-
-    async def fetchrow(self, query: str, *args: Any) -> Record | None:
-        with translated:
-            async with self._acquire() as connection:
-                return await connection.fetchrow(query, *args)
-
-    async def fetchval(self, query: str, *args: Any) -> Any:
-        with translated:
-            async with self._acquire() as connection:
-                return await connection.fetchval(query, *args)
-
-    async def execute(self, query: str, *args: Any) -> str:
-        with translated:
-            async with self._acquire() as connection:
-                status: str = await connection.execute(query, *args)
-                return status
 
     async def notify(self, topic: str, payload: str) -> None:
         await self.notifications.send(self, [(topic, payload)])
@@ -279,7 +234,3 @@ class Database:
     def after_commit(work: Callable[[], object]) -> None:
         """Do `work` at once: what was done before has been committed."""
         work()
-
-    async def _init(self, connection: asyncpg.Connection[Record]) -> None:
-        for callback in self._query_loggers:
-            connection.add_query_logger(callback)

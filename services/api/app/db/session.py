@@ -20,14 +20,18 @@ def affected(status: str) -> int:
     return int(status.rpartition(" ")[2])
 
 
-class Session(Protocol):
-    """Runs plain SQL with `$n` binds."""
+class Reading(Protocol):
+    """Runs plain SQL with `$n` binds that changes nothing."""
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]: ...
 
     async def fetchrow(self, query: str, *args: Any) -> Record | None: ...
 
     async def fetchval(self, query: str, *args: Any) -> Any: ...
+
+
+class Session(Reading, Protocol):
+    """Runs plain SQL with `$n` binds."""
 
     async def execute(self, query: str, *args: Any) -> str: ...
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 # A list with `count=exact`: PostgreSQL visits every record that matches.
 EXACT_COUNT = 10
 
+# A list that PostgreSQL took longer for counts for so many by each second, once that is known.
+SLOW_SECONDS = 0.5
+PER_SECOND = 10
+
 # So many operations of a batch count for one request. Creates in a row are one statement, changes
 # and deletions have one or two each, as they have alone.
 CREATES_OF_A_BATCH = 10
@@ -21,6 +25,10 @@ COLLECTIONS_OF_A_DOCUMENT = 20
 MAX_OPERATIONS = 1000
 # The text of a deletion, which is what counts for most by its length.
 _OPERATION_BYTES = 60
+
+
+def of_seconds(seconds: float) -> int:
+    return int(seconds * PER_SECOND) if seconds > SLOW_SECONDS else 1
 
 
 def of_batch(creates: int, changes: int) -> int:

@@ -1,7 +1,8 @@
 -- Counts requests on Redis' clock: each of them whole or not at all, in their order.
 --
 -- ARGV[1], MessagePack: per request its windows, and of each its key, the microseconds that the
--- request adds to what the caller owes, and the most that may be owed.
+-- request adds to what the caller owes, the most that it is admitted with, and the most that may be
+-- owed at all.
 -- Returns the microseconds owed before each request, per window, as MessagePack.
 
 local time = redis.call('TIME')
@@ -11,12 +12,12 @@ local owed = {}
 for _, windows in ipairs(cmsgpack.unpack(ARGV[1])) do
   local admitted, debts = true, {}
   for number, window in ipairs(windows) do
-    local key, need, burst = window[1], window[2], window[3]
-    -- More than the burst is owed only after the clock was set back.
-    local debt = math.min(math.max((redis.call('GET', key) or now) - now, 0), burst)
+    local key, need, admissible, most = window[1], window[2], window[3], window[4]
+    -- More is owed only after the clock was set back.
+    local debt = math.min(math.max((redis.call('GET', key) or now) - now, 0), most)
     owed[#owed + 1] = debt
-    debts[number] = debt + need
-    admitted = admitted and debts[number] <= burst
+    debts[number] = math.min(debt + need, most)
+    admitted = admitted and debt + need <= admissible
   end
   if admitted then
     for number, debt in ipairs(debts) do

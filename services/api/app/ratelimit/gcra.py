@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.ratelimit.policy import Decision, Standing
+from app.ratelimit.policy import OVERDRAFT, Decision, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
     """The decision on a request, and the debts after it.
 
     `debts` are microseconds before it, one for each window of each check in their order, none above
-    its window's burst. A refused request leaves them as they are.
+    its window's burst by more than OVERDRAFT. A refused request leaves them as they are.
     """
     after: list[int] = []
     violated: tuple[str, ...] = ()
@@ -32,10 +32,10 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
         for emission, burst in check.policy.windows:
             owed = debts[len(after)]
             debt = owed + min(check.cost * emission, burst) - min(check.counted * emission, burst)
-            refused |= debt > burst
+            refused |= debt > burst and not check.spent
             # It comes again as a whole.
             wait = max(wait, owed + min((check.cost + check.ahead) * emission, burst) - burst)
-            after.append(debt)
+            after.append(min(debt, burst + OVERDRAFT))
         if refused:
             violated += (check.policy.name,)
     if violated:
@@ -52,7 +52,7 @@ def _standings(checks: Sequence[Check], debts: Sequence[int]) -> list[Standing]:
         remaining, reset = -1, 0
         for emission, burst in policy.windows:
             debt = debts[at]
-            left = (burst - debt) // emission
+            left = max(0, (burst - debt) // emission)
             wait = debt and debt - burst + (left + 1) * emission
             if remaining < 0 or left < remaining or (left == remaining and wait > reset):
                 remaining, reset = left, wait

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from app.core.rates import Rate
 
 
+# What a caller may owe beyond a burst, in microseconds.
+OVERDRAFT = 60_000_000
+
+
 @dataclass(frozen=True)
 class Policy:
     """A named set of rates that all hold at once, each a burst of `limit`, then steadily so."""
@@ -57,7 +61,8 @@ class Check(NamedTuple):
 
     `cost` is how many requests this one counts for: the whole limit where that is less, so that it
     can be served at all. `counted` of them were counted before, when less was known of it; `ahead`
-    more may turn out to be counted then, which who is refused now has to wait for, too.
+    more may turn out to be counted then, which who is refused now has to wait for, too. What is
+    `spent` already is counted in any case, also beyond the limit, by a minute at most.
     """
 
     policy: Policy
@@ -65,6 +70,7 @@ class Check(NamedTuple):
     cost: int = 1
     counted: int = 0
     ahead: int = 0
+    spent: bool = False
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from msgspec.msgpack import decode, encode
 from app.core.outage import RedisAway, RedisOutage
 from app.ratelimit.gcra import decide
 from app.ratelimit.memory import MemoryLimiter
-from app.ratelimit.policy import share
+from app.ratelimit.policy import OVERDRAFT, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from app.ratelimit.policy import Check, Decision
 
 _SCRIPT = (Path(__file__).parent / "gcra.lua").read_text()
+
+# More than can be owed; what Lua's numbers hold exactly.
+_ANYTHING = 1 << 53
 
 _Pending = tuple["Sequence[Check]", "asyncio.Future[Decision]"]
 
@@ -88,16 +91,18 @@ class RedisLimiter:
             return [await self._admit_alone(checks) for checks, _ in batch]
 
 
-def _question(checks: Sequence[Check]) -> list[tuple[str, int, int]]:
-    """Per window its key, what the request adds to what the caller owes, and the burst."""
+def _question(checks: Sequence[Check]) -> list[tuple[str, int, int, int]]:
+    """Per window its key, what the request adds to what the caller owes, up to which sum it is
+    admitted, and the most that may be owed."""
     return [
         (
             # A window that was changed by a setting counts anew.
             f"listo:limit:{policy.name}:{emission}:{burst}:{_legible(caller)}",
             min(cost * emission, burst) - min(counted * emission, burst),
-            burst,
+            _ANYTHING if spent else burst,
+            burst + OVERDRAFT,
         )
-        for policy, caller, cost, counted, _ in checks
+        for policy, caller, cost, counted, _, spent in checks
         for emission, burst in policy.windows
     ]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.caching.coherent import CoherentCache, Served
     from app.collections.models import Collection
     from app.core.actor import Actor
-    from app.db.session import Session
+    from app.db.session import Reading
     from app.filters.cursor import CursorCodec
     from app.records.listing import Page, Query
 
@@ -49,7 +49,7 @@ class CachedPage:
 
 async def list_records(
     cache: CoherentCache,
-    session: Session,
+    session: Reading,
     actor: Actor,
     *,
     collection: Collection,

@@ -11,9 +11,9 @@ from uuid import UUID
 import orjson
 
 from app.collections.repository import table
-from app.core.errors import InvalidParameter
+from app.core.errors import InvalidParameter, QueryTooSlow
 from app.core.metrics import CURSOR_REJECTIONS, FILTER_REJECTIONS
-from app.db.database import LONGEST_PREPARED
+from app.db.pooled import LONGEST_PREPARED
 from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError, InvalidCursor
 from app.filters.params import Params
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from app.collections.models import Collection
     from app.core.actor import Actor
-    from app.db.session import Session
+    from app.db.session import Reading
     from app.filters.cursor import Cursor, CursorCodec
 
 MAX_LIMIT = 500
@@ -142,7 +142,14 @@ class Question:
     def _backward(self) -> bool:
         return self.cursor is not None and self.cursor.backward
 
-    async def answer(self, session: Session) -> Found:
+    async def answer(self, session: Reading) -> Found:
+        """Raises QueryTooSlow, with what would help."""
+        try:
+            return await self._found(session)
+        except QueryTooSlow as slow:
+            raise QueryTooSlow(f"{slow.detail} {_advice(self.query)}") from slow
+
+    async def _found(self, session: Reading) -> Found:
         query, plan, backward = self.query, self.plan, self._backward
         rows = await repository.page(session, self.sql, self.args)
         total = None
@@ -183,7 +190,7 @@ class Question:
 
 
 async def question(
-    session: Session, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
+    session: Reading, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
 ) -> Question:
     """What the caller asks by a query that was `checked`.
 
@@ -196,8 +203,24 @@ async def question(
     return Question(query, plan, cursor, sql, params.bind(actor.id, actor.roles), binding)
 
 
+def _advice(query: Query) -> str:
+    """What would have the list take less."""
+    ways = []
+    if query.filter:
+        ways.append("an index on a field that the filter compares with = < > or in")
+    if query.sort:
+        ways.append("an index on the fields of the sort, in its order")
+    if query.filter:
+        ways.append("a smaller filter")
+    if query.count != "none":
+        ways.append("count=none")
+    if query.limit > DEFAULT_LIMIT or not ways:
+        ways.append("a lower limit, or fewer fields")
+    return f"What helps: {'; '.join(ways)}."
+
+
 async def list_records(
-    session: Session, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
+    session: Reading, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
 ) -> Page:
     """A page of the records that the caller may list. Raises as `question` does."""
     asked = await question(session, actor, collection=collection, query=query, cursors=cursors)
@@ -205,7 +228,7 @@ async def list_records(
 
 
 async def _cursor(
-    session: Session, plan: Plan, text: str | None, codec: CursorCodec, binding: str
+    session: Reading, plan: Plan, text: str | None, codec: CursorCodec, binding: str
 ) -> Cursor | None:
     """The cursor that the query brings, with its values; those too long for a URL are looked up."""
     if text is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from app.collections.models import Collection
     from app.core.actor import Actor
-    from app.db.session import Session
+    from app.db.session import Reading, Session
     from app.records.statements import Statement
 
 # (version, the record as JSON text)
@@ -135,12 +135,12 @@ async def definition_version(session: Session, collection: Collection) -> int | 
     return version
 
 
-async def page(session: Session, sql: str, args: Sequence[object]) -> Sequence[Any]:
+async def page(session: Reading, sql: str, args: Sequence[object]) -> Sequence[Any]:
     with _faults:
         return await session.fetch(sql, *args)
 
 
-async def estimate(session: Session, sql: str, args: Sequence[object]) -> int:
+async def estimate(session: Reading, sql: str, args: Sequence[object]) -> int:
     """How many rows the planner expects of `sql`."""
     with _faults:
         plan = await session.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *args)

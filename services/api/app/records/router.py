@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from app.auth.limits import charge
+from app.auth.limits import charge, taken
 from app.core import context, preconditions
 from app.core.actor import Scope
 from app.core.body import read_body
@@ -50,13 +50,14 @@ async def list_records(collection: str, request: Request) -> Response:
     state, actor = request.app.state, context.of(request.scope).actor
     found = await state.registry.get(collection)
     query = listing.checked(actor, found, query)
-    if query.count == "exact":
-        await charge(request, costs.EXACT_COUNT)
-    if found.life is not None:
-        return await _cached(request, found, query)
-    page = await listing.list_records(
-        state.database, actor, collection=found, query=query, cursors=state.cursors
-    )
+    counted = costs.EXACT_COUNT if query.count == "exact" else 1
+    await charge(request, counted)
+    async with taken(request, counted):
+        if found.life is not None:
+            return await _cached(request, found, query)
+        page = await listing.list_records(
+            state.database.lists, actor, collection=found, query=query, cursors=state.cursors
+        )
     return Response(page.dump(), headers={**_PRIVATE, **_links(request, page)}, media_type=JSON)
 
 
@@ -227,7 +228,12 @@ async def _cached(request: Request, found: Collection, query: Query) -> Response
     known = preconditions.parse(request.headers.get("if-none-match"))
     state, actor = request.app.state, _actor(request)
     cached = await lists.list_records(
-        state.lists, state.database, actor, collection=found, query=query, cursors=state.cursors
+        state.lists,
+        state.database.lists,
+        actor,
+        collection=found,
+        query=query,
+        cursors=state.cursors,
     )
     headers = {**_PRIVATE, **cached.headers, **_links(request, cached.page)}
     if actor.is_anonymous and found.rules["list"] is True:

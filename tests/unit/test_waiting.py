@@ -1,0 +1,168 @@
+"""Places of a pool: who gets the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.core.errors import Overloaded
+from app.db.lists import Windows
+from app.db.waiting import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+def run(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+class Scene:
+    """Callers at a gate, and the order in which they got in."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.order: list[str] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def come(self, *callers: str) -> None:
+        for caller in callers:
+            self.tasks.append(asyncio.create_task(self._come(caller)))
+            await asyncio.sleep(0)
+
+    async def leave(self, caller: str) -> None:
+        self.gate.leave(caller)
+        # Whoever is next is told, and notes it.
+        await asyncio.sleep(0)
+
+    async def _come(self, caller: str) -> None:
+        if not self.gate.take(caller):
+            await self.gate.wait(caller)
+        self.order.append(caller)
+
+
+def test_nobody_passes_those_who_wait() -> None:
+    async def work() -> None:
+        scene = Scene(Gate(1))
+        await scene.come("a", "b", "c")
+        scene.gate.leave("a")
+        # It is b's already, although b has not run yet.
+        assert not scene.gate.take("d")
+        await scene.come("d")
+        for left in ("b", "c", "d"):
+            await scene.leave(left)
+        assert scene.order == ["a", "b", "c", "d"]
+
+    run(work)
+
+
+def test_who_holds_the_fewest_is_next() -> None:
+    async def work() -> None:
+        scene = Scene(Gate(3))
+        await scene.come(*["many"] * 9, "one", "other", "one")
+        await scene.leave("many")
+        assert scene.order[3:] == ["one"]
+        await scene.leave("many")
+        await scene.leave("many")
+        # Each has one now: by turns from here on.
+        assert scene.order[3:] == ["one", "other", "many"]
+        await scene.leave("other")
+        await scene.leave("many")
+        assert scene.order[6:] == ["one", "many"]
+
+    run(work)
+
+
+def test_one_alone_may_have_all() -> None:
+    gate = Gate(4)
+    assert [gate.take("a") for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_nobody_has_more_than_his_most() -> None:
+    async def work() -> None:
+        most = {"slow": 1}
+        scene = Scene(Gate(3, lambda caller: most.get(str(caller), 3)))
+        await scene.come("slow", "slow", "slow", "quick")
+        assert scene.order == ["slow", "quick"]
+        await scene.leave("quick")
+        assert scene.order == ["slow", "quick"]
+        most["slow"] = 2
+        await scene.leave("slow")
+        # It may have more now.
+        assert scene.order == ["slow", "quick", "slow", "slow"]
+        for task in scene.tasks:
+            task.cancel()
+
+    run(work)
+
+
+def test_who_goes_away_keeps_nobody() -> None:
+    async def work() -> None:
+        scene = Scene(Gate(1))
+        await scene.come("a", "b", "c", "d")
+        scene.tasks[1].cancel()
+        scene.gate.leave("a")
+        # Cancelled as its turn comes.
+        scene.tasks[2].cancel()
+        await asyncio.wait(scene.tasks)
+        assert scene.order == ["a", "d"]
+        await scene.leave("d")
+        assert scene.gate.take("e")
+
+    run(work)
+
+
+def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.db.waiting.ACQUIRE_TIMEOUT", 0.01)
+
+    async def work() -> None:
+        gate = Gate(1)
+        assert gate.take("a")
+        with pytest.raises(Overloaded):
+            await gate.wait("b")
+        gate.leave("a")
+        assert gate.take("c")
+
+    run(work)
+
+
+def test_a_wait_for_ones_own_is_no_strain(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("app.db.waiting.time.monotonic", lambda: now)
+
+    async def work() -> None:
+        nonlocal now
+        gate = Gate(2)
+        scene = Scene(gate)
+        await scene.come("many", "many", "many", "many")
+        now += 10
+        # Nothing moves at all.
+        assert gate.strain() == 10
+        await scene.leave("many")
+        assert gate.strain() == 0
+        await scene.come("other")
+        now += 3
+        assert gate.strain() == 3
+        for task in scene.tasks:
+            task.cancel()
+
+    run(work)
+
+
+def test_windows_open_by_quick_statements_and_close_by_slow_ones() -> None:
+    windows = Windows(4)
+    assert windows.of("a") == 2
+    for _ in range(5):
+        windows.note("a", 0.01)
+    assert windows.of("a") == 4
+    windows.note("a", 0.5)
+    assert windows.of("a") == 4
+    windows.note("a", 3)
+    assert windows.of("a") == 1
+    assert windows.of("b") == 2
+    for number in range(20_000):
+        windows.note(number, 0.01)
+    assert windows.of("a") == 2
+    assert Windows(1).of("a") == 1
