@@ -21,7 +21,7 @@ endif
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo listo engine up down destroy ps logs shell-db firewall test test-stack test-keys \
-	test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections drill clean
+	test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
 
 ##@ Use
 
@@ -115,6 +115,9 @@ bench-edge: setup ## What TLS and nginx take of the replicas' throughput (needs 
 
 bench-protections: setup ## What each protection costs (needs wrk and redis-server)
 	@exec $(PY) -m bench.protections
+
+bench-overload: setup ## Many connections, and more than can be served (needs wrk and redis-server)
+	@exec $(PY) -m bench.overload
 
 bench-login-flood: setup ## Reads under a flood of log-ins (needs wrk and redis-server)
 	@exec $(PY) -m bench.login_flood

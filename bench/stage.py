@@ -31,7 +31,7 @@ API = ROOT / "services" / "api"
 ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
 MEMBER = {"email": "member@example.com", "password": "correct horse battery"}
 SECTIONS = ("games", "libs", "net", "doc", "admin")
-DEFINITION = {
+DEFINITION: dict[str, Any] = {
     "schema": {
         "type": "object",
         "required": ["title", "section", "size"],
@@ -96,10 +96,14 @@ class Stage:
         client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         return client
 
-    def seed(self, port: int, records: int) -> str:
-        """Fill the collection `bench` up to so many records; returns a member's token."""
+    def seed(self, port: int, records: int, *, strangers: bool = False) -> str:
+        """Fill the collection `bench` up to so many records; returns a member's token.
+
+        Whether strangers may read it as well.
+        """
         admin = self.client(port, ADMIN)
-        admin.put("/collections/bench", json=DEFINITION).raise_for_status()
+        rules = {**DEFINITION["rules"], **({"read": "", "list": ""} if strangers else {})}
+        admin.put("/collections/bench", json={**DEFINITION, "rules": rules}).raise_for_status()
         admin.post("/users", json=MEMBER)
         first = fetch(self.database_url, "SELECT count(*) FROM records.bench")[0][0]
         for start in range(first, min(records, 10_000), 1000):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.core.admission import AdmissionMiddleware
 from app.core.middleware import ProtectionMiddleware
 from app.core.settings import Settings
 from app.idempotency.middleware import IdempotencyMiddleware
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 WITHOUT_LIMITS = {"rate_limit_anonymous": "off", "rate_limit_user": "off"}
-LAYERS: dict[str, object] = {"overload": ProtectionMiddleware, "idempotency": IdempotencyMiddleware}
+LAYERS: dict[str, tuple[object, ...]] = {
+    "overload": (AdmissionMiddleware, ProtectionMiddleware),
+    "idempotency": (IdempotencyMiddleware,),
+}
 
 
 def __getattr__(name: str) -> FastAPI:
@@ -23,7 +27,7 @@ def __getattr__(name: str) -> FastAPI:
     if name in ("limits", "everything"):
         settings = settings.model_copy(update=WITHOUT_LIMITS)
     app = create_app(settings)
-    left_out = list(LAYERS.values()) if name == "everything" else [LAYERS.get(name)]
+    left_out = sum(LAYERS.values(), ()) if name == "everything" else LAYERS.get(name, ())
     app.user_middleware = [layer for layer in app.user_middleware if layer.cls not in left_out]
     globals()[name] = app
     return app

@@ -210,15 +210,18 @@ def test_a_time_out_of_ones_own_is_not_the_databases(tight: Server) -> None:
     assert response.json()["code"] == "internal_error"
 
 
-def test_more_requests_than_fit_are_refused_at_once(tight: Server) -> None:
+def test_of_more_requests_than_fit_those_are_refused_whose_turn_does_not_come(
+    tight: Server,
+) -> None:
     async def burst() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=tight.url, trust_env=False) as client:
             return await asyncio.gather(*(client.get("/slow") for _ in range(10)))
 
     responses = asyncio.run(burst())
     codes = [response.json()["code"] for response in responses]
-    assert codes.count("overloaded") == 8
-    assert codes.count("request_timeout") == 2
+    # Each of those before takes all of its time.
+    assert set(codes) == {"overloaded", "request_timeout"}
+    assert codes.count("request_timeout") >= 2
     assert all(1 <= int(response.headers["retry-after"]) <= 3 for response in responses)
     assert tight.client().get("/health").status_code == 200
 

@@ -20,6 +20,7 @@ from app.auth.tokens import Tokens
 from app.caching.coherent import CoherentCache
 from app.collections.registry import Registry
 from app.core import log, problem
+from app.core.admission import AdmissionMiddleware
 from app.core.background import Background
 from app.core.client_address import believe_no_server
 from app.core.concurrency import Concurrency
@@ -83,9 +84,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         ProtectionMiddleware,
         settings=settings,
-        concurrency=app.state.concurrency,
         deadlines=app.state.deadlines,
-        room_for_login=app.state.passwords.require_room,
     )
     if settings.cors_origins:
         app.add_middleware(
@@ -100,6 +99,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             max_age=600,
         )  # fmt: skip
     app.add_middleware(RequestMiddleware, settings=settings)
+    app.add_middleware(
+        AdmissionMiddleware,
+        concurrency=app.state.concurrency,
+        room_for_login=app.state.passwords.require_room,
+    )
     app.add_middleware(QuietStartup)
 
 

@@ -1,4 +1,4 @@
-"""How many requests may be in work at once, and which of them are refused first.
+"""How many requests may be in work at once, and which of them wait or are refused first.
 
 Additive increase, multiplicative decrease (AIMD) on the delay that is no request's own: waiting for
 the event loop, or for a connection. The limiters that there are for Python guard outgoing calls, or
@@ -8,13 +8,18 @@ judge by the time that requests take, which batches, slow clients and password h
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from app.core.queueing import Queue
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
     from typing import Any
+
+logger = logging.getLogger("listo.overload")
 
 # Longer than the hiccups of a healthy machine: checkpoints, a pool that opens its connections.
 TARGET_SECONDS = 1.0
@@ -22,8 +27,11 @@ STEP_SECONDS = 0.1
 # Of the limit, with each step of too long a delay; of the maximum, with each step without one.
 DECREASE = 0.9
 INCREASE = 0.05
+# How many may wait for each that may be in work.
+WAITING_PER_PLACE = 10
 # What is in work for longer than this is not fast.
 LINGERING_SECONDS = 1.0
+TELL_SECONDS = 1.0
 
 
 class Importance(IntEnum):
@@ -56,7 +64,7 @@ def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]
 
 
 class Concurrency:
-    """Admits requests up to a limit between `least` and `most`.
+    """Admits requests up to a limit between `least` and `most`; the others wait for their turn.
 
     `delay` tells for how many seconds somebody has waited for a connection, `lingering` how many
     requests are in work for longer than so many seconds.
@@ -76,20 +84,44 @@ class Concurrency:
         self._lingering = lingering
         self.limit = float(most)
         self.in_work = [0] * len(Importance)
+        # Since that was told of.
+        self.refused = 0
         self._total = 0
         self._bounds = (most,) * len(Importance)
+        self._queue = Queue(WAITING_PER_PLACE * most, len(Importance))
 
     def enter(self, importance: Importance) -> bool:
-        """Whether the request may go on; then it has to `leave`."""
+        """Whether the request may go on at once; then it has to `leave`."""
+        # Nobody who is as important waits while there is a place for it.
         if self._total >= self._bounds[importance]:
             return False
         self._total += 1
         self.in_work[importance] += 1
         return True
 
+    async def wait(self, importance: Importance) -> bool:
+        """Whether a place came in time for a request that could not `enter`; then it has to
+        `leave`."""
+        turn = self._queue.join(importance)
+        if turn is None:
+            return False
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                # It had come just then.
+                self.leave(importance)
+            raise
+
     def leave(self, importance: Importance) -> None:
         self._total -= 1
         self.in_work[importance] -= 1
+        if self._queue.length:
+            self._queue.served += 1
+            self._call_in()
+
+    def waiting(self, importance: int) -> int:
+        return self._queue.waiting(importance)
 
     def adjust(self, delay: float, lingering: int) -> None:
         """One step: the limit after such a delay, and how much of it each may use.
@@ -105,11 +137,33 @@ class Concurrency:
         self._bounds = tuple(
             max(1, int(self.limit * (share if strained else 1.0))) for share in SHARES
         )
+        self._call_in()
+
+    def learn(self, passed: float) -> None:
+        """Another step, of so many seconds, for those who wait."""
+        self._queue.step(passed, full=self._total >= int(self.limit))
 
     async def run(self) -> None:
         """Adjust the limit for as long as the process lives."""
+        told = time.monotonic()
         while True:
             began = time.monotonic()
+            if self.refused and began > told + TELL_SECONDS:
+                logger.warning("overloaded: %d requests were refused", self.refused)
+                self.refused, told = 0, began
             await asyncio.sleep(STEP_SECONDS)
-            late = time.monotonic() - began - STEP_SECONDS
+            passed = time.monotonic() - began
+            self.learn(passed)
+            late = passed - STEP_SECONDS
             self.adjust(max(late, self._delay()), self._lingering(LINGERING_SECONDS))
+
+    def _call_in(self) -> None:
+        """Give free places to those who wait, the most important first."""
+        queue = self._queue
+        while (first := queue.first()) is not None:
+            importance = Importance(first)
+            if not self.enter(importance):
+                return
+            if not queue.call(importance):
+                self._total -= 1
+                self.in_work[importance] -= 1

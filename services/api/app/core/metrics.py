@@ -49,6 +49,9 @@ POOL_IN_USE = Gauge(
 DATABASE_FAULTS = Counter(
     "app_database_faults_total", "Operational faults of the database.", ["kind"]
 )
+REQUESTS_WAITING = Gauge(
+    "app_requests_waiting", "Requests not begun yet.", ["importance"], multiprocess_mode="livesum"
+)
 REQUESTS_IN_PROGRESS = Gauge(
     "app_requests_in_progress", "Requests in work.", ["importance"], multiprocess_mode="livesum"
 )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import re
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -18,25 +16,18 @@ from starlette.routing import Match
 from app.core import context, problem
 from app.core.access_log import AccessLog
 from app.core.client_address import ClientAddress
-from app.core.concurrency import LOGINS, NAMES, Importance, importance_of
-from app.core.context import RequestContext
-from app.core.errors import ContentTooLarge, Overloaded, Problem, RequestTimeout
+from app.core.concurrency import NAMES
+from app.core.context import IMPORTANCE_KEY, REFUSED_KEY, SINCE_KEY, RequestContext
+from app.core.errors import ContentTooLarge, Problem, RequestTimeout
 from app.core.log import in_json
-from app.core.metrics import (
-    CONCURRENCY_LIMIT,
-    REQUESTS_IN_PROGRESS,
-    REQUESTS_SHED,
-    observe_request,
-    read_from,
-)
+from app.core.metrics import REQUESTS_SHED, observe_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from app.core.concurrency import Concurrency
     from app.core.deadlines import Deadlines
     from app.core.settings import Settings
 
@@ -46,7 +37,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{8,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _NO_TRACE = b"0" * 32
 
-_SECURITY_HEADERS = (
+SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -81,10 +72,10 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = time.perf_counter()
+        began = scope.get(SINCE_KEY) or time.perf_counter()
         fields = dict(scope["headers"])
         request = RequestContext(
-            request_id=_request_id(fields.get(b"x-request-id")),
+            request_id=request_id(fields.get(b"x-request-id")),
             trace_id=self._traced() or _trace_id(fields.get(b"traceparent")),
             client=self.address.of(scope),
             fields=fields,
@@ -102,7 +93,7 @@ class RequestMiddleware:
                 status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),
-                    *scope.get(POLICY_KEY, _SECURITY_HEADERS),
+                    *scope.get(POLICY_KEY, SECURITY_HEADERS),
                     (b"x-request-id", request.request_id.encode()),
                     *request.headers,
                 ]
@@ -159,27 +150,12 @@ class RequestMiddleware:
 
 
 class ProtectionMiddleware:
-    """Limits on headers, body, time and concurrency, each answered before it hurts."""
+    """Limits on headers, body and time, each answered before it hurts."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        settings: Settings,
-        concurrency: Concurrency,
-        deadlines: Deadlines,
-        room_for_login: Callable[[int], None],
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, deadlines: Deadlines) -> None:
         self.app = app
-        self.room_for_login = room_for_login
-        self._logins = 0
         self.max_body = settings.max_body_bytes
-        self.concurrency = concurrency
         self.deadlines = deadlines
-        read_from(CONCURRENCY_LIMIT, lambda: int(concurrency.limit))
-        for number, name in enumerate(NAMES):
-            read_from(
-                REQUESTS_IN_PROGRESS.labels(name), partial(concurrency.in_work.__getitem__, number)
-            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -192,46 +168,28 @@ class ProtectionMiddleware:
         if scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
-        importance = importance_of(scope, request.fields)
-        login = importance is Importance.LOGIN and scope["path"] in LOGINS
-        refusal = self._refusal(scope, request, NAMES[importance]) or self._admit(
-            importance, login=login
-        )
+        if (refused := scope.get(REFUSED_KEY)) is not None:
+            await problem.response(refused)(scope, receive, send)
+            return
+        importance = NAMES[scope[IMPORTANCE_KEY]]
+        refusal = self._refusal(scope, request, importance)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        self._logins += login
         task = self.deadlines.enter()
         try:
-            await self.app(scope, self._counted(receive, request, NAMES[importance]), send)
+            await self.app(scope, self._counted(receive, request, importance), send)
         except asyncio.CancelledError:
             if not self.deadlines.expired(task):
                 raise
-            REQUESTS_SHED.labels("timeout", NAMES[importance]).inc()
+            REQUESTS_SHED.labels("timeout", importance).inc()
             if request.started:
                 # The server closes the connection of an answer that is not whole.
                 logger.warning("given up while it was being answered")
             else:
                 await problem.response(RequestTimeout())(scope, receive, send)
         finally:
-            self._logins -= login
             self.deadlines.leave(task)
-            self.concurrency.leave(importance)
-
-    def _admit(self, importance: Importance, *, login: bool) -> Response | None:
-        """Let the request in, or give the answer to one that there is no room for."""
-        if login:
-            try:
-                # A flood of what cannot be hashed anyway must not even cost its reading.
-                self.room_for_login(self._logins)
-            except Overloaded as full:
-                REQUESTS_SHED.labels("passwords", NAMES[importance]).inc()
-                return problem.response(full)
-        if self.concurrency.enter(importance):
-            return None
-        REQUESTS_SHED.labels("concurrency", NAMES[importance]).inc()
-        # Not all who are refused now are to come back at one moment.
-        return problem.response(Overloaded(retry_after=random.randint(1, 3)))  # noqa: S311
 
     def _refusal(self, scope: Scope, request: RequestContext, importance: str) -> Response | None:
         length = request.fields.get(b"content-length", b"0")
@@ -323,7 +281,7 @@ def route_of(scope: Scope) -> str | None:
     return getattr(route, "path", None)
 
 
-def _request_id(given: bytes | None) -> str:
+def request_id(given: bytes | None) -> str:
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
     return os.urandom(16).hex()

@@ -1,0 +1,162 @@
+"""Requests that arrive whether or not those before were answered, from a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import uvloop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+
+# More than may be under way at once: what takes longer than that to be answered is lost anyway.
+MOST_CONNECTIONS = 15_000
+PAUSE = 0.002
+# Stands for what no two requests have in common.
+UNIQUE = b"0000-unique-0000"
+
+
+@dataclass
+class Outcome:
+    """What became of the requests of each kind, and when."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    succeeded: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    # Seconds until a success, and after which second of the run a refusal was told.
+    seconds: list[float] = field(default_factory=list)
+    last_refusal: float = 0.0
+
+
+def arrive(
+    port: int, requests: Sequence[tuple[str, float, bytes]], phases: Sequence[tuple[float, float]]
+) -> list[Outcome]:
+    """Send requests, each a kind, its weight and its bytes, in phases of so many a second for so
+    many seconds; returns what became of those of each phase."""
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(port, requests, phases, send))
+    process.start()
+    outcomes: list[Outcome] = receive.recv()
+    process.join()
+    return outcomes
+
+
+def _run(
+    port: int,
+    requests: Sequence[tuple[str, float, bytes]],
+    phases: Sequence[tuple[float, float]],
+    send: Connection,
+) -> None:
+    send.send(uvloop.run(_Arrivals(port, requests).run(phases)))
+
+
+class _Arrivals:
+    def __init__(self, port: int, requests: Sequence[tuple[str, float, bytes]]) -> None:
+        self.port = port
+        self.requests = requests
+        self.loop: asyncio.AbstractEventLoop
+        self.began = 0.0
+        self.idle: list[_Client] = []
+        self.open = 0
+        self.under_way = 0
+        self.tasks: set[asyncio.Task[object]] = set()
+
+    async def run(self, phases: Sequence[tuple[float, float]]) -> list[Outcome]:
+        self.loop = asyncio.get_running_loop()
+        weights = [weight for _, weight, _ in self.requests]
+        outcomes = []
+        for rate, seconds in phases:
+            outcome = Outcome()
+            outcomes.append(outcome)
+            self.began, number = self.loop.time(), 0
+            while (passed := self.loop.time() - self.began) < seconds:
+                due = int(passed * rate) - number
+                for kind, _, request in random.choices(self.requests, weights, k=due):  # noqa: S311
+                    self._send(outcome, kind, request)
+                number += due
+                await asyncio.sleep(PAUSE)
+        ended = self.loop.time()
+        while self.under_way and self.loop.time() < ended + 10:  # noqa: ASYNC110 - it is a count
+            await asyncio.sleep(0.05)
+        return outcomes
+
+    def _send(self, outcome: Outcome, kind: str, request: bytes) -> None:
+        outcome.sent[kind] += 1
+        if UNIQUE in request:
+            request = request.replace(UNIQUE, b"%016x" % random.getrandbits(64))
+        if self.idle:
+            self.under_way += 1
+            self.idle.pop().ask(outcome, kind, request)
+        elif self.open < MOST_CONNECTIONS:
+            self.under_way += 1
+            self.open += 1
+            task = self.loop.create_task(self._open(outcome, kind, request))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        else:
+            outcome.failed[kind] += 1
+
+    async def _open(self, outcome: Outcome, kind: str, request: bytes) -> None:
+        began = self.loop.time()
+        client = _Client(self)
+        try:
+            await self.loop.create_connection(lambda: client, "127.0.0.1", self.port)
+        except OSError:
+            self.open -= 1
+            self.under_way -= 1
+            outcome.failed[kind] += 1
+        else:
+            client.ask(outcome, kind, request, began)
+
+
+class _Client(asyncio.Protocol):
+    def __init__(self, arrivals: _Arrivals) -> None:
+        self.arrivals = arrivals
+        self.outcome: Outcome | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+
+    def ask(self, outcome: Outcome, kind: str, request: bytes, began: float = 0.0) -> None:
+        self.outcome, self.kind = outcome, kind
+        self.began = began or self.arrivals.loop.time()
+        self.answer = b""
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        answer = self.answer = self.answer + data
+        end = answer.find(b"\r\n\r\n")
+        if end < 0 or self.outcome is None:
+            return
+        at = answer.find(b"content-length: ")
+        if len(answer) < end + 4 + int(answer[at + 16 : answer.find(b"\r", at)]):
+            return
+        now, outcome = self.arrivals.loop.time(), self.outcome
+        status = answer[9:12]
+        if status[:1] == b"2":
+            outcome.succeeded[self.kind] += 1
+            outcome.seconds.append(now - self.began)
+        elif status == b"503":
+            outcome.refused[self.kind] += 1
+            outcome.last_refusal = now - self.arrivals.began
+        else:
+            outcome.failed[self.kind] += 1
+        self.outcome = None
+        self.arrivals.under_way -= 1
+        self.arrivals.idle.append(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.arrivals.open -= 1
+        if self.outcome is not None:
+            self.outcome.failed[self.kind] += 1
+            self.arrivals.under_way -= 1
+        elif self in self.arrivals.idle:
+            self.arrivals.idle.remove(self)
