@@ -142,6 +142,13 @@ $(STAMP): $(LOCK) services/api/pyproject.toml
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e services/api
 	@touch $@
 
+# In colour on a terminal only, and within its 80 columns.
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then b=$$(printf '\033[1m'); c=$$(printf '\033[36m'); e=$$(printf '\033[0m'); fi; \
+	awk -v b="$$b" -v c="$$c" -v e="$$e" 'BEGIN {FS = ":.*## "} \
+		/^##@/ {print "\n" b substr($$0, 5) e} \
+		/^[a-z-]+:.*## / {line = sprintf("  %smake %-18s%s", c, $$1, e); at = 25; n = split($$2, words, " "); \
+			for (i = 1; i <= n; i++) { \
+				if (at + length(words[i]) + 1 > 80) {line = line "\n" sprintf("%25s", ""); at = 25} \
+				line = line (i > 1 && at > 25 ? " " : "") words[i]; at += length(words[i]) + (at > 25 ? 1 : 0)} \
+			print line}' $(MAKEFILE_LIST)

@@ -364,6 +364,14 @@ def test_the_server_does_not_say_what_it_is(anonymous: httpx.Client) -> None:
     assert "server" not in anonymous.get("/health").headers
 
 
+def test_the_root_leads_to_the_documents(anonymous: httpx.Client) -> None:
+    root = anonymous.get("/")
+    assert root.status_code == 307
+    found = anonymous.get("/", follow_redirects=True)
+    assert (found.status_code, found.url.path) == (200, "/docs")
+    assert "/" not in anonymous.get("/openapi.json").json()["paths"]
+
+
 def test_documents_are_offline(anonymous: httpx.Client) -> None:
     page = anonymous.get("/docs")
     assert page.status_code == 200

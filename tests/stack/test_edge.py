@@ -64,6 +64,7 @@ def test_hsts_is_for_names_of_the_internet(stack: Stack) -> None:
     with stack.client() as client:
         named = client.get("/health", headers={"Host": "api.example.org"})
         local = client.get("/health")
+        assert client.get("/", follow_redirects=True).url.path == "/docs"
     assert named.headers["Strict-Transport-Security"] == "max-age=63072000; includeSubDomains"
     assert "Strict-Transport-Security" not in local.headers
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from app.core.context import RequestContext
 
-# The page that shows the OpenAPI document, and what it is made of, are the same for everybody.
-_ANONYMOUS = PROBES | {"/docs"}
+# What leads to the page that shows the OpenAPI document, the page, and what it is made of, are the
+# same for everybody.
+_ANONYMOUS = PROBES | {"/", "/docs"}
 _ASSETS = "/docs/"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import fastapi_offline
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
 from app.auth.limits import charge
 from app.collections.errors import CollectionNotFound
@@ -107,6 +107,12 @@ def _named(visible: Iterable[Collection], names: str) -> list[Collection]:
     if not by_name.keys() >= set(wanted):
         raise CollectionNotFound
     return [by_name[name] for name in wanted]
+
+
+@router.get("/")
+async def start_page() -> Response:
+    # Relative, since a proxy may have put something before it.
+    return RedirectResponse("docs")
 
 
 @router.get("/docs")
