@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from app import worker
 from app.collections import indexes, repository
 from app.core.actor import SYSTEM
 from app.db.database import Database
 from app.records.listing import Query, plan_of
 from fixtures.cluster import execute, fetch
+from fixtures.indexes import existing, run_worker, states, with_database
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     import httpx
 
@@ -28,7 +28,6 @@ OBJECT = {"type": "object"}
 ARRAY = {"properties": {"tags": {"type": "array"}}}
 # More than a page of an index holds, however it is compressed.
 LONG = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9FFF), k=20_000)))
-BUILD = next(loop for loop in worker.LOOPS if loop.name == "build_indexes")
 
 
 class Pooled(Database):
@@ -45,11 +44,6 @@ def put(admin: httpx.Client, name: str, schema: object, *declared: object) -> di
     return shown
 
 
-def states(admin: httpx.Client, name: str) -> dict[str, str]:
-    shown = admin.get(f"/collections/{name}").json()["indexes"]
-    return {",".join(index["fields"]): index["state"] for index in shown}
-
-
 def until(met: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not met():
@@ -58,44 +52,6 @@ def until(met: Callable[[], bool]) -> None:
 
 def until_ready(admin: httpx.Client, name: str) -> None:
     until(lambda: set(states(admin, name).values()) == {"ready"})
-
-
-def existing(url: str, name: str) -> list[str]:
-    """The names of the declared indexes that there are."""
-    # Not from pg_indexes, which fails where one is dropped meanwhile.
-    rows = fetch(
-        url,
-        "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-        " JOIN pg_class t ON t.oid = i.indrelid"
-        " WHERE t.relnamespace = 'records'::regnamespace AND t.relname = $1"
-        " AND c.relname <> $1 || '$id'",
-        name,
-    )
-    return [row["relname"] for row in rows]
-
-
-def with_database(
-    url: str, work: Callable[[Database], Awaitable[Any]], kind: Any = Database
-) -> Any:
-    async def run() -> Any:
-        opened = kind(url, pool_size=4)
-        await opened.open()
-        try:
-            return await work(opened)
-        finally:
-            await opened.close()
-
-    return asyncio.run(run())
-
-
-def run_worker(server: Server, kind: type[Database] = Database) -> bool:
-    """Whether all went well; a run is due at once."""
-    url = server.settings.database_url.get_secret_value()
-    execute(url, "UPDATE listo.leases SET due_at = now() WHERE name = 'build_indexes'")
-    well: bool = with_database(
-        url, lambda opened: worker.run_once(BUILD, opened, server.settings), kind
-    )
-    return well
 
 
 def test_indexes_follow_the_definition(database_url: str, admin: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 SCHEMA = {
     "type": "object",
-    "properties": {"title": {"type": "string"}, "public": {"type": "boolean"}},
+    "properties": {
+        "title": {"type": "string"},
+        "public": {"type": "boolean"},
+        "at": {"type": "string", "format": "date-time"},
+    },
 }
 
 
@@ -179,7 +184,10 @@ def test_definitions_show_rules_to_admins_only(admin: httpx.Client, ada: httpx.C
     assert ada.put("/collections/mine", json={"schema": SCHEMA}).status_code == 403
 
 
-def test_a_kept_rule_that_is_none_any_more_lets_only_admins_through(cluster_url: str) -> None:
+@pytest.mark.parametrize("rule", ["title = 1 ortitle = 2", 'at > "2020"'])
+def test_a_kept_rule_that_is_none_any_more_lets_only_admins_through(
+    cluster_url: str, rule: str
+) -> None:
     with database(cluster_url) as url:
         with serving(settings(url)) as server:
             path = define(server.admin(), "older", list="", read="title = 1", create="")
@@ -187,7 +195,7 @@ def test_a_kept_rule_that_is_none_any_more_lets_only_admins_through(cluster_url:
         execute(
             url,
             "UPDATE listo.collections SET definition ="
-            """ replace(definition::text, '"title = 1"', '"title = 1 ortitle = 2"')::jsonb""",
+            f""" replace(definition::text, '"title = 1"', '{json.dumps(rule)}')::jsonb""",
         )
         with serving(settings(url)) as server:
             admin, ada = server.admin(), server.member("ada@example.com")
@@ -198,7 +206,7 @@ def test_a_kept_rule_that_is_none_any_more_lets_only_admins_through(cluster_url:
             assert admin.get(record).status_code == 200
             assert len(ada.get("/collections").json()["items"]) == 2
             shown = admin.get("/collections/older").json()
-            assert shown["rules"]["read"] == "title = 1 ortitle = 2"
+            assert shown["rules"]["read"] == rule
             refused = admin.put("/collections/older", json={
                 "schema": shown["schema"], "rules": shown["rules"],
             })  # fmt: skip

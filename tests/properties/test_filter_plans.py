@@ -14,7 +14,7 @@ from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
 from app.filters.params import Params
 from app.filters.parser import parse_filter
-from app.filters.paths import field_sql
+from app.filters.paths import elements_sql, field_sql
 from app.filters.sort import after, order_by, parse_sort
 
 ADA = UUID(int=0xADA)
@@ -25,6 +25,8 @@ FIELDS = Fields(
             "size": {"type": "integer"},
             "tags": {"type": "array"},
             "meta": {"type": "object"},
+            "at": {"type": "string", "format": "date-time"},
+            "seen": {"type": "array", "items": {"type": "string", "format": "date-time"}},
         },
         "required": ["title"],
     }
@@ -42,16 +44,20 @@ CREATE TABLE r (
 RECORDS = """
 INSERT INTO r
 SELECT gen_random_uuid(), 1, now(), now(), NULL, jsonb_build_object(
-    'title', 'title ' || n, 'size', n, 'tags', jsonb_build_array('t' || n)
+    'title', 'title ' || n, 'size', n, 'tags', jsonb_build_array('t' || n),
+    'at', listo.rfc3339(timestamptz '2026-01-01T00:00:00Z' + n * interval '1 minute'),
+    'seen', jsonb_build_array(listo.rfc3339(timestamptz '2026-01-01Z' + n * interval '1 minute'))
 )
 FROM generate_series(1, 2000) AS n
 """
+ELEMENTS = elements_sql(("seen",), FIELDS.items_format(("seen",)))
 INDEXES = (
     *(
         f"CREATE INDEX ON r ({order_by(parse_sort(sort, FIELDS), parenthesised=True)})"
-        for sort in ("title", "size", "owner,created_at", "-created_at", "meta.`it's \\ odd`")
+        for sort in ("title", "size", "at", "owner,created_at", "-created_at", "meta.`it's \\ odd`")
     ),
     f"CREATE INDEX ON r USING gin (({field_sql(('tags',))}) jsonb_path_ops)",
+    "CREATE INDEX ON r USING gin ((" + ELEMENTS + ") jsonb_path_ops)",
 )
 
 
@@ -98,6 +104,11 @@ def plan(database_url: str) -> Iterator[Planner]:
         "tags has @user.id",
         "meta.`it's \\ odd` = 1",
         f'id = "{ADA}"',
+        'at = "2026-01-01T01:00:00+01:00"',
+        'at in ["2026-01-01T01:00:00+01:00", "2026-01-01T01:00:00Z"]',
+        'at > "2026-01-02T09:00:00Z"',
+        'at >= "2026-01-01T01:00:00Z" and at < "2026-01-01T02:00:00Z"',
+        'seen has "2026-01-01T01:00:00+01:00"',
     ],
 )
 def test_a_filter_is_an_index_condition(plan: Planner, text: str) -> None:
@@ -111,6 +122,7 @@ def test_a_filter_is_an_index_condition(plan: Planner, text: str) -> None:
     [
         ("title", ['"title 7"', str(ADA)]),
         ("-size", ["7", str(ADA)]),
+        ("at", ['"12026-01-02T00:00:00"', str(ADA)]),
         ("created_at", ["1769860800000000", str(ADA)]),
         ("owner,created_at", [str(ADA), "1769860800000000", str(ADA)]),
         ("size,-title", ["7", '"title 7"', str(ADA)]),
@@ -133,7 +145,13 @@ def test_a_page_starts_where_the_cursor_says_and_needs_no_sorting_of_the_rest(
 
 @pytest.mark.parametrize(
     ("text", "rows"),
-    [("size > 1000", 1000), ("size < 500", 500), ("size >= 10 and size < 110", 100)],
+    [
+        ("size > 1000", 1000),
+        ("size < 500", 500),
+        ("size >= 10 and size < 110", 100),
+        ('at > "2026-01-01T16:40:00Z"', 1000),
+        ('at < "2026-01-01T01:00:00-07:20"', 500),
+    ],
 )
 def test_the_planner_knows_how_many_records_a_range_holds(
     plan: Planner, text: str, rows: int

@@ -18,7 +18,7 @@ from app.filters.fields import Fields
 from app.filters.params import Params
 from app.filters.parser import parse_filter
 from fixtures import filter_texts as texts
-from fixtures.filter_oracle import RELATION, Asker, Record, columns, matches
+from fixtures.filter_oracle import NO_FORMATS, RELATION, Asker, Record, columns, matches
 
 if TYPE_CHECKING:
     from app.filters.syntax import Expression
@@ -60,7 +60,8 @@ def check(
     records: Sequence[Record],
     asker: Asker,
 ) -> None:
-    expected = [matches(expression, record, asker) for record in records]
+    formats = texts.FORMATS if fields is TYPED else NO_FORMATS
+    expected = [matches(expression, record, asker, formats) for record in records]
     assert kept(texts.text_of(expression), fields, records, asker) == expected
 
 
@@ -78,6 +79,16 @@ def test_records_without_a_schema(
     asker: Asker,
 ) -> None:
     check(kept, expression, FREE, records, asker)
+
+
+@given(texts.formatted_expressions, texts.records(texts.typed_data), texts.askers)
+def test_records_whose_schema_says_what_their_strings_are(
+    kept: Kept,
+    expression: Expression,
+    records: list[Record],
+    asker: Asker,
+) -> None:
+    check(kept, expression, TYPED, records, asker)
 
 
 @given(texts.expressions, texts.records(texts.typed_data), texts.askers)

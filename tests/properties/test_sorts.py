@@ -43,6 +43,7 @@ class Lister:
 
     runner: asyncio.Runner
     connection: Any
+    fields: Fields = FREE
 
     def fetch(self, sql: str, records: Sequence[Record], *args: object) -> list[Any]:
         rows: list[Any] = self.runner.run(self.connection.fetch(sql, *columns(records), *args))
@@ -51,7 +52,7 @@ class Lister:
     def page(
         self, records: Sequence[Record], sort: str, limit: int, cursor: str | None = None
     ) -> Page | None:
-        keys, params, where, backward = parse_sort(sort, FREE), Params(7), "true", False
+        keys, params, where, backward = parse_sort(sort, self.fields), Params(7), "true", False
         if cursor is not None:
             decoded = self.resolve(records, keys, CODEC.decode(cursor, binding=sort))
             backward = decoded.backward
@@ -127,6 +128,26 @@ def test_pages_give_every_record_once_in_order(
     keys = parse_sort(sort, FREE)
     in_order = [record.id for record in sorted(records, key=sort_order(keys))]
     assert walk(lister, records, sort, limit) == in_order
+
+
+formatted_sorts = st.lists(
+    st.tuples(
+        st.sampled_from(["", "-"]),
+        st.sampled_from([*(texts.path_text(path) for path in texts.FORMATS.fields), "title"]),
+    ).map("".join),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda key: key.lstrip("-"),
+).map(",".join)
+
+
+@given(texts.records(texts.typed_data).map(distinct), formatted_sorts, st.integers(1, 4))
+def test_pages_are_in_the_order_of_the_values_that_strings_stand_for(
+    lister: Lister, records: list[Record], sort: str, limit: int
+) -> None:
+    typed = replace(lister, fields=Fields(texts.SCHEMA))
+    in_order = sorted(records, key=sort_order(parse_sort(sort, typed.fields)))
+    assert walk(typed, records, sort, limit) == [record.id for record in in_order]
 
 
 MIXED = [

@@ -63,6 +63,14 @@ def test_without_a_schema_everything_may_be() -> None:
         (CLOSED, ("b",), "b"),
         (SCHEMA, ("shut", "b"), "shut.b"),
         ({"additionalProperties": False}, ("a",), "a"),
+        # What stands beside it can ask for more, never allow more.
+        ({**CLOSED, "allOf": [{"properties": {"b": {}}}]}, ("b",), "b"),
+        (
+            {**CLOSED, "$ref": "#/$defs/more", "$defs": {"more": {"properties": {"b": {}}}}},
+            ("b",),
+            "b",
+        ),
+        ({"$ref": "#/$defs/shut", "$defs": {"shut": CLOSED}}, ("b",), "b"),
     ],
 )
 def test_a_closed_level_has_no_other_fields(
@@ -79,8 +87,6 @@ def test_a_closed_level_has_no_other_fields(
     "opening",
     [
         {"patternProperties": {"^x-": {}}},
-        {"$ref": "#/$defs/more"},
-        {"allOf": [{"properties": {"b": {}}}]},
         {"additionalProperties": True},
         {"additionalProperties": {"type": "string"}},
     ],
@@ -98,3 +104,74 @@ def test_what_strangers_ask_for_is_not_kept() -> None:
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size < 1 << 20
+
+
+STAMP = {"type": "string", "format": "date-time"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "types", "name"),
+    [
+        (STAMP, {"string"}, "date-time"),
+        ({"type": ["string", "null"], "format": "date"}, {"string", "null"}, "date"),
+        ({"anyOf": [STAMP, {"type": "null"}]}, {"string", "null"}, "date-time"),
+        ({"oneOf": [{"const": None}, STAMP]}, {"string", "null"}, "date-time"),
+        ({"$ref": "#/$defs/a~1b%25"}, {"string"}, "uuid"),
+        ({"allOf": [{"$ref": "#/$defs/a~1b%25"}]}, {"string"}, "uuid"),
+        ({"format": "time"}, JSON_TYPES, "time"),
+        ({"type": ["integer", "string"], "format": "duration"}, {"number", "string"}, "duration"),
+        # Of these no one format is that of all strings.
+        ({"anyOf": [STAMP, {"type": "string", "format": "date"}]}, JSON_TYPES, None),
+        ({"anyOf": [STAMP, {"type": "string"}]}, JSON_TYPES, None),
+        ({"type": "integer", "format": "date-time"}, {"number"}, None),
+        ({"type": "string", "format": "email"}, {"string"}, None),
+        ({"$ref": "#/$defs/absent"}, JSON_TYPES, None),
+        ({"$ref": "#/properties/x"}, JSON_TYPES, None),
+        ({"$ref": "#anchor"}, JSON_TYPES, None),
+        (True, JSON_TYPES, None),
+    ],
+)
+def test_formats(schema: Any, types: set[str], name: str | None) -> None:
+    whole = {"properties": {"x": schema, "xs": {"items": schema}}, "required": ["x"],
+             "$defs": {"a/b%": {"type": "string", "format": "uuid"}}}  # fmt: skip
+    fields = Fields(whole)
+    found, item = fields.format(("x",)), fields.items_format(("xs",))
+    assert fields.types(("x",)) == types
+    assert (found and found.name) == (item and item.name) == name
+
+
+def test_formats_of_what_is_deeper() -> None:
+    inner = {"type": "object", "properties": {"at": STAMP}, "required": ["at"]}
+    schema = {
+        "properties": {"a": {"$ref": "#/$defs/inner"}, "b": {"anyOf": [inner, {"type": "null"}]}},
+        "required": ["a", "b"],
+        "$defs": {"inner": inner},
+    }
+    for key, types in (("a", {"string"}), ("b", {"string", "null"})):
+        found = Fields(schema).format((key, "at"))
+        assert found is not None
+        assert found.name == "date-time"
+        assert Fields(schema).types((key, "at")) == types
+
+
+def test_a_reference_within_another_resource_is_not_followed() -> None:
+    other = {"$id": "https://example.com/x", "$defs": {"a": {}}, "$ref": "#/$defs/a"}
+    assert Fields({"properties": {"x": other}, "$defs": {"a": STAMP}}).format(("x",)) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        (("yaer",), "'yaer'; did you mean year?"),
+        (("create_at",), "did you mean created_at?"),
+        (("meta", "knid"), "'meta.knid'; did you mean kind?"),
+        (("zzz",), "no field 'zzz'."),
+        (("y" * 5000,), "yyy'."),
+    ],
+)
+def test_an_unknown_field_is_answered_with_what_was_meant(path: tuple[str, ...], hint: str) -> None:
+    meta = {"type": "object", "properties": {"kind": {}}, "additionalProperties": False}
+    schema = {"properties": {"year": {}, "meta": meta}, "additionalProperties": False}
+    with pytest.raises(UnknownField) as caught:
+        Fields(schema).types(path)
+    assert hint in caught.value.detail

@@ -11,7 +11,7 @@ import asyncpg
 
 from app.collections import repository
 from app.core.errors import Problem
-from app.filters.paths import SYSTEM_TYPES
+from app.filters.paths import SYSTEM_TYPES, elements_sql
 from app.filters.sort import order_by, parse_sort
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class Index:
         # Without `id`, which every sort ends with.
         if self.has_array and len(keys) == 2 and len(spec) == 1:  # noqa: PLR2004
             # What `has` asks of an array.
-            self.definition = f"USING gin (({keys[0].sql}) jsonb_path_ops)"
+            path = keys[0].path
+            elements = elements_sql(path, fields.items_format(path))
+            self.definition = f"USING gin (({elements}) jsonb_path_ops)"
         else:
             self.definition = f"({order_by(keys, parenthesised=True)})"
         # Of all that it is: what the schema says of a field decides about its form.

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.caching.coherent import Life
 from app.collections.schema import RecordValidator
 from app.core.actor import COLLECTION_NAME
+from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError
 from app.filters.fields import Fields
+from app.filters.params import Params
 from app.filters.parser import parse_filter
 
 if TYPE_CHECKING:
@@ -97,7 +99,8 @@ class Collection:
         if not text:
             return text is not None
         try:
-            return parse_filter(text)
+            rule = parse_filter(text)
+            compile_filter(rule, self.fields, Params())
         except FilterError as error:
             # An older version took it.
             logger.warning(
@@ -105,6 +108,7 @@ class Collection:
                 operation, self.name, error.detail,
             )  # fmt: skip
             return False
+        return rule
 
     @cached_property
     def life(self) -> Life | None:

@@ -10,10 +10,12 @@ import jsonschema_rs
 from app.collections.errors import InvalidDefinition
 from app.core.errors import FieldError
 from app.core.json import pointer
+from app.filters.fields import did_you_mean
+from app.filters.formats import CHECKS
 from app.filters.paths import SYSTEM_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 RESERVED = tuple(SYSTEM_TYPES)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,17 +29,26 @@ _EXPLAINED_IN_FULL = 16_384
 _WIDE = ("anyOf", "oneOf", "unevaluatedItems", "unevaluatedProperties")
 # That of closed properties names all that are too many, which is little in smaller values.
 _NAMED = 4096
+_TOO_MANY = (
+    jsonschema_rs.ValidationErrorKind.AdditionalProperties,
+    jsonschema_rs.ValidationErrorKind.UnevaluatedProperties,
+)
 
 
 class RecordValidator:
     """Checks records against a schema. `format` is asserted, not only noted."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
         parts = list(_parts(schema))
         self._wide = any(keyword in part for part in parts for keyword in _WIDE)
         self._closed = any(part.get("additionalProperties") is False for part in parts)
         self._validator = jsonschema_rs.Draft202012Validator(
-            schema, validate_formats=True, pattern_options=_PATTERNS, retriever=_refuse
+            schema,
+            validate_formats=True,
+            formats=CHECKS,
+            pattern_options=_PATTERNS,
+            retriever=_refuse,
         )
 
     def errors(self, data: dict[str, Any]) -> list[FieldError]:
@@ -49,15 +60,39 @@ class RecordValidator:
         if self._validator.is_valid(data):
             return []
         if _size(data, _EXPLAINED_IN_FULL) <= _EXPLAINED_IN_FULL:
-            return [_field_error(e) for e in islice(self._validator.iter_errors(data), _AT_MOST)]
+            faults = islice(self._validator.iter_errors(data), _AT_MOST)
+            return [self._field_error(fault) for fault in faults]
         if self._wide or (self._closed and _count(data, _NAMED) > _NAMED):
             message = "does not match the schema; it is too large to say where"
             return [FieldError("", message, "schema")]
         try:
             self._validator.validate(data)
         except jsonschema_rs.ValidationError as error:
-            return [_field_error(error)]
+            return [self._field_error(error)]
         return []
+
+    def _field_error(self, error: jsonschema_rs.ValidationError) -> FieldError:
+        keyword = str(error.schema_path[-1]) if error.schema_path else "false"
+        path = list(error.instance_path)
+        kind, hint = error.kind, ""
+        if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
+            # The fault is at the member that is missing, not at the object it is missing from.
+            path.append(str(kind.property).strip('"'))
+        elif isinstance(kind, _TOO_MANY) and kind.unexpected:
+            path.append(str(kind.unexpected[0]))
+            hint = did_you_mean(kind.unexpected[0], self._declared(error.schema_path[:-1]))
+        message = error.message if len(error.message) <= 300 else error.message[:299] + "…"  # noqa: PLR2004
+        return FieldError(pointer(*path), message + hint, keyword)
+
+    def _declared(self, path: Sequence[str | int]) -> Iterable[str]:
+        """The members that the part of the schema at `path` declares."""
+        part: Any = self._schema
+        try:
+            for step in path:
+                part = part[step]
+            return [*part["properties"]]
+        except (KeyError, IndexError, TypeError):
+            return []
 
 
 def wrong(at: str, message: str, code: str) -> NoReturn:
@@ -86,21 +121,6 @@ def check_schema(schema: Any) -> None:
     for name in RESERVED:
         if name in schema.get("properties", {}):
             wrong("/schema" + pointer("properties", name), "is a reserved name", "reserved_name")
-
-
-def _field_error(error: jsonschema_rs.ValidationError) -> FieldError:
-    keyword = str(error.schema_path[-1]) if error.schema_path else "false"
-    path = list(error.instance_path)
-    kind = error.kind
-    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
-        # The fault is at the member that is missing, not at the object it is missing from.
-        path.append(str(kind.property).strip('"'))
-    elif (
-        isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties) and kind.unexpected
-    ):
-        path.append(str(kind.unexpected[0]))
-    message = error.message if len(error.message) <= 300 else error.message[:299] + "…"  # noqa: PLR2004
-    return FieldError(pointer(*path), message, keyword)
 
 
 def _size(value: Any, enough: int) -> int:

@@ -19,6 +19,7 @@ from app.core import json
 from app.core.actor import Scope
 from app.core.errors import FieldError, Forbidden, PreconditionFailed, Problem, Unauthorized
 from app.core.ids import uuid7
+from app.filters import spelling
 from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
 from app.filters.params import Params
@@ -189,7 +190,9 @@ def _check_rule(operation: str, rule: str | None, fields: Fields) -> None:
     if not rule:
         return
     try:
-        compile_filter(parse_filter(rule), fields, Params())
+        expression = parse_filter(rule)
+        compile_filter(expression, fields, Params())
+        spelling.check_filter(expression, fields)
     except Problem as problem:
         at = json.pointer("rules", operation)
         invalid = InvalidDefinition(errors=[FieldError(at, problem.detail, problem.code)])
@@ -205,6 +208,7 @@ def _checked_index(number: int, spec: tuple[str, ...], name: str, fields: Fields
         wrong(at, "must be one field, or a list of single fields", "invalid_index")
     try:
         index = indexes.Index(name, spec, fields)
+        spelling.check_names(",".join(spec), fields)
     except Problem as problem:
         wrong(at, problem.detail, problem.code)
     if index.has_array and len(spec) > 1:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.core.ids import parse_uuid
 from app.filters.errors import FilterError
+from app.filters.formats import lost_plus
 from app.filters.params import Caller
 from app.filters.paths import NO_OWNER, SYSTEM_TYPES, field_sql
 from app.filters.syntax import Comparison, Constant, Field, Items, Variable
@@ -115,8 +116,9 @@ def _typed(column: str, constant: Constant) -> object:
         return found
     moment = _moment(value) if isinstance(value, str) else None
     if moment is None:
+        hint = lost_plus(value) if isinstance(value, str) else ""
         raise FilterError(
-            f'{column} is a time like "2026-01-31T12:00:00Z", to the microsecond at most.',
+            f'{column} is a time like "2026-01-31T12:00:00Z", to the microsecond at most{hint}.',
             position=constant.position,
         )
     return moment

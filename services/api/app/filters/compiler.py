@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from app.filters import columns
 from app.filters.errors import FilterError
 from app.filters.params import Caller
-from app.filters.paths import field_sql
+from app.filters.paths import elements_sql, field_sql
 from app.filters.syntax import And, Comparison, Constant, Field, Items, Not, Or, Variable
 
 if TYPE_CHECKING:
     from app.filters.fields import Fields
+    from app.filters.formats import Format
     from app.filters.params import Params
     from app.filters.syntax import Expression, Operand
 
@@ -85,19 +86,37 @@ class _Compiler:
             raise FilterError("@user.roles goes before has or after in.", position=operand.position)
         return frozenset({"string", "null"})
 
-    def scalar(self, operand: Operand) -> str:
+    def format(self, term: Comparison) -> Format | None:
+        """That of a field, by which the fields and constants of the comparison are read."""
+        left, right = term.left, term.right
+        sides = [(left, term.operator == "has"), (right, term.operator == "in")]
+        found: list[tuple[Format, Field]] = []
+        for side, holds_elements in sides:
+            if isinstance(side, Field):
+                self.types(side)
+                of = self.fields.items_format if holds_elements else self.fields.format
+                found += [(each, side) for each in [of(side.path)] if each]
+        if len({each.name for each, _ in found}) > 1:
+            (one, _), (other, field) = found
+            raise FilterError(
+                f"A {one.name} cannot be compared with a {other.name}.", position=field.position
+            )
+        return found[0][0] if found else None
+
+    def scalar(self, operand: Operand, format_: Format | None) -> str:
         """The SQL of a scalar operand. What is bound must be used: PostgreSQL types it by that."""
         self.types(operand)
         if isinstance(operand, Field):
-            return field_sql(operand.path, operand.position)
+            return field_sql(operand.path, operand.position, format_)
         if isinstance(operand, Constant):
-            return self.params.add(operand.text, "jsonb")
+            return self.params.add(_read(operand, format_), "jsonb")
         return self.params.add(Caller.ID_JSON, "jsonb")
 
-    def array(self, operand: Operand, operator: str) -> str:
+    def array(self, operand: Operand, operator: str, format_: Format | None) -> str:
         """The SQL of an operand that holds elements."""
         if isinstance(operand, Field):
-            return self.scalar(operand)
+            self.types(operand)
+            return elements_sql(operand.path, format_)
         if isinstance(operand, Variable) and operand.name == "user.roles":
             return self.params.add(Caller.ROLES_JSON, "jsonb")
         raise FilterError(
@@ -107,10 +126,11 @@ class _Compiler:
         )
 
     def equal(self, term: Comparison) -> str:
-        left = self.scalar(term.left)
+        format_ = self.format(term)
+        left = self.scalar(term.left, format_)
         if isinstance(term.right, Constant) and term.right.value is None:
             return f"{left} = {_NULL}"
-        return f"{left} = {self.scalar(term.right)}{self.somebody(term)}"
+        return f"{left} = {self.scalar(term.right, format_)}{self.somebody(term)}"
 
     def somebody(self, term: Comparison) -> str:
         """Nobody is nobody's equal: no field that is null, and no null in a list, is @user.id."""
@@ -119,23 +139,26 @@ class _Compiler:
         return ""
 
     def contained(self, term: Comparison) -> str:
+        format_ = self.format(term)
         if isinstance(term.right, Items):
-            left = self.scalar(term.left)
-            values = self.params.add([item.text for item in term.right.items], "jsonb[]")
-            return f"{left} = ANY({values}){self.somebody(term)}"
-        return self.element(self.array(term.right, "in"), term.left) + self.somebody(term)
+            left = self.scalar(term.left, format_)
+            items = [_read(item, format_) for item in term.right.items]
+            return f"{left} = ANY({self.params.add(items, 'jsonb[]')}){self.somebody(term)}"
+        array = self.array(term.right, "in", format_)
+        return self.element(array, term.left, format_) + self.somebody(term)
 
     def has(self, term: Comparison) -> str:
-        array = self.array(term.left, "has")
+        format_ = self.format(term)
+        array = self.array(term.left, "has", format_)
         if isinstance(term.right, Constant):
             # In this form the condition is one that a GIN index serves.
-            return f"{array} @> {self.params.add(f'[{term.right.text}]', 'jsonb')}"
-        return self.element(array, term.right) + self.somebody(term)
+            return f"{array} @> {self.params.add(f'[{_read(term.right, format_)}]', 'jsonb')}"
+        return self.element(array, term.right, format_) + self.somebody(term)
 
-    def element(self, array: str, operand: Operand) -> str:
+    def element(self, array: str, operand: Operand, format_: Format | None) -> str:
         # Nothing but an array contains an array. One inside would be looked for as a subset, so
         # only scalars count as elements.
-        value, nested = self.scalar(operand), self.types(operand) & _NESTED
+        value, nested = self.scalar(operand, format_), self.types(operand) & _NESTED
         guard = f" AND jsonb_typeof({value}) NOT IN ('array', 'object')" if nested else ""
         return f"{array} @> jsonb_build_array({value}){guard}"
 
@@ -152,7 +175,7 @@ class _Compiler:
             )
         if "string" not in types:
             return "false"
-        left = self.scalar(term.left)
+        left = self.scalar(term.left, None)
         text = f"({left} #>> '{{}}') {term.operator.upper()} {self.params.add(pattern, 'text')}"
         if types == {"string"}:
             return text
@@ -169,24 +192,32 @@ class _Compiler:
             raise FilterError(
                 f"{operator} goes with a number, a string or a field.", position=right.position
             )
+        format_ = self.format(term)
         if wanted not in types:
             return "false"
-        left = self.scalar(term.left)
-        condition = f"{left} {operator} {self.scalar(right)}"
+        left = self.scalar(term.left, format_)
+        condition = f"{left} {operator} {self.scalar(right, format_)}"
         if not types <= {wanted, "null"}:
             return f"{condition} AND jsonb_typeof({left}) = '{wanted}'"
-        if "null" in types and operator in ("<", "<="):
+        # What is no value of the format is as null.
+        if ("null" in types or format_) and operator in ("<", "<="):
             return f"{condition} AND {left} > {_NULL}"
         return condition
 
     def ordered_fields(self, term: Comparison, field: Field) -> str:
+        format_ = self.format(term)
         if not self.types(term.left) & self.types(field) & _COMPARABLE:
             return "false"
-        left, right = self.scalar(term.left), self.scalar(field)
+        left, right = self.scalar(term.left, format_), self.scalar(field, format_)
         return (
             f"{left} {term.operator} {right} AND jsonb_typeof({left}) = jsonb_typeof({right})"
             f" AND jsonb_typeof({left}) IN ('string', 'number')"
         )
+
+
+def _read(constant: Constant, format_: Format | None) -> str:
+    """The JSON text of what is compared."""
+    return constant.text if format_ is None else format_.constant(constant)
 
 
 def _sides(term: Comparison) -> tuple[Operand, Operand]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from lark import UnexpectedCharacters, UnexpectedToken
@@ -41,7 +42,25 @@ _HINTS = {
     '"': "the string is not closed, or has a control character",
     "'": "strings are in double quotes",
     "`": "the backtick is not closed",
+    "-": "times and other strings are in double quotes",
 }
+# What other languages write, and what is written here.
+_SPELLINGS = {
+    "==": "=",
+    "===": "=",
+    "!==": "!=",
+    "<>": "!=",
+    "=!": "!=",
+    "=>": ">=",
+    "=<": "<=",
+    "&": "and",
+    "&&": "and",
+    "|": "or",
+    "||": "or",
+    "!": "not",
+    "~": "like",
+}
+_SIGNS = re.compile(r"[=!<>&|~]+")
 _AROUND = 30
 
 
@@ -58,14 +77,21 @@ def explain(text: str, error: UnexpectedInput) -> FilterError:
     if at_end:
         found = "the filter ends"
     else:
-        character = text[position]
-        hint = _HINTS.get(character)
-        found = f"found {character!r}" + (f" ({hint})" if hint else "")
+        hint = _hint(text, position)
+        found = f"found {text[position]!r}" + (f" ({hint})" if hint else "")
     return FilterError(
         f"Expected {_list(expected)} at position {position}{_line(text, position)},"
         f" but {found}: {_excerpt(text, position)}",
         position=position,
     )
+
+
+def _hint(text: str, position: int) -> str | None:
+    start = len(text[:position].rstrip("=!<>&|~"))
+    signs = _SIGNS.match(text, start)
+    if signs is not None and signs[0] in _SPELLINGS:
+        return f"{signs[0]} is written {_SPELLINGS[signs[0]]} here"
+    return _HINTS.get(text[position])
 
 
 def _list(expected: set[str]) -> str:

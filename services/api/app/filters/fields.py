@@ -1,22 +1,39 @@
-"""What a JSON Schema promises of a field: the types that its value can have."""
+"""What a JSON Schema promises of a field: the types that its value can have, and its format."""
 
 from __future__ import annotations
 
+import difflib
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from app.filters.errors import UnknownField
+from app.filters.formats import FORMATS
+from app.filters.paths import SYSTEM_TYPES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.filters.formats import Format
     from app.filters.syntax import Path
 
 JSON_TYPES: Final = frozenset({"null", "string", "number", "boolean", "array", "object"})
+_NULL: Final = frozenset({"null"})
 
-# Keywords that may declare properties elsewhere, so that a level with one is never closed to us.
-_OPENING = ("patternProperties", "$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if")
+# With one of these beside it, `$ref` and the like are not all that a schema says.
+_OWN: Final = ("type", "properties", "format")
+_MOST_STEPS: Final = 16
+_MOST_NAMES: Final = 200
+_LONGEST_NAME: Final = 64
 
 
 class Fields:
-    """The fields of a collection. Only plain `properties`, `type` and `required` are trusted."""
+    """The fields of a collection.
+
+    Trusted are plain `properties`, `type`, `format`, `items` and `required`, also behind a local
+    `$ref`, an `allOf` of one schema, and an `anyOf` or `oneOf` of one schema and null.
+    """
 
     def __init__(self, schema: dict[str, Any] | bool) -> None:  # noqa: FBT001 - JSON Schema's own
         self._schema = schema
@@ -26,32 +43,119 @@ class Fields:
 
         Raises UnknownField (400) where the schema allows no such member.
         """
-        schema: Any = self._schema
+        return self._descend(path, position)[1]
+
+    def format(self, path: Path) -> Format | None:
+        """The format of all strings at `path`, where they are compared by value."""
+        return _format(self._descend(path, None)[0])
+
+    def items_format(self, path: Path) -> Format | None:
+        """The format of all strings in a list at `path`."""
+        schema = self._descend(path, None)[0]
+        if not isinstance(schema, dict) or "prefixItems" in schema:
+            return None
+        return _format(self._plain(schema.get("items"))[0])
+
+    def names(self, path: Path) -> list[str]:
+        """What the object at `path` can hold, as far as the schema says; a record's own first."""
+        schema = self._descend(path, None)[0]
+        declared = schema.get("properties", {}) if isinstance(schema, dict) else {}
+        return [*declared] if path else [*SYSTEM_TYPES, *declared]
+
+    def _descend(self, path: Path, position: int | None) -> tuple[Any, frozenset[str]]:
+        """What the schema says of the value at `path`, None for nothing, and its types."""
         # Records are objects, whether their schema says so or not.
+        schema, nullable = self._plain(self._schema)
         types = frozenset({"object"})
         present = True
-        for key in path:
+        for number, key in enumerate(path):
             if "object" not in types:
-                return frozenset({"null"})
+                return None, _NULL
             if not isinstance(schema, dict):
-                return JSON_TYPES
+                return None, JSON_TYPES
             present = present and types == {"object"} and key in schema.get("required", ())
             properties = schema.get("properties", {})
             if key not in properties:
                 if _closed(schema):
+                    name, hint = ".".join(path), did_you_mean(key, self.names(path[:number]))
                     raise UnknownField(
-                        f"The collection has no field {'.'.join(path)!r}.", position=position
+                        f"The collection has no field {name!r}{hint or '.'}", position=position
                     )
-                return JSON_TYPES
-            schema = properties[key]
-            types = _declared(schema)
-        return types if present else types | {"null"}
+                return None, JSON_TYPES
+            schema, nullable = self._plain(properties[key])
+            types = _declared(schema) | (_NULL if nullable else frozenset())
+        return schema, types if present else types | _NULL
+
+    def _plain(self, schema: Any) -> tuple[Any, bool]:
+        """The one schema that `schema` stands for, and whether the value can be null instead."""
+        nullable = False
+        for _ in range(_MOST_STEPS):
+            if not isinstance(schema, dict) or any(keyword in schema for keyword in _OWN):
+                return schema, nullable
+            target = self._target(schema)
+            if target is None:
+                return schema, nullable
+            schema, also_null = target
+            nullable = nullable or also_null
+        return None, True
+
+    def _target(self, schema: dict[str, Any]) -> tuple[Any, bool] | None:
+        if isinstance(reference := schema.get("$ref"), str):
+            return self._referred(reference), False
+        if len(schema.get("allOf", ())) == 1:
+            return schema["allOf"][0], False
+        for keyword in ("anyOf", "oneOf"):
+            branches = schema.get(keyword, ())
+            others = [branch for branch in branches if not _is_null(branch)]
+            if len(others) == 1:
+                return others[0], len(branches) > 1
+        return None
+
+    def _referred(self, reference: str) -> Any:
+        """What a JSON Pointer into the schema points to, None where it is none that is known."""
+        found: Any = self._schema
+        start, *steps = reference.split("/")
+        if start != "#" or not self._one_resource:
+            return None
+        for step in steps:
+            key = unquote(step).replace("~1", "/").replace("~0", "~")
+            if not isinstance(found, dict) or key not in found:
+                return None
+            found = found[key]
+        return found
+
+    @cached_property
+    def _one_resource(self) -> bool:
+        """Whether all references are to the same root."""
+        waiting: list[Any] = [self._schema]
+        while waiting:
+            each = waiting.pop()
+            if isinstance(each, dict):
+                if "$id" in each and each is not self._schema:
+                    return False
+                waiting += each.values()
+            elif isinstance(each, list):
+                waiting += each
+        return True
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names what is not there; nothing if nothing is like it."""
+    # What strangers can ask for costs little.
+    named = [each for each in islice(known, _MOST_NAMES) if len(each) <= _LONGEST_NAME]
+    alike = difflib.get_close_matches(name[:_LONGEST_NAME], named, n=1)
+    return f"; did you mean {alike[0]}?" if alike else ""
+
+
+def _is_null(schema: Any) -> bool:
+    return isinstance(schema, dict) and (
+        schema.get("type") in ("null", ["null"]) or ("const" in schema and schema["const"] is None)
+    )
 
 
 def _closed(schema: dict[str, Any]) -> bool:
-    return schema.get("additionalProperties") is False and not any(
-        keyword in schema for keyword in _OPENING
-    )
+    # What stands beside it, like allOf, can ask for more but never allow more.
+    return schema.get("additionalProperties") is False and not schema.get("patternProperties")
 
 
 def _declared(schema: Any) -> frozenset[str]:
@@ -60,3 +164,10 @@ def _declared(schema: Any) -> frozenset[str]:
         return JSON_TYPES
     names = given if isinstance(given, list) else [given]
     return frozenset("number" if name == "integer" else name for name in names)
+
+
+def _format(schema: Any) -> Format | None:
+    if not isinstance(schema, dict) or "string" not in _declared(schema):
+        return None
+    name = schema.get("format")
+    return FORMATS.get(name) if isinstance(name, str) else None

@@ -8,6 +8,7 @@ from uuid import UUID
 from app.filters.errors import FilterError
 
 if TYPE_CHECKING:
+    from app.filters.formats import Format
     from app.filters.syntax import Path
 
 # The columns of a record's table that are not its data, and their SQL types.
@@ -23,17 +24,30 @@ SYSTEM_TYPES: Final = {
 NO_OWNER: Final = UUID(int=0)
 
 
-def field_sql(path: Path, position: int | None = None) -> str:
+def field_sql(path: Path, position: int | None = None, format_: Format | None = None) -> str:
     """SQL of the value at `path`, never NULL: of a system column, else jsonb.
 
-    Absent and null are one. Raises FilterError (400) for a path into a system column.
+    With a format, strings are what they are compared by. Absent and null are one. Raises
+    FilterError (400) for a path into a system column.
     """
     if path[0] in SYSTEM_TYPES:
         if len(path) > 1:
             raise FilterError(f"{path[0]} has no fields of its own.", position=position)
         return f"coalesce(owner, '{NO_OWNER}'::uuid)" if path[0] == "owner" else path[0]
-    steps = "".join(f"->{sql_literal(key)}" for key in path)
-    return f"coalesce(data{steps}, 'null'::jsonb)"
+    if format_ is not None and format_.function is not None:
+        return f"listo.{format_.function}({_steps(path)})"
+    return f"coalesce({_steps(path)}, 'null'::jsonb)"
+
+
+def elements_sql(path: Path, format_: Format | None) -> str:
+    """SQL of the list at `path`, whose strings are what they are compared by."""
+    if format_ is not None and format_.function is not None:
+        return f"listo.each({_steps(path)}, '{format_.name}')"
+    return field_sql(path)
+
+
+def _steps(path: Path) -> str:
+    return "data" + "".join(f"->{sql_literal(key)}" for key in path)
 
 
 def sql_literal(text: str) -> str:

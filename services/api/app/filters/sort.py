@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.filters.fields import Fields
+    from app.filters.formats import Format
     from app.filters.params import Params
     from app.filters.syntax import Path
 
@@ -26,14 +27,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """A field and its direction."""
+    """A field, its direction, and the format by whose values its strings are sorted."""
 
     path: Path
     descending: bool
+    format: Format | None = None
 
     @property
     def sql(self) -> str:
-        return field_sql(self.path)
+        return field_sql(self.path, format_=self.format)
 
     @property
     def cast(self) -> str:
@@ -121,6 +123,7 @@ def _key(part: str, start: int, fields: Fields) -> SortKey:
         field_sql(path, position)
     except FilterError as error:
         raise InvalidSort(error.detail, position=error.position) from None
-    if path[0] not in SYSTEM_TYPES:
-        fields.types(path, position)
-    return SortKey(path, descending)
+    if path[0] in SYSTEM_TYPES:
+        return SortKey(path, descending)
+    fields.types(path, position)
+    return SortKey(path, descending, fields.format(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Path = tuple[str, ...]
@@ -16,6 +16,8 @@ class Field:
 
     path: Path
     position: int
+    # Whether a key is in backticks, so as it is meant.
+    quoted: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

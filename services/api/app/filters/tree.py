@@ -32,7 +32,8 @@ class TreeBuilder(Transformer["Token", Any]):
 
     def path(self, tokens: list[Token]) -> Field:
         keys = tuple(key_of(token, _at(token)) for token in tokens)
-        return Field(keys, _at(tokens[0]))
+        quoted = any(token.type == "QUOTED" for token in tokens)
+        return Field(keys, _at(tokens[0]), quoted)
 
     def variable(self, tokens: list[Token]) -> Variable:
         name = tokens[0][1:]

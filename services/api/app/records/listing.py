@@ -14,6 +14,7 @@ from app.collections.repository import table
 from app.core.errors import InvalidParameter, QueryTooSlow
 from app.core.metrics import CURSOR_REJECTIONS, FILTER_REJECTIONS
 from app.db.pooled import LONGEST_PREPARED
+from app.filters import spelling
 from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError, InvalidCursor
 from app.filters.params import Params
@@ -85,6 +86,12 @@ class Plan:
     where: str
     keys: tuple[SortKey, ...]
     params: Params
+
+    @property
+    def read_as(self) -> str:
+        """How its keys' values were made: those of another schema mean another place."""
+        formats = [key.format.name if key.format else "" for key in self.keys]
+        return "\n" + ",".join(formats) if any(formats) else ""
 
     def page(self, query: Query, cursor: Cursor | None) -> tuple[str, Params]:
         params = self.params.copy()
@@ -197,7 +204,9 @@ async def question(
     Raises FilterError and InvalidCursor (400) with the position of the fault.
     """
     plan = plan_of(collection, actor, query)
-    binding = f"{collection.id}\n{query.filter}\n{query.sort}\n{actor.kind}:{actor.id}"
+    binding = (
+        f"{collection.id}\n{query.filter}\n{query.sort}\n{actor.kind}:{actor.id}{plan.read_as}"
+    )
     cursor = await _cursor(session, plan, query.cursor, cursors, binding)
     sql, params = plan.page(query, cursor)
     return Question(query, plan, cursor, sql, params.bind(actor.id, actor.roles), binding)
@@ -280,8 +289,12 @@ def _build(collection: Collection, query: Query, *, unrestricted: bool) -> Plan:
             "false" if rule is False else compile_filter(rule, collection.fields, params)
         )
     if query.filter:
-        conditions.append(compile_filter(parse_filter(query.filter), collection.fields, params))
+        expression = parse_filter(query.filter)
+        conditions.append(compile_filter(expression, collection.fields, params))
+        spelling.check_filter(expression, collection.fields)
+    spelling.check_names(query.sort, collection.fields)
     columns = [f"{record_sql(query.fields, collection.fields)} AS record"]
+    spelling.check_names(query.fields, collection.fields)
     columns += [f"{sql} AS k{number}" for number, sql in enumerate(key_columns(keys))]
     return Plan(
         table=table(collection.name),

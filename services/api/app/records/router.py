@@ -15,6 +15,7 @@ from app.core.actor import Scope
 from app.core.body import read_body
 from app.core.errors import InvalidParameter, InvalidPrecondition, Problem
 from app.core.ids import parse_uuid
+from app.filters.fields import did_you_mean
 from app.idempotency.middleware import database_of
 from app.ratelimit import costs
 from app.records import access, batch, listing, service
@@ -250,7 +251,8 @@ def _query(request: Request) -> Query:
         if name in given:
             raise InvalidParameter(f"{name} is given more than once.")
         if name not in Query.__slots__:
-            raise InvalidParameter(f"There is no parameter {name[:64]!r}.")
+            hint = did_you_mean(name, Query.__slots__) or "."
+            raise InvalidParameter(f"There is no parameter {name[:64]!r}{hint}")
         given[name] = value
     if "limit" in given:
         if not given["limit"].isascii() or not given["limit"].isdecimal():

@@ -1,0 +1,162 @@
+"""Strings that a schema's `format` gives a value beyond their text, and what that value is.
+
+Each has one form per value, in the order of the values: text of the same length up to its last
+digits, so that any collation has it so. It is made here of constants, and by the functions of
+migration 0006 of what is stored; the two must agree.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import jsonschema_rs
+
+from app.filters.errors import FilterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from app.filters.syntax import Constant
+
+_DAY: Final = 24 * 60
+# A month of the Gregorian calendar, on average: a 4,800th of 146,097 days.
+_MONTH_SECONDS: Final = 2_629_746
+_DATE = r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+_CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]+)?(?:[Zz]|([-+])([0-9]{2}):([0-9]{2}))"
+_DURATION = (
+    r"P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)W)?(?:([0-9]+)D)?"
+    r"(?:T(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+)S)?)?"
+)
+_UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+_LONGEST_NUMBER: Final = 15
+# As a + arrives that is not written %2B in a URL.
+_LOST_PLUS = re.compile(r"[0-9] [0-9]{2}:[0-9]{2}$")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of JSON Schema whose strings are compared by value."""
+
+    name: str
+    # In the schema `listo`; None where the text is the value's one form already.
+    function: str | None
+    example: str
+    pattern: str
+    form: Callable[[re.Match[str]], str | None]
+
+    def is_valid(self, text: str) -> bool:
+        """Whether a record may hold it."""
+        return self._match(text) is not None
+
+    def of(self, text: str) -> str | None:
+        """The form of a value that is written so; None if none is, or none that is compared."""
+        match = self._match(text)
+        return None if match is None else self.form(match)
+
+    def _match(self, text: str) -> re.Match[str] | None:
+        # The library knows the calendar, but takes - and the like for digits.
+        match = self._pattern.fullmatch(text)
+        return match if match is not None and self._validator.is_valid(text) else None
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(self.pattern)
+
+    @cached_property
+    def _validator(self) -> jsonschema_rs.Draft202012Validator:
+        return jsonschema_rs.Draft202012Validator({"format": self.name}, validate_formats=True)
+
+    def constant(self, given: Constant) -> str:
+        """The JSON text of what the constant is compared by.
+
+        Raises FilterError (400) for a string that is no such value.
+        """
+        if not isinstance(given.value, str):
+            return given.text
+        form = self.of(given.value)
+        if form is None:
+            hint = lost_plus(given.value)
+            raise FilterError(
+                f'Expected a {self.name} like "{self.example}" at position {given.position}{hint}.',
+                position=given.position,
+            )
+        return json.dumps(form)
+
+
+def lost_plus(text: str) -> str:
+    """A hint for a time whose offset has lost its sign."""
+    return " (a + is %2B in a URL)" if _LOST_PLUS.search(text) else ""
+
+
+def _as_written(match: re.Match[str]) -> str:
+    return match[0]
+
+
+def _clock(groups: Sequence[str | None]) -> tuple[int, str]:
+    """The minute in UTC, which may be one of the day before or after, and the seconds.
+
+    A leap second keeps its number, so it comes between those around it.
+    """
+    hours, minutes, seconds, fraction, sign, offset_hours, offset_minutes = (
+        each or "0" for each in groups
+    )
+    offset = 60 * int(offset_hours) + int(offset_minutes)
+    minute = 60 * int(hours) + int(minutes) - (-offset if sign == "-" else offset)
+    return minute, seconds + fraction.rstrip("0").rstrip(".")
+
+
+def _of_day(minute: int, seconds: str) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}:{seconds}"
+
+
+def _date_time(match: re.Match[str]) -> str:
+    """In UTC, its year 10,000 later: an offset can lead to the year before 0, and to 10,000."""
+    minute, seconds = _clock(match.groups()[3:])
+    days, minute = divmod(minute, _DAY)
+    year = int(match[1])
+    # The calendar is the same every 400 years, but Python's has no year 0.
+    alike = 2000 + year % 400
+    day = date(alike, int(match[2]), int(match[3])) + timedelta(days)
+    return f"{10_000 + year + day.year - alike:05}-{day:%m-%d}T{_of_day(minute, seconds)}"
+
+
+def _time(match: re.Match[str]) -> str:
+    """The time of the day in UTC, whichever day that is."""
+    minute, seconds = _clock(match.groups())
+    return _of_day(minute % _DAY, seconds)
+
+
+def _uuid(match: re.Match[str]) -> str:
+    return match[0].lower()
+
+
+def _duration(match: re.Match[str]) -> str | None:
+    """Its seconds, then its months, which are no fixed number of seconds."""
+    numbers = match.groups("0")
+    if any(len(number) > _LONGEST_NUMBER for number in numbers):
+        return None
+    years, months, weeks, days, hours, minutes, seconds = map(int, numbers)
+    months += 12 * years
+    seconds += 60 * (minutes + 60 * (hours + 24 * (days + 7 * weeks)))
+    return f"{months * _MONTH_SECONDS + seconds:024}M{months:017}"
+
+
+FORMATS: Final = {
+    each.name: each
+    for each in (
+        Format(
+            "date-time", "date_time", "2026-01-31T12:00:00Z", f"{_DATE}[Tt]{_CLOCK}", _date_time
+        ),
+        Format("date", None, "2026-01-31", _DATE, _as_written),
+        Format("time", "time_of_day", "12:00:00Z", _CLOCK, _time),
+        Format("uuid", "uuid", "0198a5d2-7c3e-7b4a-9f10-3c5d8e2b6a71", _UUID, _uuid),
+        Format("duration", "duration", "P1DT12H", _DURATION, _duration),
+    )
+}
+# For a validator of records.
+CHECKS: Final = {name: each.is_valid for name, each in FORMATS.items()}

@@ -1,0 +1,74 @@
+"""Names that are nearly those of declared fields, where a schema lets records have others too."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from app.filters.errors import FilterError, UnknownField
+from app.filters.parser import parse_path, split_list, terms
+from app.filters.syntax import Field
+
+if TYPE_CHECKING:
+    from app.filters.fields import Fields
+    from app.filters.syntax import Expression, Path
+
+# Of shorter names too many others are one slip away.
+_SHORTEST: Final = 4
+_MOST_NAMES: Final = 1000
+
+
+def check_filter(expression: Expression, fields: Fields) -> None:
+    """Raises UnknownField (400) for a name that is one slip away from a declared one.
+
+    One that is meant is written in backticks.
+    """
+    for term in terms(expression):
+        for side in (term.left, term.right):
+            if isinstance(side, Field) and not side.quoted:
+                _check(side.path, side.position, fields)
+
+
+def check_names(text: str, fields: Fields) -> None:
+    """The same for the names between commas of a sort, an index or `fields`."""
+    for start, part in split_list(text):
+        if "`" not in part:
+            bare = part.strip().lstrip("-")
+            position = start + part.index(bare)
+            try:
+                path = parse_path(bare, position)
+            except FilterError:
+                # Whoever makes use of the text says so better.
+                continue
+            _check(path, position, fields)
+
+
+def _check(path: Path, position: int, fields: Fields) -> None:
+    for number, key in enumerate(path):
+        known = fields.names(path[:number])
+        if key in known or len(key) < _SHORTEST:
+            continue
+        for name in islice(known, _MOST_NAMES):
+            if len(name) >= _SHORTEST and _one_slip(key, name):
+                raise UnknownField(
+                    f"The schema has no field {'.'.join(path)!r}; did you mean {name}?"
+                    f" If not, write `{key}` in backticks.",
+                    position=position,
+                )
+
+
+def _one_slip(given: str, meant: str) -> bool:
+    """Whether one letter is another, too much or missing, two have changed places, or only the
+    case is another."""
+    if abs(len(given) - len(meant)) > 1 or given + "s" == meant or given == meant + "s":
+        # One and several are two fields.
+        return False
+    if given.lower() == meant.lower():
+        return True
+    start = 0
+    for one, other in zip(given, meant, strict=False):
+        if one != other:
+            break
+        start += 1
+    a, b = given[start:], meant[start:]
+    return a[1:] == b or a == b[1:] or a[1:] == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
