@@ -13,6 +13,7 @@ from app.db import locks
 from fixtures.cluster import fetch
 from fixtures.held import held
 from fixtures.listo import Listo, Outcome
+from fixtures.program import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +26,12 @@ OTHER = {"schema": {"type": "object", "title": "other"}, "rules": {"list": ""}}
 
 # Keeps the last step of building an index waiting for as long as the transaction is open.
 OLD_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for what a test does meanwhile, however slow the machine."""
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 25.0)
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ def states(admin: httpx.Client, name: str) -> set[str]:
 
 
 def until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not met():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -188,7 +195,7 @@ def test_applying_files_holds_up_nobody(
             Listo(database_url), "collections", "apply", file, "--yes"
         )
         until(asked_for(database_url, name, "ShareRowExclusiveLock"))
-        for _ in range(20):
+        for _ in range(5):
             write(admin, first)
             write(admin, name)
         assert not applied.done()
