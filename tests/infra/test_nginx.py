@@ -30,6 +30,14 @@ def nginx() -> Iterator[Box]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def serving() -> Iterator[Box]:
+    """What its tests only ask."""
+    with box(SERVE) as made:
+        wait(made.serving)
+        yield made
+
+
 def test_the_configuration_is_accepted_for_any_number_of_replicas(nginx: Box) -> None:
     for addresses in ((), ("10.9.0.1",), ("10.9.0.1", "10.9.0.2", "10.9.0.3")):
         nginx.replicas(*addresses)
@@ -86,6 +94,33 @@ def test_an_openssl_without_that_key_exchange_serves_the_others() -> None:
             "ssl_ecdh_curve X25519:prime256v1:secp384r1;"
         )
         assert "Peer Temp Key: X25519" in one.run(HELLO.format("")).stdout
+
+
+@pytest.mark.parametrize("url", ["https://localhost:8443/x", "http://localhost:8080/x"])
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        ("-X TRACE", 405, "method_not_allowed"),
+        ("-X CONNECT", 405, "method_not_allowed"),
+        ("-X get", 400, "bad_request"),
+        ("-H 'If-Match: 1' -H 'If-Match: 2'", 400, "bad_request"),
+        ("-X POST -H 'Transfer-Encoding: gzip'", 501, "not_implemented"),
+        (f"-H 'X-Long: {'x' * 20_000}'", 431, "request_header_fields_too_large"),
+    ],
+)
+def test_what_it_refuses_by_itself_is_a_problem(
+    serving: Box, url: str, sent: str, status: int, code: str
+) -> None:
+    answer = serving.must(f"curl -sSi --http1.1 --cacert /authority/ca.crt {sent} {url}")
+    head, _, body = answer.replace("\r", "").partition("\n\n")
+    fields = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:])
+    assert head.split()[1] == str(status)
+    assert fields["content-type"] == "application/problem+json"
+    assert (json.loads(body)["status"], json.loads(body)["code"]) == (status, code)
+    assert json.loads(body)["request_id"] == fields["x-request-id"]
+    assert "strict-transport-security" not in fields
+    allowed = "get, head, post, put, patch, delete, options"
+    assert fields.get("allow") == (allowed if status == 405 else None)
 
 
 def test_settings_are_written_into_the_configuration() -> None:

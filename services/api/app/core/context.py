@@ -20,7 +20,7 @@ class RequestContext:
     trace_id: str
     client: str = ""
     actor: Actor = ANONYMOUS
-    # The request's fields by lower-case name; of several with one name, the last.
+    # The request's fields by lower-case name, see `fields`.
     fields: dict[bytes, bytes] = field(default_factory=dict)
     # Whether the response is under way, so that nothing else can be answered any more.
     started: bool = False

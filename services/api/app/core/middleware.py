@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
 
 from app.core import context, problem
 from app.core.access_log import AccessLog
 from app.core.client_address import ClientAddress
 from app.core.concurrency import NAMES
 from app.core.context import IMPORTANCE_KEY, REFUSED_KEY, SINCE_KEY, RequestContext
-from app.core.errors import ContentTooLarge, Problem, RequestTimeout
+from app.core.errors import ContentTooLarge, Problem, RequestTimeout, UnsupportedMediaType
+from app.core.fields import joined
 from app.core.log import in_json
 from app.core.metrics import REQUESTS_SHED, observe_request
+from app.core.routes import METHODS, is_routed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from app.core.deadlines import Deadlines
+    from app.core.fields import FieldDoubled
     from app.core.settings import Settings
 
 logger = logging.getLogger("listo.http")
@@ -47,8 +49,6 @@ SECURITY_HEADERS = (
 POLICY_KEY = "listo.security_headers"
 
 _CLOSE = (b"connection", b"close")
-# Those that become a label.
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 # Must answer when nothing else does. Whole paths: the user's own `/healthcare` is no probe.
 PROBES = frozenset({"/health", "/health/ready", "/metrics"})
@@ -73,17 +73,13 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         began = scope.get(SINCE_KEY) or time.perf_counter()
-        fields = dict(scope["headers"])
-        request = RequestContext(
-            request_id=request_id(fields.get(b"x-request-id")),
-            trace_id=self._traced() or _trace_id(fields.get(b"traceparent")),
-            client=self.address.of(scope),
-            fields=fields,
-        )
+        scope, doubled = _with_single_fields(scope)
+        request = self._context(scope)
         method = scope["method"]
         if method == "HEAD" and not is_routed(scope):
             scope = _as_get(scope)
         context.enter(scope, request)
+        app = self.app if doubled is None else problem.response(doubled)
         status, size = 0, 0
 
         async def respond(message: Message) -> None:
@@ -104,7 +100,7 @@ class RequestMiddleware:
                 await send(part)
 
         try:
-            await self.app(scope, receive, respond)
+            await app(scope, receive, respond)
         except ClientDisconnect:
             # Before its request was whole: nobody is there to answer.
             logger.debug("the client has gone")
@@ -119,6 +115,15 @@ class RequestMiddleware:
             seconds = time.perf_counter() - began
             self._record(scope, method, request, status or 499, size, seconds)
 
+    def _context(self, scope: Scope) -> RequestContext:
+        fields = dict(scope["headers"])
+        return RequestContext(
+            request_id=request_id(fields.get(b"x-request-id")),
+            trace_id=self._traced() or _trace_id(fields.get(b"traceparent")),
+            client=self.address.of(scope),
+            fields=fields,
+        )
+
     def _record(
         self,
         scope: Scope,
@@ -130,7 +135,7 @@ class RequestMiddleware:
     ) -> None:
         route = route_of(scope)
         # A client may send any method, also to a route.
-        label = method if route and method in _METHODS else "none"
+        label = method if route and method in METHODS else "none"
         observe_request(label, route or "none", status, seconds)
         self.access_log.write(
             request,
@@ -199,6 +204,8 @@ class ProtectionMiddleware:
             # The client is still sending what will not be read.
             refused.headers["Connection"] = "close"
             return refused
+        if _is_encoded(request.fields.get(b"content-encoding", b"")):
+            return problem.response(_Encoded(headers={"Accept-Encoding": "identity"}))
         headers = scope["headers"]
         size = sum([len(name) + len(value) for name, value in headers])
         if size > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
@@ -229,6 +236,10 @@ class ProtectionMiddleware:
         return f"The body is larger than the {self.max_body} bytes that this server accepts."
 
 
+class _Encoded(UnsupportedMediaType):
+    """Send the body as it is, without a Content-Encoding."""
+
+
 class _HeadersTooLarge(Problem):
     """The header fields are too large or too many."""
 
@@ -239,6 +250,14 @@ class _TargetTooLong(Problem):
     """The URL is too long."""
 
     status, code, title = 414, "uri_too_long", "URI too long"
+
+
+def _with_single_fields(scope: Scope) -> tuple[Scope, FieldDoubled | None]:
+    headers = scope["headers"]
+    if len({name for name, _ in headers}) == len(headers):
+        return scope, None
+    together, doubled = joined(headers)
+    return {**scope, "headers": together}, doubled
 
 
 def _as_get(scope: Scope) -> Scope:
@@ -268,13 +287,6 @@ def _cut(message: Message) -> Iterator[Message]:
     yield {**message, "body": b""}
 
 
-def is_routed(scope: Scope) -> bool:
-    """Whether there is a route for this path and method."""
-    # A copy, since matching leaves notes in the scope.
-    asked = dict(scope)
-    return any(route.matches(asked)[0] is Match.FULL for route in scope["app"].routes)
-
-
 def route_of(scope: Scope) -> str | None:
     """The template of the route that served this request, e.g. `/users/{user_id}`."""
     route: Any = scope.get("route")
@@ -285,6 +297,11 @@ def request_id(given: bytes | None) -> str:
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
     return os.urandom(16).hex()
+
+
+def _is_encoded(field: bytes) -> bool:
+    """Whether a Content-Encoding names anything that would have to be undone."""
+    return bool({each.strip().lower() for each in field.split(b",")} - {b"", b"identity"})
 
 
 def _trace_id(traceparent: bytes | None) -> str:

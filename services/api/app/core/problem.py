@@ -11,6 +11,7 @@ from starlette.responses import Response
 from app.core import context
 from app.core.errors import FieldError, InvalidParameter, Problem, ValidationFailed
 from app.core.json import pointer
+from app.core.routes import methods_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,15 +53,21 @@ async def handle_problem(request: Request, problem: Exception) -> Response:
     return response(problem)
 
 
-async def handle_http_exception(_: Request, error: Exception) -> Response:
+async def handle_http_exception(request: Request, error: Exception) -> Response:
     """What the framework itself raises: no such route, no such method, body too large."""
     http: HTTPException = error  # type: ignore[assignment]
+    headers = dict(http.headers or {})
+    if http.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework knows those of one route, of which a path can have several.
+        headers["Allow"] = ", ".join(methods_of(request.scope))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
     title = HTTPStatus(http.status_code).phrase.capitalize()
     code = _CODES.get(http.status_code, title.lower().replace(" ", "_"))
     detail = "There is nothing at this address." if http.status_code == 404 else title + "."  # noqa: PLR2004
     if http.detail not in (title, HTTPStatus(http.status_code).phrase):
         detail = str(http.detail)
-    return _render(http.status_code, code, title, detail, (), dict(http.headers or {}), {})
+    return _render(http.status_code, code, title, detail, (), headers, {})
 
 
 async def handle_validation_error(_: Request, error: Exception) -> Response:

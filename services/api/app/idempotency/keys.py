@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from app.idempotency.errors import InvalidIdempotencyKey
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 FIELD = b"idempotency-key"
 MAX_LENGTH = 255
@@ -20,12 +16,9 @@ _BARE = re.compile(rb"[!#-+\--:<-~]+")
 _ESCAPED = re.compile(rb"\\(.)")
 
 
-def parse(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The key of a request that has one; quotes are no part of it. Raises InvalidIdempotencyKey."""
-    fields = [value.strip(b" \t") for name, value in headers if name == FIELD]
-    if len(fields) != 1:
-        raise InvalidIdempotencyKey("Idempotency-Key is given more than once.")
-    field = fields[0]
+def parse(field: bytes) -> str:
+    """The key that the field gives; quotes are no part of it. Raises InvalidIdempotencyKey."""
+    field = field.strip(b" \t")
     if quoted := _QUOTED.fullmatch(field):
         key = _ESCAPED.sub(rb"\1", quoted[1])
     elif _BARE.fullmatch(field):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from app.core import context, problem
 from app.core.errors import Problem
-from app.core.middleware import is_routed
+from app.core.routes import is_routed
 from app.idempotency.keys import FIELD, parse
 from app.idempotency.models import Answer, KeyedRequest
 from app.idempotency.service import MAX_KEPT_BYTES, Answered, Attempt
@@ -54,7 +54,7 @@ class IdempotencyMiddleware:
             await self.app(scope, receive, send)
             return
         try:
-            key = parse(scope["headers"])
+            key = parse(context.of(scope).fields[FIELD])
             # All of it, before a connection is needed.
             body = await _read(receive)
         except Problem as refused:

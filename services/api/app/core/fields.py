@@ -1,0 +1,42 @@
+"""The header fields of a request, one value for each name (RFC 9110, section 5.3).
+
+What reads them takes the first, the last or all of those with one name, as it likes; after this
+there is one. nginx, where it is in front, decides the same: it refuses them or hands on all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.core.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# No lists, or lists that nginx does not take in parts either.
+_SINGLE = frozenset({
+    b"access-control-request-method", b"authorization", b"content-length", b"content-type",
+    b"expect", b"host", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
+    b"if-unmodified-since", b"origin", b"range", b"transfer-encoding",
+})  # fmt: skip
+
+
+class FieldDoubled(BadRequest):
+    """A header field is given more than once."""
+
+
+def joined(
+    headers: Iterable[tuple[bytes, bytes]],
+) -> tuple[list[tuple[bytes, bytes]], FieldDoubled | None]:
+    """The fields with those of one name put together, and the refusal if one cannot be."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    doubled = next((name for name in values if name in _SINGLE and len(values[name]) > 1), None)
+    found = [
+        (name, (b"; " if name == b"cookie" else b", ").join(given))
+        for name, given in values.items()
+    ]
+    if doubled is None:
+        return found, None
+    return found, FieldDoubled(f"{doubled.decode().title()} is given more than once.")
