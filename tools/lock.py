@@ -17,7 +17,7 @@ NAMES = ("requirements", "requirements-dev")
 COMPILE = (
     "pip", "compile", "--system-certs", "--universal", "--python-version", "3.11",
     "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--quiet",
-    "--override", "requirements-overrides.txt",
+    "--override", "requirements-overrides.in",
 )  # fmt: skip
 
 
