@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMANDS = [
-    (), ("migrate",), ("settings",), ("settings", "check"), ("admin",), ("admin", "create"),
-    ("admin", "reset-password"), ("keys",), ("keys", "create"), ("collections",),
-    ("collections", "apply"),
+    (), ("migrate",), ("check",), ("settings",), ("settings", "check"), ("admin",),
+    ("admin", "create"), ("admin", "reset-password"), ("keys",), ("keys", "create"),
+    ("collections",), ("collections", "apply"),
 ]  # fmt: skip
 NOBODY = "postgresql://nobody:s3cr3t-and-long@127.0.0.1:1/listo"
 

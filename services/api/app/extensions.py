@@ -25,8 +25,9 @@ def load_extensions(app: FastAPI, names: Sequence[str]) -> None:
         module_name, _, attribute = name.partition(":")
         try:
             router = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
-            raise SettingsError(f"LISTO_EXTENSIONS: cannot load {name}: {error}") from error
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            raise SettingsError(f"LISTO_EXTENSIONS: cannot load {name}: {why}") from error
         if not isinstance(router, APIRouter):
             raise SettingsError(f"LISTO_EXTENSIONS: {name} is not a FastAPI router")
         app.include_router(router)

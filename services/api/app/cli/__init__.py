@@ -14,6 +14,7 @@ from app import __version__
 from app.auth import api_keys, repository, users
 from app.auth.schemas import ApiKeyIn, UserIn
 from app.cli import collections
+from app.cli.rehearsal import rehearse
 from app.cli.shared import AsJson, Failed, checked, say, with_auth
 from app.collections import files
 from app.core import emails
@@ -70,6 +71,23 @@ def migrate(*, as_json: AsJson = False) -> None:
         f"{text} {migrations.head()}.",
         as_json,
     )
+
+
+@app.command()
+def check(
+    *,
+    database: Annotated[bool, typer.Option(help="Look at the database, too.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Try settings, extensions and the database as a server would, without serving.
+
+    The database may be at an older migration: `listo migrate` comes next."""
+    at = rehearse(Settings.load(), database=database)
+    report = {"ok": True, "migration": at, "wanted": migrations.head()}
+    text = "It can start."
+    if database and at != migrations.head():
+        text = f"It can start after `listo migrate`, to {migrations.head()}."
+    say(report, text, as_json)
 
 
 @settings.command("check")

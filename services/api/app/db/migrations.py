@@ -82,6 +82,14 @@ async def require_head(session: Any) -> None:
     _refuse_newer(revision)
 
 
+async def require_not_newer(session: Any) -> str | None:
+    """The revision that the database is at, which may be an older one. Raises DatabaseNewer."""
+    revision = await current(session)
+    if revision is not None:
+        _refuse_newer(revision)
+    return revision
+
+
 def upgrade(url: str, app_role: str | None = None) -> bool:
     """Bring the database at `url` to this code's revision; False where it already was there.
 

@@ -1,0 +1,34 @@
+"""What a process would need to serve, tried without serving."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from app.db import migrations
+from app.db.database import Database
+
+if TYPE_CHECKING:
+    from app.core.settings import Settings
+
+
+def rehearse(settings: Settings, *, database: bool) -> str | None:
+    """Make the application, extensions included, and look at the database; the migration that it
+    is at, None where it was never migrated.
+
+    Raises SettingsError, DatabaseNewer, DatabaseUnavailable.
+    """
+    # Imported here: all other commands do without it.
+    from app.main import create_app  # noqa: PLC0415
+
+    create_app(settings)
+    return asyncio.run(_look(settings)) if database else None
+
+
+async def _look(settings: Settings) -> str | None:
+    database = Database(settings.database_url.get_secret_value(), pool_size=1, name="listo-check")
+    await database.open()
+    try:
+        return await migrations.require_not_newer(database)
+    finally:
+        await database.close()
