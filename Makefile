@@ -20,7 +20,7 @@ endif
 
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
-.PHONY: help setup dev demo listo engine up down destroy ps logs shell-db firewall test test-stack test-keys \
+.PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-keys test-rotation \
 	test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
 
 ##@ Use
@@ -48,11 +48,17 @@ down: ## Stop it, keep the data
 destroy: ## Stop it and remove all data; asks first (YES=1: does not)
 	@exec $(STACK) $(if $(YES),destroy-now,destroy)
 
+rotate: ## Give a secret of it another value (SECRET=postgres_app_password; without: the list)
+	@exec $(STACK) rotate
+
 ps: ## Its services
 	@docker compose ps --all
 
 logs: ## What its services say (SERVICE=api)
 	@docker compose logs --follow --tail 100 $(SERVICE)
+
+alerts: ## What it alerts of
+	@exec $(STACK) alerts
 
 shell-db: ## psql in its database
 	@exec $(STACK) shell-db
@@ -70,6 +76,9 @@ test-stack: setup ## Test the running stack over HTTPS
 
 test-keys: setup ## One idempotency key, 50 clients, a replica of the stack killed, ROUNDS=200 times
 	@LISTO_STACK=1 ROUNDS=$${ROUNDS:-200} $(PY) -m pytest tests/stack/test_idempotency.py -n0 -s
+
+test-rotation: setup ## Every secret of the running stack gets another value, while clients work
+	@LISTO_STACK=1 ROTATE=1 $(PY) -m pytest tests/stack/test_rotation.py -n0 -s
 
 test-crash: setup ## kill -9 under a writing load, ROUNDS=20 times
 	@ROUNDS=$${ROUNDS:-20} $(PY) -m pytest tests/crash -n0

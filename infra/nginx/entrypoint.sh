@@ -24,11 +24,18 @@ say() { # LEVEL MESSAGE
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2"
 }
 
-# Who is to get requests, of those whom the name stands for: one that refuses connections is starting
-# or leaving, and one that is silent three times on end hangs. If nobody answers, all of them, since
-# then they are busy sooner than gone.
+# Whom the name stands for, without the one that `make up` is about to stop and says so in a file; which
+# means nothing any more where `make up` was killed.
+named() {
+    find "$run/leaving" -mmin -2 -exec cat {} + >"$run/left" 2>/dev/null || true
+    getent ahostsv4 "$name" | awk '$2 == "STREAM" {print $1}' | sort -u | grep -vxFf "$run/left" || true
+}
+
+# Who is to get requests, of those: one that refuses connections is starting or leaving, and one that is
+# silent three times on end hangs. If nobody answers, all of them, since then they are busy sooner than
+# gone.
 replicas() {
-    there=$(getent ahostsv4 "$name" | awk '$2 == "STREAM" {print $1}' | sort -u)
+    there=$(named)
     [ -n "$there" ] || return 0
     curl --silent --noproxy '*' --parallel --max-time 2 --output /dev/null --write-out '%{url} %{exitcode}\n' \
         "http://{$(echo "$there" | paste -sd,)}:$port/health" >"$run/looks" 2>/dev/null || true
@@ -122,9 +129,7 @@ reload() { # REASON
     fi
 }
 
-# What a kill left unfinished there is nobody's.
 mkdir -p "$run/spool"
-rm -rf "$run/spool/body" "$run/spool/proxy" "$run/silent"
 [ -r "$certificates/fullchain.pem" ] && [ -r "$certificates/privkey.pem" ] ||
     { say ERROR "no certificate in $certificates"; exit 1; }
 write_workers
@@ -134,16 +139,22 @@ known=$(replicas) || known=
 # shellcheck disable=SC2086 # one word for each address
 write_upstream $known
 served=$(certificate)
+# Beside the one that serves, to try what this one would read.
+[ "${1:-}" != check ] || exec nginx -c "$conf" -t -q
 
+# What a kill left unfinished there is nobody's.
+rm -rf "$run/spool/body" "$run/spool/proxy" "$run/silent" "$run/leaving"
 nginx -c "$conf" &
 server=$!
-trap 'kill -QUIT "$server" 2>/dev/null' TERM INT QUIT
+ending=
+trap 'ending=1; kill -QUIT "$server" 2>/dev/null' TERM INT QUIT
 trap 'reload "asked to"' HUP
 
 # A signal ends `wait`, so that it is acted on at once.
-while kill -0 "$server" 2>/dev/null; do
+while [ -z "$ending" ] && kill -0 "$server" 2>/dev/null; do
     sleep 1 &
     wait $! || true
+    [ -z "$ending" ] || break
     found=$(replicas) || found=
     # No name at all is a fault of the name service sooner than the end of every replica.
     if [ -n "$found" ] && [ "$found" != "$known" ]; then
@@ -158,4 +169,8 @@ while kill -0 "$server" 2>/dev/null; do
         reload "the certificate changed"
     fi
 done
-wait "$server"
+status=0
+wait "$server" || status=$?
+# That a signal ends it once more does not mean that nginx has ended.
+while kill -0 "$server" 2>/dev/null; do wait "$server" || status=$?; done
+exit "$status"

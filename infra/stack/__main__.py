@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 
-from infra.stack import images, up
+from infra.stack import alerts, images, rotate, up
 from infra.stack.compose import (
     STATE,
     CannotRun,
@@ -80,6 +80,8 @@ COMMANDS = {
     "down": (down, "stop it, keep the data"),
     "destroy": (destroy, "stop it and remove all data; asks first"),
     "destroy-now": (destroy_now, "the same, without asking"),
+    "rotate": (rotate.main, "give one secret another value: SECRET=…"),
+    "alerts": (alerts.show, "the alerts that are pending or firing"),
     "shell-db": (shell_db, "psql in the database"),
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".listo" / "stack"
@@ -69,12 +69,16 @@ def published(name: str, default: str) -> str:
     return default if production() else setting(name, default)
 
 
-def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run `docker …` and return what it said. Raises CannotRun where there is no such program."""
+def docker(
+    *arguments: str, timeout: float = 60, stdin: str = "", more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `docker …`, with `more` in its environment, and return what it said. Raises CannotRun
+    where there is no such program."""
     try:
         return subprocess.run(  # noqa: S603 - our own arguments
             ["docker", *arguments],  # noqa: S607
-            cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False,
+            cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, input=stdin,
+            env={**os.environ, **(more or {})}, errors="surrogateescape",
         )  # fmt: skip
     except FileNotFoundError:
         raise CannotRun(
@@ -86,17 +90,19 @@ def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[
 
 PROJECT = setting("COMPOSE_PROJECT_NAME", "listo")
 # What Compose marks the stack's containers and volumes with.
-_LABEL = "com.docker.compose"
-OURS = f"label={_LABEL}.project={PROJECT}"
+LABEL = "com.docker.compose"
+OURS = f"label={LABEL}.project={PROJECT}"
 
 
-def compose(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    return docker("compose", *arguments, timeout=timeout)
+def compose(
+    *arguments: str, timeout: float = 600, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return docker("compose", *arguments, timeout=timeout, stdin=stdin)
 
 
-def told(*arguments: str, timeout: float = 60) -> str:
+def told(*arguments: str, timeout: float = 60, more: Mapping[str, str] | None = None) -> str:
     """What `docker …` wrote. Raises CannotRun where it failed."""
-    result = docker(*arguments, timeout=timeout)
+    result = docker(*arguments, timeout=timeout, more=more)
     if result.returncode:
         raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {said(result)}")
     return result.stdout
@@ -108,7 +114,7 @@ def foreground(*arguments: str) -> int:
 
 
 def containers() -> list[dict[str, Any]]:
-    """Every container of the stack, ended ones too. Raises CannotRun."""
+    """Every container of the stack's services, ended ones too. Raises CannotRun."""
     listed = told("compose", "ps", "--all", "--format", "json", timeout=30)
     # One object a line in some versions, one list in others.
     found: list[dict[str, Any]] = []
@@ -116,6 +122,8 @@ def containers() -> list[dict[str, Any]]:
         if line.strip():
             value = json.loads(line)
             found.extend(value if isinstance(value, list) else [value])
+    # What `docker compose run` started is none.
+    found = [one for one in found if f"{LABEL}.oneoff=True" not in one.get("Labels", "")]
     return sorted(found, key=lambda one: (one["Service"], one["Name"]))
 
 
@@ -127,7 +135,7 @@ def config() -> dict[str, Any]:
 
 def elsewhere() -> str | None:
     """The folder of another checkout that the stack's containers belong to. Raises CannotRun."""
-    label = f'{{{{.Label "{_LABEL}.project.working_dir"}}}}'
+    label = f'{{{{.Label "{LABEL}.project.working_dir"}}}}'
     listed = told("ps", "--all", "--filter", OURS, "--format", label, timeout=15)
     return next((line for line in listed.splitlines() if line and Path(line) != ROOT), None)
 
@@ -136,16 +144,16 @@ def others() -> list[str]:
     """Other projects that this checkout's secrets may belong to as well: with containers of it, or
     with a database of which no container says whose it is. Raises CannotRun."""
     project, folder = (
-        f'{{{{.Label "{_LABEL}.{name}"}}}}' for name in ("project", "project.working_dir")
+        f'{{{{.Label "{LABEL}.{name}"}}}}' for name in ("project", "project.working_dir")
     )
     listed = told(
-        "ps", "--all", "--filter", f"label={_LABEL}.project", "--format", f"{project} {folder}"
+        "ps", "--all", "--filter", f"label={LABEL}.project", "--format", f"{project} {folder}"
     )
     lines = [line.partition(" ") for line in listed.splitlines()]
     ours = {name for name, _, where in lines if Path(where) == ROOT}
     abroad = {name for name, _, _ in lines} - ours
     databases = told(
-        "volume", "ls", "--filter", f"label={_LABEL}.volume=postgres", "--format", project
+        "volume", "ls", "--filter", f"label={LABEL}.volume=postgres", "--format", project
     )
     return sorted((ours | set(databases.split()) - abroad) - {PROJECT})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -35,17 +36,19 @@ _FOR_ALL = 0o444
 # There while the first admin's password was made and nobody has been told of it.
 UNTOLD = STATE / "admin_password_untold"
 PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_backup")
+OWN_DATABASE = "@postgres:5432/listo"
+_LISTO = re.compile(r"^user listo on ((?:#\w+ ?)+)", re.MULTILINE)
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
 def exist() -> bool:
-    """Whether the passwords of the databases were made here."""
-    return all((SECRETS / f"{name}_password").is_file() for name in PASSWORDS)
+    """Whether the passwords of the databases were made here, whatever became of some of them."""
+    return any((SECRETS / f"{name}_password").is_file() for name in PASSWORDS)
 
 
-def ensure() -> None:
-    """Make what is missing, and what follows from settings. Raises CannotRun, also where a file is
-    there that is of no use."""
+def ensure_passwords() -> None:
+    """Make those of PostgreSQL that are missing. Raises CannotRun, also where a file is there that
+    is of no use."""
     if production() and SECRETS.resolve().is_relative_to(ROOT):
         raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
@@ -56,45 +59,77 @@ def ensure() -> None:
     # Fluent Bit makes its socket here, as a user of its own; nobody else gets as far as this.
     RUN.chmod(0o777)
     for name in PASSWORDS:
-        _once(f"{name}_password", _password)
-    app, owner = (_read(f"postgres_{role}_password") for role in ("app", "owner"))
-    _database("database_url", "listo_app", app)
-    _database("database_owner_url", "listo_owner", owner)
-    _once("jwt_secret", _password)
+        _once(f"{name}_password", new_password)
+
+
+def ensure(app_role: str = "app") -> None:
+    """Make what is missing, and what follows from the passwords and from settings. The API logs in
+    as `listo_` + `app_role`. Raises CannotRun, also where a file is there that is of no use."""
+    ensure_passwords()
+    log_in_as(app_role)
+    _database("database_owner_url", "listo_owner", read("postgres_owner_password"))
+    _once("jwt_secret", new_password)
     # None, until somebody puts the former one here.
     _once("jwt_secret_previous", str)
     _redis()
     _build_files()
     for name in ("grafana_admin_password", "grafana_secret_key"):
-        _once(name, _password)
-    _write("alertmanager", _alertmanager())
+        _once(name, new_password)
+    write("alertmanager", _alertmanager())
     if not (SECRETS / "admin_password").exists():
         UNTOLD.touch()
     _once("admin_password", lambda: setting("ADMIN_PASSWORD") or secrets.token_urlsafe(18))
 
 
+def log_in_as(app_role: str) -> None:
+    """How API and worker reach the database."""
+    _database("database_url", f"listo_{app_role}", read("postgres_app_password"))
+
+
+def elsewhere() -> bool:
+    """Whether somebody has put another server's URL in the place of the stack's PostgreSQL."""
+    return (SECRETS / "database_url").exists() and not read("database_url").endswith(OWN_DATABASE)
+
+
 def _database(name: str, role: str, password: str) -> None:
     """How to reach the stack's PostgreSQL, unless somebody has put another server's URL there."""
-    own = "@postgres:5432/listo"
-    if not (SECRETS / name).exists() or _read(name).endswith(own):
-        _write(name, f"postgresql://{role}:{quote(password, safe='')}{own}")
+    if not (SECRETS / name).exists() or read(name).endswith(OWN_DATABASE):
+        write(name, f"postgresql://{role}:{quote(password, safe='')}{OWN_DATABASE}")
 
 
 def _redis() -> None:
     for user in ("listo", "monitor"):
-        _once(f"redis_{user}_password", _password)
-    listo, monitor = (_read(f"redis_{user}_password") for user in ("listo", "monitor"))
-    hashed = [hashlib.sha256(password.encode()).hexdigest() for password in (listo, monitor)]
-    _write("redis_url", f"redis://listo:{quote(listo, safe='')}@redis:6379/0")
-    _write("redis_exporter", json.dumps({"redis://monitor@redis:6379": monitor}))
-    _write(
+        _once(f"redis_{user}_password", new_password)
+    listo, monitor = (read(f"redis_{user}_password") for user in ("listo", "monitor"))
+    write("redis_url", f"redis://listo:{quote(listo, safe='')}@redis:6379/0")
+    write("redis_exporter", json.dumps({"redis://monitor@redis:6379": monitor}))
+    users = SECRETS / "redis_users"
+    known = _LISTO.search(users.read_text()) if users.exists() else None
+    _write_redis_users([one for one in known[1].split() if one != _hashed(listo)] if known else [])
+
+
+def forget_former() -> bool:
+    """Let Redis' user in by the present password alone; whether there was a former one."""
+    former = (SECRETS / "redis_users").read_bytes()
+    _write_redis_users([])
+    return former != (SECRETS / "redis_users").read_bytes()
+
+
+def _write_redis_users(former: list[str]) -> None:
+    """With the hashes of former passwords, which replicas go on to use until they are replaced."""
+    listo, monitor = (_hashed(read(f"redis_{user}_password")) for user in ("listo", "monitor"))
+    write(
         "redis_users",
         "user default off\n"
-        f"user listo on #{hashed[0]} ~* &* +@all -@admin -@dangerous +info\n"
-        f"user monitor on #{hashed[1]} ~* resetchannels -@all +ping +hello +info "
+        f"user listo on {' '.join([listo, *former])} ~* &* +@all -@admin -@dangerous +info\n"
+        f"user monitor on {monitor} ~* resetchannels -@all +ping +hello +info "
         "+config|get +client|list +client|setname +client|setinfo +slowlog|get +slowlog|len "
         "+latency|latest +latency|histogram +dbsize +select\n",
     )
+
+
+def _hashed(password: str) -> str:
+    return f"#{hashlib.sha256(password.encode()).hexdigest()}"
 
 
 def _alertmanager() -> str:
@@ -119,11 +154,11 @@ def _build_files() -> None:
     _place(BUILD / "pip", f"[global]\nindex-url = {index}\n".encode() if index else b"")
 
 
-def _password() -> str:
+def new_password() -> str:
     return secrets.token_hex(32)
 
 
-def _read(name: str) -> str:
+def read(name: str) -> str:
     """Without the line's end that many tools write. Raises CannotRun where it is not one line."""
     path = SECRETS / name
     _let_in(path)
@@ -138,12 +173,12 @@ def _read(name: str) -> str:
 
 def _once(name: str, make: Callable[[], str]) -> None:
     if (SECRETS / name).exists():
-        _read(name)
+        read(name)
     else:
-        _write(name, make())
+        write(name, make())
 
 
-def _write(name: str, text: str) -> None:
+def write(name: str, text: str) -> None:
     _place(SECRETS / name, text.encode())
 
 

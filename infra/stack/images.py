@@ -37,11 +37,13 @@ def choose() -> str:
     _keep("RUN_DIR", str(STATE / "run"), "Where the log shipper's socket is; `make up` keeps it.")
     os.environ["COMPOSE_FILE"] = kept
     _keep_profile("acme", wanted=bool(setting("DOMAIN")))
-    if replicas := os.environ.get("REPLICAS"):
-        if not (replicas.isascii() and replicas.isdecimal()):
-            raise CannotRun(f"REPLICAS={replicas!r} is no number")
-        _keep("REPLICAS", replicas, "How many replicas; `make up REPLICAS=…` changes it.")
     return kept
+
+
+def keep_replicas() -> None:
+    """What was asked for outlives the command."""
+    if replicas := os.environ.get("REPLICAS"):
+        _keep("REPLICAS", replicas, "How many replicas; `make up REPLICAS=…` changes it.")
 
 
 def _keep_profile(name: str, *, wanted: bool) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.stack import credentials
+from infra.stack import bounds, credentials
 from infra.stack.compose import (
     OURS,
     ROOT,
@@ -20,6 +20,7 @@ from infra.stack.compose import (
     elsewhere,
     production,
     published,
+    setting,
     told,
 )
 
@@ -51,8 +52,9 @@ def run() -> list[Check]:
     checks = [_engine()]
     if checks[0].ok:
         checks += [_compose(), _builder(), *_others()]
-    checks += [_disk(), _memory(), _folder()]
-    if checks[0].ok:
+    wrong = _settings(engine=checks[0].ok)
+    checks += [_disk(), _memory(), _folder(), *wrong]
+    if checks[0].ok and not wrong:
         checks += _ports()
     return checks
 
@@ -116,10 +118,10 @@ def _others() -> list[Check]:
         return [Check("stack", ok=False, found=str(error))]
     if folder is not None:
         return [Check("stack", ok=False, found=f"{folder} has one here; `make down` there first")]
-    if data and not credentials.exist():
+    if data and not credentials.exist() and not setting("NEW_SECRETS"):
         found = (
             f"there is data ({data[0]}, …), but its passwords are not in {credentials.SECRETS}: "
-            "bring them there, or `make destroy`"
+            "bring them there; if they are lost, `make up NEW_SECRETS=1` makes others for this data"
         )
         return [Check("stack", ok=False, found=found)]
     return []
@@ -159,6 +161,14 @@ def _folder() -> Check:
     return Check("folder", ok=False, found=f"{ROOT} cannot be written")
 
 
+def _settings(*, engine: bool) -> list[Check]:
+    """Those that are of no use."""
+    cores = docker("info", "--format", "{{.NCPU}}", timeout=15).stdout.strip() if engine else ""
+    ports = [] if production() else ["HTTP_PORT", "HTTPS_PORT", *(name for name, *_ in _INSIDE)]
+    faults = bounds.faults(ports=ports, cores=int(cores) if cores.isdecimal() else None)
+    return [Check("setting", ok=False, found=fault) for fault in faults]
+
+
 def _ports() -> list[Check]:
     ours = {port["PublishedPort"] for one in _containers() for port in one.get("Publishers") or ()}
     return [
@@ -172,8 +182,6 @@ def _ports() -> list[Check]:
 
 
 def _port(text: str, name: str, address: str, ours: set[int]) -> Check:
-    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 1 << 16:
-        return Check("port", ok=False, found=f"{name}={text!r} is no port (1 to 65535)")
     number = int(text)
     if number in ours:
         return Check("port", ok=True, found=f"{number} is ours already")

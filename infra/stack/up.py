@@ -6,17 +6,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from infra.stack import credentials, images, preflight, readable
+from infra.stack import credentials, images, preflight, readable, renew, roles, trial
 from infra.stack.compose import (
     ROOT,
     STATE,
     CannotRun,
     compose,
-    config,
     containers,
     docker,
     lock,
@@ -24,78 +21,99 @@ from infra.stack.compose import (
     published,
     said,
     setting,
-    told,
 )
 from infra.stack.table import Table, settled, state
 
 AUTHORITY = ROOT / ".listo" / "ca.crt"
 START_SECONDS = 180
-# What is read from a service's folder of `infra` when it starts, and never again. Not Grafana's
-# dashboards, which are JSON that is made by the code beside it.
-READ_ONCE = {
-    "fluent-bit": "*.*", "grafana": "*.*", "loki": "*.*", "postgres": "*.*", "redis": "*.*",
-    "nginx": "entrypoint.sh",
-}  # fmt: skip
-READ_AGAIN = {".json", ".py", ".pyc"}
-# Others log in there, so these know a changed password first.
-STORES = {"postgres", "redis"}
-# How each is asked whether it would take its files, before it is told to read them again.
-TESTS = {
-    "nginx": ("nginx", "-t", "-q", "-c", "/etc/listo/nginx/nginx.conf"),
-    "prometheus": ("promtool", "check", "config", "/etc/prometheus/prometheus.yml"),
-    "blackbox-exporter": (
-        "blackbox_exporter", "--config.check", "--config.file=/etc/prometheus/blackbox.yml",
-    ),
-}  # fmt: skip
 LEFT_OUT = "Grafana, Loki and Fluent Bit"
 
 
 def main() -> int:
-    print("Listo: what this machine has")
-    checks = preflight.run()
-    preflight.show(checks)
-    if not all(check.ok for check in checks):
-        raise CannotRun("the stack was not started; the lines above say why")
+    look()
     with lock():
-        present = containers()
-        readable.ensure()
-        credentials.ensure()
-        print("\nImages")
-        images.choose()
-        images.provide()
-        print("\nServices")
-        try:
-            _bring_up(serving=any(one["State"] == "running" for one in present))
-        except BaseException:
-            if not present:
-                # Half a stack is of no use to anybody; data stays.
-                print("\nStopping what was started …", file=sys.stderr)
-                compose("down", "--timeout", "20")
-            raise
-        _copy_authority()
+        bring_up()
         _greet()
     return 0
 
 
-def _bring_up(*, serving: bool) -> None:
+def look() -> None:
+    """Raises CannotRun where something is in the way, before anything is changed."""
+    print("Listo: what this machine has")
+    checks = preflight.run()
+    preflight.show(checks)
+    if not all(check.ok for check in checks):
+        raise CannotRun("nothing was changed; the lines above say why")
+
+
+def bring_up() -> None:
+    """Start what does not run, and have what runs be as it should be now. Raises CannotRun."""
+    present = containers()
+    serving = serves(present)
+    readable.ensure()
+    credentials.ensure_passwords()
+    behind = _let_in_new_passwords(serving=serving)
+    credentials.ensure(roles.NEXT if roles.APP in behind else roles.APP)
+    print("\nImages")
+    images.choose()
+    images.keep_replicas()
+    images.provide()
+    print("\nServices")
     if serving:
-        _restart_outdated(STORES)
-    _start()
-    if serving:
-        if _restart_outdated():
+        renew.all_services(behind)
+        _wait_settled()
+    else:
+        _start_all(present)
+    _copy_authority()
+
+
+def serves(present: list[dict[str, Any]]) -> bool:
+    """Whether somebody may be using it."""
+    running = {one["Service"] for one in present if one["State"] == "running"}
+    return running >= {"nginx", "api"}
+
+
+def _let_in_new_passwords(*, serving: bool) -> set[str]:
+    """Have PostgreSQL take those that were changed, and return what is left to do: see roles.py."""
+    behind = roles.behind()
+    at_once = behind - {roles.APP, roles.NEXT}
+    if roles.APP in behind:
+        if serving and not credentials.elsewhere():
+            roles.admit_next()
+        else:
+            at_once.add(roles.APP)
+    for role in sorted(at_once):
+        roles.set_password(role)
+    return behind - at_once
+
+
+def _start_all(present: list[dict[str, Any]]) -> None:
+    """Nobody is being served, so all at once."""
+    credentials.forget_former()
+    running = any(one["State"] == "running" for one in present)
+    try:
+        trial.api(database=False)
+        if running:
+            renew.restart_outdated(renew.STORES)
+        _start()
+        if running and renew.restart_outdated():
             _start()
-        _reload()
+    except BaseException:
+        if not present:
+            # Half a stack is of no use to anybody; data stays.
+            print("\nStopping what was started …", file=sys.stderr)
+            compose("down", "--timeout", "20")
+        raise
 
 
 def _start() -> None:
     log = STATE / "up.log"
-    table = Table()
     with log.open("w") as output, subprocess.Popen(
         ["docker", "compose", "up", "--detach", "--no-build", "--remove-orphans"],  # noqa: S607
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:
-            _wait(process, table)
+            _wait(process, Table())
         except BaseException:
             process.terminate()
             process.wait()
@@ -104,54 +122,6 @@ def _start() -> None:
         _show_unwell()
         lines = [line for line in log.read_text().splitlines() if line.strip()]
         raise CannotRun(lines[-1] if lines else "docker compose up failed")
-
-
-def _restart_outdated(among: set[str] | None = None) -> bool:
-    """Compose does not see that files changed which a service has mounted."""
-    stack = config()
-    outdated = {
-        one["Service"]
-        for one in containers()
-        if one["State"] == "running"
-        and (among is None or one["Service"] in among)
-        and _changed_since(one["Name"], _read_once(one["Service"], stack))
-    }
-    for service in sorted(outdated):
-        print(f"  {service} is restarted: its configuration changed")
-    if outdated:
-        told("compose", "restart", *sorted(outdated), timeout=300)
-    return bool(outdated)
-
-
-def _read_once(service: str, stack: dict[str, Any]) -> list[Path]:
-    """What it reads when it starts, and never again: files of its folder, and its secrets."""
-    files = (ROOT / "infra" / service).rglob(READ_ONCE[service]) if service in READ_ONCE else ()
-    secrets = stack["services"].get(service, {}).get("secrets") or ()
-    return [
-        *(file for file in files if file.suffix not in READ_AGAIN),
-        *(Path(stack["secrets"][one["source"]]["file"]) for one in secrets),
-    ]
-
-
-def _changed_since(container: str, files: list[Path]) -> bool:
-    if not files:
-        return False
-    started = told("inspect", "--format", "{{.State.StartedAt}}", container).strip()
-    # When they got here, whatever time they brought along.
-    newest = max(file.stat().st_ctime for file in files)
-    return newest > datetime.fromisoformat(started).timestamp()
-
-
-def _reload() -> None:
-    """Have what ran before read its files again: Compose does not see that they changed."""
-    for service, test in TESTS.items():
-        result = compose("exec", "--no-TTY", service, *test)
-        if result.returncode:
-            raise CannotRun(
-                f"{service} refuses its configuration, and goes on with the former one: "
-                f"{said(result)}"
-            )
-    told("compose", "kill", "--signal", "HUP", *TESTS)
 
 
 def _show_unwell() -> None:
@@ -176,13 +146,28 @@ def _wait(process: subprocess.Popen[bytes], table: Table) -> None:
         ended = process.poll()
         if ended is not None and (ended or (present and all(map(settled, present)))):
             return
-        # What still starts has the time that its health check gives it, to recover after a crash.
-        if time.monotonic() > deadline and not any(state(one) == "starting" for one in present):
-            slow = ", ".join(
-                f"{one['Service']} ({state(one)})" for one in present if not settled(one)
-            )
-            raise CannotRun(f"not all is well after {START_SECONDS} s: {slow}; see `make logs`")
+        _give_up_after(deadline, present)
         time.sleep(0.5)
+
+
+def _wait_settled() -> None:
+    """Until all is well of what was renewed."""
+    deadline = time.monotonic() + START_SECONDS
+    table = Table()
+    while True:
+        present = containers()
+        table.draw(present)
+        if all(map(settled, present)):
+            return
+        _give_up_after(deadline, present)
+        time.sleep(0.5)
+
+
+def _give_up_after(deadline: float, present: list[dict[str, Any]]) -> None:
+    # What still starts has the time that its health check gives it, to recover after a crash.
+    if time.monotonic() > deadline and not any(state(one) == "starting" for one in present):
+        slow = ", ".join(f"{one['Service']} ({state(one)})" for one in present if not settled(one))
+        raise CannotRun(f"not all is well after {START_SECONDS} s: {slow}; see `make logs`")
 
 
 def _copy_authority() -> None:
@@ -225,12 +210,18 @@ def _inside() -> list[tuple[str, str]]:
     """What is published on 127.0.0.1 alone."""
     if production():
         return []
-    # Debian's package has only the former pages.
-    alerts = "/classic/alerts" if images.of_debian() else "/alerts"
-    places = [
-        (f"http://127.0.0.1:{setting('PROMETHEUS_PORT', '9090')}{alerts}", "Prometheus"),
-        (f"http://127.0.0.1:{setting('ALERTMANAGER_PORT', '9093')}", "Alertmanager"),
+    prometheus, alertmanager, grafana = (
+        f"http://127.0.0.1:{setting(f'{name.upper()}_PORT', port)}"
+        for name, port in (("prometheus", "9090"), ("alertmanager", "9093"), ("grafana", "3000"))
+    )
+    if images.of_debian():
+        # Debian's packages have Prometheus' former pages only, and none of Alertmanager.
+        return [
+            (f"{prometheus}/classic/alerts", "Prometheus"),
+            (f"{alertmanager}/api/v2/alerts", "Alertmanager, which has no pages here: make alerts"),
+        ]
+    return [
+        (grafana, "Grafana"),
+        (f"{prometheus}/alerts", "Prometheus"),
+        (alertmanager, "Alertmanager"),
     ]
-    if not images.of_debian():
-        places.insert(0, (f"http://127.0.0.1:{setting('GRAFANA_PORT', '3000')}", "Grafana"))
-    return places

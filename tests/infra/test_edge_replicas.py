@@ -132,6 +132,14 @@ def test_a_replica_that_refuses_connections_gets_no_requests(edge: Edge) -> None
             assert edge.ask(method, path, options) == "200", (method, path)
 
 
+def test_a_replica_that_is_about_to_stop_gets_no_requests(edge: Edge) -> None:
+    edge.box.must(f"echo {ONE} >/run/nginx/leaving")
+    edge.go_to(OTHER)
+    # Whoever wrote it was killed.
+    edge.box.must("touch -d '3 minutes ago' /run/nginx/leaving")
+    edge.go_to(ONE, OTHER)
+
+
 def test_a_replica_that_hangs_gets_no_requests_while_another_answers(edge: Edge) -> None:
     edge.signal("STOP", ONE)
     edge.go_to(OTHER)

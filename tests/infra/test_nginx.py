@@ -74,6 +74,17 @@ def test_nobody_there_is_a_problem_with_the_request_id(nginx: Box) -> None:
     assert json.loads(body)["request_id"] == "0123456789abcdef"
 
 
+def test_what_it_would_read_is_tried_beside_it(still: Box) -> None:
+    still.authority()
+    check = "/etc/listo/nginx/entrypoint.sh check"
+    done = still.run(check)
+    assert done.returncode == 0, done.stderr
+    assert not still.serving()
+    refused = still.run(f"MAX_BODY_BYTES=many {check}")
+    assert refused.returncode != 0
+    assert "client_max_body_size" in refused.stderr
+
+
 HELLO = "openssl s_client -connect localhost:8443 -tls1_3 {} </dev/null 2>&1"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
 import socket
 import time
@@ -12,68 +10,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from fixtures.load import Ledger, Load
-from fixtures.stack import again, trust
+from fixtures.disturbed import assert_nothing_acknowledged_is_lost, under_load
+from fixtures.stack import trust
 from infra.stack import compose as cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fixtures.stack import Stack
-
-CONNECTIONS = 50
-PER_SECOND = float(os.environ.get("LOAD_PER_SECOND", "80"))
-
-
-def under_load(
-    stack: Stack, collection: str, keys: list[str], phases: dict[str, Callable[[], object]]
-) -> Ledger:
-    """Do one after another while clients work; the load goes on a little between and after."""
-    load = Load(
-        stack.url, trust(), collection, keys, connections=CONNECTIONS, per_second=PER_SECOND
-    )
-
-    async def both() -> None:
-        async def disturb() -> None:
-            try:
-                for name, what in phases.items():
-                    load.ledger.phase = name
-                    await asyncio.to_thread(what)
-                    await asyncio.sleep(3)
-            finally:
-                load.end()
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(load.run(300))
-            tasks.create_task(disturb())
-
-    asyncio.run(both())
-    print(f"\n{load.ledger.table()}")  # noqa: T201 - what `make test-stack` is run for
-    return load.ledger
-
-
-def assert_nothing_acknowledged_is_lost(stack: Stack, collection: str, ledger: Ledger) -> None:
-    """Every acknowledged record is there at its version, and none was made twice."""
-    found: dict[str, int] = {}
-    with stack.admin() as admin:
-        cursor = None
-        while True:
-            parameters: dict[str, str | int] = {"limit": 500, "fields": "id,version"}
-            if cursor:
-                parameters["cursor"] = cursor
-            page = again(
-                partial(admin.get, f"/collections/{collection}/records", params=parameters)
-            ).json()
-            found |= {item["id"]: item["version"] for item in page["items"]}
-            cursor = page["next"]
-            if cursor is None:
-                break
-    lost = {
-        one: version for one, version in ledger.acknowledged.items() if found.get(one, 0) < version
-    }
-    assert lost == {}
-    if not ledger.failures:
-        assert found == ledger.acknowledged
 
 
 def test_nobody_notices(stack: Stack, collection: str) -> None:

@@ -1,0 +1,129 @@
+"""What may be set for the stack: numbers, sizes, times and addresses, with their bounds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from infra.stack.compose import setting
+
+_BYTES = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How such a value is written: what it matches, its parts, and the unit of each part."""
+
+    pattern: str
+    units: dict[str, float]
+    what: str
+
+    def read(self, text: str) -> float | None:
+        if not re.fullmatch(self.pattern, text, re.ASCII):
+            return None
+        parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", text.lower())
+        return sum(float(number) * self.units[unit] for number, unit in parts)
+
+
+def _sizes(*endings: str) -> dict[str, float]:
+    return {one: 1024.0 ** _BYTES[one[:1]] for one in endings}
+
+
+WHOLE = Kind(r"0|[1-9]\d{0,8}", {"": 1}, "a whole number")
+DECIMAL = Kind(r"\d{1,9}(\.\d{1,3})?", {"": 1}, "a number")
+# Of Docker, Redis and Prometheus.
+MEMORY = Kind(
+    r"(?i)\d{1,12}(\.\d{1,3})?([bkmgt]|[kmgt]i?b)?",
+    _sizes("", *"bkmgt", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib"), "a size",
+)  # fmt: skip
+REDIS_SIZE = Kind(
+    r"(?i)\d{1,12}([kmg]b?)?", _sizes("", *"kmg", "kb", "mb", "gb"), "a size as Redis reads it"
+)
+PROMETHEUS_SIZE = Kind(
+    r"\d{1,12}([KMGTP]?B)", _sizes("b", "kb", "mb", "gb", "tb", "pb"),
+    "a size as Prometheus reads it",
+)  # fmt: skip
+# Of Go's programs, and of Prometheus and Loki, which have longer units and no fractions.
+GRACE = Kind(r"(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time")
+RETENTION = Kind(
+    r"(\d{1,6}y)?(\d{1,6}w)?(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time"
+)
+
+_PORT = (WHOLE, "1", "65535")
+BOUNDS: dict[str, tuple[Kind, str, str]] = {
+    "REPLICAS": (WHOLE, "1", "100"),
+    "WEB_CONCURRENCY": (WHOLE, "1", "64"),
+    "HTTP_PORT": _PORT,
+    "HTTPS_PORT": _PORT,
+    "GRAFANA_PORT": _PORT,
+    "PROMETHEUS_PORT": _PORT,
+    "ALERTMANAGER_PORT": _PORT,
+    "API_MEMORY": (MEMORY, "256m", "1t"),
+    "API_CPUS": (DECIMAL, "0.1", "256"),
+    "POSTGRES_MEMORY": (MEMORY, "256m", "16t"),
+    "POSTGRES_CPUS": (DECIMAL, "0.1", "256"),
+    "REDIS_MEMORY": (MEMORY, "64m", "1t"),
+    "REDIS_MAXMEMORY": (REDIS_SIZE, "16mb", "1024gb"),
+    "STOP_GRACE": (GRACE, "10s", "1h"),
+    "METRICS_RETENTION": (RETENTION, "2h", "10y"),
+    "METRICS_SIZE": (PROMETHEUS_SIZE, "256MB", "1PB"),
+    # Loki deletes nothing that is younger than a day.
+    "LOG_RETENTION": (RETENTION, "24h", "10y"),
+    "LOG_FILE_SIZE": (MEMORY, "64k", "10g"),
+    "LOG_FILES": (WHOLE, "1", "1000"),
+    "ACME_CHECK_SECONDS": (WHOLE, "1", "604800"),
+    "ACME_RETRY_SECONDS": (WHOLE, "1", "604800"),
+    "ACME_RETRY_MAX_SECONDS": (WHOLE, "1", "604800"),
+}
+
+
+def faults(*, ports: list[str], cores: int | None) -> list[str]:
+    """A line for each setting of the environment or `.env` that is of no use. `ports`: the settings
+    of those that are published; `cores`: what the engine has."""
+    found = [fault for name in BOUNDS if (fault := _fault(name, cores))]
+    taken: dict[str, str] = {}
+    given = ((name, setting(name)) for name in ports)
+    found += [
+        f"{name}={port} is {other}, too"
+        for name, port in given
+        if port and (other := taken.setdefault(port, name)) != name
+    ]
+    limit, data = (setting(name) for name in ("REDIS_MEMORY", "REDIS_MAXMEMORY"))
+    if not found and limit and data and (MEMORY.read(limit) or 0) <= (REDIS_SIZE.read(data) or 0):
+        found.append(f"REDIS_MAXMEMORY={data} does not fit into REDIS_MEMORY={limit}")
+    return found + _addresses()
+
+
+def _fault(name: str, cores: int | None) -> str | None:
+    text = setting(name)
+    if not text:
+        return None
+    kind, least, most = BOUNDS[name]
+    if cores and name.endswith("_CPUS"):
+        # The engine starts nothing that wants more.
+        most = str(cores)
+    value, low, high = (kind.read(one) for one in (text, least, most))
+    if value is not None and low is not None and high is not None and low <= value <= high:
+        return None
+    return f"{name}={text!r} is not {kind.what} from {least} to {most}"
+
+
+def _addresses() -> list[str]:
+    """Containers get theirs from EDGE_RANGE of EDGE_SUBNET, and nginx has one of its own there."""
+    subnet, pool, address = (
+        setting(name, default)
+        for name, default in (
+            ("EDGE_SUBNET", "10.213.240.0/24"), ("EDGE_RANGE", "10.213.240.128/25"),
+            ("EDGE_ADDRESS", "10.213.240.10"),
+        )
+    )  # fmt: skip
+    try:
+        whole, part, one = IPv4Network(subnet), IPv4Network(pool), IPv4Address(address)
+    except ValueError as error:
+        return [f"EDGE_SUBNET, EDGE_RANGE and EDGE_ADDRESS: {error}"]
+    if part.subnet_of(whole) and one in whole and one not in part:
+        return []
+    fault = f"EDGE_SUBNET={whole} has to hold EDGE_RANGE={part} and, outside of that, "
+    return [f"{fault}EDGE_ADDRESS={one}"]

@@ -1,0 +1,157 @@
+"""Replace replicas one after another, while the others serve.
+
+Each new one has to be ready, and known to nginx, before a former one goes; that one gets no more
+requests then, and has time to end those in work.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from infra.stack import outdated
+from infra.stack.compose import PROJECT, CannotRun, containers, docker, said, setting, told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_START_SECONDS = 180
+_EDGE_SECONDS = 30
+# STOP_GRACE is an hour at most.
+_END_SECONDS = 3700
+# For what nginx' former processes had taken up before they heard of it.
+_LAST_SECONDS = 1.0
+# nginx' entry point leaves out whoever is in it.
+LEAVING = "/run/nginx/leaving"
+_UPSTREAM = "/run/nginx/upstream.conf"
+_READY = (
+    "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=3); "
+    "c.request('GET', '/health/ready'); exit(c.getresponse().status != 200)"
+)
+
+
+def roll(service: str, count: int) -> bool:
+    """Have `count` of the service as it should be now; whether anything had to be done for it.
+
+    Raises CannotRun, and leaves what serves.
+    """
+    present = outdated.of(service, outdated.look())
+    for one in present:
+        if not one.running:
+            told("rm", "--force", one.name)
+    former = [one for one in present if one.running and (one.outdated or not one.healthy)]
+    good = [one.name for one in present if one.running and one not in former]
+    if len(good) == count and not former:
+        return False
+    # Who does not answer anyway goes first.
+    former.sort(key=lambda one: (one.healthy, one.number))
+    edge = _edge() if service == "api" else None
+    while len(good) < count:
+        # All at once where nobody has to go.
+        more = 1 if former else count - len(good)
+        fresh = _start(service, len(former) + len(good) + more, edge)
+        good += fresh
+        while former and len(former) + len(good) > count:
+            gone = former.pop(0).name
+            _end(gone, edge)
+            print(f"  \N{CHECK MARK} {fresh[0]} in the place of {gone}", flush=True)
+    surplus = [one.name for one in former] + good[::-1]
+    for name in surplus[: max(0, len(surplus) - count)]:
+        _end(name, edge)
+        print(f"  \N{CHECK MARK} {name} is gone", flush=True)
+    return True
+
+
+def _start(service: str, total: int, edge: str | None) -> list[str]:
+    """What it takes to have so many of them. Raises CannotRun, without those that are not well."""
+    before = _names(service)
+    scale = f"{service}={total}"
+    try:
+        told(
+            "compose", "up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--scale",
+            scale, service, timeout=_START_SECONDS,
+        )  # fmt: skip
+        fresh = sorted(_names(service) - before)
+        for name in fresh:
+            _wait_ready(service, name)
+        if edge:
+            for name in fresh:
+                _wait_known(name, edge)
+    except BaseException:
+        for name in _names(service) - before:
+            docker("rm", "--force", name)
+        raise
+    return fresh
+
+
+def _names(service: str) -> set[str]:
+    return {one["Name"] for one in containers() if one["Service"] == service}
+
+
+def _wait_ready(service: str, name: str) -> None:
+    """Raises CannotRun with its last words."""
+
+    def ready() -> bool:
+        state = next((one for one in containers() if one["Name"] == name), None)
+        if state is None or state["State"] != "running":
+            raise CannotRun(f"{name} ended while it started: {_last_words(name)}")
+        # On a busy machine one is unhealthy for a while before it is well.
+        return state["Health"] == "healthy" and (
+            service != "api" or not docker("exec", name, "python3", "-c", _READY).returncode
+        )
+
+    if not _within(_START_SECONDS, ready):
+        raise CannotRun(f"{name} was not ready within {_START_SECONDS} s: {_last_words(name)}")
+
+
+def _last_words(name: str) -> str:
+    result = docker("logs", "--tail", "1", name)
+    return said(subprocess.CompletedProcess((), 0, result.stdout + result.stderr, ""))
+
+
+def _edge() -> str | None:
+    """nginx, where it runs and passes requests on to this stack's replicas."""
+    if setting("API_UPSTREAM", "api").partition(":")[0] != "api":
+        return None
+    found = (one for one in containers() if one["Service"] == "nginx")
+    return next((one["Name"] for one in found if one["State"] == "running"), None)
+
+
+def _address(name: str) -> str:
+    """Where nginx finds it; empty where it is not there for nginx."""
+    network = f'{{{{with index .NetworkSettings.Networks "{PROJECT}_edge"}}}}'
+    return told("inspect", "--format", f"{network}{{{{.IPAddress}}}}{{{{end}}}}", name).strip()
+
+
+def _wait_known(name: str, edge: str) -> None:
+    """Wait until nginx passes requests to it. Raises CannotRun."""
+    script = f"rm -f {LEAVING}; grep -q 'server {_address(name)}:' {_UPSTREAM}"
+    if not _within(_EDGE_SECONDS, lambda: not docker("exec", edge, "sh", "-c", script).returncode):
+        raise CannotRun(f"nginx did not take up {name} within {_EDGE_SECONDS} s")
+
+
+def _end(name: str, edge: str | None) -> None:
+    """Stop it, once nginx sends it nothing any more."""
+    address = _address(name) if edge else ""
+    try:
+        if edge and address:
+            script = f"echo {address} >{LEAVING}; ! grep -q 'server {address}:' {_UPSTREAM}"
+            # Whatever becomes of it: who stops refuses what is new and ends what is in work.
+            _within(_EDGE_SECONDS, lambda: not docker("exec", edge, "sh", "-c", script).returncode)
+            time.sleep(_LAST_SECONDS)
+        told("stop", name, timeout=_END_SECONDS)
+        told("rm", "--force", name)
+    finally:
+        if edge and address:
+            # The next one may have this address.
+            docker("exec", edge, "rm", "-f", LEAVING)
+
+
+def _within(seconds: float, what: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True

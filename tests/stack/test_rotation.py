@@ -1,0 +1,111 @@
+"""`make rotate SECRET=…` for each secret, while clients work; `make test-rotation` asks for it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from fixtures.disturbed import assert_nothing_acknowledged_is_lost, under_load
+from fixtures.stack import SECRETS
+from infra.stack import compose as cli
+from infra.stack import rotate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fixtures.stack import Stack
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("ROTATE"), reason="takes minutes: `make test-rotation`"
+)
+# Grafana has its own users.
+OF_GRAFANA = {"grafana_admin_password", "grafana_secret_key"}
+PER_SECOND = float(os.environ.get("LOAD_PER_SECOND", "50"))
+
+
+def rotated(stack: Stack, name: str) -> Callable[[], object]:
+    def do() -> None:
+        former = value(name)
+        done = stack.make("rotate", SECRET=name)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert value(name) != former or name == "jwt_secret_previous"
+        assert not former or not lets_in(stack, name, former)
+        assert value(name) not in done.stdout or not value(name)
+
+    return do
+
+
+def value(name: str) -> str:
+    return (SECRETS / name).read_text()
+
+
+def lets_in(stack: Stack, name: str, secret: str) -> bool:
+    """Whether somebody gets in who knows it. False for what is no password of a server."""
+    kind, _, role = name.removesuffix("_password").partition("_")
+    if kind == "postgres":
+        (postgres,) = stack.containers("postgres")
+        done = cli.docker(
+            "exec", "--env", "PGPASSWORD", postgres["Name"], "psql", "-w", "-h", "127.0.0.1",
+            "-U", f"listo_{role}", "-d", "listo", "-c", "", more={"PGPASSWORD": secret},
+        )  # fmt: skip
+        return done.returncode == 0
+    if kind == "redis":
+        (redis,) = stack.containers("redis")
+        done = cli.docker(
+            "exec", "--env", "REDISCLI_AUTH", redis["Name"], "redis-cli", "--user", role, "ping",
+            more={"REDISCLI_AUTH": secret},
+        )  # fmt: skip
+        return "PONG" in done.stdout
+    return False
+
+
+def test_each_without_a_failed_request(stack: Stack, collection: str) -> None:
+    names = [name for name in rotate.ROTATIONS if name not in OF_GRAFANA | {"admin_password"}]
+    token = ""
+    with stack.admin() as admin:
+        token = admin.headers["Authorization"]
+    with stack.keys(5) as keys:
+        stack.up(REPLICAS="2")
+        try:
+            ledger = under_load(
+                stack, collection, keys, {name: rotated(stack, name) for name in names},
+                per_second=PER_SECOND,
+            )  # fmt: skip
+        finally:
+            stack.up(REPLICAS="3")
+            stack.token = ""
+    assert ledger.failures == []
+    assert_nothing_acknowledged_is_lost(stack, collection, ledger)
+    # The last of them was to forget what signed it.
+    with stack.client(headers={"Authorization": token}) as client:
+        assert client.get("/auth/me").status_code == 401
+
+
+def test_a_session_outlives_another_secret(stack: Stack) -> None:
+    with stack.admin() as admin:
+        rotated(stack, "jwt_secret")()
+        assert admin.get("/auth/me").status_code == 200
+
+
+def test_the_admin_gets_another_password(stack: Stack) -> None:
+    former = value("admin_password")
+    rotated(stack, "admin_password")()
+    stack.token = ""
+    with stack.admin() as admin:
+        assert admin.get("/auth/me").status_code == 200
+    with stack.client() as client:
+        email = cli.setting("ADMIN_EMAIL", "admin@example.com")
+        answer = client.post("/auth/login", json={"email": email, "password": former})
+    assert answer.status_code == httpx.codes.UNAUTHORIZED
+
+
+def test_one_whose_file_was_removed_is_made_anew(stack: Stack) -> None:
+    former = value("postgres_app_password")
+    (SECRETS / "postgres_app_password").unlink()
+    stack.up()
+    assert not lets_in(stack, "postgres_app_password", former)
+    with stack.admin() as admin:
+        assert admin.get("/health/ready").json()["status"] == "ready"
