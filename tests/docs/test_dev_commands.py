@@ -1,0 +1,157 @@
+"""The commands of README and documents that need no stack, run as they stand on the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from fixtures.dev import GREETED
+from fixtures.pages import ROOT, Block, commands
+from fixtures.program import PATIENCE, Program, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# It has a test of its own, which takes its time.
+DEMO = "make demo"
+SERVERS = ("uvicorn ", "gunicorn ", "python -m app.worker")
+# What a reader's shell does not have, and these tests' does.
+NOT_READERS = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PORT", "PYTHONPATH")
+
+
+class Reader:
+    """Who copies commands from a page into a shell, in a checkout without data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = str(free_port())
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_READERS}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        self.environment = environment | {"PATH": path, "PORT": self.port}
+
+    def written(self, text: str) -> str:
+        """For the port that is free here."""
+        return re.sub(r"\b8000\b", self.port, text)
+
+    def types(self, text: str, folder: str = ".", **environment: str) -> str:
+        """What the commands print; each must succeed."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.written(text)],
+            cwd=self.folder / folder, env=self.environment | environment,
+            input="y\n", capture_output=True, text=True, timeout=PATIENCE * 2, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, (text, done.stdout, done.stderr)
+        return done.stdout
+
+    def starts(self, line: str, folder: str = ".", **environment: str) -> Program:
+        """A command that ends with Ctrl-C."""
+        return Program(
+            ["bash", "-c", f"exec env {self.written(line)}"],
+            self.environment | environment, self.folder / folder,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    folder = tmp_path_factory.mktemp("reader") / "listo"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in files.split("\0"):
+        if name and (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            # With its time, by which make sees that all is installed.
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
+    return Reader(folder)
+
+
+def of(page: str) -> list[Block]:
+    return [block for block in commands("dev") if block.page == page]
+
+
+@pytest.fixture
+def served(reader: Reader) -> Iterator[Program]:
+    run = reader.starts("make dev")
+    try:
+        run.wait_for(GREETED)
+        yield run
+    finally:
+        status = run.stop(signal.SIGINT)
+    # Of make, where a signal ended what it ran.
+    assert status in (0, 2, 130, -signal.SIGINT), run.output
+
+
+def test_the_readme_from_its_first_line_to_its_last(reader: Reader, served: Program) -> None:
+    first, *rest = of("README.md")
+    assert first.text == "make dev\n"
+    readme = (ROOT / "README.md").read_text()
+    files = re.findall(r"`(\w+\.yaml)` holds.*?\n```yaml\n(.*?)```", readme, re.DOTALL)
+    for name, text in files:
+        (reader.folder / name).write_text(text)
+    assert rest[0].text == f"{DEMO}\n"
+    printed = {str(block): reader.types(block.text) for block in rest[1:]}
+    curls = next(text for block, text in zip(rest[1:], printed.values(), strict=True)
+                 if "curl" in block.text)  # fmt: skip
+    *_, found = re.findall(r'\{"items":.*\}', curls)
+    assert [book["title"] for book in json.loads(found)["items"]] == ["Moby Dick"], curls
+    assert '"code":' not in curls, "a problem was answered"
+    assert files, "the file that `collections apply` takes is gone from the README"
+    # It says the same as the PUT before it.
+    assert "would change" not in printed[str(rest[-1])], printed
+    assert "Traceback" not in served.output
+
+
+def test_an_extension_as_its_page_starts_it(reader: Reader) -> None:
+    (block,) = of("docs/extensions.md")
+    (line,) = block.text.splitlines()
+    run = reader.starts(line)
+    try:
+        run.wait_for(GREETED)
+        paths = httpx.get(f"http://127.0.0.1:{reader.port}/openapi.json").json()["paths"]
+        assert any(path.startswith("/loans") for path in paths)
+    finally:
+        run.stop(signal.SIGINT)
+
+
+def test_the_servers_of_the_page_for_operators(reader: Reader, database_url: str) -> None:
+    """From `services/api` with DATABASE_URL and JWT_SECRET set, as the page says."""
+    (block,) = of("docs/operations.md")
+    settings = {
+        "DATABASE_URL": database_url, "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",
+        "WEB_CONCURRENCY": "1",
+    }  # fmt: skip
+    for line in block.text.splitlines():
+        if not line.startswith(SERVERS):
+            reader.types(line, "services/api", **settings)
+            continue
+        run = reader.starts(line, "services/api", **settings)
+        try:
+            if "worker" in line:
+                run.wait_for('"level":"INFO"')
+            else:
+                run.wait_ready(f"http://127.0.0.1:{reader.port}/health/ready")
+        finally:
+            status = run.stop(signal.SIGTERM)
+        assert status in (0, -signal.SIGTERM), (line, run.output)
+        assert "Traceback" not in run.output
+
+
+ALONE = [
+    block for block in commands("dev")
+    if block.page not in ("README.md", "docs/extensions.md", "docs/operations.md")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", ALONE, ids=str)
+def test_commands_that_need_nothing_else(reader: Reader, block: Block) -> None:
+    reader.types(block.text)
