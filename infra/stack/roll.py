@@ -40,7 +40,8 @@ def roll(service: str, count: int) -> bool:
     for one in present:
         if not one.running:
             told("rm", "--force", one.name)
-    former = [one for one in present if one.running and (one.outdated or not one.healthy)]
+    # One that is not healthy may be busy, and another one would be busy as well.
+    former = [one for one in present if one.running and one.outdated]
     good = [one.name for one in present if one.running and one not in former]
     if len(good) == count and not former:
         return False

@@ -149,6 +149,16 @@ def test_a_store_that_was_stopped_is_started_before_it_is_asked(checkout: Checko
     assert [line.split()[-1] for line in asked][:3] == ["postgres", "postgres", "check"]
 
 
+def test_replicas_that_are_too_busy_for_their_health_check_stay(checkout: Checkout) -> None:
+    checkout.up()
+    checkout.has(answers={"stop": [1, "nobody is to be stopped\n"]})
+    checkout.has(containers=[
+        {**one, "Busy": one["Service"] == "api"} for one in checkout.there()
+    ])  # fmt: skip
+    checkout.up()
+    assert done(checkout) == []
+
+
 def test_what_the_files_no_longer_have_is_removed(checkout: Checkout) -> None:
     checkout.up()
     former = {**checkout.there()[0], "Name": "listo-promtail-1", "Service": "promtail"}
