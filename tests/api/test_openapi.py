@@ -97,6 +97,23 @@ def test_preconditions_are_told(
     assert ("304" if method == "get" else "412") in operation["responses"]
 
 
+def test_the_page_would_send_nothing_optional(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for each in (each for one in operations.values() for each in one.get("parameters", ())):
+            if not each.get("required") and path.startswith("/collections"):
+                schema = each["schema"]
+                assert not {"example", "examples", "default"} & {*each, *schema}, (path, each)
+
+
+def test_the_first_collection_is_defined_as_the_page_has_it(
+    document: dict[str, Any], admin: httpx.Client
+) -> None:
+    operation = document["paths"]["/collections/{collection}"]["put"]
+    body = operation["requestBody"]["content"]["application/json"]["schema"]["examples"][0]
+    name = operation["parameters"][0]["schema"]["example"]
+    assert admin.put(f"/collections/{name}-as-shown", json=body).status_code == 201
+
+
 def test_what_collections_may_be_called_is_told(document: dict[str, Any]) -> None:
     for operation in document["paths"]["/collections/{collection}"].values():
         [name] = [each for each in operation["parameters"] if each["name"] == "collection"]

@@ -29,7 +29,9 @@ from app.idempotency.middleware import database_of
 router = APIRouter(prefix="/collections", tags=["collections"])
 
 # Told, not checked here: where none is to be made, another name is that of no collection.
-Name = Annotated[str, Path(json_schema_extra={"pattern": f"^{COLLECTION_NAME}$"})]
+Name = Annotated[
+    str, Path(json_schema_extra={"pattern": f"^{COLLECTION_NAME}$", "example": "books"})
+]
 
 
 async def admins_only(actor: CurrentActor) -> None:

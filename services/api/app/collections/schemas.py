@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from app.collections.models import seconds
 from app.filters import parser
@@ -61,10 +61,21 @@ class Cache(BaseModel):
     )
 
 
+_EXAMPLE: dict[str, JsonValue] = {
+    "schema": {
+        "type": "object",
+        "required": ["title"],
+        "properties": {"title": {"type": "string"}, "year": {"type": "integer"}},
+        "additionalProperties": False,
+    },
+    "rules": {"list": "", "read": ""},
+}
+
+
 class CollectionIn(BaseModel):
     """A collection's whole definition; what is left out takes its default."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
     json_schema: dict[str, Any] = Field(
         alias="schema",

@@ -63,21 +63,41 @@ _PAGE = """<!doctype html>
 _START = """const ui = SwaggerUIBundle({
   url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, persistAuthorization: false,
   tryItOutEnabled: true, displayRequestDuration: true, docExpansion: "list",
+  responseInterceptor: (response) => { look(response); return response; },
   // The document shows what the caller may see, so it is asked for again once somebody is.
   onComplete: () => {
     const authorize = ui.authActions.authorizeWithPersistOption;
     ui.authActions.authorizeWithPersistOption = (payload) => {
       const result = authorize(payload);
       const scheme = Object.values(payload)[0];
-      if (scheme && scheme.value) {
-        fetch("openapi.json", { headers: { Authorization: "Bearer " + scheme.value } })
-          .then((response) => (response.ok ? response.text() : null))
-          .then((text) => text && ui.specActions.updateSpec(text));
-      }
+      if (scheme && scheme.value) renew(scheme.value);
       return result;
     };
   },
 });
+function renew(token) {
+  fetch("openapi.json", token ? { headers: { Authorization: "Bearer " + token } } : {})
+    .then((response) => (response.ok ? response.text() : null))
+    .then((text) => text && ui.specActions.updateSpec(text));
+}
+// A collection that was defined or deleted changes the document, and a record that was created is
+// the one to try the other operations with.
+function look(response) {
+  const path = new URL(response.url).pathname;
+  const location = response.headers.location || "";
+  const record = /^(\\/collections\\/[^/]+\\/records)\\/([^/]+)$/.exec(location);
+  if (record && response.status === 201) {
+    for (const method of ["get", "put", "patch", "delete"]) {
+      const where = [record[1] + "/{record_id}", method];
+      ui.specActions.changeParam(where, "record_id", "path", record[2], false);
+    }
+  }
+  const changed = response.status === 204 || location;
+  if (response.ok && changed && /^\\/collections\\/[^/]+$/.test(path)) {
+    const known = Object.values(ui.authSelectors.authorized().toJS())[0];
+    renew(known && known.value);
+  }
+}
 """
 
 
