@@ -108,7 +108,7 @@ def test_slow_lists_of_one_address_keep_nobody_else(
         f"\n{dict(answers)}; {len(noticed)} reads by others: {fine:.3f} 200, p50 "
         f"{seconds[len(seconds) // 2]:.3f} s, p99 {p99:.3f} s, at most {seconds[-1]:.3f} s"
     )
-    assert set(answers) <= {"200", "503 query_too_slow", "503 overloaded", "429 rate_limited"}
+    assert {answer[:3] for answer in answers} <= {"200", "429", "503"}
     # Of the first ones it is known what they took by the time of the later ones.
     assert answers["429 rate_limited"] >= LISTS - AT_ONCE - 10
     assert fine >= 0.9
