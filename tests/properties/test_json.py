@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.collections.schema import RESERVED
+from app.collections.keywords import RESERVED
 
 if TYPE_CHECKING:
     import httpx

@@ -16,6 +16,7 @@ from app.caching.memory import MemoryCache
 from app.caching.memory_generations import MemoryGenerations
 from app.caching.redis import RedisCache
 from app.caching.redis_generations import RedisGenerations
+from app.collections import checking
 from app.core import metrics
 from app.core.errors import Problem
 from app.core.outage import ANSWER_SECONDS
@@ -127,6 +128,7 @@ async def _close(app: FastAPI) -> None:
     await _attempt("close the lists", state.lists.close())
     await _attempt("close the cache", state.cache.close())
     await _attempt("end the hashing", asyncio.to_thread(state.passwords.close))
+    await _attempt("end the checking", asyncio.to_thread(checking.close))
     if state.tracer_provider is not None:
         # Sends what is not sent yet.
         await _attempt("send the traces", asyncio.to_thread(state.tracer_provider.shutdown))

@@ -39,3 +39,10 @@ class ConfirmationMissing(BadRequest):
     """Deleting a collection deletes its records; repeat its name in ?confirm=NAME."""
 
     code = "confirmation_missing"
+
+
+class CheckTooCostly(ValidationFailed):
+    """Checking the record against its collection's schema takes too long for its size."""
+
+    code = "check_too_costly"
+    passing = True

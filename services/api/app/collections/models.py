@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.caching.coherent import Life
-from app.collections.schema import RecordValidator
+from app.collections.keywords import Annotations
+from app.collections.validator import RecordValidator
 from app.core.actor import COLLECTION_NAME
 from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError
@@ -86,8 +87,18 @@ class Collection:
         return RecordValidator(self.definition.schema)
 
     @cached_property
+    def annotations(self) -> Annotations:
+        return Annotations(self.definition.schema)
+
+    @cached_property
     def fields(self) -> Fields:
+        """For rules, which may be about what nobody can read."""
         return Fields(self.definition.schema)
+
+    @cached_property
+    def readable(self) -> Fields:
+        """For what clients ask for."""
+        return Fields(self.definition.schema, hidden=self.annotations.write_only)
 
     @cached_property
     def rules(self) -> dict[Operation, Expression | bool]:

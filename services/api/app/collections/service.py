@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.collections import indexes, repository, turns
+from app.collections import checking, indexes, repository, turns
 from app.collections.errors import (
+    CheckTooCostly,
     CollectionNotFound,
     ConfirmationMissing,
     InvalidCollectionName,
@@ -165,7 +166,7 @@ async def _check_records(session: Session, collection: Collection) -> None:
     failed: list[str] = []
     async for rows in repository.records(session, collection.name, _BATCH):
         for row in rows:
-            if faults := _faults(collection, row["data"]):
+            if faults := await _faults(collection, row["data"]):
                 failed.append(str(row["id"]))
                 failures += (
                     FieldError(fault.pointer, f"record {row['id']}: {fault.message}", fault.code)
@@ -179,11 +180,13 @@ async def _check_records(session: Session, collection: Collection) -> None:
         raise RecordsDoNotFit(errors=failures, records=failed)
 
 
-def _faults(collection: Collection, text: str) -> list[FieldError]:
+async def _faults(collection: Collection, text: str) -> list[FieldError]:
     try:
-        return collection.validator.errors(json.stored(text))
+        return await checking.faults(collection, json.stored(text), text)
     except ValueError:
         return [FieldError("", "holds a number that cannot be read", "number_out_of_range")]
+    except CheckTooCostly as problem:
+        return [FieldError("", problem.detail, problem.code)]
 
 
 def _check_rule(operation: str, rule: str | None, fields: Fields) -> None:

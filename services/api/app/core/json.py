@@ -26,6 +26,10 @@ _NUMBER = re.compile(rb"([0-9]++)(?:\.([0-9]++))?+(?:[eE]([-+]?)0*+([0-9]*+))?+"
 # With digits and the letter alike, the few numbers to look at are found at the speed of a copy.
 _DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _EXPONENT = b"0e"
+# 2^63 has as many.
+_LONG_INTEGER = b"0" * 19
+_WITH_EXPONENT = re.compile(rb"[:,\[]\s*+-?[0-9.]++[eE][+-]?[0-9]")
+_MANY_DIGITS = re.compile(rb"[0-9]{19,}+")
 # The largest double has as many digits before the point.
 _LONG_NUMBER = b"0" * 309
 # Possessive, since what is never gone back on need not be kept: a string can be the whole body.
@@ -64,6 +68,31 @@ def stored(text: str) -> Any:
     return _read(text.encode())
 
 
+def long_numbers(text: str) -> list[int]:
+    """How many digits each number has, written out, that may be beyond 64 bits.
+
+    Also of what only looks like one, within a string.
+    """
+    raw = text.encode()
+    alike = raw.translate(_DIGITS_ALIKE)
+    long = []
+    if _LONG_INTEGER in alike:
+        long = [len(match[0]) for match in _MANY_DIGITS.finditer(raw)]
+    if _EXPONENT in alike:
+        long += [MAX_EXPONENT] * len(_WITH_EXPONENT.findall(raw))
+    return long
+
+
+def depth(text: str) -> int:
+    """How many levels of arrays and objects a JSON text has, MAX_DEPTH + 1 if there are more."""
+    brackets = _brackets(_without_strings(text.encode()))
+    levels = 0
+    while brackets and levels <= MAX_DEPTH:
+        brackets = brackets.replace(b"[]", b"")
+        levels += 1
+    return levels
+
+
 def pointer(*parts: str | int) -> str:
     """An RFC 6901 JSON Pointer to the value at `parts`."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
@@ -98,10 +127,14 @@ _ALIKE = bytes.maketrans(b"{}", b"[]")
 
 def _is_too_deep(text: bytes) -> bool:
     """Whether something is left of `text`, which has no strings, without its innermost levels."""
-    brackets = text.translate(_ALIKE, _NO_BRACKETS)
+    brackets = _brackets(text)
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
+
+
+def _brackets(text: bytes) -> bytes:
+    return text.translate(_ALIKE, _NO_BRACKETS)
 
 
 def _refuse_nul(value: Any) -> None:

@@ -13,7 +13,7 @@ from app.filters.formats import FORMATS
 from app.filters.paths import SYSTEM_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from app.filters.formats import Format
     from app.filters.syntax import Path
@@ -35,8 +35,15 @@ class Fields:
     `$ref`, an `allOf` of one schema, and an `anyOf` or `oneOf` of one schema and null.
     """
 
-    def __init__(self, schema: dict[str, Any] | bool) -> None:  # noqa: FBT001 - JSON Schema's own
+    def __init__(
+        self,
+        schema: dict[str, Any] | bool,  # noqa: FBT001 - JSON Schema's own
+        *,
+        hidden: Sequence[str] = (),
+    ) -> None:
         self._schema = schema
+        # Neither printed nor compared with, which would tell of them too.
+        self.hidden = hidden
 
     def types(self, path: Path, position: int | None = None) -> frozenset[str]:
         """The JSON types that the value at `path` may have; "null" stands for absent too.
@@ -60,10 +67,14 @@ class Fields:
         """What the object at `path` can hold, as far as the schema says; a record's own first."""
         schema = self._descend(path, None)[0]
         declared = schema.get("properties", {}) if isinstance(schema, dict) else {}
-        return [*declared] if path else [*SYSTEM_TYPES, *declared]
+        if path:
+            return [*declared]
+        return [*SYSTEM_TYPES, *(name for name in declared if name not in self.hidden)]
 
     def _descend(self, path: Path, position: int | None) -> tuple[Any, frozenset[str]]:
         """What the schema says of the value at `path`, None for nothing, and its types."""
+        if path and path[0] in self.hidden:
+            raise UnknownField(f"The field {path[0]!r} cannot be read.", position=position)
         # Records are objects, whether their schema says so or not.
         schema, nullable = self._plain(self._schema)
         types = frozenset({"object"})

@@ -116,11 +116,11 @@ async def _create_all(
 ) -> None:
     with _Indexed(start):
         access.check(actor, collection, "create")
+    data = []
     for offset, operation in enumerate(creates):
         with _Indexed(start + offset):
             assert operation.data is not None
-            service.check_data(collection, operation.data.value)
-    data = [operation.data.text for operation in creates if operation.data is not None]
+            data.append((await service.prepared(actor, collection, operation.data)).text)
     created = await repository.create_many(
         session, actor, collection, [operation.id for operation in creates], data
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.collections.schema import RESERVED
+from app.collections.keywords import RESERVED
 from app.ratelimit import costs
 from app.records import examples
 from app.records.embedding import COMPONENTS, Embedded
@@ -69,17 +69,21 @@ def components_of(collection: Collection) -> dict[str, Any]:
     )
     # Not with the schema itself, which need not allow the system's fields.
     properties, required = embedded.members(embedded.schema)
+    hidden = collection.annotations.write_only
+    shown = {name: each for name, each in properties.items() if name not in hidden}
     item: dict[str, Any] = {
         "type": "object",
-        "properties": _SYSTEM | properties | _SYSTEM,
+        "properties": _SYSTEM | shown | _SYSTEM,
         "required": ["id"],
     }
     sent, patch = embedded.schema, _patch(embedded, properties, required)
     if (example := examples.example_of(collection, embedded)) is not None:
         sent = {"examples": [example], **sent}
-        item["examples"] = [examples.SYSTEM | example]
+        visible = {key: value for key, value in example.items() if key not in hidden}
+        item["examples"] = [examples.SYSTEM | visible]
         patch["examples"] = [dict(list(example.items())[:1])]
-    record = {**item, "required": list(dict.fromkeys([*RESERVED, *required]))}
+    seen = [each for each in required if each not in hidden]
+    record = {**item, "required": list(dict.fromkeys([*RESERVED, *seen]))}
     made = {
         "input": sent,
         "patch": patch,

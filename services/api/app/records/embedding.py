@@ -74,13 +74,16 @@ class Embedded:
 
     def members(self, schema: Any) -> tuple[dict[str, Any], list[str]]:
         """What is known of an object's members, and which of them it must have."""
-        properties: dict[str, Any] = {}
+        found: dict[str, list[Any]] = {}
         required: list[str] = []
         for each in self.applying(schema):
             for name, member in each.get("properties", {}).items():
-                known = properties.get(name)
-                properties[name] = member if known is None else {"allOf": [known, member]}
+                found.setdefault(name, []).append(member)
             required += each.get("required", ())
+        properties = {
+            name: members[0] if len(members) == 1 else {"allOf": members}
+            for name, members in found.items()
+        }
         return properties, required
 
     def _find(self, reference: str) -> Any:

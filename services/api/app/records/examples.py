@@ -7,8 +7,8 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from app.records.errors import InvalidRecord
-from app.records.service import check_data
+from app.collections import checking
+from app.collections.keywords import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,12 +36,13 @@ class _Unknown(Exception):
 
 def example_of(collection: Collection, embedded: Embedded) -> dict[str, Any] | None:
     """A record as it may be sent; None where none is certain."""
+    unsent = {*RESERVED, *collection.annotations.read_only}
     for candidate in _candidates(embedded):
-        try:
-            check_data(collection, candidate)
-        except InvalidRecord:
+        if not isinstance(candidate, dict) or not candidate.keys().isdisjoint(RESERVED):
             continue
-        return dict(candidate)
+        sent = {key: value for key, value in candidate.items() if key not in unsent}
+        if checking.is_surely_valid(collection, sent):
+            return sent
     return None
 
 

@@ -8,7 +8,7 @@ from app.core.errors import InvalidParameter
 from app.filters.errors import FilterError
 from app.filters.parser import parse_path, split_list
 from app.filters.paths import sql_literal
-from app.records.statements import RECORD, SYSTEM_FIELDS
+from app.records.statements import SYSTEM_FIELDS, record
 
 if TYPE_CHECKING:
     from app.filters.fields import Fields
@@ -24,7 +24,7 @@ def record_sql(names: str, fields: Fields) -> str:
     UnknownField (400) with the position of the fault.
     """
     if not names:
-        return RECORD
+        return record(fields.hidden)
     parts = [SYSTEM_FIELDS["id"]]
     for name, position in _top_level(names).items():
         if name == "id":

@@ -281,7 +281,7 @@ def plan_of(collection: Collection, actor: Actor, query: Query) -> Plan:
 
 def _build(collection: Collection, query: Query, *, unrestricted: bool) -> Plan:
     params = Params()
-    keys = parse_sort(query.sort, collection.fields)
+    keys = parse_sort(query.sort, collection.readable)
     conditions = []
     rule = collection.rules["list"]
     if not unrestricted and rule is not True:
@@ -290,11 +290,11 @@ def _build(collection: Collection, query: Query, *, unrestricted: bool) -> Plan:
         )
     if query.filter:
         expression = parse_filter(query.filter)
-        conditions.append(compile_filter(expression, collection.fields, params))
-        spelling.check_filter(expression, collection.fields)
-    spelling.check_names(query.sort, collection.fields)
-    columns = [f"{record_sql(query.fields, collection.fields)} AS record"]
-    spelling.check_names(query.fields, collection.fields)
+        conditions.append(compile_filter(expression, collection.readable, params))
+        spelling.check_filter(expression, collection.readable)
+    spelling.check_names(query.sort, collection.readable)
+    columns = [f"{record_sql(query.fields, collection.readable)} AS record"]
+    spelling.check_names(query.fields, collection.readable)
     columns += [f"{sql} AS k{number}" for number, sql in enumerate(key_columns(keys))]
     return Plan(
         table=table(collection.name),

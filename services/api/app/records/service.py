@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from app.collections.schema import RESERVED
+from app.collections import checking, keywords
+from app.collections.keywords import RESERVED
 from app.core import json
 from app.core.errors import Conflict, FieldError
 from app.core.ids import uuid7
@@ -26,6 +27,7 @@ from app.records.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from app.collections.models import Collection, Operation
@@ -102,7 +104,7 @@ async def create(
     Raises InvalidRecord (422), RecordExists (409), Forbidden by the create rule.
     """
     access.check(actor, collection, "create")
-    check_data(collection, data.value)
+    data = await prepared(actor, collection, data)
     new_id = id_ or uuid7()
     row = await repository.create(session, actor, collection, new_id, data.text)
     if row is not None:
@@ -123,9 +125,21 @@ async def replace(
     data: Body,
     if_version: int | None = None,
 ) -> Stored:
-    """The record with its own fields replaced. Raises RecordNotFound, VersionConflict."""
+    """The record with its own fields replaced. Raises RecordNotFound, VersionConflict.
+
+    Who may not write a `readOnly` field leaves it as it is.
+    """
     access.check(actor, collection, "update")
-    check_data(collection, data.value)
+    kept = () if actor.is_admin else collection.annotations.read_only
+    if kept and isinstance(data.value, dict):
+        _refuse_read_only(actor, collection, data.value)
+        _refuse_reserved(data.value)
+        given = _filled(collection, data).text
+        return await _change(
+            session, actor, collection, id_, if_version, "{}",
+            lambda text: keywords.keeping(given, text, kept),
+        )  # fmt: skip
+    data = await prepared(actor, collection, data)
     row = await repository.replace(session, actor, collection, id_, data.text, if_version)
     if row is None:
         raise await _why_not(session, actor, collection, id_, if_version, "update")
@@ -146,14 +160,28 @@ async def patch(
     if not isinstance(merge.value, dict):
         raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
     _refuse_reserved(merge.value)
+    _refuse_read_only(actor, collection, merge.value)
+    return await _change(session, actor, collection, id_, if_version, merge.text, lambda text: text)
+
+
+async def _change(  # noqa: PLR0913 - a write, and what makes it
+    session: Session,
+    actor: Actor,
+    collection: Collection,
+    id_: UUID,
+    if_version: int | None,
+    patch: str,
+    then: Callable[[str], str],
+) -> Stored:
+    """The record with `patch` merged in, and with what is made of that."""
     for _ in range(_PATCH_TRIES):
-        merged = await repository.merge(session, actor, collection, id_, merge.text)
+        merged = await repository.merge(session, actor, collection, id_, patch)
         if merged is None:
             raise await _why_not(session, actor, collection, id_, None, "update")
-        version, text = merged
+        version, text = merged[0], then(merged[1])
         if if_version is not None and version != if_version:
             raise VersionConflict
-        check_data(collection, _read(text))
+        await check_data(collection, Body(text, _read(text)))
         row = await repository.replace(session, actor, collection, id_, text, version)
         if row is not None:
             return Stored(*row)
@@ -182,13 +210,38 @@ def _read(text: str) -> Any:
         raise InvalidRecord("The record holds a number that cannot be read; replace it.") from None
 
 
-def check_data(collection: Collection, data: Any) -> None:
-    """Raises InvalidRecord unless `data` may be a record's own fields."""
-    if not isinstance(data, dict):
+async def check_data(collection: Collection, data: Body) -> None:
+    """Raises InvalidRecord unless `data` may be a record's own fields; see `checking.faults`."""
+    if not isinstance(data.value, dict):
         raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
-    _refuse_reserved(data)
-    if errors := collection.validator.errors(data):
+    _refuse_reserved(data.value)
+    if errors := await checking.faults(collection, data.value, data.text):
         raise InvalidRecord(errors=errors)
+
+
+async def prepared(actor: Actor, collection: Collection, data: Body) -> Body:
+    """The whole fields of a record as they are kept, with defaults. Raises as `check_data` does."""
+    if isinstance(data.value, dict):
+        _refuse_read_only(actor, collection, data.value)
+        data = _filled(collection, data)
+    await check_data(collection, data)
+    return data
+
+
+def _filled(collection: Collection, data: Body) -> Body:
+    text = collection.annotations.filled(data.text, data.value)
+    return data if text is data.text else Body(text, json.stored(text))
+
+
+def _refuse_read_only(actor: Actor, collection: Collection, data: dict[str, Any]) -> None:
+    names = () if actor.is_admin else collection.annotations.read_only
+    if sent := [name for name in names if name in data]:
+        raise InvalidRecord(
+            errors=[
+                FieldError(json.pointer(name), "is written by admins only", "read_only")
+                for name in sent
+            ]
+        )
 
 
 def _refuse_reserved(data: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ a statement that finds no row does not say why, `service` asks afterwards.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -13,8 +14,11 @@ from weakref import WeakKeyDictionary
 from app.collections.repository import table
 from app.filters.compiler import compile_filter
 from app.filters.params import Params
+from app.filters.paths import sql_literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.collections.models import Collection, Operation
     from app.core.actor import Actor
 
@@ -31,6 +35,15 @@ RECORD = (
     + " || ',' || ".join(SYSTEM_FIELDS.values())
     + " || CASE WHEN data = '{}' THEN '}' ELSE ',' || right(data::text, -1) END"
 )
+
+
+def record(hidden: Sequence[str]) -> str:
+    """SQL text of a record without those fields."""
+    if not hidden:
+        return RECORD
+    names = ", ".join(map(sql_literal, hidden))
+    return re.sub(r"\bdata\b", lambda _: f"(data - ARRAY[{names}])", RECORD)
+
 
 _EVENT = (
     "INSERT INTO listo.events (type, collection, subject, version, actor)"
@@ -54,6 +67,7 @@ class Statements:
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
+        self._record = record(collection.annotations.write_only)
         self._built: dict[tuple[str, bool], Statement] = {}
 
     def get(self, name: str, actor: Actor) -> Statement:
@@ -83,7 +97,7 @@ class Statements:
     def _read(self, *, unrestricted: bool) -> Statement:
         guard, params = self._guard("read", 2, unrestricted=unrestricted)
         return Statement(
-            f"SELECT version, {RECORD} FROM {self._table} WHERE id = $1 AND {guard}", params
+            f"SELECT version, {self._record} FROM {self._table} WHERE id = $1 AND {guard}", params
         )
 
     def _create(self, *, unrestricted: bool) -> Statement:
@@ -96,7 +110,7 @@ class Statements:
             f" AS new WHERE {guard} AND {self._current(4)}"
             " ON CONFLICT (id) DO NOTHING RETURNING *),"
             f" event AS ({self._event('created', '$3')})"
-            f" SELECT version, {RECORD} FROM changed",
+            f" SELECT version, {self._record} FROM changed",
             params,
         )
 
@@ -123,7 +137,7 @@ class Statements:
             " updated_at = now() WHERE id = $1 AND ($3::bigint IS NULL OR version = $3)"
             f" AND {guard} AND {self._current(4)} RETURNING *),"
             f" event AS ({self._event('updated', '$5::uuid')})"
-            f" SELECT version, {RECORD} FROM changed",
+            f" SELECT version, {self._record} FROM changed",
             params,
         )
 

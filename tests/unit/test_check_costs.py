@@ -1,0 +1,111 @@
+"""What checking a record can cost: told beforehand, and bounded by the size of the record."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.collections.exact import MultipleOf, UniqueItems
+from app.collections.validator import RecordValidator
+from app.core import json
+from fixtures import hostile_schemas
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAM = Path(hostile_schemas.__file__)
+ROOT = PROGRAM.parents[2]
+UNIQUE = {"uniqueItems": True}
+FIRST, COUNT = int(os.environ.get("SEED", "0")), int(os.environ.get("EXAMPLES", "120"))
+
+
+def test_what_is_to_be_checked_at_once_takes_little() -> None:
+    """Also, defining what is refused or taken ends: the kernel ends the program otherwise."""
+    done = subprocess.run(
+        (sys.executable, str(PROGRAM), *map(str, range(FIRST, FIRST + COUNT))),
+        env={**os.environ, "PYTHONPATH": f"{ROOT}/services/api:{ROOT}:{ROOT}/tests"},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout.splitlines()[-1:], done.stderr[-500:])
+    outcomes = {line.partition(" ")[2] for line in done.stdout.splitlines()}
+    assert outcomes >= {"valid", "told", "beside", "schema_too_costly"}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Of the processor, the least of three."""
+
+    def once() -> float:
+        began = time.thread_time()
+        work()
+        return time.thread_time() - began
+
+    return min(once() for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    ("schema", "made"),
+    [
+        ({"items": {"minLength": 1}, **UNIQUE}, lambda n: [10**30 + i for i in range(n)]),
+        (UNIQUE, lambda n: [(1 << 63) + i for i in range(n)]),
+        (UNIQUE, lambda n: [((1 << 61) - 1) << i % 300 for i in range(n // 300)]),
+        (UNIQUE, lambda n: [i * ((1 << 61) - 1) for i in range(n)]),
+        (UNIQUE, lambda n: [[10**30 + i] for i in range(n)]),
+        ({"items": {"multipleOf": 0.01}}, lambda n: [10**4000 + i for i in range(n // 10)]),
+    ],
+)  # fmt: skip
+def test_numbers_of_any_size_cost_in_proportion(
+    schema: dict[str, Any], made: Callable[[int], list[Any]]
+) -> None:
+    validator = RecordValidator({"properties": {"x": schema}})
+
+    def taking(n: int) -> float:
+        text = f'{{"x": [{", ".join(map(str, made(n)))}]}}'
+        value = json.parse(text.encode())
+        validator.is_valid(value, text)
+        return _seconds(lambda: validator.is_valid(value, text))
+
+    # Growing with the square would be 16 times as much.
+    assert taking(8000) < 9 * taking(2000)
+
+
+@pytest.mark.parametrize("large", [10**30, 1 << 63])
+def test_large_numbers_are_told_apart_as_small_ones_are(large: int) -> None:
+    validator = RecordValidator({"properties": {"x": {"uniqueItems": True}}})
+
+    def unique(*items: str) -> bool:
+        text = f'{{"x": [{", ".join(items)}, {large}]}}'
+        return validator.is_valid(json.parse(text.encode()), text)
+
+    assert unique(
+        "1", "2", "true", '"1"', "null", "[1]", '{"a": 1}', "1.5", "[]", "{}", "false", "0"
+    )
+    for twice in ("1", "1.0", "true", "null", '"a"', "[1, 2]", '{"a": 1, "b": [2]}', str(large)):
+        assert not unique(twice, twice)
+    assert not unique("1", "1.0")
+    assert not unique("[[1], 2]", "[[1.0], 2.0]")
+    assert not unique('{"a": 1, "b": 2}', '{"b": 2, "a": 1}')
+    assert unique('{"a": 1}', '["a", 1]', '[["a", 1]]')
+
+
+@pytest.mark.parametrize("step", [1, 3, 0.5, 0.01, 1e-9, 2.5, 1e300])
+def test_multiples_are_the_same_for_large_numbers(step: float) -> None:
+    validator = RecordValidator({"properties": {"x": {"multipleOf": step}}})
+    for value in (0, 1, 3, -6, 0.07, 19.99, 4.35, 2.5, 1e-9, 1e300, 123456.78, True, "1"):
+        plain = validator.is_valid({"x": value}, "")
+        try:
+            MultipleOf({}, step, []).validate(value)
+        except ValueError:
+            assert not plain, value
+        else:
+            assert plain, value
+
+
+def test_what_is_no_list_of_unique_items_is_nothing_to_it() -> None:
+    UniqueItems({}, False, []).validate([1, 1])
+    UniqueItems({}, True, []).validate("aa")
