@@ -17,13 +17,15 @@ from infra.stack.compose import (
     others,
     said,
 )
+from infra.stack.silence import silenced
 
 
 def down() -> int:
     with lock():
         _be_at_home()
         images.choose()
-        result = compose("--profile", "*", "down", "--remove-orphans", timeout=200)
+        with silenced("make down"):
+            result = compose("--profile", "*", "down", "--remove-orphans", timeout=200)
         if result.returncode:
             raise CannotRun(said(result))
     print("Stopped. The data stays; `make up` starts it again.")

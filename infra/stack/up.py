@@ -22,6 +22,7 @@ from infra.stack.compose import (
     said,
     setting,
 )
+from infra.stack.silence import silenced
 from infra.stack.table import Table, settled, state
 
 AUTHORITY = ROOT / ".listo" / "ca.crt"
@@ -59,11 +60,12 @@ def bring_up() -> None:
     images.keep_replicas()
     images.provide()
     print("\nServices")
-    if serving:
-        renew.all_services(behind)
-        _wait_settled()
-    else:
-        _start_all(present)
+    with silenced("make up"):
+        if serving:
+            renew.all_services(behind)
+            _wait_settled()
+        else:
+            _start_all(present)
     _copy_authority()
 
 

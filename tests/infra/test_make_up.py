@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.stack import credentials, trial, up
-from infra.stack.compose import CannotRun
+from infra.stack import credentials, silence, trial, up
+from infra.stack.compose import ROOT, CannotRun
 from infra.stack.table import Table
 
 if TYPE_CHECKING:
@@ -89,6 +90,41 @@ def test_the_first_password_is_told_by_the_first_run_that_succeeds(checkout: Che
     password = (checkout.secrets / "admin_password").read_text()
     assert f"password (shown this once):  {password}" in checkout.up().stdout
     assert password not in checkout.up().stdout
+
+
+SILENCE = r"^compose exec --no-TTY alertmanager amtool \S+ silence "
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_alerts_of_what_it_stops_are_silenced_while_it_works(
+    checkout: Checkout,
+    command: str,
+    fails: bool,  # noqa: FBT001
+) -> None:
+    checkout.up()
+    url = "amtool --alertmanager.url=http://127.0.0.1:9093"
+    answers: dict[str, Any] = {
+        f"compose exec --no-TTY alertmanager {url} silence add": [0, "5d1c-77\n"]
+    }
+    works = "^compose up" if command == "up" else "^compose .* down"
+    if fails:
+        answers |= {"compose up": [1, "no space\n"], "compose --profile": [1, "no space\n"]}
+    checkout.has(answers=answers, changed=["redis"])
+    (checkout.engine / "calls").unlink()
+    done = checkout.run(command)
+    assert (done.returncode == 0) is not fails, done.stderr
+    assert "alerts of what it stops meanwhile are silenced" in done.stdout
+    begun, *work, ended = checkout.asked(f"{SILENCE}|{works}")
+    assert work
+    assert re.search(rf"{SILENCE}add --author make {command} --duration 15m .*EdgeDown\|", begun)
+    assert re.search(rf"{SILENCE}update --duration 1m 5d1c-77$", ended)
+
+
+def test_what_is_silenced_is_an_alert() -> None:
+    rules = (ROOT / "infra/prometheus/rules").glob("*.yml")
+    known = {name for file in rules for name in re.findall(r"alert: (\w+)", file.read_text())}
+    assert set(silence.ALERTS) <= known
 
 
 @pytest.mark.parametrize("command", ["up", "down", "destroy-now"])

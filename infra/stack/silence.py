@@ -1,0 +1,50 @@
+"""Alertmanager says nothing of what a deployment causes, for as long as the deployment works."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from infra.stack.compose import CannotRun, compose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What stops while it is replaced, and what is seen of that.
+ALERTS = (
+    "DatabaseDown", "DatabaseUnreachable", "EdgeDown", "NoReplicaReady", "NotificationsLost",
+    "RedisDown", "RedisFallbacks", "ReplicaDown", "ReplicaNotReady", "ReplicasMissing",
+    "RestartLoop", "TargetDown", "TargetMissing", "WorkerLoopStalled",
+)  # fmt: skip
+# Where nobody ends it, since the deployment was killed or Alertmanager with it.
+LONGEST = "15m"
+# Until Prometheus has seen that all is well again.
+AFTERWARDS = "1m"
+
+
+@contextmanager
+def silenced(command: str) -> Iterator[None]:
+    """Within the block ALERTS are held back, and it is said.
+
+    Where no Alertmanager runs nobody would be told of them, and nothing is done.
+    """
+    number = _silence(
+        "add", "--author", command, "--duration", LONGEST,
+        "--comment", "what it stops it starts again", f"alertname=~{'|'.join(ALERTS)}",
+    )  # fmt: skip
+    if not number:
+        yield
+        return
+    print(f"  alerts of what it stops meanwhile are silenced, for {LONGEST} at the most")
+    try:
+        yield
+    finally:
+        with suppress(CannotRun):
+            _silence("update", "--duration", AFTERWARDS, number)
+
+
+def _silence(*words: str) -> str:
+    """The number of the silence; empty where there is no Alertmanager."""
+    amtool = ("amtool", "--alertmanager.url=http://127.0.0.1:9093", "silence")
+    done = compose("exec", "--no-TTY", "alertmanager", *amtool, *words, timeout=30)
+    return "" if done.returncode else done.stdout.strip()
