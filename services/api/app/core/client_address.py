@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 _KEPT = 4096
 # Of an address with its zone; what is remembered must be bounded.
 _LONGEST = 64
+# As some balancers write it: `203.0.113.20:5555`, `[2001:db8::1]:443`, `[2001:db8::1]`. A bare IPv6
+# address ends in what looks like a port, so that one has brackets.
+_WITH_PORT = re.compile(r"(?:\[([^]]*:[^]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
 def believe_no_server() -> None:
@@ -52,7 +56,7 @@ class ClientAddress:
             value for name, value in scope["headers"] if name == b"x-forwarded-for"
         )
         for hop in reversed(forwarded.decode("latin-1").split(",")):
-            address = hop.strip()
+            address = _without_port(hop.strip())
             if len(address) > _LONGEST or not _is_address(address):
                 return peer
             address = _plain(address)
@@ -72,6 +76,13 @@ def rate_key(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address
+
+
+def _without_port(hop: str) -> str:
+    if ":" not in hop:
+        return hop
+    match = _WITH_PORT.fullmatch(hop)
+    return hop if match is None else match[1] or match[2]
 
 
 def _plain(address: str) -> str:
