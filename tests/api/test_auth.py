@@ -18,7 +18,7 @@ from fixtures.server import ADMIN, PASSWORD
 if TYPE_CHECKING:
     import httpx
 
-    from app.auth.passwords import Passwords
+    from app.auth.passwords import Match, Passwords
     from fixtures.server import Server
 
 NEW = "another long password"
@@ -219,6 +219,47 @@ def test_a_hash_of_old_parameters_is_renewed(
     assert log_in(anonymous, "old@example.com").status_code == 200
 
 
+COMPOSED, TYPED_APART = "pass w\u00f6rd \u1ebf", "pass wo\u0308rd e\u0302\u0301"
+
+
+@pytest.mark.parametrize("given", [COMPOSED, TYPED_APART])
+def test_a_password_is_one_however_its_letters_are_composed(
+    server: Server, anonymous: httpx.Client, given: str
+) -> None:
+    email = f"typed-{len(given)}@example.com"
+    made = anonymous.post("/auth/register", json={"email": email, "password": given})
+    assert made.status_code == 201
+    for typed in (COMPOSED, TYPED_APART):
+        client = server.login(email, typed)
+        change = {"current_password": typed, "new_password": given}
+        assert client.post("/auth/password", json=change).status_code == 204
+    assert log_in(anonymous, email, "pass word \u1ebf").status_code == 401
+
+
+def test_a_hash_of_letters_that_were_typed_apart_stays_valid(
+    server: Server, database_url: str, anonymous: httpx.Client
+) -> None:
+    server.member("apart@example.com")
+    old = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(TYPED_APART)
+    execute(database_url, f"UPDATE listo.users SET password_hash = '{old}' WHERE email ~ '^apart'")
+    before = hashes()
+    assert log_in(anonymous, "apart@example.com", "wo\u0308rd, a wrong one").status_code == 401
+    known = hashes() - before
+    assert log_in(anonymous, "nobody@example.com", "wo\u0308rd, a wrong one").status_code == 401
+    # The time tells nobody who there is.
+    assert hashes() - before == 2 * known
+    assert log_in(anonymous, "apart@example.com", TYPED_APART).status_code == 200
+    # From now on it is the same typed otherwise.
+    assert log_in(anonymous, "apart@example.com", COMPOSED).status_code == 200
+
+
+def test_a_password_is_as_long_as_it_is_composed(anonymous: httpx.Client) -> None:
+    body = {"email": "short@example.com", "password": "e\u0301" * 9}
+    refused = anonymous.post("/auth/register", json=body)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/password"
+
+
 def test_a_new_password_ends_the_other_sessions(server: Server, anonymous: httpx.Client) -> None:
     here, there = server.member("change@example.com"), server.login("change@example.com")
     tokens = log_in(anonymous, "change@example.com").json()
@@ -253,7 +294,7 @@ def during_the_check(server: Server, monkeypatch: pytest.MonkeyPatch, statement:
     verify = passwords.verify
     rest = [statement]
 
-    async def verify_slowly(password: str, hashed: str | None) -> bool:
+    async def verify_slowly(password: str, hashed: str | None) -> Match:
         matches = await verify(password, hashed)
         if rest:
             await server.app.state.database.execute(rest.pop())

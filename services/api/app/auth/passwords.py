@@ -6,11 +6,13 @@ import asyncio
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
 from queue import PriorityQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.auth.hashing import HASHER
 from app.auth.hashing_process import HashingProcess
+from app.core import passwords
 from app.core.errors import Overloaded
 from app.core.metrics import PASSWORD_QUEUE, PASSWORD_SECONDS, read_from
 
@@ -23,6 +25,14 @@ Result = TypeVar("Result")
 _QUEUE_PER_SLOT = 32
 # The weight of the latest hash in the time that one is expected to take.
 _SMOOTHING = 0.2
+
+
+class Match(IntEnum):
+    """Whether a password is the one of a hash, and the hash is as it would be made today."""
+
+    WRONG = 0
+    RIGHT = 1
+    OUTDATED = 2
 
 
 class Passwords:
@@ -57,22 +67,28 @@ class Passwords:
             )
 
     async def hash(self, password: str) -> str:
-        hashed: str = await self._run(lambda: self._ask(password, None))
+        composed = passwords.normal(password)
+        hashed: str = await self._run(lambda: self._ask(composed, None))
         return hashed
 
-    async def verify(self, password: str, hashed: str | None) -> bool:
+    async def verify(self, password: str, hashed: str | None) -> Match:
         """Whether `password` is the one of `hashed`; with None it is not, in the same time."""
-        matches: bool = await self._run(lambda: self._ask(password, hashed or self._dummy))
-        return matches and hashed is not None
-
-    def outdated(self, hashed: str) -> bool:
-        """Whether `hashed` was made with other parameters than today's."""
-        return HASHER.check_needs_rehash(hashed)
+        composed, against = passwords.normal(password), hashed or self._dummy
+        right = await self._matches(composed, against)
+        # Of what was typed, as hashes were made before passwords were composed.
+        typed = not right and composed != password and await self._matches(password, against)
+        if hashed is None or not (right or typed):
+            return Match.WRONG
+        return Match.OUTDATED if typed or HASHER.check_needs_rehash(hashed) else Match.RIGHT
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
         for process in self._processes:
             process.close()
+
+    async def _matches(self, password: str, hashed: str) -> bool:
+        matches: bool = await self._run(lambda: self._ask(password, hashed))
+        return matches
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         self.require_room()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
-from app.core import emails
+from app.core import emails, passwords
 from app.core.actor import COLLECTION_NAME, Scope
 from app.core.rates import parse_rates
 
@@ -34,7 +34,13 @@ Email = Annotated[
     AfterValidator(emails.normal),
 ]
 Password = Annotated[
-    str, Field(min_length=10, max_length=1024, examples=["correct horse battery staple"])
+    str,
+    Field(
+        min_length=passwords.MIN_LENGTH,
+        max_length=1024,
+        examples=["correct horse battery staple"],
+    ),
+    AfterValidator(passwords.checked),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Ada Lovelace"])]
 Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$", examples=["editor"])]

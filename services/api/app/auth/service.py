@@ -14,6 +14,7 @@ from app.auth.errors import (
     RegistrationClosed,
     SessionRequired,
 )
+from app.auth.passwords import Match, Passwords
 from app.core import emails
 from app.core.errors import Unauthorized
 from app.core.ids import uuid7
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.auth.models import User
-    from app.auth.passwords import Passwords
     from app.auth.schemas import RegisterIn
     from app.auth.tokens import Tokens
     from app.core.actor import Actor
@@ -74,11 +74,11 @@ async def login(auth: Auth, *, email: str, password: str) -> Grant:
     """A new session. Raises InvalidCredentials, the same for whatever was wrong."""
     found = await repository.user_by_email(auth.database, emails.known_as(email))
     user, hashed = found or (None, None)
-    matches = await auth.passwords.verify(password, hashed)
-    if user is None or hashed is None or not matches or user.disabled_at is not None:
+    match = await auth.passwords.verify(password, hashed)
+    if user is None or hashed is None or not match or user.disabled_at is not None:
         AUTH_FAILURES.labels("password").inc()
         raise InvalidCredentials
-    renewed = await auth.passwords.hash(password) if auth.passwords.outdated(hashed) else None
+    renewed = await auth.passwords.hash(password) if match is Match.OUTDATED else None
     async with auth.database.transaction() as session:
         if await repository.lock_password(session, user.id) == hashed:
             if renewed:

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 
-from app.core import emails
+from app.core import emails, passwords
 from app.core.env_file import SettingsError, find_env_file
 from app.core.rates import Rate, parse_rates
 
@@ -23,7 +23,6 @@ DEFAULT_PASSWORDS = frozenset(
 )  # fmt: skip
 # Where containers get secrets: a file each, named like the setting in lower case.
 SECRETS = Path("/run/secrets")
-MIN_PASSWORD = 10
 MIN_SECRET = 32
 MIN_DISTINCT = 10
 
@@ -124,7 +123,7 @@ class Settings(BaseSettings):
     admin_password: SecretStr | None = Field(
         None,
         validate_default=True,
-        description=f"The first admin's password; at least {MIN_PASSWORD} characters. Needs "
+        description=f"The first admin's password; at least {passwords.MIN_LENGTH} characters. Needs "
         "ADMIN_EMAIL.",
         examples=["correct horse battery staple"],
     )
@@ -286,8 +285,7 @@ class Settings(BaseSettings):
         text = value.get_secret_value()
         if _production(info) and text.lower() in DEFAULT_PASSWORDS:
             raise ValueError("must not be a default password in production")
-        if len(text) < MIN_PASSWORD:
-            raise ValueError(f"must have at least {MIN_PASSWORD} characters")
+        passwords.checked(text)
         if email is None:
             raise ValueError("needs ADMIN_EMAIL beside it")
         return value
