@@ -123,6 +123,35 @@ def test_an_admins_key_of_named_collections_defines_no_other(
     assert admin.get("/collections/two").json() == two
 
 
+def test_a_key_names_collections_that_exist(
+    server: Server, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    rules: dict[str, Any]
+    for name, rules in (("hidden", {}), ("passing", {"read": ""})):
+        assert admin.put(f"/collections/{name}", json={"schema": {}, "rules": rules}).is_success
+    body = {"name": "k", "scopes": [READ], "collections": ["one", "no-such", "hidden"]}
+    # What a member can do nothing with is like what is not there.
+    for client, unknown in (
+        (admin, ["/collections/1"]),
+        (ada, ["/collections/1", "/collections/2"]),
+    ):
+        refused = client.post("/auth/api-keys", json=body)
+        assert refused.status_code == 422
+        assert [error["pointer"] for error in refused.json()["errors"]] == unknown
+        assert refused.json()["errors"][0]["code"] == "unknown_collection"
+    # Nor does it reach another one that gets the name later.
+    both = make(ada, READ, collections=["one", "passing"])
+    alone = make(ada, READ, collections=["passing"])
+    clients = [server.client(key["key"]) for key in (both, alone)]
+    assert [client.get("/collections/passing").status_code for client in clients] == [200, 200]
+    assert admin.delete("/collections/passing?confirm=passing").status_code == 204
+    assert admin.put("/collections/passing", json={"schema": {}, "rules": rules}).is_success
+    assert [client.get("/collections/passing").status_code for client in clients] == [404, 404]
+    assert clients[0].get("/collections/one").status_code == 200
+    kept = {key["id"]: key["collections"] for key in ada.get("/auth/api-keys").json()["items"]}
+    assert (kept[both["id"]], kept[alone["id"]]) == (["one"], [])
+
+
 # method, path, body
 SESSION_ONLY = [
     ("POST", "/auth/api-keys", {"name": "x", "scopes": [READ]}),
@@ -266,7 +295,7 @@ def test_a_key_creates_where_its_user_may_create_but_not_read(
     assert ada.post(path, json={}).status_code == 201
     assert status() == 201
     assert status(collections=["inbox"]) == 201
-    assert status(collections=["other"]) == 404
+    assert status(collections=["two"]) == 404
     assert status(scopes=["records:read"]) == 403
 
 

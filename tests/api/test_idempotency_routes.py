@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RECORDS = "/collections/orders/records"
 RULES = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
-TABLES = ("users", "sessions", "api_keys", "collections", "events")
+TABLES = ("users", "sessions", "api_keys", "removals", "collections", "events")
 
 Call = tuple["httpx.Client", str, Any]
 
@@ -74,6 +74,7 @@ CALLS: dict[str, Callable[[Callers], Call]] = {
     "DELETE /auth/api-keys/{key_id}": lambda c: (c.member, c.key, None),
     "POST /users": lambda c: (c.admin, "/users", c.account),
     "PATCH /users/{user_id}": lambda c: (c.admin, c.user, {"name": "A", "disabled": True}),
+    "DELETE /users/{user_id}": lambda c: (c.admin, f"{c.user}?records=delete", None),
     "PUT /collections/{collection}": lambda c: (c.admin, f"/collections/c{uuid4().hex}", {
         "schema": {}, "indexes": ["a"]}),
     "DELETE /collections/{collection}": lambda c: (

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.core.errors import Overloaded
+from fixtures.cluster import database
 from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
@@ -206,6 +207,48 @@ def test_nobody_else_makes_a_change_of_the_password_wait(server: Server) -> None
         attempt(server, user, next(_addresses))
     change = {"current_password": PASSWORD, "new_password": PASSWORD}
     assert client.post("/auth/password", json=change).status_code == 204
+
+
+def test_who_stole_a_session_does_not_keep_the_owner_from_a_new_password(server: Server) -> None:
+    email, home = member(server, "stolen")
+    thief = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
+    change = {"current_password": "a wrong guess", "new_password": PASSWORD}
+    answers = []
+    for _ in range(FREE_FROM_ANYWHERE + 8):
+        from_anywhere = {"X-Forwarded-For": next(_addresses)}
+        answers.append(thief.post("/auth/password", json=change, headers=from_anywhere))
+    # Twenty guesses, and then the session is over.
+    codes = [answer.json()["code"] for answer in answers]
+    assert codes[:FREE_FROM_ANYWHERE] == ["invalid_credentials"] * FREE_FROM_ANYWHERE
+    assert codes[FREE_FROM_ANYWHERE:] == ["invalid_token"] * 8
+    owner = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
+    change = {"current_password": PASSWORD, "new_password": "another long password"}
+    assert owner.post("/auth/password", json=change).status_code == 204
+
+
+def test_guesses_with_an_idempotency_key_end_the_session_too(server: Server) -> None:
+    email, home = member(server, "stolen-key")
+    thief = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
+    for number in range(FREE_FROM_ANYWHERE):
+        headers = {"X-Forwarded-For": next(_addresses), "Idempotency-Key": f"guess-{number}"}
+        change = {"current_password": "a wrong guess", "new_password": PASSWORD}
+        assert thief.post("/auth/password", json=change, headers=headers).status_code == 401
+    assert thief.get("/auth/me").json()["code"] == "invalid_token"
+
+
+def test_nor_by_using_up_the_users_rate_limit(cluster_url: str) -> None:
+    with database(cluster_url) as url, serving(settings(url, rate_limit_user="5/hour")) as limited:
+        email = "flooded@example.com"
+        limited.client().post("/auth/register", json={"email": email, "password": PASSWORD})
+        thief = limited.login(email)
+        answers = [thief.get("/auth/me").status_code for _ in range(6)]
+        assert answers == [200] * 5 + [429]
+        owner = limited.login(email)
+        assert owner.get("/auth/me").status_code == 429
+        change = {"current_password": PASSWORD, "new_password": "another long password"}
+        assert owner.post("/auth/password", json=change).status_code == 204
+        assert thief.get("/auth/me").status_code == 401
+        assert owner.post("/auth/logout").status_code == 204
 
 
 def test_a_change_of_the_password_that_is_sent_again_is_no_guess(server: Server) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fixtures.server import serving, settings
+from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +58,23 @@ def test_logout_disabling_and_roles(pair: tuple[Server, Server]) -> None:
     assert again.get("/auth/me").status_code == 200
     admin.patch(f"/users/{me}", json={"disabled": True})
     until(lambda: again.get("/auth/me").status_code == 401)
+
+
+def test_a_user_who_is_deleted(pair: tuple[Server, Server]) -> None:
+    one, other = pair
+    admin, leaver = one.admin(), one.member("leaver@example.com")
+    login = {"email": "leaver@example.com", "password": PASSWORD}
+    tokens = one.client().post("/auth/login", json=login).json()
+    key = leaver.post("/auth/api-keys", json={"name": "k", "scopes": ["records:read"]}).json()
+    there = [other.client(text) for text in (tokens["access_token"], key["key"])]
+    assert [client.get("/auth/me").status_code for client in there] == [200, 200]
+    id_ = leaver.get("/auth/me").json()["id"]
+    assert admin.delete(f"/users/{id_}?records=keep").status_code == 204
+    for client in there:
+        until(lambda client=client: client.get("/auth/me").status_code == 401)  # type: ignore[misc]
+    body = {"refresh_token": tokens["refresh_token"]}
+    assert other.client().post("/auth/refresh", json=body).status_code == 401
+    assert other.client().post("/auth/login", json=login).status_code == 401
 
 
 def test_redis_away_is_degraded_and_serves(pair: tuple[Server, Server]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fixtures.cluster import database
+from app.auth import api_key_repository
+from fixtures.cluster import database, execute
 from fixtures.server import ADMIN, PASSWORD, serving, settings
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ CHANGED: list[tuple[dict[str, Any], int, str | None]] = [
     ({"disabled": "yes"}, 422, "validation_failed"),
     ({"disabled": 1}, 422, "validation_failed"),
     ({"email": "other@example.com"}, 422, "validation_failed"),
-    ({"password": PASSWORD}, 422, "validation_failed"),
+    ({"password": "short"}, 422, "validation_failed"),
+    ({"password": PASSWORD}, 409, "password_known"),
     ({"roles": ["a b"]}, 422, "validation_failed"),
 ]
 
@@ -176,28 +179,111 @@ def test_a_restart_leaves_the_first_admin_alone(cluster_url: str) -> None:
             assert len(server.login(ADMIN["email"], new).get("/users").json()["items"]) == 1
 
 
-def test_an_api_key_neither_makes_nor_changes_admins(server: Server, admin: httpx.Client) -> None:
-    key = {"name": "k", "scopes": ["users:admin"]}
-    program = server.client(admin.post("/auth/api-keys", json=key).json()["key"])
-    account = {"email": "program@example.com", "password": PASSWORD}
+@pytest.fixture
+def program(server: Server, admin: httpx.Client) -> httpx.Client:
+    """A program with a key for users and records."""
+    scopes = ["users:admin", "records:read", "records:write"]
+    made = admin.post("/auth/api-keys", json={"name": "k", "scopes": scopes})
+    return server.client(made.json()["key"])
+
+
+def test_an_api_key_neither_makes_nor_changes_admins(
+    server: Server, admin: httpx.Client, program: httpx.Client
+) -> None:
     other = f"/users/{server.member('twin@example.com', ('admin',)).get('/auth/me').json()['id']}"
-    made = program.post("/users", json=account)
-    assert made.status_code == 201
+    made = program.post("/users", json={"email": "program@example.com", "roles": ["editor"]})
     path = f"/users/{made.json()['id']}"
-    assert program.patch(path, json={"roles": ["editor"]}).json()["roles"] == ["editor"]
-    assert program.patch(path, json={"disabled": True}).json()["disabled"] is True
     before = admin.get(other).json()
     for refused in (
-        program.post("/users", json={**account, "email": "x@example.com", "roles": ["admin"]}),
+        program.post("/users", json={"email": "x@example.com", "roles": ["admin"]}),
         program.patch(path, json={"roles": ["editor", "admin"]}),
         program.patch(other, json={"roles": ["member"]}),
         program.patch(other, json={"disabled": True}),
+        program.delete(f"{other}?records=keep"),
     ):
         assert refused.status_code == 403, refused.text
         assert refused.json()["code"] == "session_required"
     assert admin.get(other).json() == before
     assert admin.get(path).json()["roles"] == ["editor"]
     assert admin.patch(other, json={"disabled": True}).status_code == 200
+
+
+def test_whom_an_api_key_makes_logs_in_once_an_admin_says_so(
+    server: Server, admin: httpx.Client, program: httpx.Client, anonymous: httpx.Client
+) -> None:
+    account = {"email": "prepared@example.com", "password": PASSWORD}
+    assert program.post("/users", json=account).json()["code"] == "session_required"
+    made = program.post("/users", json={"email": account["email"], "roles": ["editor"]})
+    assert made.status_code == 201
+    assert made.json()["disabled"] is True
+    path = f"/users/{made.json()['id']}"
+    for more in (
+        {"disabled": False},
+        {"password": PASSWORD},
+        {"password": PASSWORD, "disabled": False},
+        {"roles": ["editor", "auditor"]},
+    ):
+        refused = program.patch(path, json=more)
+        assert refused.json()["code"] == "session_required", refused.text
+    assert anonymous.post("/auth/login", json=account).status_code == 401
+    without = admin.patch(path, json={"disabled": False})
+    assert without.status_code == 422
+    assert without.json()["errors"][0]["pointer"] == "/password"
+    enabled = admin.patch(path, json={"disabled": False, "password": PASSWORD})
+    assert enabled.json() == {
+        **made.json(), "disabled": False, "updated_at": enabled.json()["updated_at"],
+    }  # fmt: skip
+    assert server.login(account["email"]).get("/auth/me").status_code == 200
+    # The first one is the only one that another sets.
+    again = admin.patch(path, json={"password": "another long password"})
+    assert again.json()["code"] == "password_known"
+    # It may take, and rename.
+    changed = program.patch(path, json={"roles": [], "disabled": True, "name": "P."}).json()
+    assert (changed["roles"], changed["disabled"], changed["name"]) == ([], True, "P.")
+
+
+def test_a_user_whom_an_admin_makes_needs_a_password(admin: httpx.Client) -> None:
+    refused = admin.post("/users", json={"email": "bare@example.com"})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/password"
+
+
+@pytest.mark.parametrize("how", ["over HTTP", "by SQL"])
+def test_disabling_ends_sessions_and_keys_for_good(
+    server: Server, admin: httpx.Client, database_url: str, how: str
+) -> None:
+    email = f"{how.replace(' ', '-').lower()}@example.com"
+    session = server.member(email)
+    path = f"/users/{session.get('/auth/me').json()['id']}"
+    key = session.post("/auth/api-keys", json={"name": "k", "scopes": ["records:read"]}).json()
+    program = server.client(key["key"])
+    assert program.get("/auth/me").status_code == 200
+    if how == "over HTTP":
+        assert admin.patch(path, json={"disabled": True}).status_code == 200
+        assert program.get("/auth/me").status_code == 401
+    else:
+        execute(database_url, f"UPDATE listo.users SET disabled_at = now() WHERE email = '{email}'")
+    assert admin.patch(path, json={"disabled": False}).status_code == 200
+    assert program.get("/auth/me").status_code == 401
+    assert session.get("/auth/me").status_code == 401
+    assert server.login(email).get("/auth/api-keys").json()["items"] == []
+
+
+def test_a_key_that_is_made_while_its_maker_is_disabled_does_not_live(
+    server: Server, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = server.member("late@example.com")
+    path = f"/users/{session.get('/auth/me').json()['id']}"
+    number_of = api_key_repository.number_of
+
+    async def after_the_disabling(*given: Any) -> int | None:
+        await asyncio.to_thread(admin.patch, path, json={"disabled": True})
+        await asyncio.to_thread(admin.patch, path, json={"disabled": False})
+        return await number_of(*given)
+
+    monkeypatch.setattr(api_key_repository, "number_of", after_the_disabling)
+    refused = session.post("/auth/api-keys", json={"name": "k", "scopes": ["records:read"]})
+    assert refused.json()["code"] == "invalid_token"
 
 
 def test_a_key_for_users_is_not_limited_to_collections(admin: httpx.Client) -> None:

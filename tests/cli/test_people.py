@@ -129,6 +129,9 @@ def test_a_key_acts_as_its_user_within_its_scopes(
 def test_a_key_takes_name_collections_and_days(
     listo: Listo, server: Server, member: httpx.Client, email: str
 ) -> None:
+    for name in ("notes", "tags"):
+        body = {"schema": {}, "rules": {"read": ""}}
+        assert server.admin().put(f"/collections/{name}", json=body).is_success
     outcome = listo.succeed(
         "keys", "create", email, "--scope", "records:read", "--scope", "records:write",
         "--name", "Nightly import", "--collection", "notes", "--collection", "tags",

@@ -28,6 +28,7 @@ from app.db.database import Database
 from app.events import repository as events_repository
 from app.idempotency import repository as idempotency_repository
 from app.idempotency import service as idempotency
+from app.records import removal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,6 +83,12 @@ async def purge_idempotency_keys(duty: Lease, _: Settings) -> int:
         return await idempotency_repository.purge(session, idempotency.KEPT, _SLICE)
 
 
+async def remove_records(duty: Lease, settings: Settings) -> int:
+    """Delete the records of deleted users where that was chosen."""
+    await removal.run(duty, settings.request_timeout)
+    return 0
+
+
 async def build_indexes(duty: Lease, _: Settings) -> int:
     """Finish the indexes whose building was interrupted.
 
@@ -100,6 +107,7 @@ LOOPS = (
     Loop("purge_refresh_tokens", 60, purge_refresh_tokens),
     Loop("purge_events", 60, purge_events),
     Loop("purge_idempotency_keys", 60, purge_idempotency_keys),
+    Loop("remove_records", 60, remove_records),
     Loop("build_indexes", 60, build_indexes),
 )
 

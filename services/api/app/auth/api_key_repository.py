@@ -53,12 +53,17 @@ async def insert(  # noqa: PLR0913 - the columns of one row
     return _api_key(row)
 
 
-async def number_of(session: Session, user_id: UUID) -> int:
-    """How many keys the user has; no other transaction makes one until this ends.
+async def number_of(session: Session, user_id: UUID) -> int | None:
+    """How many keys the user has; None where the user is disabled, or gone.
 
-    Forgets those that have expired, so that they do not add up.
+    Until this transaction ends no other one makes a key, or disables the user. Forgets those that
+    have expired, so that they do not add up.
     """
-    await session.execute("SELECT FROM listo.users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+    if not await session.fetchval(
+        "SELECT true FROM listo.users WHERE id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE",
+        user_id,
+    ):
+        return None
     await session.execute(
         "DELETE FROM listo.api_keys WHERE user_id = $1 AND expires_at <= now()", user_id
     )
@@ -91,6 +96,36 @@ async def delete(session: Session, user_id: UUID, id_: UUID) -> bool:
         "DELETE FROM listo.api_keys WHERE id = $1 AND user_id = $2", id_, user_id
     )
     return affected(status) == 1
+
+
+async def delete_all(session: Session, user_id: UUID) -> None:
+    await session.execute("DELETE FROM listo.api_keys WHERE user_id = $1", user_id)
+
+
+async def existing(session: Session, names: Iterable[str], *, unruled: bool) -> set[str]:
+    """Those of the names that collections have, none of which goes until this transaction ends.
+
+    Without `unruled` only where a rule lets others than admins do anything: else a key would tell
+    its maker what there is.
+    """
+    rows = await session.fetch(
+        "SELECT name FROM listo.collections c WHERE name = ANY($1) AND ($2 OR EXISTS"
+        " (SELECT FROM json_each_text(c.definition -> 'rules') AS r WHERE r.value IS NOT NULL))"
+        " ORDER BY name FOR KEY SHARE",
+        list(names),
+        unruled,
+    )
+    return {row["name"] for row in rows}
+
+
+async def forget_collection(session: Session, name: str) -> list[UUID]:
+    """Take the name out of all keys; returns which had it."""
+    rows = await session.fetch(
+        "UPDATE listo.api_keys SET collections = array_remove(collections, $1)"
+        " WHERE $1 = ANY(collections) RETURNING id",
+        name,
+    )
+    return [row["id"] for row in rows]
 
 
 async def touch(session: Session, used: Mapping[UUID, datetime]) -> None:

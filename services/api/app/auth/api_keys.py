@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from app.auth import api_key_repository as repository
 from app.auth import secrets, service
-from app.auth.errors import ApiKeyNotFound, RateLimitNotHeld, ScopeNotHeld, TooManyApiKeys
+from app.auth.errors import (
+    ApiKeyNotFound,
+    InvalidToken,
+    RateLimitNotHeld,
+    ScopeNotHeld,
+    TooManyApiKeys,
+)
 from app.core.actor import Scope
 from app.core.clock import utcnow
 from app.core.errors import FieldError, ValidationFailed
@@ -42,7 +48,8 @@ async def create(  # noqa: PLR0913 - the parts of a key
 
     `session` must be a transaction. Raises ScopeNotHeld and RateLimitNotHeld where `actor` lacks
     what the key is to have, TooManyApiKeys, and ValidationFailed where it would have expired
-    already, or administer users although it is limited to collections.
+    already, names a collection that does not exist, or is to administer users although it is
+    limited to collections.
     """
     if not actor.is_admin:
         if not _MEMBERS.issuperset(scopes):
@@ -58,10 +65,8 @@ async def create(  # noqa: PLR0913 - the parts of a key
     if collections is not None and Scope.USERS_ADMIN in scopes:
         message = f"cannot limit {Scope.USERS_ADMIN}, which is about no collection"
         raise ValidationFailed(errors=[FieldError("/collections", message, "invalid")])
-    if await repository.number_of(session, user_id) >= settings.api_keys_per_user:
-        raise TooManyApiKeys(
-            f"A user has {settings.api_keys_per_user} API keys at most; delete one first."
-        )
+    await _check_user(session, actor, user_id, settings.api_keys_per_user)
+    await _check_collections(session, actor, collections)
     text, hashed = secrets.make(secrets.API_KEY)
     key = await repository.insert(
         session,
@@ -76,6 +81,35 @@ async def create(  # noqa: PLR0913 - the parts of a key
         rate_limit=rate_limit,
     )
     return key, text
+
+
+async def _check_user(session: Session, actor: Actor, user_id: UUID, at_most: int) -> None:
+    """Raises InvalidToken, TooManyApiKeys."""
+    number = await repository.number_of(session, user_id)
+    if number is None or (actor.session_id and not await service.lives(session, actor)):
+        # Since the request began: a key must not outlive what ended everything else.
+        raise InvalidToken("The session has ended.")
+    if number >= at_most:
+        raise TooManyApiKeys(f"A user has {at_most} API keys at most; delete one first.")
+
+
+async def _check_collections(session: Session, actor: Actor, names: list[str] | None) -> None:
+    if names is None:
+        return
+    there = await repository.existing(session, names, unruled=actor.is_admin)
+    faults = [
+        FieldError(f"/collections/{number}", "there is no such collection", "unknown_collection")
+        for number, name in enumerate(names)
+        if name not in there
+    ]
+    if faults:
+        raise ValidationFailed(errors=faults)
+
+
+async def forget_collection(session: Session, name: str) -> None:
+    """Have no key reach the collection any more, nor another one of that name later."""
+    for key_id in await repository.forget_collection(session, name):
+        await session.notify(TOPIC, str(key_id))
 
 
 async def list_own(session: Session, actor: Actor) -> list[ApiKey]:

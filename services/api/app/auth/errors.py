@@ -69,6 +69,25 @@ class LastAdmin(Conflict):
     code = "last_admin"
 
 
+class FirstAdmin(Conflict):
+    """This is the user of ADMIN_EMAIL, who would be made again at the next start; change that
+    setting first."""
+
+    code = "first_admin"
+
+
+class PasswordKnown(Conflict):
+    """The user has a password, which only its owner changes, or `listo admin reset-password`."""
+
+    code = "password_known"
+
+
+class RemovalNotFound(NotFound):
+    """No records are deleted, or were, with a user of that id."""
+
+    code = "removal_not_found"
+
+
 class UserNotFound(NotFound):
     """There is no such user."""
 

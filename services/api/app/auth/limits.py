@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
 
 Kind = Literal["anonymous", "user", "api_key"]
+# By which a user gets rid of a thief, who could use up the user's limit with a stolen token.
+_OF_A_SESSION = frozenset({"/auth/password", "/auth/logout"})
 KINDS: tuple[Kind, ...] = ("anonymous", "user", "api_key")
 
 
@@ -37,7 +39,10 @@ async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0
     """Count a request under its caller's limit, see `Check`. Raises TooManyRequests."""
     request = context.of(scope)
     policy = _policy(scope, request.actor)
-    await _admit(scope, request, Check(policy, _caller(request), cost, counted, ahead))
+    caller = _caller(request)
+    if scope["path"] in _OF_A_SESSION and request.actor.session_id is not None:
+        caller = str(request.actor.session_id)
+    await _admit(scope, request, Check(policy, caller, cost, counted, ahead))
 
 
 async def charge(request: Request, cost: int) -> None:

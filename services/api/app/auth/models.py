@@ -22,6 +22,20 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """Of a deleted user's records: of all collections before `collection`, and of that one up to
+    the id `record`, they are gone."""
+
+    user_id: UUID
+    requested_by: UUID | None
+    requested_at: datetime
+    collection: str | None
+    record: UUID | None
+    deleted: int
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     id: UUID
     user_id: UUID

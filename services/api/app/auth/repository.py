@@ -25,12 +25,18 @@ _ADMINS_LOCK = 0x6C697374_61646D
 
 
 async def insert_user(
-    session: Session, id_: UUID, email: str, name: str | None, hashed: str, roles: Iterable[str]
+    session: Session,
+    id_: UUID,
+    email: str,
+    name: str | None,
+    hashed: str | None,
+    roles: Iterable[str],
 ) -> User:
-    """Raises EmailTaken."""
+    """One without a password is disabled. Raises EmailTaken."""
     row = await session.fetchrow(
-        "INSERT INTO listo.users (id, email, name, password_hash, roles)"
-        f" VALUES ($1, $2, $3, $4, $5) ON CONFLICT (email) DO NOTHING RETURNING {_USER}",
+        "INSERT INTO listo.users (id, email, name, password_hash, roles, disabled_at)"
+        " VALUES ($1, $2, $3, $4, $5, CASE WHEN $4::text IS NULL THEN now() END)"
+        f" ON CONFLICT (email) DO NOTHING RETURNING {_USER}",
         id_,
         email,
         name,
@@ -47,8 +53,8 @@ async def user(session: Session, id_: UUID) -> User | None:
     return None if row is None else _user(row)
 
 
-async def user_by_email(session: Session, email: str) -> tuple[User, str] | None:
-    """The user and the password's hash."""
+async def user_by_email(session: Session, email: str) -> tuple[User, str | None] | None:
+    """The user and the password's hash, if there is one."""
     row = await session.fetchrow(
         f"SELECT {_USER}, password_hash FROM listo.users WHERE email = $1", email
     )
@@ -119,6 +125,11 @@ async def update_user(
     return None if row is None else _user(row)
 
 
+async def delete_user(session: Session, id_: UUID) -> None:
+    """Sessions and API keys go with it."""
+    await session.execute("DELETE FROM listo.users WHERE id = $1", id_)
+
+
 async def insert_session(session: Session, id_: UUID, user_id: UUID, ttl: timedelta) -> None:
     await session.execute(
         "INSERT INTO listo.sessions (id, user_id, expires_at) VALUES ($1, $2, now() + $3)",
@@ -156,6 +167,32 @@ async def revoke_sessions(session: Session, user_id: UUID, keep: UUID | None) ->
         keep,
     )
     return affected(status) > 0
+
+
+async def lock_session(session: Session, session_id: UUID) -> bool:
+    """Whether the session has not ended, and does not until this transaction does."""
+    found = await session.fetchval(
+        "SELECT true FROM listo.sessions WHERE id = $1 AND revoked_at IS NULL"
+        " AND expires_at > now() FOR SHARE",
+        session_id,
+    )
+    return found is not None
+
+
+async def count_wrong_password(session: Session, session_id: UUID, at_most: int) -> bool:
+    """Count one that was given in the session; whether that has ended, as it does with the last."""
+    ended: bool | None = await session.fetchval(
+        "UPDATE listo.sessions SET wrong_passwords = wrong_passwords + 1, revoked_at ="
+        " CASE WHEN wrong_passwords + 1 >= $2 THEN coalesce(revoked_at, now()) ELSE revoked_at END"
+        " WHERE id = $1 RETURNING revoked_at IS NOT NULL",
+        session_id,
+        at_most,
+    )
+    return bool(ended)
+
+
+async def forgive_wrong_passwords(session: Session, session_id: UUID) -> None:
+    await session.execute("UPDATE listo.sessions SET wrong_passwords = 0 WHERE id = $1", session_id)
 
 
 async def insert_refresh_token(session: Session, hashed: bytes, session_id: UUID) -> None:

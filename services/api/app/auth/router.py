@@ -107,8 +107,9 @@ async def change_password(
     given: Annotated[schemas.PasswordIn, body_of(schemas.PasswordIn)],
 ) -> Response:
     """Set a new password; the user's other sessions end."""
-    # With a NUL, which nobody can type as the e-mail address of a log-in.
-    async with password_try(request, f"user\0{actor.id}"):
+    # By session: whoever has stolen one keeps the owner from nothing in another. With a NUL, which
+    # nobody can type as the e-mail address of a log-in.
+    async with password_try(request, f"session\0{actor.session_id}"):
         await service.change_password(
             auth,
             actor,

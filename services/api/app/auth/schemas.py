@@ -93,7 +93,13 @@ class ApiKeyIn(_In):
 
 class UserIn(_In):
     email: Email
-    password: Password
+    password: (
+        Annotated[
+            Password,
+            Field(description="Required, but from an API key, which cannot give one."),
+        ]
+        | None
+    ) = None
     name: Name | None = None
     roles: Annotated[list[Role], Field(max_length=20)] = ["member"]
 
@@ -104,6 +110,10 @@ class UserPatch(_In):
     name: Name | None = None
     roles: Annotated[list[Role], Field(max_length=20)] | None = None
     disabled: StrictBool | None = None
+    password: (
+        Annotated[Password, Field(description="The first one of a user that an API key made.")]
+        | None
+    ) = None
 
 
 class TokensOut(BaseModel):
@@ -121,6 +131,15 @@ class UserOut(BaseModel):
     disabled: bool
     created_at: datetime
     updated_at: datetime
+
+
+class RemovalOut(BaseModel):
+    """How far the records of a deleted user are deleted."""
+
+    user: UUID
+    requested_at: datetime
+    deleted: Annotated[int, Field(description="Records until now.")]
+    finished_at: datetime | None
 
 
 class UsersOut(BaseModel):

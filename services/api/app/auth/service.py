@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from app.auth import repository, secrets
+from app.auth import api_key_repository, repository, secrets
 from app.auth.errors import (
     InvalidCredentials,
     InvalidToken,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Parallel tabs refresh with the same token; later than this it was stolen.
 REUSE_GRACE = timedelta(seconds=10)
+# As current ones in one session.
+WRONG_PASSWORDS = 20
 SESSION_TOPIC = "session"
 USER_TOPIC = "user"
 
@@ -120,6 +122,9 @@ async def change_password(
 ) -> None:
     """Set a new password and end the user's other sessions. Raises InvalidCredentials.
 
+    The session ends with the last of WRONG_PASSWORDS: so many guesses has whoever stole it, and
+    the owner, who can log in again, has as many in each other one.
+
     `reading` is outside of any transaction: none may be held while passwords wait to be hashed.
     """
     session_id = own_session(actor)
@@ -130,12 +135,16 @@ async def change_password(
         # That the key is another request's makes the guess no less of one.
         with suppress(KeyReused, RequestInProgress):
             await repository.password_hash(auth.database, actor.id)
+        # Outside of the transaction that an idempotency key makes, which is undone.
+        if await repository.count_wrong_password(reading, session_id, WRONG_PASSWORDS):
+            await reading.notify(SESSION_TOPIC, str(session_id))
         AUTH_FAILURES.labels("password").inc()
         raise InvalidCredentials("The current password is wrong.")
     renewed = await auth.passwords.hash(new)
     async with auth.database.transaction() as session:
         if await repository.lock_password(session, actor.id) == hashed:
             await repository.set_password(session, actor.id, renewed)
+            await repository.forgive_wrong_passwords(session, session_id)
             await end_sessions(session, actor.id, keep=session_id)
             return
     # While it was checked somebody else changed it, or disabled the user.
@@ -147,6 +156,17 @@ async def end_sessions(session: Session, user_id: UUID, *, keep: UUID | None = N
     if await repository.revoke_sessions(session, user_id, keep):
         # Once for all of them, of which there may be thousands.
         await session.notify(USER_TOPIC, str(user_id))
+
+
+async def end_access(session: Session, user_id: UUID) -> None:
+    """End all sessions and API keys of a user, for good. The caller notifies of the user."""
+    await repository.revoke_sessions(session, user_id, None)
+    await api_key_repository.delete_all(session, user_id)
+
+
+async def lives(session: Session, actor: Actor) -> bool:
+    """Whether the caller's session has not ended by now, and does not in this transaction."""
+    return await repository.lock_session(session, own_session(actor))
 
 
 def own_session(actor: Actor) -> UUID:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import JSONResponse
 
-from app.auth import schemas, users
+from app.auth import removals, schemas, users
 from app.auth.dependencies import AuthDep, CurrentActor, SessionDep, no_store
+from app.auth.models import Removal
 from app.auth.router import user_out
 from app.core.body import body_of, request_body
 from app.core.openapi import problems
@@ -32,7 +34,11 @@ async def admins_only(actor: CurrentActor) -> None:
 async def create_user(
     auth: AuthDep, actor: CurrentActor, given: Annotated[schemas.UserIn, body_of(schemas.UserIn)]
 ) -> schemas.UserOut:
-    """Make a user with any roles; an API key makes no admins."""
+    """Make a user with any roles.
+
+    One that an API key makes is no admin, has no password and is disabled, until an admin gives it
+    a password (`PATCH`) in a session.
+    """
     return user_out(await users.create(auth, actor, given))
 
 
@@ -64,14 +70,61 @@ async def get_user(session: SessionDep, actor: CurrentActor, user_id: UUID) -> s
     dependencies=[Depends(admins_only)],
 )
 async def change_user(
+    auth: AuthDep,
     actor: CurrentActor,
     user_id: UUID,
-    # Before the session: a body that comes slowly must not hold a connection meanwhile.
     given: Annotated[schemas.UserPatch, body_of(schemas.UserPatch)],
-    session: SessionDep,
 ) -> schemas.UserOut:
     """Change name, roles, or whether the user may log in; effective at once.
 
-    An API key neither changes nor makes admins.
+    Disabling ends sessions and API keys for good. An API key gives nobody a role or a password,
+    enables nobody, and does not change admins.
     """
-    return user_out(await users.change(session, actor, user_id=user_id, patch=given))
+    return user_out(await users.change(auth, actor, user_id=user_id, patch=given))
+
+
+@router.delete(
+    "/{user_id}",
+    operation_id="deleteUser",
+    status_code=204,
+    response_model=None,
+    responses={
+        202: {"model": schemas.RemovalOut, "description": "The records are being deleted."},
+        **problems(401, 403, 404, 409),
+    },
+)
+async def delete_user(
+    auth: AuthDep,
+    actor: CurrentActor,
+    user_id: UUID,
+    records: Annotated[
+        Literal["keep", "delete"], Query(description="What becomes of the user's records.")
+    ],
+) -> Response:
+    """Delete a user; sessions and API keys end at once."""
+    removal = await users.delete(auth, actor, user_id=user_id, with_records=records == "delete")
+    if removal is None:
+        return Response(status_code=204)
+    return JSONResponse(
+        _removal_out(removal).model_dump(mode="json"),
+        202,
+        {"Location": f"/users/{user_id}/removal"},
+    )
+
+
+@router.get("/{user_id}/removal", operation_id="getRemoval", responses=problems(401, 403, 404))
+async def get_removal(
+    session: SessionDep, actor: CurrentActor, user_id: UUID
+) -> schemas.RemovalOut:
+    """How far the records of a deleted user are deleted."""
+    users.require_admin(actor)
+    return _removal_out(await removals.get(session, user_id))
+
+
+def _removal_out(removal: Removal) -> schemas.RemovalOut:
+    return schemas.RemovalOut(
+        user=removal.user_id,
+        requested_at=removal.requested_at,
+        deleted=removal.deleted,
+        finished_at=removal.finished_at,
+    )

@@ -12,7 +12,7 @@ import typer
 
 from app import __version__
 from app.auth import api_keys, repository, users
-from app.auth.schemas import ApiKeyIn, UserIn
+from app.auth.schemas import ApiKeyIn, RegisterIn, UserIn
 from app.cli import collections
 from app.cli.rehearsal import rehearse
 from app.cli.shared import AsJson, Failed, checked, say, with_auth
@@ -112,7 +112,7 @@ def create_admin(email: Email, password: Password, *, as_json: AsJson = False) -
 @admin.command("reset-password")
 def reset_password(email: Email, password: Password, *, as_json: AsJson = False) -> None:
     """Give a user a new password, and end all of the user's sessions."""
-    given = checked(UserIn, email=email, password=password)
+    given = checked(RegisterIn, email=email, password=password)
 
     async def work(auth: Auth) -> None:
         await users.reset_password(auth, email=given.email, password=given.password)

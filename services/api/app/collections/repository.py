@@ -68,6 +68,17 @@ async def get_all(session: Session) -> list[Collection]:
     return [_collection(row) for row in rows]
 
 
+async def first(session: Session, after: str | None, *, inclusive: bool) -> Collection | None:
+    """The first collection by name, after that one or with it."""
+    row = await session.fetchrow(
+        f"SELECT {_COLUMNS} FROM listo.collections WHERE $1::text IS NULL OR name > $1"
+        " OR ($2 AND name = $1) ORDER BY name LIMIT 1",
+        after,
+        inclusive,
+    )
+    return None if row is None else _collection(row)
+
+
 async def try_lock_name(session: Session, name: str) -> bool:
     """Have changes of one collection happen one after the other, also while it is not there."""
     locked: bool = await session.fetchval(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.auth import api_keys
 from app.collections import checking, indexes, repository, turns
 from app.collections.errors import (
     CheckTooCostly,
@@ -148,6 +149,7 @@ async def delete(
     if collection.definition.cache:
         await _end_cache(session, collection)
     await repository.delete(session, collection)
+    await api_keys.forget_collection(session, name)
     await session.notify(TOPIC, name)
 
 

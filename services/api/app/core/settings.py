@@ -123,8 +123,8 @@ class Settings(BaseSettings):
     admin_password: SecretStr | None = Field(
         None,
         validate_default=True,
-        description=f"The first admin's password; at least {passwords.MIN_LENGTH} characters. Needs "
-        "ADMIN_EMAIL.",
+        description=f"The first admin's password; at least {passwords.MIN_LENGTH} characters. "
+        "Needs ADMIN_EMAIL.",
         examples=["correct horse battery staple"],
     )
     password_hash_concurrency: int = Field(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 import orjson
 
 from app.collections.errors import CollectionNotFound
+from app.core.actor import SYSTEM
 from app.core.metrics import EVENTS_PUBLISHED
 from app.records import statements
 from app.records.errors import IndexedValueTooLong
@@ -116,6 +117,41 @@ async def delete(
     statement = statements.of(collection).get("delete", actor)
     args = statement.args(actor, id_, version, actor.id, collection.version)
     return bool(await _write(session, collection, statement, args, "record.deleted"))
+
+
+class Part(NamedTuple):
+    """Of a walk over records: how many were looked at and deleted, and the last one's id."""
+
+    seen: int
+    deleted: int
+    last: UUID | None
+
+
+async def delete_owned(
+    session: Session,
+    actor: Actor,
+    collection: Collection,
+    owner: UUID,
+    *,
+    after: UUID | None,
+    size: int,
+) -> Part | None:
+    """Delete what is the owner's of the `size` records after that id, whatever the rules say.
+
+    None where the definition has changed, and nothing was done.
+    """
+    statement = statements.of(collection).get("delete_owned", SYSTEM)
+    with _faults:
+        async with session.atomic() as transaction:
+            row = await transaction.fetchrow(
+                statement.sql, owner, after, size, collection.version, actor.id
+            )
+            assert row is not None
+            part = Part(row["seen"], row["deleted"], row["last"])
+            if part.deleted and collection.life is not None:
+                transaction.outdate(str(collection.id))
+    session.after_commit(lambda: EVENTS_PUBLISHED.labels("record.deleted").inc(part.deleted))
+    return part if row["current"] else None
 
 
 async def visible_version(

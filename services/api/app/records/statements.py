@@ -162,6 +162,25 @@ class Statements:
             params,
         )
 
+    def _delete_owned(self, *, unrestricted: bool) -> Statement:
+        """$1 owner, $2 id or null, $3 how many records to look at, $4 version of the definition, $5
+        the actor's id: whatever of the owner is among so many records after that id.
+
+        None at all where the definition is another one by now.
+        """
+        assert unrestricted
+        return Statement(
+            f"WITH part AS (SELECT id, owner FROM {self._table} WHERE ($2::uuid IS NULL OR id > $2)"
+            f" AND {self._current(4)} ORDER BY id LIMIT $3),"
+            f" changed AS (DELETE FROM {self._table} WHERE owner = $1"
+            " AND id IN (SELECT id FROM part WHERE owner = $1) RETURNING id, version),"
+            f" event AS ({self._event('deleted', '$5::uuid')})"
+            f" SELECT {self._current(4)} AS current, (SELECT count(*) FROM part) AS seen,"
+            " (SELECT count(*) FROM changed) AS deleted,"
+            " (SELECT id FROM part ORDER BY id DESC LIMIT 1) AS last",
+            Params(6),
+        )
+
     def _look(self, *, unrestricted: bool) -> Statement:
         """$1 id: the version of a record that the caller may read."""
         guard, params = self._guard("read", 2, unrestricted=unrestricted)

@@ -1,0 +1,71 @@
+"""Deletes the records of deleted users: by the worker, a bounded part in each transaction.
+
+It goes through each collection by id, since `owner` has no index, and remembers how far it got in
+the very transaction that deletes. So whoever goes on after an end neither skips nor counts twice.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from app.auth import removals
+from app.collections import repository as collections
+from app.core.actor import Actor
+from app.db.notifications import Notifications
+from app.records import repository
+
+if TYPE_CHECKING:
+    from app.auth.models import Removal
+    from app.db.leases import Lease
+    from app.db.session import Session
+
+# Records that one transaction looks at.
+SLICE = 1000
+# Transactions of one run, so that runs succeed in time however much there is to do.
+PARTS = 2000
+# For how long after a user's end a process may not have heard of it, and a request that began by
+# then may still commit: beside REQUEST_TIMEOUT, with much room.
+_UNAWARE = timedelta(seconds=10)
+
+
+async def run(
+    duty: Lease, request_timeout: float, *, size: int = SLICE, parts: int = PARTS
+) -> None:
+    """So many parts, or fewer where nothing is left that could be deleted by now."""
+    settled = timedelta(seconds=request_timeout) + _UNAWARE
+    for _ in range(parts):
+        if not await _step(duty, settled, size):
+            break
+
+
+async def _step(duty: Lease, settled: timedelta, size: int) -> bool:
+    async with duty.transaction() as session:
+        removal = await removals.oldest(session, settled)
+        if removal is None:
+            return False
+        await _go_on(session, removal, size)
+    return True
+
+
+async def _go_on(session: Session, removal: Removal, size: int) -> None:
+    """The next part, of `size` records at most. A collection may have been deleted meanwhile."""
+    here = removal.collection
+    collection = await collections.first(session, here, inclusive=removal.record is not None)
+    if collection is None:
+        # Whoever reads that it is finished finds nothing of it in any list that is cached.
+        await Notifications.epoch_is_known(session)
+        await removals.finish(session, removal)
+        return
+    after = removal.record if collection.name == here else None
+    actor = Actor("user", removal.requested_by)
+    part = await repository.delete_owned(
+        session, actor, collection, removal.user_id, after=after, size=size
+    )
+    if part is None:
+        # Read anew, it is known by the next step.
+        return
+    last = part.last if part.seen == size else None
+    await removals.note(
+        session, removal, collection=collection.name, record=last, deleted=part.deleted
+    )
