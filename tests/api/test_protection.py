@@ -1,4 +1,4 @@
-"""Limits on bodies, headers, time and concurrency; security headers and CORS."""
+"""Limits on bodies, headers, time and concurrency; security headers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ TIGHT = {
     "max_body_bytes": 2048,
     "max_concurrent_requests": 2,
     "request_timeout": 0.5,
-    "cors_origins": ("https://app.example.com",),
 }
 
 # More than the kernel takes for one connection.
@@ -257,46 +256,6 @@ def test_a_client_that_goes_in_the_middle_of_its_body_is_no_error(
     while gone() == before:
         assert time.monotonic() < deadline
     assert "unhandled exception" not in caplog.text
-
-
-def test_cors(tight: Server) -> None:
-    client = tight.client()
-    asked = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "If-Match"}
-    ours = {"Origin": "https://app.example.com"}
-    other = {"Origin": "https://evil.example.com"}
-    preflight = client.options("/collections/x/records", headers={**asked, **ours})
-    assert preflight.status_code == 200
-    assert preflight.headers["access-control-allow-origin"] == ours["Origin"]
-    assert "access-control-allow-credentials" not in preflight.headers
-    refused = client.options("/collections/x/records", headers={**asked, **other})
-    assert "access-control-allow-origin" not in refused.headers
-    answer = client.get("/collections", headers=ours)
-    assert answer.headers["access-control-allow-origin"] == ours["Origin"]
-    assert "etag" in answer.headers["access-control-expose-headers"].lower()
-    assert "access-control-allow-origin" not in client.get("/collections", headers=other).headers
-
-
-@pytest.mark.parametrize(
-    ("method", "status"),
-    [
-        ("GET", 200),
-        ("HEAD", 200),
-        ("POST", 200),
-        ("PUT", 200),
-        ("PATCH", 200),
-        ("DELETE", 200),
-        ("TRACE", 400),
-    ],
-)
-def test_methods_across_origins(tight: Server, method: str, status: int) -> None:
-    asked = {
-        "Origin": "https://app.example.com",
-        "Access-Control-Request-Method": method,
-        "Access-Control-Request-Headers": "Authorization",
-    }
-    preflight = tight.client().options("/collections/x/records", headers=asked)
-    assert preflight.status_code == status
-    assert (method in preflight.headers["access-control-allow-methods"]) is (status == 200)
 
 
 def test_methods_and_routes_that_are_not_there(tight: Server) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import ROUTERS
@@ -24,6 +23,7 @@ from app.core.admission import AdmissionMiddleware
 from app.core.background import Background
 from app.core.client_address import believe_no_server
 from app.core.concurrency import Concurrency
+from app.core.cors import CorsMiddleware
 from app.core.deadlines import Deadlines
 from app.core.env_file import SettingsError
 from app.core.errors import Problem
@@ -86,18 +86,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         settings=settings,
         deadlines=app.state.deadlines,
     )
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match",
-                           "If-None-Match", "X-Request-ID", "traceparent"],
-            expose_headers=["Age", "Cache-Status", "ETag", "Idempotency-Replayed", "Link",
-                            "Location", "RateLimit", "RateLimit-Policy", "Retry-After",
-                            "X-Request-ID"],
-            max_age=600,
-        )  # fmt: skip
+    if settings.cors_origins or not settings.production:
+        app.add_middleware(CorsMiddleware, settings=settings)
     app.add_middleware(RequestMiddleware, settings=settings)
     app.add_middleware(
         AdmissionMiddleware,

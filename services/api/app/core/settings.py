@@ -136,8 +136,15 @@ class Settings(BaseSettings):
     )
     cors_origins: CommaSeparated = Field(
         (),
-        description="Origins whose pages may call the API, comma-separated.",
+        description="Origins whose pages may call the API, comma-separated; in development "
+        "localhost, 127.0.0.1 and [::1] on any port as well.",
         examples=["https://app.example.com,https://admin.example.com"],
+    )
+    cors_headers: CommaSeparated = Field(
+        (),
+        description="Header fields that those pages may send beside the usual ones, "
+        "comma-separated.",
+        examples=["sentry-trace,x-tenant"],
     )
     trusted_proxies: CommaSeparated = Field(
         (),
@@ -217,7 +224,9 @@ class Settings(BaseSettings):
         examples=["shop.api:router"],
     )
 
-    @field_validator("cors_origins", "trusted_proxies", "listo_extensions", mode="before")
+    @field_validator(
+        "cors_origins", "cors_headers", "trusted_proxies", "listo_extensions", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -298,6 +307,15 @@ class Settings(BaseSettings):
         for origin in value:
             if origin != "*" and not re.fullmatch(r"https?://[^/\s?#]+", origin):
                 raise ValueError(f"{origin!r} is not an origin (scheme://host[:port], no path)")
+        return value
+
+    @field_validator("cors_headers")
+    @classmethod
+    def _fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            # A `*` would let no page send Authorization.
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'+.^_`|~-]+", name):
+                raise ValueError(f"{name!r} is not a field's name")
         return value
 
     @field_validator("trusted_proxies")
