@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi_limiter.depends import RateLimiter
 from prometheus_client import Counter
 from pydantic import BaseModel
+from pyrate_limiter import Duration, Limiter, Rate
 
 from app.auth.dependencies import CurrentActor, SessionDep
 from app.auth.limits import limit
@@ -54,6 +56,26 @@ class LoanOut(BaseModel):
     book: UUID
     reader: UUID
     title: str
+
+
+class LoansOut(BaseModel):
+    books: list[UUID]
+
+
+@router.get(
+    "",
+    operation_id="listLoans",
+    # fastapi-limiter's own dependency: counted by Listo's limiter, over all replicas.
+    dependencies=[Depends(RateLimiter(Limiter(Rate(30, Duration.MINUTE))))],
+)
+async def list_loans(session: SessionDep, actor: CurrentActor) -> LoansOut:
+    """What the caller has borrowed."""
+    if actor.id is None:
+        raise Unauthorized
+    rows = await session.fetch(
+        "SELECT book FROM public.loans WHERE reader = $1 ORDER BY since", actor.id
+    )
+    return LoansOut(books=[row["book"] for row in rows])
 
 
 @router.post(

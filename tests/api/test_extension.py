@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from fastapi import Depends, Request, Response
+from fastapi_limiter.decorators import skip_limiter
+from fastapi_limiter.depends import RateLimiter
+from pyrate_limiter import Limiter, Rate
 
+from app.auth.limits import limit
 from app.core.env_file import SettingsError
-from fixtures.cluster import fetch
+from fixtures.cluster import database, fetch
+from fixtures.redis import redis_store
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -90,6 +97,87 @@ def test_an_extension_has_a_limit_of_its_own(server: Server) -> None:
     assert refused.json()["violated-policies"] == ["loans"]
     assert refused.headers["retry-after"] == "1"
     assert server.member("carol@example.com").post(path).status_code == 404
+
+
+def test_its_fastapi_limiter_is_counted_by_ours(server: Server) -> None:
+    lena, path = server.member("lena@example.com"), "/loans"
+    answers = [
+        # Its own identifier would believe this.
+        lena.get(path, headers={"X-Forwarded-For": f"192.0.2.{number}"})
+        for number in range(31)
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 30 + [429]
+    assert answers[0].json() == {"books": []}
+    assert answers[0].headers["ratelimit-policy"] == '"GET /loans";q=30;w=60'
+    assert answers[0].headers["ratelimit"] == '"GET /loans";r=29;t=2'
+    refused = answers[-1]
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["violated-policies"] == ["GET /loans"]
+    assert refused.json()["code"] == "rate_limited"
+    assert 1 <= int(refused.headers["retry-after"]) <= 2
+    # Each caller, and each route, for itself.
+    assert server.member("mona@example.com").get(path).status_code == 200
+    assert lena.post("/loans/01a00000-0000-7000-8000-000000000000").status_code == 404
+
+
+def test_it_is_so_over_all_servers(cluster_url: str) -> None:
+    with database(cluster_url) as url, redis_store() as store:
+        configured = settings(
+            url, redis_url=store, listo_extensions=("examples.extension.loans:router",)
+        )
+        with serving(configured) as one, serving(configured) as other:
+            here = one.member("nils@example.com")
+            token = str(here.headers["authorization"]).removeprefix("Bearer ")
+            clients = [here, other.client(token)] * 25
+            with ThreadPoolExecutor(10) as pool:
+                answers = list(pool.map(lambda client: client.get("/loans").status_code, clients))
+            # Two seconds give one more, and so long it may take on a busy machine.
+            assert 30 <= answers.count(200) <= 35
+            assert answers.count(429) == 50 - answers.count(200)
+
+
+def test_what_else_its_users_may_say(cluster_url: str) -> None:
+    with database(cluster_url) as url, serving(settings(url)) as server:
+        told: list[str] = []
+
+        async def everybody(_: Request) -> str:
+            return "everybody"
+
+        async def tell(request: Request, _: Response) -> None:
+            told.append(request.url.path)
+
+        def limiter() -> Limiter:
+            return Limiter([Rate(2, 60_000), Rate(3, 3_600_000)])
+
+        by_all = Depends(RateLimiter(limiter(), identifier=everybody))
+        telling = Depends(RateLimiter(limiter(), callback=tell))
+        ours = Depends(limit("1/hour", name="ours"))
+
+        @server.app.get("/all", dependencies=[by_all])
+        @server.app.get("/telling", dependencies=[telling])
+        @server.app.get("/both", dependencies=[ours, Depends(RateLimiter(limiter()))])
+        async def answer() -> str:
+            return "answered"
+
+        @server.app.get("/skipped", dependencies=[Depends(RateLimiter(limiter()))])
+        @skip_limiter
+        async def skipped() -> str:
+            return "answered"
+
+        ada, bob = server.member("ada@example.com"), server.member("bob@example.com")
+        assert [client.get("/all").status_code for client in (ada, bob, ada)] == [200, 200, 429]
+        answers = [ada.get("/telling") for _ in range(3)]
+        assert [each.status_code for each in answers] == [200] * 3
+        assert told == ["/telling"]
+        assert answers[2].headers["retry-after"]
+        assert answers[0].headers["ratelimit-policy"] == (
+            '"GET /telling";q=2;w=60, "GET /telling";q=3;w=3600'
+        )
+        both = [ada.get("/both") for _ in range(2)]
+        assert [each.status_code for each in both] == [200, 429]
+        assert both[1].json()["violated-policies"] == ["ours"]
+        assert [ada.get("/skipped").status_code for _ in range(4)] == [200] * 4
+    assert isinstance(ours.dependency, RateLimiter)
 
 
 @pytest.mark.parametrize("name", ["no.such.module:router", "examples.extension.loans:nothing",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
+from app.auth.limits import count_by_ours
 from app.core.env_file import SettingsError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def load_extensions(app: FastAPI, names: Sequence[str]) -> None:
     """Include each `module:router`. Raises SettingsError where there is none such."""
+    count_by_ours()
     if names and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
         sys.path.append(os.getcwd())  # noqa: PTH109
     for name in names:

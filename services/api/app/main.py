@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 
 from app import __version__
 from app.api import ROUTERS
+from app.auth.counting import policies
 from app.auth.credentials import Authenticator
-from app.auth.limits import policies
 from app.auth.middleware import AuthMiddleware
 from app.auth.passwords import Passwords
 from app.auth.tokens import Tokens

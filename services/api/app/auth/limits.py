@@ -1,48 +1,42 @@
-"""How often a caller may call, and what routes say about it."""
+"""What routes say about limits: `charge`, and `limit`, a kind of fastapi-limiter's dependency.
+
+Of that package only the class runs that a route names. Who is counted, where, and what is answered
+is ours, unless the route has an identifier or a callback of its own; docs/decisions/0012.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import re
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi_limiter.callback import default_callback
+from fastapi_limiter.depends import RateLimiter
+from fastapi_limiter.identifier import default_identifier
 
+from app.auth.counting import admit, caller_of, count, policy_of
 from app.core import context
-from app.core.client_address import rate_key
-from app.core.rates import parse_rates
+from app.core.middleware import route_of
+from app.core.rates import Rate, parse_rates
 from app.ratelimit import costs
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    from starlette.types import Scope
+    from pyrate_limiter import Limiter
 
-    from app.core.actor import Actor
-    from app.core.context import RequestContext
-    from app.core.settings import Settings
+    from app.ratelimit.policy import Decision
 
-Kind = Literal["anonymous", "user", "api_key"]
-# By which a user gets rid of a thief, who could use up the user's limit with a stolen token.
-_OF_A_SESSION = frozenset({"/auth/password", "/auth/logout"})
-KINDS: tuple[Kind, ...] = ("anonymous", "user", "api_key")
+# What may not stand between the quotes of a policy's name.
+_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
-
-def policies(settings: Settings) -> dict[Kind, Policy]:
-    """The limits of those who have none of their own, by the kind of actor."""
-    return {kind: Policy(kind, settings.rates(kind)) for kind in KINDS}
-
-
-async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0) -> None:
-    """Count a request under its caller's limit, see `Check`. Raises TooManyRequests."""
-    request = context.of(scope)
-    policy = _policy(scope, request.actor)
-    caller = _caller(request)
-    if scope["path"] in _OF_A_SESSION and request.actor.session_id is not None:
-        caller = str(request.actor.session_id)
-    await _admit(scope, request, Check(policy, caller, cost, counted, ahead))
+_known: WeakKeyDictionary[Limiter, tuple[Rate, ...]] = WeakKeyDictionary()
 
 
 async def charge(request: Request, cost: int) -> None:
@@ -63,12 +57,12 @@ async def taken(request: Request, counted: int) -> AsyncIterator[None]:
     finally:
         cost = costs.of_seconds(known.query_seconds)
         if cost > counted:
-            policy = _policy(request.scope, known.actor)
-            check = Check(policy, _caller(known), cost, counted, spent=True)
-            await _admit(request.scope, known, check)
+            policy = policy_of(request.scope, known.actor)
+            check = Check(policy, caller_of(known), cost, counted, spent=True)
+            await admit(request.scope, known, check)
 
 
-def limit(rates: str, *, name: str, cost: int = 1) -> Callable[[Request], Awaitable[None]]:
+class limit(RateLimiter):  # noqa: N801 - used like the function that it looks like
     """A dependency that limits each caller of a route, beside the limit that they have anyway.
 
         @router.get("/reports", dependencies=[Depends(limit("10/minute", name="reports"))])
@@ -76,41 +70,78 @@ def limit(rates: str, *, name: str, cost: int = 1) -> Callable[[Request], Awaita
     Routes with the same name and rates are counted together. The name becomes a label of a metric.
     Raises ValueError where `rates` are none.
     """
-    policy = Policy(name, parse_rates(rates))
 
-    async def limited(request: Request) -> None:
-        known = context.of(request.scope)
-        await _admit(request.scope, known, Check(policy, _caller(known), cost))
+    def __init__(self, rates: str, *, name: str, cost: int = 1) -> None:
+        self.policy = Policy(name, parse_rates(rates))
+        self.cost = cost
+        self.identifier, self.callback = default_identifier, default_callback
+        self.blocking = False
 
-    return limited
+    async def __call__(self, request: Request, response: Response) -> None:
+        await _limit(self, self.policy, request, response, self.cost)
 
 
-async def _admit(scope: Scope, request: RequestContext, check: Check) -> None:
-    if not check.policy.rates:
+def count_by_ours() -> None:
+    """Have every `Depends(RateLimiter(…))` counted by Listo's limiter.
+
+    In the class itself, since a route may name one anywhere: in a router, in another dependency.
+    """
+    RateLimiter.__call__ = _counted  # type: ignore[method-assign]
+
+
+async def _counted(self: RateLimiter, request: Request, response: Response) -> None:
+    if getattr(request.scope["endpoint"], "_skip_limiter", False):
         return
-    decision = await scope["app"].state.limiter.admit((check,))
-    if check.counted:
-        # Said again, with what is left now.
-        said = check.policy.quoted
-        request.headers = [field for field in request.headers if not field[1].startswith(said)]
-    request.headers += decision.fields()
-    if not decision.allowed:
-        raise refusal(decision)
+    # As in the package, each route counts for itself.
+    name = _UNQUOTABLE.sub("_", f"{request.method} {route_of(request.scope)}")
+    await _limit(self, _policy(name, _rates(self.limiter)), request, response)
 
 
-def _policy(scope: Scope, actor: Actor) -> Policy:
-    if actor.rate_limit is None:
-        policy: Policy = scope["app"].state.policies[actor.kind]
-        return policy
-    return _own(actor.rate_limit)
+async def _limit(
+    limiter: RateLimiter, policy: Policy, request: Request, response: Response, cost: int = 1
+) -> None:
+    known = context.of(request.scope)
+    if limiter.identifier is default_identifier:
+        # That one believes whatever a client writes into X-Forwarded-For.
+        caller = caller_of(known)
+    else:
+        caller = str(await limiter.identifier(request))
+    said = list(known.headers)
+    while decision := await admit(request.scope, known, Check(policy, caller, cost)):
+        if decision.allowed or not limiter.blocking:
+            break
+        known.headers = list(said)
+        # For no longer than REQUEST_TIMEOUT lets it.
+        await asyncio.sleep(decision.retry_after)
+    if decision is not None and not decision.allowed:
+        await _refuse(limiter, decision, request, response)
 
 
-def _caller(request: RequestContext) -> str:
-    actor = request.actor
-    return str(actor.api_key_id or actor.id or rate_key(request.client))
+async def _refuse(
+    limiter: RateLimiter, decision: Decision, request: Request, response: Response
+) -> None:
+    problem = refusal(decision)
+    if limiter.callback is default_callback:
+        raise problem
+    context.of(request.scope).headers += [
+        (name.lower().encode(), value.encode()) for name, value in problem.headers.items()
+    ]
+    await limiter.callback(request, response)
 
 
 @lru_cache(maxsize=1000)
-def _own(rates: str) -> Policy:
-    """The limit that a key was given."""
-    return Policy("api_key", parse_rates(rates))
+def _policy(name: str, rates: tuple[Rate, ...]) -> Policy:
+    return Policy(name, rates)
+
+
+def _rates(limiter: Limiter) -> tuple[Rate, ...]:
+    """Those of its bucket, in whole seconds, rounded up. Raises TypeError where they cannot be
+    known beforehand."""
+    rates = _known.get(limiter)
+    if rates is None:
+        bucket: Any = getattr(limiter.bucket_factory, "bucket", None)
+        if bucket is None:
+            raise TypeError("A RateLimiter takes a Limiter of rates or of one bucket.")
+        rates = tuple(Rate(rate.limit, -(-rate.interval // 1000)) for rate in bucket.rates)
+        _known[limiter] = rates
+    return rates

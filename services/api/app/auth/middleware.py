@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.auth import limits
+from app.auth import counting
 from app.core import context, problem
 from app.core.errors import Problem
 from app.core.middleware import PROBES
@@ -51,8 +51,8 @@ class AuthMiddleware:
         except Problem as refused:
             # Guessing credentials is counted like any other anonymous request.
             if refused.status == 401:  # noqa: PLR2004
-                await limits.count(scope)
+                await counting.count(scope)
             raise
         length = request.fields.get(b"content-length")
         cost = costs.at_most(path, scope["query_string"], length)
-        await limits.count(scope, ahead=cost - 1)
+        await counting.count(scope, ahead=cost - 1)
