@@ -85,6 +85,17 @@ def test_what_it_would_read_is_tried_beside_it(still: Box) -> None:
     assert "client_max_body_size" in refused.stderr
 
 
+def test_a_page_of_another_origin_can_read_what_the_edge_says(nginx: Box) -> None:
+    answer = nginx.must(
+        "curl -sSi --cacert /authority/ca.crt -H 'Origin: https://app.example.com' "
+        "https://localhost:8443/collections"
+    )
+    fields = answer.lower().splitlines()
+    # It holds nothing of anybody; what the API answers goes by CORS_ORIGINS.
+    assert "access-control-allow-origin: *" in fields
+    assert "access-control-expose-headers: retry-after, x-request-id" in fields
+
+
 HELLO = "openssl s_client -connect localhost:8443 -tls1_3 {} </dev/null 2>&1"
 
 
