@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.filters.fields import Fields
+from app.filters.parser import parse_filter
+from app.filters.spelling import check_filter
+
 if TYPE_CHECKING:
     import httpx
 
@@ -122,3 +126,31 @@ def test_signs_of_other_languages_are_told_what_is_written_here(
     response = admin.get("/collections/open/records", params={"filter": text})
     assert response.status_code == 400
     assert f"({hint})" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("parameter", ["filter", "sort"])
+def test_a_path_is_no_longer_than_a_record_is_deep(admin: httpx.Client, parameter: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "#"}}}
+    assert admin.put("/collections/endless", json={"schema": schema}).is_success
+    ending = " = 1" if parameter == "filter" else ""
+    answers = [
+        admin.get(
+            "/collections/endless/records", params={parameter: ".".join("a" * steps) + ending}
+        )
+        for steps in (64, 65, 500)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 400, 400]
+    assert all(answer.json()["position"] == 0 for answer in answers[1:])
+
+
+def test_looking_for_slips_takes_a_step_for_each_of_a_path() -> None:
+    class Counted(Fields):
+        steps = 0
+
+        def _plain(self, schema: Any) -> tuple[Any, bool]:
+            self.steps += 1
+            return super()._plain(schema)
+
+    fields = Counted({"type": "object", "properties": {"aaaa": {"$ref": "#"}}})
+    check_filter(parse_filter(".".join(["aaaa"] * 64) + " = 1"), fields)
+    assert fields.steps <= 65

@@ -13,7 +13,7 @@ from app.filters.formats import FORMATS
 from app.filters.paths import SYSTEM_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from app.filters.formats import Format
     from app.filters.syntax import Path
@@ -66,7 +66,23 @@ class Fields:
     def names(self, path: Path) -> list[str]:
         """What the object at `path` can hold, as far as the schema says; a record's own first."""
         schema = self._descend(path, None)[0]
-        declared = schema.get("properties", {}) if isinstance(schema, dict) else {}
+        return self._shown(schema.get("properties", {}) if isinstance(schema, dict) else {}, path)
+
+    def names_along(self, path: Path) -> Iterator[list[str]]:
+        """The `names` of each object that the path goes through, as far as there are any."""
+        schema, _ = self._plain(self._schema)
+        for number, key in enumerate(path):
+            if not isinstance(schema, dict):
+                return
+            declared = schema.get("properties", {})
+            yield self._shown(declared, path[:number])
+            if key not in declared:
+                return
+            schema, _ = self._plain(declared[key])
+            if "object" not in _declared(schema):
+                return
+
+    def _shown(self, declared: Iterable[str], path: Path) -> list[str]:
         if path:
             return [*declared]
         return [*SYSTEM_TYPES, *(name for name in declared if name not in self.hidden)]

@@ -12,7 +12,7 @@ from lark import Lark, UnexpectedInput
 from app.filters.errors import FilterError
 from app.filters.explain import explain
 from app.filters.syntax import Comparison, Not
-from app.filters.tree import TreeBuilder, key_of
+from app.filters.tree import TreeBuilder, check_steps, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +76,7 @@ def parse_path(text: str, position: int = 0) -> Path:
             at += position
             raise FilterError(f"Expected a field at position {at}.", position=at)
         keys.append(key_of(match[0], position + at))
+        check_steps(len(keys), position)
         at = match.end()
         if at == len(text):
             return tuple(keys)

@@ -44,9 +44,8 @@ def check_names(text: str, fields: Fields) -> None:
 
 
 def _check(path: Path, position: int, fields: Fields) -> None:
-    for number, key in enumerate(path):
-        known = fields.names(path[:number])
-        if key in known or len(key) < _SHORTEST:
+    for key, known in zip(path, fields.names_along(path), strict=False):
+        if len(key) < _SHORTEST or key in known:
             continue
         for name in islice(known, _MOST_NAMES):
             if len(name) >= _SHORTEST and _one_slip(key, name):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lark import Transformer
 
-from app.core.json import MAX_EXPONENT
+from app.core.json import MAX_DEPTH, MAX_EXPONENT
 from app.filters.errors import FilterError
 from app.filters.syntax import And, Comparison, Constant, Field, Items, Not, Or, Variable
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 500
 MAX_DIGITS = 400
+# Of a path: a record has no deeper values.
+MAX_STEPS = MAX_DEPTH
 VARIABLES = ("user.id", "user.roles")
 
 _EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)$")
@@ -31,6 +33,7 @@ class TreeBuilder(Transformer["Token", Any]):
         return children[0]
 
     def path(self, tokens: list[Token]) -> Field:
+        check_steps(len(tokens), _at(tokens[0]))
         keys = tuple(key_of(token, _at(token)) for token in tokens)
         quoted = any(token.type == "QUOTED" for token in tokens)
         return Field(keys, _at(tokens[0]), quoted)
@@ -86,6 +89,14 @@ class TreeBuilder(Transformer["Token", Any]):
 
     def either(self, children: list[Expression]) -> Expression:
         return Or(tuple(children))
+
+
+def check_steps(number: int, position: int) -> None:
+    if number > MAX_STEPS:
+        raise FilterError(
+            f"A field is named in at most {MAX_STEPS} steps: records are no deeper.",
+            position=position,
+        )
 
 
 def key_of(text: str, position: int) -> str:
