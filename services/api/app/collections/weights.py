@@ -240,6 +240,8 @@ def _value_weight(node: dict[str, Any]) -> float:
 
 def _text_weight(node: dict[str, Any]) -> float:
     each = sum(key in node for key in _TEXTS) + 40 * ("format" in node)
+    # Of a regular expression the names of groups are looked through for each.
+    each += 1000 * (node.get("format") == "regex")
     return each + 9.0 * _pattern_sizes(node)
 
 
