@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+
+from app.collections.keywords import Annotations
 
 if TYPE_CHECKING:
     import httpx
@@ -119,6 +123,52 @@ def test_digits_stay_as_they_came_where_defaults_are_filled_in(
         assert digits in made
 
 
+TREE = {
+    "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}, "tag": {"default": "x" * 1000}},
+}
+
+
+def test_defaults_find_their_objects(anonymous: httpx.Client, admin: httpx.Client) -> None:
+    path = define(admin, TREE)
+    filled: dict[str, Any] = {"tag": "x" * 1000}
+    given: dict[str, Any] = {
+        "c": [{"a": {}}, "{"],
+        "a": {"{": '"{', "a": {}},
+        "d": {"a": {}},
+        "b": {"tag": None},
+    }
+    expected: dict[str, Any] = {
+        **given, **filled,
+        "a": {"{": '"{', "a": filled, **filled},
+    }  # fmt: skip
+    assert own(anonymous.post(path, json=given)) == expected
+
+
+def test_defaults_do_not_make_a_large_record_of_a_small_one(
+    anonymous: httpx.Client, admin: httpx.Client
+) -> None:
+    path = define(admin, TREE)
+    record: dict[str, Any] = {}
+    for _ in range(7):
+        record = {"a": record, "b": record}
+    answer = anonymous.post(path, json=record)
+    assert (answer.status_code, answer.json()["code"]) == (413, "content_too_large")
+
+
+def test_what_is_deep_is_not_copied_for_each_level() -> None:
+    value: dict[str, Any] = {"text": "y" * 1_000_000}
+    for _ in range(50):
+        value = {"a": value}
+    text = json.dumps(value)
+    annotations = Annotations(TREE)
+    tracemalloc.start()
+    filled = annotations.filled(text, value)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert filled.count('"tag":') == 51
+    assert peak < 3 * len(filled)
+
+
 READ_ONLY = {
     "properties": {"title": {"type": "string"}, "checked": {"$ref": "#/$defs/checked"}},
     "allOf": [{"properties": {"score": {"type": "number", "readOnly": True, "default": 1}}}],
@@ -224,6 +274,21 @@ def test_the_document_tells_of_it(admin: httpx.Client) -> None:
         assert "it's data" not in str(described.get("examples"))
 
 
+SHARED = {"$ref": "#/$defs/s"}
+
+
+def test_own_fields_share_a_definition(anonymous: httpx.Client, admin: httpx.Client) -> None:
+    schema = {
+        "$ref": "#/$defs/record",
+        "$defs": {
+            "record": {"properties": {"pin": SHARED, "puk": {"allOf": [SHARED]}, "name": {}}},
+            "s": {"writeOnly": True},
+        },
+    }
+    path = define(admin, schema)
+    assert own(anonymous.post(path, json={"pin": 1, "puk": 2, "name": "a"})) == {"name": "a"}
+
+
 @pytest.mark.parametrize("keyword", ["readOnly", "writeOnly"])
 @pytest.mark.parametrize(
     ("schema", "at"),
@@ -232,6 +297,28 @@ def test_the_document_tells_of_it(admin: httpx.Client) -> None:
         ({"properties": {"a": {"items": "X"}}}, "/properties/a/items"),
         ({"anyOf": [{"properties": {"a": "X"}}]}, "/anyOf/0/properties/a"),
         ({"additionalProperties": "X"}, "/additionalProperties"),
+        # One that is heeded where it stands, or is referred to, and not elsewhere.
+        (
+            {"$defs": {"s": "X"}, "properties": {"a": SHARED, "b": {"items": SHARED}}},
+            "/$defs/s",
+        ),
+        (
+            {"$defs": {"s": "X"}, "properties": {"a": SHARED}, "patternProperties": {"b": SHARED}},
+            "/$defs/s",
+        ),
+        ({"$defs": {"s": "X"}, "properties": {"a": SHARED}, "if": {"not": SHARED}}, "/$defs/s"),
+        (
+            {"properties": {"a": "X", "b": {"properties": {"c": {"$ref": "#/properties/a"}}}}},
+            "/properties/a",
+        ),
+        (
+            {
+                "patternProperties": {"b": "X"},
+                "properties": {"a": {"$ref": "#/patternProperties/b"}},
+            },
+            "/patternProperties/b",
+        ),
+        ({"$defs": {"s": "X", "t": SHARED}}, "/$defs/s"),
     ],
 )
 def test_what_would_not_be_heeded_is_refused(

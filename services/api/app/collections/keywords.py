@@ -8,11 +8,13 @@ those refer to; not of branches.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
 from app.collections.weights import target
+from app.core.errors import ContentTooLarge
 from app.core.json import pointer
 from app.filters.paths import SYSTEM_TYPES
 
@@ -25,6 +27,23 @@ _CONDITIONS = ("if", "then", "else")
 _VALUES = ("const", "enum", "default", "examples")
 # Their members are schemas, whatever these are called.
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
+# Those that are schemas of nothing until something refers to them.
+_DEFINITIONS = ("$defs", "definitions")
+# Of defaults in one record, as an object of two bytes can lack a long one.
+MAX_FILLED = 65_536
+_STRING_OR_OBJECT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|\{', re.DOTALL)
+
+
+# What a schema is about: the record, a field of its own, something else, or as yet nothing.
+_Role = Literal["record", "own", "other", "defined"]
+
+
+class _Level(NamedTuple):
+    """Of the objects in one place: the JSON text of each member with a default, and what is
+    declared of members that may be objects with such."""
+
+    defaults: dict[str, str]
+    within: dict[str, list[Any]]
 
 
 class Annotations:
@@ -38,29 +57,50 @@ class Annotations:
         self.read_only = self._said("readOnly", members)
         self.write_only = self._said("writeOnly", members)
         self._has_defaults = '"default"' in json.dumps(schema)
+        # By which schemas hold there.
+        self._levels: dict[tuple[int, ...], _Level] = {}
 
     def filled(self, text: str, value: dict[str, Any]) -> str:
         """The record as JSON text with the defaults of what is absent, also within objects that are
-        there; digits stay as they came."""
-        return self._filled([self._root], text, value) if self._has_defaults else text
+        there; digits stay as they came. Raises ContentTooLarge (413)."""
+        missing = dict(self._missing(value)) if self._has_defaults else {}
+        return _with_members(text, value, missing) if missing else text
 
-    def _filled(self, schemas: list[Any], text: str, value: dict[str, Any]) -> str:
-        changed: dict[str, str] = {}
-        raw: dict[str, msgspec.Raw] | None = None
-        for name, declared in self._members(schemas).items():
-            if name not in value:
-                defaults = [
-                    each["default"] for each in self._applying(declared) if "default" in each
-                ]
-                if defaults:
-                    changed[name] = json.dumps(defaults[0], ensure_ascii=False)
-            elif isinstance(value[name], dict):
-                raw = raw or msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-                within = bytes(raw[name]).decode()
-                filled = self._filled(declared, within, value[name])
-                if filled is not within:
-                    changed[name] = filled
-        return replaced(text, changed) if changed else text
+    def _missing(self, value: dict[str, Any]) -> Iterator[tuple[int, str]]:
+        """The objects, by their id, that lack members with a default, and these as text."""
+        left = MAX_FILLED
+        waiting: list[tuple[dict[str, Any], list[Any]]] = [(value, [self._root])]
+        while waiting:
+            each, schemas = waiting.pop()
+            level = self._level(schemas)
+            absent = [text for name, text in level.defaults.items() if name not in each]
+            if absent:
+                members = ",".join(absent)
+                left -= len(members)
+                if left < 0:
+                    raise ContentTooLarge(
+                        f"The defaults of what the record lacks are more than {MAX_FILLED} bytes."
+                    )
+                yield id(each), members
+            waiting += (
+                (each[name], declared)
+                for name, declared in level.within.items()
+                if isinstance(each.get(name), dict)
+            )
+
+    def _level(self, schemas: list[Any]) -> _Level:
+        key = tuple(map(id, schemas))
+        level = self._levels.get(key)
+        if level is None:
+            level = self._levels[key] = _Level({}, {})
+            for name, declared in self._members(schemas).items():
+                applying = list(self._applying(declared))
+                if given := [each["default"] for each in applying if "default" in each]:
+                    member = json.dumps(name, ensure_ascii=False)
+                    level.defaults[name] = f"{member}:{json.dumps(given[0], ensure_ascii=False)}"
+                if any("properties" in each for each in applying):
+                    level.within[name] = declared
+        return level
 
     def _members(self, schemas: list[Any]) -> dict[str, list[Any]]:
         members: dict[str, list[Any]] = {}
@@ -88,6 +128,30 @@ class Annotations:
                 waiting += all_of if isinstance(all_of, list) else ()
                 if isinstance(each.get("$ref"), str):
                     waiting.append(target(self._root, each["$ref"]))
+
+
+def _with_members(text: str, value: Any, members: dict[int, str]) -> str:
+    """`text` with members put into those of its objects, which are told by their ids in `value`."""
+    parts: list[str] = []
+    done = 0
+    # Objects begin in the order in which they come in the value.
+    starts = (match.end() for match in _STRING_OR_OBJECT.finditer(text) if match[0] == "{")
+    for each, start in zip(_objects(value), starts, strict=True):
+        if (given := members.get(id(each))) is not None:
+            parts += (text[done:start], given, "," if each else "")
+            done = start
+    return "".join((*parts, text[done:]))
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            yield each
+            waiting += reversed(each.values())
+        elif isinstance(each, list):
+            waiting += reversed(each)
 
 
 def replaced(text: str, members: dict[str, str]) -> str:
@@ -144,21 +208,47 @@ def _reserved(node: dict[str, Any], at: str) -> Iterator[tuple[str, str, str]]:
 
 
 def unheeded(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Pointers to `readOnly` and `writeOnly` of what is no record's own field, and which it is."""
-    heeded = Annotations(schema).own
-    waiting: list[tuple[Any, str, bool]] = [(schema, "", False)]
+    """Pointers to `readOnly` and `writeOnly` of what is no record's own field, and which it is.
+
+    Also of what is one as well: a definition that an own field and others refer to.
+    """
+    own = Annotations(schema).own
+    waiting: list[tuple[Any, str, _Role]] = [(schema, "", "record")]
+    known = set[tuple[int, str]]()
     while waiting:
-        node, at, by_name = waiting.pop()
+        node, at, role = waiting.pop()
         if isinstance(node, list):
-            waiting += ((each, at + pointer(index), False) for index, each in enumerate(node))
-        elif isinstance(node, dict):
-            if not by_name and id(node) not in heeded:
+            waiting += ((each, at + pointer(index), role) for index, each in enumerate(node))
+        elif isinstance(node, dict) and (id(node), role) not in known:
+            known.add((id(node), role))
+            if role == "other" or (role == "defined" and id(node) not in own):
                 for keyword in ("readOnly", "writeOnly"):
                     if node.get(keyword) is True:
                         yield at + pointer(keyword), keyword
-            for key, value in node.items():
-                if by_name or key not in _VALUES:
-                    waiting.append((value, at + pointer(key), not by_name and key in _BY_NAME))
+            waiting += _parts_of(schema, node, at, role)
+
+
+def _parts_of(
+    schema: dict[str, Any], node: dict[str, Any], at: str, role: _Role
+) -> Iterator[tuple[Any, str, _Role]]:
+    """The schemas within one, and those that it refers to, each with what it is about."""
+    for key, value in node.items():
+        where = at + pointer(key)
+        same = key == "allOf"
+        if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+            same = key == "$ref"
+            # What nothing refers to refers to nothing.
+            if role != "defined":
+                yield target(schema, value), _place(value, at), role if same else "other"
+        elif key in _BY_NAME and isinstance(value, dict):
+            is_own = key == "properties" and role == "record"
+            then: _Role = "own" if is_own else "other"
+            if key in _DEFINITIONS or role == "defined":
+                then = "defined"
+            for name, each in value.items():
+                yield each, where + pointer(name), then
+        elif key not in _VALUES:
+            yield value, where, role if same or role == "defined" else "other"
 
 
 def _place(reference: str, at: str) -> str:
