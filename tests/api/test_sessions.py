@@ -274,7 +274,7 @@ def test_slow_bodies_hold_no_connection(server: Server, admin: httpx.Client, hea
 def test_passwords_that_are_hashed_hold_no_connection(
     cluster_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    most = 2
+    most = 3
     hashing, go_on = threading.Semaphore(0), threading.Event()
     with (
         database(cluster_url) as url,
