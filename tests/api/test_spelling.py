@@ -101,6 +101,16 @@ def test_a_member_that_a_record_cannot_have(
     assert fault["message"].endswith(meant)
 
 
+def test_of_many_such_members_one_is_looked_for(admin: httpx.Client) -> None:
+    part = {"properties": {"year": {}}, "additionalProperties": False}
+    schema = {"properties": {"n": {"type": "string"}, "parts": {"items": part}}}
+    assert admin.put("/collections/parts", json={"schema": schema}).is_success
+    record = {"n": 1, "parts": [{"yaer": 1}] * 30}
+    faults = admin.post("/collections/parts/records", json=record).json()["errors"]
+    assert len(faults) == 20
+    assert ["did you mean year?" in fault["message"] for fault in faults].count(True) == 1
+
+
 def test_a_parameter_that_there_is_not(admin: httpx.Client) -> None:
     response = admin.get("/collections/open/records", params={"filtr": "year = 1"})
     assert response.status_code == 400

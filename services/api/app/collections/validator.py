@@ -63,13 +63,16 @@ class RecordValidator:
         if validator.is_valid(data):
             return []
         if len(text) <= _EXPLAINED_IN_FULL:
-            return [self._field_error(e) for e in islice(validator.iter_errors(data), _AT_MOST)]
+            found = list(islice(validator.iter_errors(data), _AT_MOST))
+            # For one of them, since looking for what was meant takes longer than all else.
+            first = next((e for e in found if isinstance(e.kind, _TOO_MANY)), None)
+            return [self._field_error(e, hinted=e is first) for e in found]
         if self._wide or (self._closed and _count(data, _NAMED) > _NAMED):
             return [unexplained("it is too large to say where")]
         try:
             validator.validate(data)
         except jsonschema_rs.ValidationError as error:
-            return [self._field_error(error)]
+            return [self._field_error(error, hinted=True)]
         return []
 
     def cost(self, text: str, *, faults: bool = False) -> float:
@@ -106,7 +109,7 @@ class RecordValidator:
         """The same for large numbers, with which two keywords would take too long."""
         return self._compile(keywords=exact.KEYWORDS)
 
-    def _field_error(self, error: jsonschema_rs.ValidationError) -> FieldError:
+    def _field_error(self, error: jsonschema_rs.ValidationError, *, hinted: bool) -> FieldError:
         keyword = str(error.schema_path[-1]) if error.schema_path else "false"
         path = list(error.instance_path)
         kind, hint = error.kind, ""
@@ -115,7 +118,8 @@ class RecordValidator:
             path.append(str(kind.property).strip('"'))
         elif isinstance(kind, _TOO_MANY) and kind.unexpected:
             path.append(str(kind.unexpected[0]))
-            hint = did_you_mean(kind.unexpected[0], self._declared(error.schema_path[:-1]))
+            if hinted:
+                hint = did_you_mean(kind.unexpected[0], self._declared(error.schema_path[:-1]))
         message = error.message if len(error.message) <= 300 else error.message[:299] + "…"  # noqa: PLR2004
         return FieldError(pointer(*path), message + hint, keyword)
 
