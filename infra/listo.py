@@ -37,13 +37,16 @@ def _given(arguments: list[str]) -> tuple[list[str], BinaryIO | None]:
     """A container does not see the files here, so the one to apply comes by standard input."""
     if arguments[:2] != ["collections", "apply"]:
         return arguments, None
-    files = [each for each in arguments[2:] if Path(each).is_file()]
+    # What follows --name is no file, whatever there is of that name.
+    pairs = zip(["", *arguments[2:]], arguments[2:], strict=False)
+    files = [each for before, each in pairs if before != "--name" and Path(each).is_file()]
     if len(files) > 1:
         raise CannotRun("the stack takes one file at a time")
     if not files:
         return arguments, None
     (file,) = files
-    named = [] if "--name" in arguments else ["--name", Path(file).stem]
+    given = any(each.partition("=")[0] == "--name" for each in arguments)
+    named = [] if given else ["--name", Path(file).stem]
     passed = ["-" if each == file else each for each in arguments]
     return [*passed, *named], Path(file).open("rb")
 

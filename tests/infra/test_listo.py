@@ -60,6 +60,9 @@ def test_a_file_goes_to_the_stack_by_standard_input(checkout: Checkout, tmp_path
     file.write_text('{"schema": {}}')
     assert run(checkout, "./listo", "collections", "apply", str(file), "--yes").returncode == 0
     assert called(checkout) == f"{CALL} collections apply - --yes --name books"
+    for given in (["--name=novels"], ["--name", "Makefile"]):
+        run(checkout, "./listo", "collections", "apply", str(file), *given)
+        assert called(checkout) == f"{CALL} collections apply - {' '.join(given)}"
     refused = run(checkout, "./listo", "collections", "apply", str(file), "Makefile")
     assert (refused.returncode, refused.stderr) == (
         1,
