@@ -110,15 +110,16 @@ def _fault(name: str, cores: int | None) -> str | None:
     return f"{name}={text!r} is not {kind.what} from {least} to {most}"
 
 
-def _addresses() -> list[str]:
-    """Containers get theirs from EDGE_RANGE of EDGE_SUBNET, and nginx has one of its own there."""
-    subnet, pool, address = (
-        setting(name, default)
-        for name, default in (
-            ("EDGE_SUBNET", "10.213.240.0/24"), ("EDGE_RANGE", "10.213.240.128/25"),
-            ("EDGE_ADDRESS", "10.213.240.10"),
-        )
+def edge() -> tuple[str, str, str]:
+    """Containers get addresses from the second of the first, and nginx has the third there."""
+    return (
+        setting("EDGE_SUBNET", "10.213.240.0/24"), setting("EDGE_RANGE", "10.213.240.128/25"),
+        setting("EDGE_ADDRESS", "10.213.240.10"),
     )  # fmt: skip
+
+
+def _addresses() -> list[str]:
+    subnet, pool, address = edge()
     try:
         whole, part, one = IPv4Network(subnet), IPv4Network(pool), IPv4Address(address)
     except ValueError as error:

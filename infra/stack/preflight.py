@@ -13,6 +13,7 @@ from typing import Any
 from infra.stack import bounds, credentials
 from infra.stack.compose import (
     OURS,
+    PROJECT,
     ROOT,
     CannotRun,
     containers,
@@ -55,7 +56,7 @@ def run() -> list[Check]:
     wrong = _settings(engine=checks[0].ok)
     checks += [_disk(), _memory(), _folder(), *wrong]
     if checks[0].ok and not wrong:
-        checks += _ports()
+        checks += [*_network(), *_ports()]
     return checks
 
 
@@ -167,6 +168,21 @@ def _settings(*, engine: bool) -> list[Check]:
     ports = [] if production() else ["HTTP_PORT", "HTTPS_PORT", *(name for name, *_ in _INSIDE)]
     faults = bounds.faults(ports=ports, cores=int(cores) if cores.isdecimal() else None)
     return [Check("setting", ok=False, found=fault) for fault in faults]
+
+
+def _network() -> list[Check]:
+    """A network that is there keeps its addresses: to have others, Compose leaves nothing in it."""
+    shape = "{{range .IPAM.Config}}{{.Subnet}} {{.IPRange}}{{end}}"
+    found = docker("network", "inspect", "--format", shape, f"{PROJECT}_edge", timeout=15)
+    there = found.stdout.split()
+    subnet, pool, _ = bounds.edge()
+    if found.returncode or not there or there == [subnet, pool]:
+        return []
+    text = (
+        f"EDGE_SUBNET={subnet} and EDGE_RANGE={pool} are others than those of what is there "
+        f"({', '.join(there)}): `make down` first"
+    )
+    return [Check("network", ok=False, found=text)]
 
 
 def _ports() -> list[Check]:

@@ -96,6 +96,17 @@ def test_what_redis_keeps_fits_into_what_it_may_use(checkout: Checkout) -> None:
     assert "REDIS_MAXMEMORY=1gb does not fit into REDIS_MEMORY=1g" in done.stdout
 
 
+def test_other_addresses_than_those_of_the_network_that_is_there(checkout: Checkout) -> None:
+    there = "10.9.0.0/24 10.9.0.128/25"
+    checkout.has(answers={"network inspect": [0, f"{there}\n"]})
+    checkout.up(EDGE_SUBNET="10.9.0.0/24", EDGE_RANGE="10.9.0.128/25", EDGE_ADDRESS="10.9.0.10")
+    (checkout.engine / "calls").unlink()
+    refused = checkout.run("up")
+    assert refused.returncode == 1
+    assert "(10.9.0.0/24, 10.9.0.128/25): `make down` first" in refused.stdout
+    assert not checkout.asked("compose (run|up|down)")
+
+
 def test_every_number_of_the_compose_files_has_bounds() -> None:
     text = "".join(path.read_text() for path in ROOT.glob("compose*.yaml"))
     named = {*re.findall(r"\$\{(\w+)", text), "WEB_CONCURRENCY"}
