@@ -8,6 +8,7 @@ import sys
 
 from infra.stack import alerts, images, rotate, up
 from infra.stack.compose import (
+    END_SECONDS,
     STATE,
     CannotRun,
     compose,
@@ -25,7 +26,7 @@ def down() -> int:
         _be_at_home()
         images.choose()
         with silenced("make down"):
-            result = compose("--profile", "*", "down", "--remove-orphans", timeout=200)
+            result = compose("--profile", "*", "down", "--remove-orphans", timeout=END_SECONDS)
         if result.returncode:
             raise CannotRun(said(result))
     print("Stopped. The data stays; `make up` starts it again.")
@@ -52,7 +53,9 @@ def destroy_now() -> int:
         _be_at_home()
         theirs = others()
         images.choose()
-        result = compose("--profile", "*", "down", "--remove-orphans", "--volumes", timeout=200)
+        result = compose(
+            "--profile", "*", "down", "--remove-orphans", "--volumes", timeout=END_SECONDS
+        )
         if result.returncode:
             raise CannotRun(said(result))
         if theirs:
@@ -101,7 +104,9 @@ def main() -> int:
         print(f"\nmake {arguments.command}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"\nmake {arguments.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        # What a full disk says names no file.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"\nmake {arguments.command}: {where}{error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

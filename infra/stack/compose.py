@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".listo" / "stack"
 REGISTRY = "compose.yaml"
+# STOP_GRACE is an hour at most.
+END_SECONDS = 3700
 DEBIAN = "compose.yaml:compose.debian.yaml"
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][\w.-]*)\s*=(.*)")
 _SINGLE = re.compile(r"\s*'([^']*)'")
@@ -168,7 +170,8 @@ def lock() -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotRun(
-                "another `make up`, `down` or `destroy` is at work here; try again after it"
+                "another `make up`, `down`, `rotate` or `destroy` is at work here; "
+                "try again after it"
             ) from None
         yield
 

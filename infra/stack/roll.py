@@ -11,15 +11,22 @@ import time
 from typing import TYPE_CHECKING
 
 from infra.stack import outdated
-from infra.stack.compose import PROJECT, CannotRun, containers, docker, said, setting, told
+from infra.stack.compose import (
+    END_SECONDS,
+    PROJECT,
+    CannotRun,
+    containers,
+    docker,
+    said,
+    setting,
+    told,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _START_SECONDS = 180
 _EDGE_SECONDS = 30
-# STOP_GRACE is an hour at most.
-_END_SECONDS = 3700
 # For what nginx' former processes had taken up before they heard of it.
 _LAST_SECONDS = 1.0
 # nginx' entry point leaves out whoever is in it.
@@ -141,7 +148,7 @@ def _end(name: str, edge: str | None) -> None:
             # Whatever becomes of it: who stops refuses what is new and ends what is in work.
             _within(_EDGE_SECONDS, lambda: not docker("exec", edge, "sh", "-c", script).returncode)
             time.sleep(_LAST_SECONDS)
-        told("stop", name, timeout=_END_SECONDS)
+        told("stop", name, timeout=END_SECONDS)
         told("rm", "--force", name)
     finally:
         if edge and address:

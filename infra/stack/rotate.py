@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from infra.stack import credentials, images, renew, roles, up
 from infra.stack.compose import CannotRun, compose, containers, docker, lock, said, setting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _GRAFANA = (
     "grafana", "cli", "--homepath", "/usr/share/grafana",
@@ -54,8 +55,9 @@ def _jwt(name: str) -> None:
     former, fresh = credentials.read(name), credentials.new_password()
     credentials.write("jwt_secret_previous", fresh)
     up.bring_up()
-    credentials.write(name, fresh)
+    # First, so that the former one is in a file whatever comes in between.
     credentials.write("jwt_secret_previous", former)
+    credentials.write(name, fresh)
     renew.replicas(set())
 
 
@@ -69,23 +71,36 @@ def _admin(name: str) -> None:
     fresh = secrets.token_urlsafe(18)
     running = (one for one in containers() if one["State"] == "running")
     api = next(one["Name"] for one in running if one["Service"] == "api")
-    result = docker(
-        "exec", "--env", "LISTO_PASSWORD", api, "listo", "admin", "reset-password",
-        setting("ADMIN_EMAIL", "admin@example.com"), more={"LISTO_PASSWORD": fresh},
-    )  # fmt: skip
-    if result.returncode:
-        raise CannotRun(f"the admin's password was not changed: {said(result)}")
-    credentials.write(name, fresh)
+    with _kept(name, fresh):
+        result = docker(
+            "exec", "--env", "LISTO_PASSWORD", api, "listo", "admin", "reset-password",
+            setting("ADMIN_EMAIL", "admin@example.com"), more={"LISTO_PASSWORD": fresh},
+        )  # fmt: skip
+        if result.returncode:
+            raise CannotRun(f"the admin's password was not changed: {said(result)}")
 
 
 def _grafana(name: str) -> None:
     fresh = credentials.new_password()
     if not any(one["Service"] == "grafana" for one in containers()):
         raise CannotRun(f"Grafana does not run here; {name} counts at its first start")
-    result = compose("exec", "--no-TTY", "grafana", *_GRAFANA, stdin=f"{fresh}\n")
-    if result.returncode:
-        raise CannotRun(f"Grafana's password was not changed: {said(result)}")
+    with _kept(name, fresh):
+        result = compose("exec", "--no-TTY", "grafana", *_GRAFANA, stdin=f"{fresh}\n")
+        if result.returncode:
+            raise CannotRun(f"Grafana's password was not changed: {said(result)}")
+
+
+@contextmanager
+def _kept(name: str, fresh: str) -> Iterator[None]:
+    """In its file before the product has it, which nobody could tell otherwise; the former one is
+    there again where the product refuses."""
+    former = credentials.read(name)
     credentials.write(name, fresh)
+    try:
+        yield
+    except CannotRun:
+        credentials.write(name, former)
+        raise
 
 
 ROTATIONS: dict[str, Callable[[str], None]] = {

@@ -135,7 +135,10 @@ def test_one_at_a_time(checkout: Checkout, command: str) -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = checkout.run(command)
     assert done.returncode == 1
-    assert f"make {command}: another `make up`, `down` or `destroy` is at work" in done.stderr
+    assert (
+        f"make {command}: another `make up`, `down`, `rotate` or `destroy` is at work"
+        in done.stderr
+    )
     assert not checkout.asked(r"compose (up|.*down|pull)")
     assert checkout.secrets.exists()
     assert checkout.run(command).returncode == 0

@@ -77,6 +77,34 @@ def test_all_accept_what_a_new_secret_signs_before_it_signs(checkout: Checkout) 
     assert secret(checkout, "jwt_secret_previous") == ""
 
 
+def test_a_full_disk_leaves_the_former_secret(checkout: Checkout) -> None:
+    """What the product has and what the files say stay the same."""
+    checkout.up()
+    for name in ("admin_password", "grafana_admin_password"):
+        former = secret(checkout, name)
+        (checkout.engine / "calls").unlink()
+        folder = checkout.secrets / f".{name}.new"
+        folder.mkdir()
+        refused = checkout.run("rotate", SECRET=name)
+        folder.rmdir()
+        assert refused.returncode == 1
+        assert f"{folder}: Is a directory" in refused.stderr
+        assert not checkout.asked("reset-")
+        assert secret(checkout, name) == former
+
+
+@pytest.mark.parametrize("name", ["admin_password", "grafana_admin_password"])
+def test_a_password_that_the_product_refuses_is_not_kept(checkout: Checkout, name: str) -> None:
+    checkout.up()
+    former = secret(checkout, name)
+    refusal = [1, "no\n"]
+    checkout.has(answers={
+        "exec --env LISTO_PASSWORD": refusal, "compose exec --no-TTY grafana": refusal,
+    })  # fmt: skip
+    assert checkout.run("rotate", SECRET=name).returncode == 1
+    assert secret(checkout, name) == former
+
+
 def test_the_api_logs_in_as_another_role_while_its_password_changes(checkout: Checkout) -> None:
     checkout.up()
     checkout.has(answers=BEHIND)
