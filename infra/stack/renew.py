@@ -30,7 +30,7 @@ def all_services(behind: set[str]) -> None:
     outdated.wanted.cache_clear()
     _start_missing_stores()
     trial.api()
-    trial.files({one.service for one in outdated.look() if one.outdated or not one.running})
+    trial.files({*trial.TESTS} - _as_they_should_be())
     _remove_orphans()
     _refresh(*STORES)
     for service in _ONE_SHOTS:
@@ -69,6 +69,11 @@ def restart_outdated(among: tuple[str, ...] | None = None) -> bool:
     if services:
         told("compose", "restart", *services, timeout=_SECONDS)
     return bool(services)
+
+
+def _as_they_should_be() -> set[str]:
+    """The services that run, and need not be started anew."""
+    return {one.service for one in outdated.look() if one.running and not one.outdated}
 
 
 def _start_missing_stores() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -21,12 +22,14 @@ from infra.stack.compose import (
     published,
     said,
     setting,
+    told,
 )
 from infra.stack.silence import silenced
 from infra.stack.table import Table, settled, state
 
 AUTHORITY = ROOT / ".listo" / "ca.crt"
 START_SECONDS = 180
+_UNFINISHED = re.compile(r"[0-9a-f]{12}_")
 LEFT_OUT = "Grafana, Loki and Fluent Bit"
 
 
@@ -49,7 +52,7 @@ def look() -> None:
 
 def bring_up() -> None:
     """Start what does not run, and have what runs be as it should be now. Raises CannotRun."""
-    present = containers()
+    present = _without_unfinished(containers())
     serving = serves(present)
     readable.ensure()
     credentials.ensure_passwords()
@@ -67,6 +70,17 @@ def bring_up() -> None:
         else:
             _start_all(present)
     _copy_authority()
+
+
+def _without_unfinished(present: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Remove what an interrupted Compose had made to put in another one's place: it would make one
+    of the same name, and fail."""
+    unfinished = [
+        one for one in present if one["State"] == "created" and _UNFINISHED.match(one["Name"])
+    ]
+    for one in unfinished:
+        told("rm", "--force", one["Name"])
+    return [one for one in present if one not in unfinished]
 
 
 def serves(present: list[dict[str, Any]]) -> bool:

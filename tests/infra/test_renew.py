@@ -159,6 +159,28 @@ def test_replicas_that_are_too_busy_for_their_health_check_stay(checkout: Checko
     assert done(checkout) == []
 
 
+@pytest.mark.parametrize("service", ["prometheus", "blackbox-exporter"])
+def test_what_somebody_removed_is_there_again(checkout: Checkout, service: str) -> None:
+    checkout.up()
+    checkout.has(
+        containers=[one for one in checkout.there() if one["Service"] != service],
+        answers={f"compose exec --no-TTY {service}": [1, "service is not running\n"]},
+    )
+    checkout.up()
+    assert done(checkout) == [f"up {service}"]
+
+
+def test_what_was_interrupted_while_it_was_made_anew_is_removed_first(checkout: Checkout) -> None:
+    """Compose would meet its own name for it, and fail."""
+    checkout.up()
+    redis = next(one for one in checkout.there() if one["Service"] == "redis")
+    name = f"0123456789ab_{redis['Name']}"
+    checkout.has(containers=[*checkout.there(), {**redis, "Name": name, "State": "created"}])
+    checkout.up()
+    assert checkout.asked("^(rm|compose (run|up))")[0] == f"rm --force {name}"
+    assert done(checkout) == []
+
+
 def test_what_the_files_no_longer_have_is_removed(checkout: Checkout) -> None:
     checkout.up()
     former = {**checkout.there()[0], "Name": "listo-promtail-1", "Service": "promtail"}
