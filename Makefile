@@ -20,8 +20,8 @@ endif
 
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
-.PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-keys test-rotation \
-	test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
+.PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
+	test-rotation test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
 
 ##@ Use
 
@@ -73,6 +73,11 @@ test: setup ## Run all tests, in parallel and in random order
 
 test-stack: setup ## Test the running stack over HTTPS
 	@LISTO_STACK=1 $(PY) -m pytest tests/stack -n0
+
+test-large: setup ## Test the running stack with records of 16 MiB, which it takes meanwhile
+	@MAX_RECORD_BYTES=16777216 MAX_BODY_BYTES=20971520 $(STACK) up
+	@MAX_RECORD_BYTES=16777216 LISTO_STACK=1 $(PY) -m pytest tests/stack/test_large_records.py -n0; \
+		status=$$?; $(STACK) up && exit $$status
 
 test-keys: setup ## One idempotency key, 50 clients, a replica of the stack killed, ROUNDS=200 times
 	@LISTO_STACK=1 ROUNDS=$${ROUNDS:-200} $(PY) -m pytest tests/stack/test_idempotency.py -n0 -s

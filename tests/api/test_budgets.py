@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fixtures.relay import Relay
 
 PATH = "/collections/cheap/records"
+_NUMBERS = count(10)
 BATCH = {"operations": [{"op": "create", "data": {"n": n}} for n in range(3)]}
 
 
@@ -52,8 +54,11 @@ def record(admin: httpx.Client, ada: httpx.Client) -> str:
         ("GET", PATH + "?count=exact", None, 1, 1),
         ("GET", PATH + "?count=estimated", None, 1, 1),
         ("POST", PATH, {"n": 1}, 1, 1),
-        ("PUT", "RECORD", {"n": 1}, 1, 1),
-        ("PATCH", "RECORD", {"n": 2}, 2, 2),
+        ("PUT", "RECORD", "ANOTHER", 1, 1),
+        ("PATCH", "RECORD", "ANOTHER", 2, 2),
+        # What changes nothing.
+        ("PUT", "RECORD", {"n": 1}, 2, 2),
+        ("PATCH", "RECORD", {"n": 2}, 1, 1),
         # BEGIN and COMMIT among them.
         ("POST", PATH + ":batch", BATCH, 3, 3),
         ("GET", "/health", None, 0, 0),
@@ -75,10 +80,17 @@ def test_statements_and_round_trips(
         return relay[1].turns(besides=b"LISTEN")
 
     target = record if path == "RECORD" else path
-    ada.request(method, target, json=body)  # warms what is remembered
+
+    def ask() -> httpx.Response:
+        return ada.request(
+            method, target, json={"n": next(_NUMBERS)} if body == "ANOTHER" else body
+        )
+
+    ask()  # warms what is remembered
+    ask()
     server.statements.clear()
     before = turns()
-    response = ada.request(method, target, json=body)
+    response = ask()
     assert response.is_success
     assert len(server.statements) == statements, server.statements
     assert turns() - before == trips

@@ -29,6 +29,7 @@ from app.core.env_file import SettingsError
 from app.core.errors import Problem
 from app.core.middleware import ProtectionMiddleware, RequestMiddleware
 from app.core.settings import Settings
+from app.db.budget import Memory
 from app.db.database import Database
 from app.extensions import load_extensions
 from app.filters.cursor import CursorCodec
@@ -103,6 +104,9 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
         pool_size=settings.database_pool_size,
         statement_timeout=settings.database_statement_timeout,
         list_timeout=min(settings.list_timeout, settings.request_timeout),
+        memory=Memory(
+            settings.database_memory, min(settings.max_record_bytes, settings.max_body_bytes)
+        ),
         name="listo-api",
     )
     secrets = [

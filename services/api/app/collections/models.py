@@ -30,6 +30,11 @@ logger = logging.getLogger("listo.collections")
 
 NAME = re.compile(COLLECTION_NAME)
 
+# Of changes, with the name.
+TOPIC = "collection"
+# What a record may have before anybody has to know of it, see Collection.largest.
+LARGEST = 8192
+
 Operation = Literal["list", "read", "create", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("list", "read", "create", "update", "delete")
 
@@ -81,6 +86,8 @@ class Collection:
     definition: Definition
     created_at: datetime
     updated_at: datetime
+    # No record takes more bytes in PostgreSQL once it is unpacked. It never becomes less.
+    largest: int = LARGEST
 
     @cached_property
     def validator(self) -> RecordValidator:

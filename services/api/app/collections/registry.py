@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.collections import repository
 from app.collections.errors import CollectionNotFound
-from app.collections.models import NAME
+from app.collections.models import NAME, TOPIC
 from app.core.metrics import CACHE_LOOKUPS, COLLECTIONS
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
     from app.db.database import Database
     from app.db.session import Session
-
-TOPIC = "collection"
 
 # Names that there is no collection of, which anybody can ask for as many as they like.
 _MAX_UNKNOWN = 1000

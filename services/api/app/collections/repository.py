@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
-from app.collections.models import Collection, Definition
+from app.collections.models import LARGEST, TOPIC, Collection, Definition
+from app.db.budget import room
+from app.db.session import affected
 from app.filters.paths import sql_literal
 
 if TYPE_CHECKING:
@@ -51,7 +53,11 @@ SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
  WHERE l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND l.relation = ANY ($1::regclass[])
 """
 
-_COLUMNS = "id, name, version, definition, created_at, updated_at"
+_AT_A_TIME = 500
+_BYTES_AT_A_TIME = 8 << 20
+# In a table to which is only added, since writers of records must not wait for each other there.
+_LARGEST = "(SELECT max(bytes) FROM listo.record_sizes WHERE collection = collections.id)"
+_COLUMNS = f"id, name, version, definition, created_at, updated_at, {_LARGEST} AS largest"
 
 
 def table(name: str) -> str:
@@ -111,8 +117,21 @@ async def update(session: Session, id_: UUID, definition: Definition) -> Collect
     return _collection(row)
 
 
+async def announce(session: Session, collection: Collection, size: int) -> None:
+    """Have everybody know of records of so many bytes, before there is one."""
+    told = await session.execute(
+        "INSERT INTO listo.record_sizes (collection, bytes) SELECT $1, $2 WHERE NOT EXISTS"
+        " (SELECT FROM listo.record_sizes WHERE collection = $1 AND bytes >= $2)",
+        collection.id,
+        1 << (size - 1).bit_length(),
+    )
+    if affected(told):
+        await session.notify(TOPIC, collection.name)
+
+
 async def delete(session: Session, collection: Collection) -> None:
     await session.execute("DELETE FROM listo.collections WHERE id = $1", collection.id)
+    await session.execute("DELETE FROM listo.record_sizes WHERE collection = $1", collection.id)
     await session.execute(f"DROP TABLE {table(collection.name)}")
 
 
@@ -131,15 +150,20 @@ async def make_way(session: Session, names: Sequence[str]) -> bool:
     return row is not None and row["vacuum"]
 
 
-async def records(session: Session, name: str, batch: int) -> AsyncIterator[Sequence[Record]]:
-    """All records of a collection as (id, data as text), `batch` at a time, by id."""
+async def records(session: Session, collection: Collection) -> AsyncIterator[Sequence[Record]]:
+    """All records of a collection as (id, data as text), some at a time, by id."""
     after = None
-    while rows := await session.fetch(
-        f"SELECT id, data::text AS data FROM {table(name)}"
-        " WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2",
-        after,
-        batch,
-    ):
+    some = max(1, min(_AT_A_TIME, _BYTES_AT_A_TIME // collection.largest))
+    while True:
+        async with room(session, 4 * collection.largest) as within:
+            rows = await within.fetch(
+                f"SELECT id, data FROM {table(collection.name)}"
+                " WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2",
+                after,
+                some,
+            )
+        if not rows:
+            return
         yield rows
         after = rows[-1]["id"]
 
@@ -212,4 +236,5 @@ def _collection(row: Record) -> Collection:
         definition=Definition.parse(row["definition"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        largest=max(row["largest"] or 0, LARGEST),
     )

@@ -14,8 +14,7 @@ from app.collections.errors import (
     InvalidDefinition,
     RecordsDoNotFit,
 )
-from app.collections.models import NAME, OPERATIONS, Collection, Definition
-from app.collections.registry import TOPIC
+from app.collections.models import NAME, OPERATIONS, TOPIC, Collection, Definition
 from app.collections.schema import check_schema, wrong
 from app.core import json
 from app.core.actor import Scope
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 SHOWN_FAILURES = 10
-_BATCH = 500
 
 
 def require_admin(actor: Actor) -> None:
@@ -166,7 +164,7 @@ async def _end_cache(session: Session, collection: Collection) -> None:
 async def _check_records(session: Session, collection: Collection) -> None:
     failures: list[FieldError] = []
     failed: list[str] = []
-    async for rows in repository.records(session, collection.name, _BATCH):
+    async for rows in repository.records(session, collection):
         for row in rows:
             if faults := await _faults(collection, row["data"]):
                 failed.append(str(row["id"]))

@@ -45,7 +45,7 @@ def parse(body: bytes) -> Any:
     250,000, ValidationFailed (422) for what PostgreSQL cannot keep (NUL) and for numbers out of
     range.
     """
-    if _has_too_many_values(body):
+    if has_too_many_values(body):
         raise ContentTooLarge(
             f"The body has more than {MAX_VALUES:,} values, by its brackets and commas."
         )
@@ -109,8 +109,8 @@ def _read(text: bytes, **how: Any) -> Any:
             gc.enable()
 
 
-def _has_too_many_values(body: bytes) -> bool:
-    """Whether it has more brackets and commas, one of which is before each value but the first."""
+def has_too_many_values(body: bytes) -> bool:
+    """By its brackets and commas, one of which is before each value but the first."""
     if sum(map(body.count, _BEFORE_VALUES)) <= MAX_VALUES:
         return False
     # Each value has two strings at most, the other one its key, and a string two quotes.

@@ -6,21 +6,15 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 
-from app.core import emails, passwords
+from app.core import default_passwords, emails, passwords
 from app.core.env_file import SettingsError, find_env_file
 from app.core.rates import Rate, parse_rates
 
-DEFAULT_PASSWORDS = frozenset(
-    {"admin", "administrator", "changeme", "changethis", "default", "listo", "letmein", "pass",
-     "password", "password1", "postgres", "qwerty", "root", "secret", "test", "123456",
-     "12345678", "123456789", "1234567890"}
-)  # fmt: skip
 # Where containers get secrets: a file each, named like the setting in lower case.
 SECRETS = Path("/run/secrets")
 MIN_SECRET = 32
@@ -78,6 +72,12 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds until PostgreSQL gives up on a list, 503 `query_too_slow`.",
         examples=["5"],
+    )
+    database_memory: ByteSize = Field(
+        ByteSize(768_000_000),
+        ge=128_000_000,
+        description="PostgreSQL's memory: bounds how many large records are in work at once.",
+        examples=["768m"],
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -180,6 +180,13 @@ class Settings(BaseSettings):
         le=1_073_741_824,
         description="Largest request body; larger ones get 413.",
         examples=["10485760"],
+    )
+    max_record_bytes: int = Field(
+        1_048_576,
+        ge=1024,
+        le=16_777_216,
+        description="Largest record, at most MAX_BODY_BYTES; larger ones get 422.",
+        examples=["1048576"],
     )
     request_timeout: float = Field(
         30.0,
@@ -292,7 +299,7 @@ class Settings(BaseSettings):
                 raise ValueError("is missing beside ADMIN_EMAIL")
             return None
         text = value.get_secret_value()
-        if _production(info) and text.lower() in DEFAULT_PASSWORDS:
+        if _production(info) and text.lower() in default_passwords.ALL:
             raise ValueError("must not be a default password in production")
         passwords.checked(text)
         if email is None:
@@ -369,13 +376,7 @@ class Settings(BaseSettings):
 
 def _check_passwords(url: str, info: ValidationInfo) -> None:
     """Refuse default passwords in production, wherever clients take them from."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        # Its words may hold the password.
-        raise ValueError("is no URL") from None
-    given = [unquote(parts.password or ""), *parse_qs(parts.query).get("password", ())]
-    if _production(info) and any(password.lower() in DEFAULT_PASSWORDS for password in given):
+    if default_passwords.in_url(url) and _production(info):
         raise ValueError("must not hold a default password in production")
 
 

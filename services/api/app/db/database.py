@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from app.core.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
+from app.db.budget import Budget, Memory
 from app.db.ends import ENDS
 from app.db.errors import translated
 from app.db.lists import Lists
 from app.db.notifications import Notifications
-from app.db.pooled import CONNECT_TIMEOUT, Pooled
+from app.db.pooled import CONNECT_TIMEOUT, Pooled, walked
 from app.db.waiting import Gate
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
-    from app.db.session import Session
+    from app.db.session import Cursor, Session
 
     Acknowledge = Callable[[], Awaitable[None]]
     # Given a transaction about to commit, and the groups that are out of date when it has, each
@@ -37,9 +38,11 @@ class Transaction:
         connection: asyncpg.Connection[Record],
         notifications: Notifications,
         outdating: Outdating,
+        budget: Budget,
     ) -> None:
         self._connection = connection
         self._notifications = notifications
+        self.budget = budget
         self._outdating = outdating
         self._outdated: dict[str, bool] = {}
         self._acknowledge: Acknowledge | None = None
@@ -63,6 +66,11 @@ class Transaction:
         with translated:
             status: str = await self._connection.execute(query, *args)
             return status
+
+    @asynccontextmanager
+    async def walk(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
+        with translated:
+            yield await walked(self._connection, query, args, lock)
 
     async def notify(self, topic: str, payload: str) -> None:
         self.notified.append((topic, payload))
@@ -113,7 +121,7 @@ class Database(Pooled):
     `lists` runs the statements that may take long, where they keep nothing else waiting.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting
         self,
         url: str,
         *,
@@ -121,6 +129,7 @@ class Database(Pooled):
         statement_timeout: float = 20.0,
         list_timeout: float | None = None,
         idle_timeout: float = 60.0,
+        memory: Memory | None = None,
         name: str = "listo",
     ) -> None:
         """Of the connections two in five are for `lists`, if there is a `list_timeout`."""
@@ -133,10 +142,11 @@ class Database(Pooled):
             "jit": "off",
         }
         for_lists = 0 if list_timeout is None else max(1, pool_size * 2 // 5)
-        super().__init__(url, of_sessions, Gate(max(1, pool_size - for_lists)))
+        budget = Budget(memory or Memory(), pool_size, lambda: self.notifications.listeners)
+        super().__init__(url, of_sessions, Gate(max(1, pool_size - for_lists)), budget)
         self.lists: Pooled = self
         if list_timeout is not None:
-            self.lists = Lists(url, of_sessions, for_lists, list_timeout)
+            self.lists = Lists(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)
         # Who knows nothing of what is cached has nobody read it.
         self.outdating: Outdating = lambda session, _: self.notifications.begin_epoch(session)
@@ -180,7 +190,7 @@ class Database(Pooled):
         with translated:
             connection = await turn.__aenter__()
         try:
-            transaction = Transaction(connection, self.notifications, self.outdating)
+            transaction = Transaction(connection, self.notifications, self.outdating, self.budget)
             with translated:
                 bounds = connection.transaction()
                 await bounds.start()

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
+    from app.db.budget import Budget
     from app.db.database import Database, Transaction
-    from app.db.session import Session
+    from app.db.session import Cursor, Session
 
 
 class _Undone(Exception):
@@ -35,6 +36,10 @@ class JointTransaction:
         self._session: Transaction | None = None
         self._refused: Exception | None = None
         self._ended = False
+
+    @property
+    def budget(self) -> Budget:
+        return self._database.budget
 
     async def begun(self) -> Session:
         """The session in the transaction. Raises what `first` does."""
@@ -64,6 +69,11 @@ class JointTransaction:
 
     async def fetchval(self, query: str, *args: Any) -> Any:
         return await (await self.begun()).fetchval(query, *args)
+
+    @asynccontextmanager
+    async def walk(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
+        async with (await self.begun()).walk(query, *args, lock=lock) as cursor:
+            yield cursor
 
     async def execute(self, query: str, *args: Any) -> str:
         return await (await self.begun()).execute(query, *args)

@@ -23,6 +23,8 @@ from app.db.waiting import Gate, Turn
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
+    from app.db.budget import Budget
+
 QUICK_SECONDS = 0.1
 SLOW_SECONDS = 1.0
 AT_FIRST = 2
@@ -55,7 +57,14 @@ class Windows:
 class Lists(Pooled):
     """So many connections for statements of `timeout` seconds at most. Raises QueryTooSlow."""
 
-    def __init__(self, url: str, settings: Mapping[str, str], places: int, timeout: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: Mapping[str, str],
+        places: int,
+        timeout: float,
+        budget: Budget,
+    ) -> None:
         # One is left to others, where there are several.
         self._windows = Windows(max(1, places - 1))
         limits = {
@@ -64,7 +73,7 @@ class Lists(Pooled):
             "lock_timeout": str(int(timeout * 900)),
         }
         gate = Gate(places, self._windows.of, "list_waited")
-        super().__init__(url, {**settings, **limits}, gate)
+        super().__init__(url, {**settings, **limits}, gate, budget)
 
     async def open(self, *, at_once: int = 0) -> None:
         await super().open(at_once=at_once)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -10,10 +11,12 @@ from app.db.errors import translated
 from app.db.waiting import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from asyncpg import Record
 
+    from app.db.budget import Budget
+    from app.db.session import Cursor
     from app.db.waiting import Gate
 
 CONNECT_TIMEOUT = 5.0
@@ -30,10 +33,19 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
         return ""
 
 
+async def walked(connection: Any, query: str, args: Sequence[Any], lock: int | None) -> Cursor:
+    """In the connection's transaction: see `Reading.walk`."""
+    if lock is not None:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", lock)
+    cursor: Cursor = await connection.cursor(query, *args)
+    return cursor
+
+
 class Pooled:
     """As many connections as the gate has places, opened when they are needed."""
 
-    def __init__(self, url: str, settings: Mapping[str, str], gate: Gate) -> None:
+    def __init__(self, url: str, settings: Mapping[str, str], gate: Gate, budget: Budget) -> None:
+        self.budget = budget
         self._url = url
         self._settings = settings
         self._gate = gate
@@ -90,6 +102,12 @@ class Pooled:
         with translated:
             async with self._acquire() as connection:
                 return await connection.fetchval(query, *args)
+
+    @asynccontextmanager
+    async def walk(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
+        with translated:
+            async with self._acquire() as connection, connection.transaction():
+                yield await walked(connection, query, args, lock)
 
     async def execute(self, query: str, *args: Any) -> str:
         with translated:

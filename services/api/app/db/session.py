@@ -14,20 +14,39 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
+    from app.db.budget import Budget
+
 
 def affected(status: str) -> int:
     """How many rows a statement changed, by what `execute` returned: `DELETE 3`, `INSERT 0 3`."""
     return int(status.rpartition(" ")[2])
 
 
+class Cursor(Protocol):
+    """Where in the rows of a statement its reader is."""
+
+    async def fetch(self, n: int) -> Sequence[Record]:
+        """The next `n` rows, fewer at the end."""
+        ...
+
+
 class Reading(Protocol):
     """Runs plain SQL with `$n` binds that changes nothing."""
+
+    @property
+    def budget(self) -> Budget:
+        """What statements on large records may take of PostgreSQL's memory, see `budget.room`."""
+        ...
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]: ...
 
     async def fetchrow(self, query: str, *args: Any) -> Record | None: ...
 
     async def fetchval(self, query: str, *args: Any) -> Any: ...
+
+    def walk(self, query: str, *args: Any, lock: int | None) -> AbstractAsyncContextManager[Cursor]:
+        """To fetch some rows of a statement at a time, once the advisory lock is there."""
+        ...
 
 
 class Session(Reading, Protocol):

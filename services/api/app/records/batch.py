@@ -16,12 +16,14 @@ from app.ratelimit import costs
 from app.records import access, repository, service
 from app.records.errors import InvalidBatch
 from app.records.service import Body
+from app.records.sizes import Size
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from app.collections.models import Collection
     from app.core.actor import Actor
+    from app.db.budget import Budget
     from app.db.session import Session
 
 
@@ -30,6 +32,10 @@ _MEMBERS = {
     "update": {"op", "id", "data", "version"},
     "delete": {"op", "id", "version"},
 }
+
+
+# How many times a record that is changed PostgreSQL takes, with what it checks of it.
+_CHANGE_TIMES = 20
 
 
 class _Raw(msgspec.Struct):
@@ -49,6 +55,8 @@ class Operation:
     id: UUID
     data: Body | None = None
     version: int | None = None
+    # Whether somebody else may know of the id.
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,17 @@ def cost(operations: list[Operation]) -> int:
     return costs.of_batch(creates, len(operations) - creates)
 
 
+def need(operations: list[Operation], collection: Collection, budget: Budget) -> int:
+    """Bytes of PostgreSQL's memory that each statement of `run` takes at most."""
+    written = [
+        Size(operation.data.text).written for operation in operations if operation.data is not None
+    ]
+    most = max(written, default=0) + budget.share // 2
+    if any(operation.op != "create" for operation in operations):
+        most += _CHANGE_TIMES * collection.largest
+    return most
+
+
 async def run(
     session: Session, actor: Actor, *, collection: Collection, operations: list[Operation]
 ) -> list[Result]:
@@ -87,10 +106,11 @@ async def run(
 
     Raises the first failure's own problem, with `index` as a further member.
     """
+    await _lock(session, actor, collection, operations)
     results: list[Result] = []
     while len(results) < len(operations):
         start = len(results)
-        creates = _run_of_creates(operations, start)
+        creates = _run_of_creates(operations, start, session.budget)
         if len(creates) > 1:
             await _create_all(session, actor, collection, creates, start)
             results += [Result(operation.id, 1) for operation in creates]
@@ -100,13 +120,34 @@ async def run(
     return results
 
 
-def _run_of_creates(operations: list[Operation], start: int) -> list[Operation]:
-    end, seen = start, set()
-    while end < len(operations) and operations[end].op == "create":
+async def _lock(
+    session: Session, actor: Actor, collection: Collection, operations: list[Operation]
+) -> None:
+    """Two batches that touch the same records in another order must not wait for each other."""
+    ids: dict[str, set[UUID]] = {op: set() for op in _MEMBERS}
+    for operation in operations:
+        if operation.known:
+            ids[operation.op].add(operation.id)
+    if len(ids["create"]) > 1:
+        # What is not there yet cannot be locked. Created by one statement it is in order.
+        alone = len(_run_of_creates(operations, 0, session.budget)) < len(operations)
+        await repository.lock_creation(session, collection, alone=alone)
+    if len(ids["update"] | ids["delete"]) > 1:
+        await repository.lock(
+            session, actor, collection, updated=list(ids["update"]), deleted=list(ids["delete"])
+        )
+
+
+def _run_of_creates(operations: list[Operation], start: int, budget: Budget) -> list[Operation]:
+    end, seen, taken = start, set(), 0
+    while end < len(operations):
+        operation = operations[end]
         # The same id twice is a conflict that only the one-by-one way reports well.
-        if operations[end].id in seen:
+        if operation.op != "create" or operation.id in seen or taken > budget.share // 2:
             break
-        seen.add(operations[end].id)
+        assert operation.data is not None
+        taken += Size(operation.data.text).written
+        seen.add(operation.id)
         end += 1
     return operations[start:end]
 
@@ -120,7 +161,8 @@ async def _create_all(
     for offset, operation in enumerate(creates):
         with _Indexed(start + offset):
             assert operation.data is not None
-            data.append((await service.prepared(actor, collection, operation.data)).text)
+            kept = await service.prepared(actor, collection, operation.data)
+            data.append(service.checked_size(session, kept.text))
     created = await repository.create_many(
         session, actor, collection, [operation.id for operation in creates], data
     )
@@ -200,7 +242,8 @@ def _uuid(item: dict[str, Any]) -> UUID | None:
 
 def _operation(item: dict[str, Any], text: str) -> Operation:
     data = Body(text, item["data"]) if "data" in item else None
-    return Operation(item["op"], _uuid(item) or uuid7(), data, item.get("version"))
+    given = _uuid(item)
+    return Operation(item["op"], given or uuid7(), data, item.get("version"), given is not None)
 
 
 def _wrong(index: int, at: str, message: str) -> NoReturn:

@@ -35,6 +35,12 @@ class InvalidRecord(ValidationFailed):
     code = "invalid_record"
 
 
+class RecordTooLarge(ValidationFailed):
+    """The record is larger than MAX_RECORD_BYTES."""
+
+    code = "record_too_large"
+
+
 class InvalidId(BadRequest):
     """A record's id is a UUID in its canonical form."""
 

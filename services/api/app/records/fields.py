@@ -8,7 +8,7 @@ from app.core.errors import InvalidParameter
 from app.filters.errors import FilterError
 from app.filters.parser import parse_path, split_list
 from app.filters.paths import sql_literal
-from app.records.statements import SYSTEM_FIELDS, record
+from app.records.statements import HEAD, SYSTEM_FIELDS, shown
 
 if TYPE_CHECKING:
     from app.filters.fields import Fields
@@ -17,14 +17,15 @@ MAX_FIELDS = 50
 MAX_LENGTH = 1024
 
 
-def record_sql(names: str, fields: Fields) -> str:
-    """SQL text of a record with the fields that `names` lists (`title,size`), all if it is empty.
+def record_columns(names: str, fields: Fields) -> list[str]:
+    """SQL of a record's head and its own fields, see `repository.rendered`, with the fields that
+    `names` lists (`title,size`), all if it is empty.
 
     `id` is always there; a field that a record lacks is left out of it. Raises InvalidParameter or
     UnknownField (400) with the position of the fault.
     """
     if not names:
-        return record(fields.hidden)
+        return [HEAD, shown(fields.hidden)]
     parts = [SYSTEM_FIELDS["id"]]
     for name, position in _top_level(names).items():
         if name == "id":
@@ -36,7 +37,7 @@ def record_sql(names: str, fields: Fields) -> str:
         key = sql_literal(name)
         # concat_ws leaves out what is NULL, and a field that is not there is.
         parts.append(f"to_json({key}::text)::text || ':' || (data->{key})::text")
-    return f"'{{' || concat_ws(',', {', '.join(parts)}) || '}}'"
+    return [f"'{{' || concat_ws(',', {', '.join(parts)})", "NULL::jsonb"]
 
 
 def _top_level(names: str) -> dict[str, int]:

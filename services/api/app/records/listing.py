@@ -1,4 +1,7 @@
-"""Pages of records: one statement each, keyset cursors, finished JSON."""
+"""Pages of records: one statement each, keyset cursors, finished JSON.
+
+A page has at most `limit` records, and ends with the one that fills its bytes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from app.filters.params import Params
 from app.filters.parser import parse_filter
 from app.filters.sort import SortKey, after, key_columns, order_by, parse_sort
 from app.records import access, repository
-from app.records.fields import record_sql
+from app.records.fields import record_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
+# Where a row has the values that it is sorted by.
+_KEYS = 2
 # Of all collections together: strangers write queries, and a plan can take 30 KB.
 _PLANS_KEPT = 500
 
@@ -84,6 +89,8 @@ class Plan:
     table: str
     columns: str
     where: str
+    # No record is larger.
+    largest: int
     keys: tuple[SortKey, ...]
     params: Params
 
@@ -158,7 +165,9 @@ class Question:
 
     async def _found(self, session: Reading) -> Found:
         query, plan, backward = self.query, self.plan, self._backward
-        rows = await repository.page(session, self.sql, self.args)
+        rows, full = await repository.page(
+            session, self.sql, self.args, limit=query.limit, largest=plan.largest
+        )
         total = None
         if query.count == "exact":
             total = rows[0]["total"]
@@ -167,18 +176,18 @@ class Question:
         elif query.count == "estimated":
             sql = f"SELECT 1 FROM {plan.table} WHERE {plan.where}"
             total = await repository.estimate(session, sql, self.args[: len(plan.params)])
-        more = len(rows) > query.limit
+        more = full or len(rows) > query.limit
         rows = rows[: query.limit]
         if backward:
             rows = rows[::-1]
         # A page that was come to from one side has something on that side.
         after_it = bool(rows) and (more or backward)
         before_it = bool(rows) and (more if backward else self.cursor is not None)
-        end = 1 + len(plan.keys)
+        end = _KEYS + len(plan.keys)
         return Found(
-            ",".join([row[0] for row in rows]).encode(),
-            tuple(rows[-1])[1:end] if after_it else None,
-            tuple(rows[0])[1:end] if before_it else None,
+            ",".join([repository.rendered(row[0], row[1]) for row in rows]).encode(),
+            tuple(rows[-1])[_KEYS:end] if after_it else None,
+            tuple(rows[0])[_KEYS:end] if before_it else None,
             total,
         )
 
@@ -247,8 +256,9 @@ async def _cursor(
         if cursor.record is None:
             return cursor
         columns = ", ".join(key_columns(plan.keys))
-        rows = await repository.page(
-            session, f"SELECT {columns} FROM {plan.table} WHERE id = $1", [UUID(cursor.record)]
+        sql = f"SELECT {columns} FROM {plan.table} WHERE id = $1"
+        rows, _ = await repository.page(
+            session, sql, [UUID(cursor.record)], limit=1, largest=plan.largest
         )
         return cursor.resolve(tuple(rows[0]) if rows else None)
     except InvalidCursor:
@@ -261,7 +271,7 @@ _plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
 
 def plan_of(collection: Collection, actor: Actor, query: Query) -> Plan:
     """The plan of a query, kept for the queries that were asked last."""
-    definition = (collection.id, collection.version)
+    definition = (collection.id, collection.version, collection.largest)
     key = (*definition, actor.is_admin, query.filter, query.sort, query.fields)
     plan = _plans.get(key)
     if plan is not None:
@@ -293,13 +303,15 @@ def _build(collection: Collection, query: Query, *, unrestricted: bool) -> Plan:
         conditions.append(compile_filter(expression, collection.readable, params))
         spelling.check_filter(expression, collection.readable)
     spelling.check_names(query.sort, collection.readable)
-    columns = [f"{record_sql(query.fields, collection.readable)} AS record"]
+    head, data = record_columns(query.fields, collection.readable)
+    columns = [f"{head} AS head", f"{data} AS own"]
     spelling.check_names(query.fields, collection.readable)
     columns += [f"{sql} AS k{number}" for number, sql in enumerate(key_columns(keys))]
     return Plan(
         table=table(collection.name),
         columns=", ".join(columns),
         where=" AND ".join(conditions) or "true",
+        largest=collection.largest,
         keys=keys,
         params=params,
     )

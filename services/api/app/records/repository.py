@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncpg
 import orjson
 
+from app.collections import repository as collections
 from app.collections.errors import CollectionNotFound
 from app.core.actor import SYSTEM
 from app.core.metrics import EVENTS_PUBLISHED
-from app.records import statements
+from app.db.budget import ALONE_LOCK, room
+from app.records import sizes, statements
 from app.records.errors import IndexedValueTooLong
 
 if TYPE_CHECKING:
@@ -19,11 +21,17 @@ if TYPE_CHECKING:
 
     from app.collections.models import Collection
     from app.core.actor import Actor
-    from app.db.session import Reading, Session
+    from app.db.session import Cursor, Reading, Session
+    from app.records.sizes import Size
     from app.records.statements import Statement
 
-# (version, the record as JSON text)
-Row = tuple[int, str]
+# Of text; with the last record a page can have more.
+PAGE_BYTES = 4 << 20
+# What is fetched at once of large records, at most.
+_BYTES_AT_A_TIME = 16 << 20
+
+# (version, the record's head, its own fields), see `rendered`
+Row = tuple[int, str, str]
 
 
 class _Faults:
@@ -40,10 +48,32 @@ class _Faults:
 _faults = _Faults()
 
 
+def rendered(head: str, data: str | None) -> str:
+    """The record's JSON text, put together from what statements return."""
+    return f"{head}}}" if data in (None, "{}") else f"{head},{data[1:]}"
+
+
 async def read(session: Session, actor: Actor, collection: Collection, id_: UUID) -> Row | None:
     statement = statements.of(collection).get("read", actor)
+    args = statement.args(actor, id_)
+    if sizes.read(statement.sql, collection.largest) > session.budget.share:
+        # Small records among large ones do not wait.
+        small = statements.of(collection).get("read_small", actor)
+        least = session.budget.share // 8
+        with _faults:
+            row = await session.fetchrow(small.sql, *small.args(actor, id_, least))
+        if row is None or row[2] is not None:
+            return None if row is None else (row[0], row[1], row[2])
+        need = sizes.read(statement.sql, min(row[3], collection.largest))
+        return await _fetchrow(session, statement.sql, args, need)
     with _faults:
-        return await session.fetchrow(statement.sql, *statement.args(actor, id_))
+        return await session.fetchrow(statement.sql, *args)
+
+
+async def _fetchrow(session: Session, sql: str, args: Sequence[object], need: int) -> Row | None:
+    with _faults:
+        async with room(session, need) as within:
+            return await within.fetchrow(sql, *args)
 
 
 async def _write(
@@ -52,39 +82,52 @@ async def _write(
     statement: Statement,
     args: Sequence[object],
     event: str,
+    given: Sequence[Size] = (),
 ) -> Sequence[Any]:
     """The rows of a statement that changes records, which wrote an event for each of them.
 
-    If there are any, lists are out of date.
+    If there are any, lists are out of date. `given` are the records' new data.
     """
+    largest = max((size.weight for size in given), default=0)
+    if largest > collection.largest:
+        await collections.announce(session, collection, largest)
+    need = sum(size.written for size in given) + statement.unpackings * collection.largest
+    if sizes.WITHOUT in statement.sql:
+        need += sum(size.written for size in given)
     with _faults:
-        if collection.life is None:
-            rows = await session.fetch(statement.sql, *args)
-        else:
-            async with session.atomic() as transaction:
-                rows = await transaction.fetch(statement.sql, *args)
-                if rows:
-                    transaction.outdate(str(collection.id))
+        async with room(session, need) as within:
+            if collection.life is None:
+                rows = await within.fetch(statement.sql, *args)
+            else:
+                async with within.atomic() as transaction:
+                    rows = await transaction.fetch(statement.sql, *args)
+                    if rows:
+                        transaction.outdate(str(collection.id))
     session.after_commit(lambda: EVENTS_PUBLISHED.labels(event).inc(len(rows)))
     return rows
 
 
 async def create(
-    session: Session, actor: Actor, collection: Collection, id_: UUID, data: str
+    session: Session, actor: Actor, collection: Collection, id_: UUID, data: Size
 ) -> Row | None:
     statement = statements.of(collection).get("create", actor)
-    args = statement.args(actor, id_, data, actor.id, collection.version)
-    rows = await _write(session, collection, statement, args, "record.created")
+    args = statement.args(actor, id_, data.text, actor.id, collection.version)
+    rows = await _write(session, collection, statement, args, "record.created", [data])
     return rows[0] if rows else None
 
 
 async def create_many(
-    session: Session, actor: Actor, collection: Collection, ids: Sequence[UUID], data: Sequence[str]
+    session: Session,
+    actor: Actor,
+    collection: Collection,
+    ids: Sequence[UUID],
+    data: Sequence[Size],
 ) -> set[UUID]:
     """The ids that were created; those that are missing were refused."""
     statement = statements.of(collection).get("create_many", actor)
-    args = statement.args(actor, ids, data, actor.id, collection.version)
-    rows = await _write(session, collection, statement, args, "record.created")
+    texts = [each.text for each in data]
+    args = statement.args(actor, ids, texts, actor.id, collection.version)
+    rows = await _write(session, collection, statement, args, "record.created", data)
     return {row["id"] for row in rows}
 
 
@@ -93,22 +136,61 @@ async def replace(
     actor: Actor,
     collection: Collection,
     id_: UUID,
-    data: str,
+    data: Size,
     version: int | None,
 ) -> Row | None:
+    """None also where the record has that data already, see `unchanged`."""
     statement = statements.of(collection).get("replace", actor)
-    args = statement.args(actor, id_, data, version, collection.version, actor.id)
-    rows = await _write(session, collection, statement, args, "record.updated")
+    args = statement.args(actor, id_, data.text, version, collection.version, actor.id)
+    rows = await _write(session, collection, statement, args, "record.updated", [data])
     return rows[0] if rows else None
 
 
-async def merge(
-    session: Session, actor: Actor, collection: Collection, id_: UUID, patch: str
+async def unchanged(
+    session: Session,
+    actor: Actor,
+    collection: Collection,
+    id_: UUID,
+    data: Size,
+    version: int | None,
 ) -> Row | None:
-    """The version of the record, and its data as text with `patch` merged in; nothing is kept."""
-    statement = statements.of(collection).get("merge", actor)
+    """The record, if it is what `replace` would make of it."""
+    statement = statements.of(collection).get("unchanged", actor)
+    need = sizes.read(statement.sql, collection.largest) + data.written
+    return await _fetchrow(
+        session, statement.sql, statement.args(actor, id_, data.text, version), need
+    )
+
+
+async def before(session: Session, actor: Actor, collection: Collection, id_: UUID) -> Row | None:
+    """The record, if the caller may change it."""
+    statement = statements.of(collection).get("before", actor)
+    need = sizes.read(statement.sql, collection.largest)
+    return await _fetchrow(session, statement.sql, statement.args(actor, id_), need)
+
+
+async def lock(
+    session: Session,
+    actor: Actor,
+    collection: Collection,
+    *,
+    updated: Sequence[UUID],
+    deleted: Sequence[UUID],
+) -> None:
+    """Have nobody else change these records until the transaction ends, in the order of ids."""
+    statement = statements.of(collection).get("lock", actor)
     with _faults:
-        return await session.fetchrow(statement.sql, *statement.args(actor, id_, patch))
+        await session.execute(statement.sql, *statement.args(actor, updated, deleted))
+
+
+async def lock_creation(session: Session, collection: Collection, *, alone: bool) -> None:
+    """Have nobody else create records under their own ids who might wait for one of these while
+    these wait for one of theirs."""
+    how = "" if alone else "_shared"
+    await session.execute(
+        f"SELECT pg_advisory_xact_lock{how}(hashtextextended('creation:' || $1, 0))",
+        str(collection.id),
+    )
 
 
 async def delete(
@@ -171,9 +253,37 @@ async def definition_version(session: Session, collection: Collection) -> int | 
     return version
 
 
-async def page(session: Reading, sql: str, args: Sequence[object]) -> Sequence[Any]:
+async def page(
+    session: Reading, sql: str, args: Sequence[object], *, limit: int, largest: int
+) -> tuple[Sequence[Any], bool]:
+    """The rows of a page, no record in which is larger than `largest`, and whether it ended before
+    all were there, since it has its bytes."""
+    need = sizes.read(sql, largest)
     with _faults:
-        return await session.fetch(sql, *args)
+        if need <= session.budget.share and limit * largest <= PAGE_BYTES:
+            return await session.fetch(sql, *args), False
+        async with (
+            session.budget.take(need) as alone,
+            session.walk(sql, *args, lock=ALONE_LOCK if alone else None) as cursor,
+        ):
+            return await _filled(cursor, largest)
+
+
+async def _filled(cursor: Cursor, largest: int) -> tuple[Sequence[Any], bool]:
+    rows: list[Any] = []
+    octets, some = 0, max(1, _BYTES_AT_A_TIME // largest)
+    while octets < PAGE_BYTES:
+        wanted = min(some, 1 + (PAGE_BYTES - octets) * len(rows) // octets if octets else some)
+        fetched = await cursor.fetch(wanted)
+        for number, row in enumerate(fetched, 1):
+            rows.append(row)
+            # Some bytes more where it is not ASCII, which is as well.
+            octets += sum(len(value) for value in row if isinstance(value, str))
+            if octets >= PAGE_BYTES:
+                return rows, number < len(fetched) or bool(await cursor.fetch(1))
+        if len(fetched) < wanted:
+            break
+    return rows, False
 
 
 async def estimate(session: Reading, sql: str, args: Sequence[object]) -> int:

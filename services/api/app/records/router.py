@@ -83,7 +83,12 @@ async def batch_records(collection: str, request: Request) -> Response:
     await charge(request, batch.cost(operations))
 
     async def run(found: Collection) -> list[batch.Result]:
-        async with database_of(request).transaction() as session:
+        budget = request.app.state.database.budget
+        # Before there is a connection, which others need to get on with what they hold of it.
+        async with (
+            budget.take(batch.need(operations, found, budget)),
+            database_of(request).transaction() as session,
+        ):
             return await batch.run(
                 session, _actor(request), collection=found, operations=operations
             )

@@ -17,7 +17,7 @@ from app.core import json
 from app.core.errors import Conflict, FieldError
 from app.core.ids import uuid7
 from app.core.metrics import RULE_REJECTIONS
-from app.records import access, repository
+from app.records import access, merging, repository
 from app.records.errors import (
     ChangesTooFast,
     InvalidRecord,
@@ -25,6 +25,7 @@ from app.records.errors import (
     RecordNotFound,
     VersionConflict,
 )
+from app.records.sizes import Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
     from app.core.errors import Problem
     from app.db.session import Session
+    from app.records.repository import Row
 
 # A patch is tried again when somebody else changed the record in between.
 _PATCH_TRIES = 5
@@ -67,12 +69,17 @@ class Stored:
 
     @property
     def id(self) -> str:
-        # It comes first in the text, see statements.RECORD.
+        # It comes first in the text, see statements.HEAD.
         return self.json[len('{"id":"') :][:36]
 
     def value(self) -> dict[str, Any]:
         parsed: dict[str, Any] = json.stored(self.json)
         return parsed
+
+    @classmethod
+    def of(cls, row: Row) -> Stored:
+        version, head, data = row
+        return cls(version, repository.rendered(head, data))
 
 
 class DefinitionChanged(Conflict):
@@ -88,7 +95,7 @@ async def get(session: Session, actor: Actor, *, collection: Collection, id_: UU
     row = await repository.read(session, actor, collection, id_)
     if row is None:
         raise RecordNotFound
-    return Stored(*row)
+    return Stored.of(row)
 
 
 async def create(
@@ -101,14 +108,14 @@ async def create(
 ) -> Stored:
     """A new record, under the client's own id where one is given.
 
-    Raises InvalidRecord (422), RecordExists (409), Forbidden by the create rule.
+    Raises InvalidRecord and RecordTooLarge (422), RecordExists (409), Forbidden by the create rule.
     """
     access.check(actor, collection, "create")
     data = await prepared(actor, collection, data)
-    new_id = id_ or uuid7()
-    row = await repository.create(session, actor, collection, new_id, data.text)
+    size = checked_size(session, data.text)
+    row = await repository.create(session, actor, collection, id_ or uuid7(), size)
     if row is not None:
-        return Stored(*row)
+        return Stored.of(row)
     await _check_definition(session, collection)
     if id_ is not None and await repository.visible_version(session, actor, collection, id_):
         raise RecordExists
@@ -125,9 +132,10 @@ async def replace(
     data: Body,
     if_version: int | None = None,
 ) -> Stored:
-    """The record with its own fields replaced. Raises RecordNotFound, VersionConflict.
+    """The record with its own fields replaced; one that has them already stays as it is.
 
-    Who may not write a `readOnly` field leaves it as it is.
+    Who may not write a `readOnly` field leaves it as it is. Raises InvalidRecord and RecordTooLarge
+    (422), RecordNotFound, VersionConflict.
     """
     access.check(actor, collection, "update")
     kept = () if actor.is_admin else collection.annotations.read_only
@@ -136,14 +144,17 @@ async def replace(
         _refuse_reserved(data.value)
         given = _filled(collection, data).text
         return await _change(
-            session, actor, collection, id_, if_version, "{}",
-            lambda text: keywords.keeping(given, text, kept),
+            session, actor, collection, id_, if_version,
+            lambda stored: keywords.keeping(given, stored, kept),
         )  # fmt: skip
     data = await prepared(actor, collection, data)
-    row = await repository.replace(session, actor, collection, id_, data.text, if_version)
+    size = checked_size(session, data.text)
+    row = await repository.replace(session, actor, collection, id_, size, if_version)
+    if row is None:
+        row = await repository.unchanged(session, actor, collection, id_, size, if_version)
     if row is None:
         raise await _why_not(session, actor, collection, id_, if_version, "update")
-    return Stored(*row)
+    return Stored.of(row)
 
 
 async def patch(
@@ -155,36 +166,46 @@ async def patch(
     merge: Body,
     if_version: int | None = None,
 ) -> Stored:
-    """The record with a JSON Merge Patch (RFC 7396) applied. Raises as `replace` does."""
+    """The record with a JSON Merge Patch (RFC 7396) applied. One that it changes nothing of stays
+    as it is, version and all. Raises as `replace` does."""
     access.check(actor, collection, "update")
     if not isinstance(merge.value, dict):
         raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
     _refuse_reserved(merge.value)
     _refuse_read_only(actor, collection, merge.value)
-    return await _change(session, actor, collection, id_, if_version, merge.text, lambda text: text)
+    return await _change(
+        session, actor, collection, id_, if_version,
+        lambda stored: merging.merge(stored, merge.text),
+    )  # fmt: skip
 
 
-async def _change(  # noqa: PLR0913 - a write, and what makes it
+async def _change(
     session: Session,
     actor: Actor,
     collection: Collection,
     id_: UUID,
     if_version: int | None,
-    patch: str,
-    then: Callable[[str], str],
+    change: Callable[[str], str],
 ) -> Stored:
-    """The record with `patch` merged in, and with what is made of that."""
+    """The record with what `change` makes of its own fields; it may be called several times."""
     for _ in range(_PATCH_TRIES):
-        merged = await repository.merge(session, actor, collection, id_, patch)
-        if merged is None:
+        before = await repository.before(session, actor, collection, id_)
+        if before is None:
             raise await _why_not(session, actor, collection, id_, None, "update")
-        version, text = merged[0], then(merged[1])
+        version, _, data = before
         if if_version is not None and version != if_version:
             raise VersionConflict
+        text = change(data)
+        # Also where nothing changes: what the schema is now decides.
         await check_data(collection, Body(text, _read(text)))
-        row = await repository.replace(session, actor, collection, id_, text, version)
+        if text == data and not collection.annotations.write_only:
+            return Stored.of(before)
+        size = checked_size(session, text)
+        row = await repository.replace(session, actor, collection, id_, size, version)
+        if row is None:
+            row = await repository.unchanged(session, actor, collection, id_, size, version)
         if row is not None:
-            return Stored(*row)
+            return Stored.of(row)
         await _check_definition(session, collection)
     raise ChangesTooFast
 
@@ -217,6 +238,13 @@ async def check_data(collection: Collection, data: Body) -> None:
     _refuse_reserved(data.value)
     if errors := await checking.faults(collection, data.value, data.text):
         raise InvalidRecord(errors=errors)
+
+
+def checked_size(session: Session, data: str) -> Size:
+    """Raises RecordTooLarge."""
+    size = Size(data)
+    size.check(session.budget.largest_record)
+    return size
 
 
 async def prepared(actor: Actor, collection: Collection, data: Body) -> Body:

@@ -1,12 +1,13 @@
 """The SQL of one collection's records, built once per definition.
 
-A record leaves PostgreSQL as finished JSON text. Each rule is part of the statement that it guards;
-a statement that finds no row does not say why, `service` asks afterwards.
+A record leaves PostgreSQL as finished JSON in two parts: its head is text, its own fields are
+`jsonb`, whose output is text as well. Putting them together there would copy a large record ten
+times. Each rule is part of the statement that it guards; a statement that finds no row does not say
+why, `service` asks afterwards.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -30,19 +31,18 @@ SYSTEM_FIELDS = {
     "updated_at": "'\"updated_at\":\"' || listo.rfc3339(updated_at) || '\"'",
     "owner": "'\"owner\":' || coalesce('\"' || owner || '\"', 'null')",
 }
-RECORD = (
-    "'{' || "
-    + " || ',' || ".join(SYSTEM_FIELDS.values())
-    + " || CASE WHEN data = '{}' THEN '}' ELSE ',' || right(data::text, -1) END"
-)
+HEAD = "'{' || " + " || ',' || ".join(SYSTEM_FIELDS.values())
+
+_COLUMNS = "id, version, created_at, updated_at, owner"
+# To the digit: 1.0 is no 1 here, but the order of members and how strings are escaped is the same.
+_SAME = "record_image_eq(ROW(data), ROW($2::jsonb))"
 
 
-def record(hidden: Sequence[str]) -> str:
-    """SQL text of a record without those fields."""
+def shown(hidden: Sequence[str], data: str = "data") -> str:
+    """SQL of a record's own fields without those that nobody reads."""
     if not hidden:
-        return RECORD
-    names = ", ".join(map(sql_literal, hidden))
-    return re.sub(r"\bdata\b", lambda _: f"(data - ARRAY[{names}])", RECORD)
+        return data
+    return f"{data} - ARRAY[{', '.join(map(sql_literal, hidden))}]"
 
 
 _EVENT = (
@@ -51,12 +51,30 @@ _EVENT = (
 )
 
 
+# How many times what is stored a value of `jsonb` can be at most, by how it is compressed.
+_UNPACKED = (
+    "pg_column_size(data)::bigint * CASE pg_column_compression(data)"
+    " WHEN 'pglz' THEN 90 WHEN 'lz4' THEN 255 ELSE 1 END"
+)
+
+
+def unpackings(sql: str) -> int:
+    """How often PostgreSQL unpacks a record for a statement at most, into memory anew each time."""
+    return sql.count("data")
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """SQL and the values of its rule, which come after the statement's own."""
 
     sql: str
     rule: Params
+    # Whether it is about what is not stored yet.
+    new: bool = False
+
+    @property
+    def unpackings(self) -> int:
+        return 0 if self.new else unpackings(self.sql)
 
     def args(self, actor: Actor, *own: object) -> tuple[object, ...]:
         return (*own, *self.rule.bind(actor.id, actor.roles))
@@ -67,7 +85,9 @@ class Statements:
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
-        self._record = record(collection.annotations.write_only)
+        hidden = collection.annotations.write_only
+        self._shown = shown(hidden)
+        self._given = shown(hidden, "$2::jsonb")
         self._built: dict[tuple[str, bool], Statement] = {}
 
     def get(self, name: str, actor: Actor) -> Statement:
@@ -80,8 +100,12 @@ class Statements:
         return statement
 
     def _guard(self, operation: Operation, start: int, *, unrestricted: bool) -> tuple[str, Params]:
-        """The condition for an operation: what may be changed must be seen as well."""
+        """The condition for an operation, and its values from number `start` on."""
         params = Params(start)
+        return self._condition(operation, params, unrestricted=unrestricted), params
+
+    def _condition(self, operation: Operation, params: Params, *, unrestricted: bool) -> str:
+        # What may be changed must be seen as well.
         operations: tuple[Operation, ...] = (operation,)
         if operation in ("update", "delete"):
             operations = ("read", operation)
@@ -92,12 +116,22 @@ class Statements:
             conditions.append(
                 "false" if rule is False else compile_filter(rule, self._collection.fields, params)
             )
-        return " AND ".join(conditions) or "true", params
+        return " AND ".join(conditions) or "true"
 
     def _read(self, *, unrestricted: bool) -> Statement:
         guard, params = self._guard("read", 2, unrestricted=unrestricted)
         return Statement(
-            f"SELECT version, {self._record} FROM {self._table} WHERE id = $1 AND {guard}", params
+            f"SELECT version, {HEAD}, {self._shown} FROM {self._table} WHERE id = $1 AND {guard}",
+            params,
+        )
+
+    def _read_small(self, *, unrestricted: bool) -> Statement:
+        """$1 id, $2 bytes: without the data where it may take more, and how much that may be."""
+        guard, params = self._guard("read", 3, unrestricted=unrestricted)
+        return Statement(
+            f"SELECT version, {HEAD}, CASE WHEN {_UNPACKED} <= $2::bigint THEN {self._shown} END,"
+            f" {_UNPACKED} FROM {self._table} WHERE id = $1 AND {guard}",
+            params,
         )
 
     def _create(self, *, unrestricted: bool) -> Statement:
@@ -108,10 +142,12 @@ class Statements:
             " SELECT id, data, owner FROM (SELECT $1::uuid AS id, 1::bigint AS version,"
             " now() AS created_at, now() AS updated_at, $3::uuid AS owner, $2::jsonb AS data)"
             f" AS new WHERE {guard} AND {self._current(4)}"
-            " ON CONFLICT (id) DO NOTHING RETURNING *),"
+            f" ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}),"
             f" event AS ({self._event('created', '$3')})"
-            f" SELECT version, {self._record} FROM changed",
+            # Not the data of what was inserted, which PostgreSQL would keep a copy of.
+            f" SELECT version, {HEAD}, {self._given} FROM changed",
             params,
+            new=True,
         )
 
     def _create_many(self, *, unrestricted: bool) -> Statement:
@@ -123,30 +159,52 @@ class Statements:
             " now() AS created_at, now() AS updated_at, $3::uuid AS owner, data"
             " FROM unnest($1::uuid[], $2::jsonb[]) AS given (id, data))"
             f" AS new WHERE {guard} AND {self._current(4)}"
-            " ON CONFLICT (id) DO NOTHING RETURNING *),"
+            # Whoever waits for another's record of the same id has none behind it.
+            " ORDER BY id ON CONFLICT (id) DO NOTHING RETURNING id, version),"
             f" event AS ({self._event('created', '$3')})"
             " SELECT id, version FROM changed",
             params,
+            new=True,
         )
 
     def _replace(self, *, unrestricted: bool) -> Statement:
-        """$1 id, $2 data, $3 version or null, $4 version of the definition, $5 the actor's id."""
+        """$1 id, $2 data, $3 version or null, $4 version of the definition, $5 the actor's id.
+
+        Nothing where the record has just that data.
+        """
         guard, params = self._guard("update", 6, unrestricted=unrestricted)
         return Statement(
             f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
             " updated_at = now() WHERE id = $1 AND ($3::bigint IS NULL OR version = $3)"
-            f" AND {guard} AND {self._current(4)} RETURNING *),"
+            f" AND {guard} AND {self._current(4)} AND NOT {_SAME} RETURNING {_COLUMNS}),"
             f" event AS ({self._event('updated', '$5::uuid')})"
-            f" SELECT version, {self._record} FROM changed",
+            f" SELECT version, {HEAD}, {self._given} FROM changed",
             params,
         )
 
-    def _merge(self, *, unrestricted: bool) -> Statement:
-        """$1 id, $2 merge patch: what the record would be, and its version now."""
-        guard, params = self._guard("update", 3, unrestricted=unrestricted)
+    def _unchanged(self, *, unrestricted: bool) -> Statement:
+        """$1 id, $2 data, $3 version or null: the record, if that is its data."""
+        guard, params = self._guard("update", 4, unrestricted=unrestricted)
         return Statement(
-            "SELECT version, listo.merge_patch(data, $2::jsonb)::text AS data"
-            f" FROM {self._table} WHERE id = $1 AND {guard}",
+            f"SELECT version, {HEAD}, {self._shown} FROM {self._table}"
+            f" WHERE id = $1 AND ($3::bigint IS NULL OR version = $3) AND {guard} AND {_SAME}",
+            params,
+        )
+
+    def _before(self, *, unrestricted: bool) -> Statement:
+        """$1 id: the record that is to be changed, with what nobody reads."""
+        guard, params = self._guard("update", 2, unrestricted=unrestricted)
+        return Statement(
+            f"SELECT version, {HEAD}, data FROM {self._table} WHERE id = $1 AND {guard}", params
+        )
+
+    def _lock(self, *, unrestricted: bool) -> Statement:
+        """$1 ids to update, $2 ids to delete: has nobody else change them until the end."""
+        update, params = self._guard("update", 3, unrestricted=unrestricted)
+        delete = self._condition("delete", params, unrestricted=unrestricted)
+        return Statement(
+            f"SELECT FROM {self._table} WHERE id = ANY($1::uuid[]) AND {update}"
+            f" OR id = ANY($2::uuid[]) AND {delete} ORDER BY id FOR UPDATE",
             params,
         )
 

@@ -1,0 +1,74 @@
+"""How large a record is, and about what PostgreSQL needs to take it in and to give it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+
+from app.core import json
+from app.records.errors import RecordTooLarge
+from app.records.statements import unpackings
+
+# As measured with PostgreSQL 17 and 18: of text, and of each value in it, which `jsonb` keeps a
+# header of, and has in a tree of its own while it is read.
+_READ_TIMES = 4
+_WRITE_TIMES = 10
+_VALUE_BYTES = 8
+_TREE_BYTES = 170
+# What puts chosen fields together, in text.
+CHOSEN = "concat_ws"
+_CHOSEN_TIMES = 6
+# What leaves fields out, by building the tree anew, of which a value is 10 bytes at least.
+WITHOUT = " - ARRAY["
+_WITHOUT_TIMES = 18
+_MARKS = ",:[{"
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of the JSON text of a record's own fields."""
+
+    text: str
+
+    @cached_property
+    def octets(self) -> int:
+        return len(self.text) if self.text.isascii() else len(self.text.encode())
+
+    @cached_property
+    def _values(self) -> int:
+        # By the marks of which one stands before each; those in strings make it a bit more.
+        return sum(map(self.text.count, _MARKS))
+
+    @property
+    def weight(self) -> int:
+        """Bytes that PostgreSQL has it in once it is unpacked, or less."""
+        return self.octets + _VALUE_BYTES * self._values
+
+    @property
+    def written(self) -> int:
+        """Bytes of memory that PostgreSQL takes to write it and to give it back."""
+        return _WRITE_TIMES * self.octets + _TREE_BYTES * self._values
+
+    def check(self, most: int) -> None:
+        """Raises RecordTooLarge for more bytes, spaces between values not counted, or more values
+        than a body may have."""
+        if self.octets > most:
+            octets = len(msgspec.json.format(self.text.encode(), indent=-1))
+            if octets > most:
+                raise RecordTooLarge(
+                    f"The record has {octets:,} bytes, and a record has at most {most:,} here."
+                )
+        if self._values > json.MAX_VALUES and json.has_too_many_values(self.text.encode()):
+            raise RecordTooLarge(f"The record has more than {json.MAX_VALUES:,} values.")
+
+
+def read(sql: str, largest: int) -> int:
+    """Bytes of memory that a statement takes which gives out records of at most that weight."""
+    times = _READ_TIMES + unpackings(sql)
+    if CHOSEN in sql:
+        times += _CHOSEN_TIMES
+    if WITHOUT in sql:
+        times += _WITHOUT_TIMES
+    return times * largest

@@ -1,0 +1,146 @@
+"""Large records, many at once: PostgreSQL lives on, and others are served.
+
+They are as large as the stack takes them: `make test-large` has it take the largest there may be.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from infra.stack import compose as cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fixtures.stack import Stack
+
+MOST = int(cli.setting("MAX_RECORD_BYTES", "1048576"))
+AT_ONCE = 12
+# What can be cut out of it, and what it costs to hold in memory as values.
+KINDS = {"text": '{"text":"%s"}', "values": '{"list":[%s0]}'}
+
+
+def body(kind: str, octets: int = MOST) -> bytes:
+    if kind == "text":
+        return (KINDS[kind] % ("Lorem ipsum, " * octets)[: octets - 11]).encode()
+    # With the two spaces or so that PostgreSQL puts between.
+    return (KINDS[kind] % ("1," * min(240_000, (octets - 20) // 2))).encode()
+
+
+def started(stack: Stack) -> str:
+    """When PostgreSQL began to take connections: anew after any of its processes was killed."""
+    (postgres,) = stack.containers("postgres")
+    since = "SELECT pg_postmaster_start_time(), min(backend_start) FROM pg_stat_activity"
+    return stack.docker(
+        "exec", postgres["Name"], "psql", "--user=postgres", "--dbname=listo", "--tuples-only",
+        f"--command={since} WHERE backend_type IN ('checkpointer', 'background writer')",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def others(stack: Stack) -> Iterator[None]:
+    """Meanwhile nobody's PostgreSQL is killed, and who reads a small record gets it."""
+    before, ended = started(stack), Event()
+    with stack.collection() as name, stack.admin() as admin, ThreadPoolExecutor(1) as pool:
+        made = admin.post(f"/collections/{name}/records", json={"n": 1})
+        path = f"/collections/{name}/records/{made.json()['id']}"
+
+        def read() -> list[int]:
+            statuses = []
+            while not ended.is_set():
+                statuses.append(admin.get(path).status_code)
+            return statuses
+
+        reading = pool.submit(read)
+        try:
+            yield
+        finally:
+            ended.set()
+        statuses = reading.result()
+    assert statuses
+    assert set(statuses) == {200}
+    assert started(stack) == before
+
+
+@contextmanager
+def everybody(stack: Stack) -> Iterator[Callable[..., list[httpx.Response]]]:
+    with stack.admin() as client, ThreadPoolExecutor(AT_ONCE) as pool:
+        client.headers["Content-Type"] = "application/json"
+
+        def ask(method: str, path: str, **more: Any) -> list[httpx.Response]:
+            return list(pool.map(lambda _: client.request(method, path, **more), range(AT_ONCE)))
+
+        yield ask
+
+
+def statuses(answers: list[httpx.Response]) -> set[int]:
+    return {answer.status_code for answer in answers}
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_at_once(stack: Stack, collection: str, kind: str) -> None:
+    # With room for what the patch adds.
+    path, large = f"/collections/{collection}/records", body(kind, MOST - 100)
+    with everybody(stack) as ask:
+        made = ask("POST", path, content=large)
+        # Where there is no room for long it is said; what was created is whole.
+        assert 201 in statuses(made)
+        assert statuses(made) <= {201, 503}
+        one = next(each.headers["location"] for each in made if each.status_code == 201)
+        read = ask("GET", one)
+        assert 200 in statuses(read)
+        assert statuses(read) <= {200, 503}
+        assert len({each.content for each in read if each.status_code == 200}) == 1
+        patched = ask("PATCH", one, json={"n": 1})
+        assert 200 in statuses(patched)
+        # 412: changed by the others so often that it could not be.
+        assert statuses(patched) <= {200, 412, 503}
+        listed = ask("GET", path)
+        assert 200 in statuses(listed)
+        assert statuses(listed) <= {200, 503}
+
+
+@pytest.mark.usefixtures("others")
+def test_a_record_that_patches_grow(stack: Stack, collection: str) -> None:
+    with stack.admin() as client:
+        made = client.post(f"/collections/{collection}/records", json={})
+        part = body("text", MOST * 95 // 100)[9:-2].decode()
+        answers = [
+            client.patch(made.headers["location"], json={f"part{number}": part})
+            for number in range(5)
+        ]
+    assert [each.status_code for each in answers] == [200, 422, 422, 422, 422]
+    assert answers[1].json()["code"] == "record_too_large"
+
+
+@pytest.mark.usefixtures("others")
+def test_what_is_larger_is_refused(stack: Stack, collection: str) -> None:
+    with stack.admin() as client:
+        answer = client.post(
+            f"/collections/{collection}/records",
+            content=body("text", MOST + 1),
+            headers={"Content-Type": "application/json"},
+        )
+    assert (answer.status_code, answer.json()["code"]) == (422, "record_too_large")
+
+
+@pytest.mark.usefixtures("others")
+def test_a_page_of_large_records_ends_early(stack: Stack, collection: str) -> None:
+    path, large, found = f"/collections/{collection}/records", body("text"), []
+    with stack.admin() as client:
+        client.headers["Content-Type"] = "application/json"
+        ids = [client.post(path, content=large).json()["id"] for _ in range(9)]
+        cursor: str | None = ""
+        while cursor is not None:
+            page = client.get(path, params={"limit": 500, **({"cursor": cursor} if cursor else {})})
+            assert len(page.content) < (4 << 20) + MOST + 10_000
+            found += [record["id"] for record in page.json()["items"]]
+            cursor = page.json()["next"]
+    assert found == ids
