@@ -50,18 +50,29 @@ replicas() {
 }
 
 # Nobody there is answered with 502, and is no reason not to start.
+servers() { # OPTIONS ADDRESS…
+    options=$1
+    shift
+    [ $# -gt 0 ] || echo "    server 127.0.0.1:1 down;"
+    for address in "$@"; do
+        echo "    server $address:$port $options;"
+    done
+}
+
 write_upstream() { # ADDRESS…
     {
         echo "upstream api {"
         echo "    zone api 128k;"
         echo "    least_conn;"
-        [ $# -gt 0 ] || echo "    server 127.0.0.1:1 down;"
-        for address in "$@"; do
-            # One refusal is enough: a replica that comes back is tried again after a second.
-            echo "    server $address:$port max_fails=1 fail_timeout=1s;"
-        done
+        # One refusal is enough: a replica that comes back is tried again after a second.
+        servers "max_fails=1 fail_timeout=1s" "$@"
         echo "    keepalive 64;"
         echo "    keepalive_timeout 60s;"
+        echo "}"
+        # In turn, where all have just failed: of those the one that refuses connections has the least.
+        echo "upstream anybody {"
+        echo "    zone anybody 128k;"
+        servers max_fails=0 "$@"
         echo "}"
     } >"$run/upstream.new"
     mv "$run/upstream.new" "$run/upstream.conf"
@@ -98,8 +109,6 @@ write_settings() {
         # Longer than the API's own limit, which answers in better words.
         echo "proxy_read_timeout ${patience}s;"
         echo "proxy_send_timeout ${patience}s;"
-        # After a replica that hangs there is time for one that does not.
-        echo "proxy_next_upstream_timeout $((patience + 20))s;"
         echo "map \$server_port \$https_port {"
         echo "    default \"$suffix\";"
         echo "}"
@@ -122,6 +131,7 @@ certificate() {
 reload() { # REASON
     if nginx -c "$conf" -t -q 2>"$run/test"; then
         nginx -c "$conf" -s reload
+        cp "$run/upstream.conf" "$run/upstream.read"
         say INFO "$1, configuration read again"
     else
         say ERROR "$1, but nginx refuses the configuration and goes on with the former one"
@@ -144,6 +154,7 @@ served=$(certificate)
 
 # What a kill left unfinished there is nobody's.
 rm -rf "$run/spool/body" "$run/spool/proxy" "$run/silent" "$run/leaving"
+cp "$run/upstream.conf" "$run/upstream.read"
 nginx -c "$conf" &
 server=$!
 ending=

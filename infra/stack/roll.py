@@ -31,7 +31,8 @@ _EDGE_SECONDS = 30
 _LAST_SECONDS = 1.0
 # nginx' entry point leaves out whoever is in it.
 LEAVING = "/run/nginx/leaving"
-_UPSTREAM = "/run/nginx/upstream.conf"
+# What nginx was told to read, not only what it will be.
+_UPSTREAM = "/run/nginx/upstream.read"
 _READY = (
     "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=3); "
     "c.request('GET', '/health/ready'); exit(c.getresponse().status != 200)"

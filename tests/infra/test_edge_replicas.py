@@ -16,22 +16,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STAND_IN = (Path(__file__).parents[1] / "fixtures" / "stand_in.pl").read_text()
-ONE, OTHER, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+ONE, OTHER, THIRD, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
+ALL = (ONE, OTHER, THIRD)
 # So that what waits for a replica is given up after 6 s.
 SETTINGS = ("REQUEST_TIMEOUT=1",)
+KILL = (
+    "pid=$(cat /tmp/{0}); kill -KILL $pid 2>/dev/null; "
+    "while kill -0 $pid 2>/dev/null; do sleep 0.01; done; "
+)
 
 
 class Edge:
-    """A box that serves, with stand-ins at ONE and OTHER."""
+    """A box that serves, with stand-ins at ALL."""
 
     def __init__(self, made: Box) -> None:
         self.box = made
         self.named: tuple[str, ...] = ()
         made.must(f"mkdir /tmp/seen && cat >/tmp/stand_in.pl <<'END'\n{STAND_IN}\nEND")
-        for address in (ONE, OTHER):
-            start = f"perl /tmp/stand_in.pl {address} /tmp/seen >/dev/null 2>&1"
-            made.must(f"{start} & echo $! >/tmp/{address}")
-        self.are(ONE, OTHER)
+        for address in ALL:
+            self.start(address)
+        self.settle()
+
+    def settle(self) -> None:
+        """All get requests: nginx takes a moment to read, and passes by who failed for a second."""
+        self.are(*ALL)
+        self.box.must(
+            "for i in $(seq 300); do curl -s -k -o /dev/null https://127.0.0.1:8443/x; "
+            f"[ $(cut -d ' ' -f 1 /tmp/seen/asked | sort -u | wc -l) = {len(ALL)} ] && exit; "
+            "sleep 0.05; done; exit 1"
+        )
+
+    def kill(self, address: str) -> None:
+        self.box.must(KILL.format(address))
+
+    def start(self, address: str) -> None:
+        start = f"perl /tmp/stand_in.pl {address} /tmp/seen >/dev/null 2>&1"
+        self.box.must(f"{start} & echo $! >/tmp/{address}")
 
     def are(self, *addresses: str, answering: tuple[str, ...] | None = None) -> None:
         """The name stands for these, and requests go to those of them that answer."""
@@ -48,23 +68,19 @@ class Edge:
 
     def ask(self, method: str, path: str, *options: str) -> str:
         """The status."""
-        self.box.must("rm -f /tmp/seen/asked")
         return self.box.must(
+            "rm -f /tmp/seen/asked; "
             f"curl -s -k -m 60 -o /tmp/answer -w '%{{http_code}}' -X {method} {' '.join(options)} "
             f"https://127.0.0.1:8443{path}"
         )
-
-    def asked_by(self, method: str, path: str) -> list[str]:
-        """The replicas that such a request comes to."""
-        self.ask(method, path)
-        return self.asked()
 
     def answer(self) -> str:
         return self.box.must("cat /tmp/answer")
 
     def asked(self) -> list[str]:
         """The replicas that the last request came to."""
-        return [line.split()[0] for line in self.box.run("cat /tmp/seen/asked").stdout.splitlines()]
+        seen = self.box.must("cat /tmp/seen/asked 2>/dev/null || true")
+        return [line.split()[0] for line in seen.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +93,11 @@ def _edge() -> Iterator[Edge]:
 @pytest.fixture
 def edge(_edge: Edge) -> Iterator[Edge]:
     yield _edge
-    _edge.box.must("rm -rf /tmp/seen/*")
-    for address in (ONE, OTHER):
+    # What is left of a test that failed must not fail others.
+    _edge.box.must("rm -rf /tmp/seen/* /run/nginx/leaving")
+    for address in ALL:
         _edge.signal("CONT", address)
-    _edge.are(ONE, OTHER)
-    # nginx passes by one that failed for a second.
-    seen: set[str] = set()
-
-    def both() -> bool:
-        seen.update(_edge.asked_by("GET", "/x"))
-        return seen == {ONE, OTHER}
-
-    wait(both)
+    _edge.settle()
 
 
 BODY = "--data-binary x"
@@ -117,7 +126,7 @@ KEY = "-H 'Idempotency-Key: 0123456789'"
         ("POST", "/auth/refresh?break", f"{BODY} {KEY}", 1),
     ],
 )
-def test_what_a_replica_breaks_off_is_sent_to_another_only_where_that_is_harmless(
+def test_what_a_replica_breaks_off_is_sent_to_one_other_only_where_that_is_harmless(
     edge: Edge, method: str, path: str, options: str, times: int
 ) -> None:
     assert edge.ask(method, path, options) == "502"
@@ -125,8 +134,77 @@ def test_what_a_replica_breaks_off_is_sent_to_another_only_where_that_is_harmles
     assert json.loads(edge.answer())["code"] == "bad_gateway"
 
 
+@pytest.mark.parametrize(
+    ("method", "options"), [("GET", ""), ("POST", f"{BODY} {KEY}"), ("DELETE", KEY)]
+)
+def test_what_a_replica_worked_on_before_it_broke_off_is_sent_to_no_other(
+    edge: Edge, method: str, options: str
+) -> None:
+    assert edge.ask(method, "/slow/break", options) == "502"
+    assert len(edge.asked()) == 1
+
+
+def test_the_other_one_gets_all_of_a_large_body(edge: Edge) -> None:
+    edge.box.must("head -c 300000 /dev/zero >/tmp/large")
+    assert edge.ask("POST", "/break", "--data-binary @/tmp/large", KEY) == "502"
+    lines = edge.box.must("cat /tmp/seen/asked").splitlines()
+    assert [line.split()[-1] for line in lines] == ["300000"] * 2
+
+
+@pytest.mark.parametrize("path", ["/break%20x", "/auth/break%20x"])
+def test_an_address_with_a_blank_is_no_key(edge: Edge, path: str) -> None:
+    assert edge.ask("POST", path, BODY) == "502"
+    assert len(edge.asked()) == 1
+
+
+def test_three_broken_requests_of_one_cost_nobody_else_an_answer(edge: Edge) -> None:
+    for method, options in (("POST", BODY), ("GET", ""), ("PATCH", f"{BODY} {KEY}")):
+        for _ in range(3):
+            # Faster than nginx takes up a replica again that just failed.
+            lines = edge.box.must(
+                "for one in 1 2 3; do curl -s -k -o /dev/null "
+                f"-w '%{{http_code}} ' -X {method} {options} https://127.0.0.1:8443/break; done; "
+                "for one in GET POST PUT DELETE PATCH; do curl -s -k -o /dev/null "
+                "-w '%{http_code} ' -X $one -d x https://127.0.0.1:8443/x; done"
+            )
+            assert lines.split() == ["502"] * 3 + ["200"] * 5
+
+
+def test_nor_do_they_while_a_replica_is_gone_and_the_others_are_busy(edge: Edge) -> None:
+    """The one that is gone has the fewest connections, so least_conn would go on asking it."""
+    ask = "curl -s -k -o /dev/null -w '%{http_code} ' https://127.0.0.1:8443"
+    try:
+        lines = edge.box.must(
+            f"{KILL.format(ONE)}"
+            f"for one in 1 2 3; do {ask}/break -d x; done; "
+            f"for one in 1 2 3; do {ask}/stream >/dev/null & done; "
+            "for i in $(seq 500); do "
+            "[ $(grep -c /stream /tmp/seen/asked) = 3 ] && break; sleep 0.01; done; "
+            f"for one in GET POST PUT DELETE PATCH; do {ask}/x -X $one -d x; done; "
+            "touch /tmp/seen/go-on; wait"
+        )
+        assert lines.split() == ["502"] * 3 + ["200"] * 5
+    finally:
+        edge.start(ONE)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST", "PATCH"])
+def test_in_the_moment_when_a_replica_leaves_nobody_notices(edge: Edge, method: str) -> None:
+    """Until it is found out who refuses connections, which takes a second."""
+    try:
+        for _ in range(3):
+            edge.kill(ONE)
+            assert [edge.ask(method, "/x", BODY) for _ in range(4)] == ["200"] * 4
+            assert ONE not in edge.asked()
+            edge.start(ONE)
+            edge.go_to(*ALL)
+    finally:
+        edge.kill(ONE)
+        edge.start(ONE)
+
+
 def test_a_replica_that_refuses_connections_gets_no_requests(edge: Edge) -> None:
-    edge.are(ONE, OTHER, NOBODY, answering=(ONE, OTHER))
+    edge.are(*ALL, NOBODY, answering=ALL)
     for path in ("/x", "/auth/x", "/auth/login"):
         for method, options in (("GET", ""), ("POST", BODY), ("PUT", BODY), ("DELETE", "")):
             assert edge.ask(method, path, options) == "200", (method, path)
@@ -134,13 +212,15 @@ def test_a_replica_that_refuses_connections_gets_no_requests(edge: Edge) -> None
 
 def test_a_replica_that_is_about_to_stop_gets_no_requests(edge: Edge) -> None:
     edge.box.must(f"echo {ONE} >/run/nginx/leaving")
-    edge.go_to(OTHER)
+    edge.go_to(OTHER, THIRD)
+    assert ONE not in edge.box.must("cat /run/nginx/upstream.read")
     # Whoever wrote it was killed.
     edge.box.must("touch -d '3 minutes ago' /run/nginx/leaving")
-    edge.go_to(ONE, OTHER)
+    edge.go_to(*ALL)
 
 
 def test_a_replica_that_hangs_gets_no_requests_while_another_answers(edge: Edge) -> None:
+    edge.are(ONE, OTHER)
     edge.signal("STOP", ONE)
     edge.go_to(OTHER)
     edge.signal("STOP", OTHER)
@@ -150,16 +230,14 @@ def test_a_replica_that_hangs_gets_no_requests_while_another_answers(edge: Edge)
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "status", "times"),
-    [("GET", "", "200", 2), ("POST", f"{BODY} {KEY}", "200", 2), ("POST", BODY, "504", 1)],
+    ("method", "options"), [("GET", ""), ("POST", f"{BODY} {KEY}"), ("POST", BODY)]
 )
-def test_what_a_replica_hangs_over_is_done_by_another_where_that_is_harmless(
-    edge: Edge, method: str, options: str, status: str, times: int
+def test_what_a_replica_hangs_over_is_sent_to_no_other(
+    edge: Edge, method: str, options: str
 ) -> None:
-    assert edge.ask(method, f"/hang/{uuid4().hex}", options) == status
-    assert len(edge.asked()) == len(set(edge.asked())) == times
-    if status == "504":
-        assert json.loads(edge.answer())["code"] == "gateway_timeout"
+    assert edge.ask(method, f"/hang/{uuid4().hex}", options) == "504"
+    assert len(edge.asked()) == 1
+    assert json.loads(edge.answer())["code"] == "gateway_timeout"
 
 
 def test_what_says_so_is_handed_on_piece_by_piece(edge: Edge) -> None:

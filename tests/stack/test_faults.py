@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from fixtures.disturbed import assert_nothing_acknowledged_is_lost, under_load
+from fixtures.disturbed import (
+    CONNECTIONS,
+    assert_nothing_acknowledged_is_lost,
+    under_load,
+)
 from fixtures.stack import trust
 from infra.stack import compose as cli
 
@@ -68,7 +72,13 @@ def test_nobody_notices(stack: Stack, collection: str) -> None:
             stack.up(REPLICAS="3")
     # A write without a key may have been done where its replica died or its connection was closed.
     unsure = re.compile(r"plain: (502 |POST \w+Error)")
-    assert [text for text in ledger.failures if not unsure.search(text)] == []
+    # What hangs is given to no other replica.
+    hung = [
+        text for text in ledger.failures if re.match(r"a replica is paused 45 s: \w+: 504 ", text)
+    ]
+    assert len(hung) <= CONNECTIONS
+    failed = [text for text in ledger.failures if text not in hung and not unsure.search(text)]
+    assert failed == []
     assert_nothing_acknowledged_is_lost(stack, collection, ledger)
 
 
