@@ -147,6 +147,7 @@ clean: ## Remove the virtual environment and caches, keep data
 setup: $(STAMP)
 
 $(STAMP): $(LOCK) services/api/pyproject.toml
+	@test "$(words $(CURDIR))" = 1 || { echo "make: there is a space in $(CURDIR), which make cannot handle; move it." >&2; exit 1; }
 	@test -w . || { echo "make: cannot write to $(CURDIR)." >&2; exit 1; }
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed, and there is none." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks venv (Debian: apt-get install python3-venv)." >&2; exit 1; }
