@@ -51,6 +51,8 @@ def ensure_passwords() -> None:
     is of no use."""
     if production() and SECRETS.resolve().is_relative_to(ROOT):
         raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
+    if not exist() and SECRETS.is_dir() and any(path.is_dir() for path in SECRETS.iterdir()):
+        raise CannotRun(f"SECRETS_DIR={SECRETS} has to be a folder of its own, and holds others'")
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
     SECRETS.parent.mkdir(parents=True, exist_ok=True)
     for folder in (STATE, SECRETS, BUILD, RUN):

@@ -247,3 +247,16 @@ def test_a_folder_that_cannot_be_is_told_in_one_line(checkout: Checkout) -> None
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"make up: {checkout.path}/file: File exists"
     assert credentials.UNTOLD.name not in {path.name for path in checkout.state.iterdir()}
+
+
+def test_a_folder_of_others_is_not_closed_to_them(checkout: Checkout, tmp_path: Path) -> None:
+    """`SECRETS_DIR=/etc` would keep everybody on the host from what is there."""
+    folder = tmp_path / "etc"
+    (folder / "ssl").mkdir(parents=True)
+    folder.chmod(0o755)
+    refused = checkout.run("up", SECRETS_DIR=str(folder))
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == (
+        f"make up: SECRETS_DIR={folder} has to be a folder of its own, and holds others'"
+    )
+    assert folder.stat().st_mode & 0o777 == 0o755
