@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
+from app.collections import service
 from app.db import locks
 from fixtures.cluster import fetch
 from fixtures.held import held
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import httpx
+    from app.collections.models import Collection
+    from app.core.errors import FieldError
 
 OTHER = {"schema": {"type": "object", "title": "other"}, "rules": {"list": ""}}
 
@@ -212,3 +216,28 @@ def test_applying_files_while_an_index_is_built(
         Listo(database_url).succeed("collections", "apply", file, "--yes")
         write(admin, name)
     assert admin.get(f"/collections/{name}").json()["schema"] == {"title": "b"}
+
+
+def test_records_are_written_while_others_are_checked_by_a_new_schema(
+    admin: httpx.Client, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those are checked as well."""
+    written: list[httpx.Response] = []
+    check = service._faults
+
+    async def checked(collection: Collection, text: str) -> list[FieldError]:
+        if not written:
+            written.append(httpx.Response(0))
+            written[0] = await asyncio.to_thread(
+                admin.post, f"/collections/{name}/records", json={"a": "b"}, timeout=PATIENCE
+            )
+        return await check(collection, text)
+
+    monkeypatch.setattr(service, "_faults", checked)
+    body = {"schema": {"properties": {"a": {"type": "integer"}}}}
+    refused = admin.put(f"/collections/{name}", json=body)
+    assert written[0].status_code == 201, written[0].text
+    assert (refused.status_code, refused.json()["code"]) == (409, "records_do_not_fit")
+    assert refused.json()["records"] == [written[0].json()["id"]]
+    admin.delete(written[0].headers["Location"])
+    put(admin, name, body)

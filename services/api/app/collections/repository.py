@@ -150,17 +150,31 @@ async def make_way(session: Session, names: Sequence[str]) -> bool:
     return row is not None and row["vacuum"]
 
 
-async def records(session: Session, collection: Collection) -> AsyncIterator[Sequence[Record]]:
-    """All records of a collection as (id, data as text), some at a time, by id."""
+async def oldest_in_progress(session: Session) -> str:
+    """The transaction from which on others may not have been seen yet."""
+    oldest: str = await session.fetchval(
+        "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text"
+    )
+    return oldest
+
+
+async def records(
+    session: Session, collection: Collection, since: str | None
+) -> AsyncIterator[Sequence[Record]]:
+    """All records of a collection as (id, data as text), some at a time, by id; or at least those
+    that were written by the transaction `since` or later ones."""
     after = None
     some = max(1, min(_AT_A_TIME, _BYTES_AT_A_TIME // collection.largest))
     while True:
         async with room(session, 4 * collection.largest) as within:
+            # Of one that is frozen the age can be any, and it is read once more.
             rows = await within.fetch(
                 f"SELECT id, data FROM {table(collection.name)}"
-                " WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2",
+                " WHERE ($1::uuid IS NULL OR id > $1)"
+                " AND ($3::text IS NULL OR age(xmin) <= age($3::text::xid)) ORDER BY id LIMIT $2",
                 after,
                 some,
+                since,
             )
         if not rows:
             return

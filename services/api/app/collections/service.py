@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.auth import api_keys
@@ -103,13 +104,18 @@ async def put(
         return created, True
     if present.definition.dump() == definition.dump():
         return present, False
+    new_schema = present.definition.schema_text != definition.schema_text
+    if new_schema:
+        # While everybody writes; what they have written by then is left for when they wait.
+        seen = await repository.oldest_in_progress(session)
+        await _check_records(session, replace(present, definition=definition))
     if blocks_writers(present.definition, definition):
         await turns.block_writers(session, (name,))
     if present.definition.cache and not definition.cache:
         await _end_cache(session, present)
     changed = await repository.update(session, present.id, definition)
-    if present.definition.schema_text != definition.schema_text:
-        await _check_records(session, changed)
+    if new_schema:
+        await _check_records(session, changed, since=seen)
     await session.notify(TOPIC, name)
     return changed, False
 
@@ -161,10 +167,12 @@ async def _end_cache(session: Session, collection: Collection) -> None:
         transaction.outdate(str(collection.id), ended=True)
 
 
-async def _check_records(session: Session, collection: Collection) -> None:
+async def _check_records(
+    session: Session, collection: Collection, since: str | None = None
+) -> None:
     failures: list[FieldError] = []
     failed: list[str] = []
-    async for rows in repository.records(session, collection):
+    async for rows in repository.records(session, collection, since):
         for row in rows:
             if faults := await _faults(collection, row["data"]):
                 failed.append(str(row["id"]))
