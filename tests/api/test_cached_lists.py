@@ -263,7 +263,7 @@ def test_only_what_anybody_gets_is_public(
         for _ in range(2):
             response = client.get(path)
             assert response.headers["cache-control"] == expected
-            assert response.headers["vary"] == "Authorization"
+            assert response.headers["vary"] == "Authorization, Origin"
     assert "cache-status" not in stranger.get(uncached).headers
 
 
