@@ -256,6 +256,16 @@ def test_nor_compared_with(
         assert (answer.status_code, answer.json()["code"]) == (400, "unknown_field"), answer.text
 
 
+def test_nor_told_by_a_version_that_stays(anonymous: httpx.Client, admin: httpx.Client) -> None:
+    path = define(admin, WRITE_ONLY)
+    sent = {"title": "a", "it's data": "hidden"}
+    one = f"{path}/{anonymous.post(path, json=sent).json()['id']}"
+    guesses = [{"it's data": "hidden"}, {"it's data": "other"}, {"it's data": "other"}]
+    versions = [anonymous.patch(one, json=guess).json()["version"] for guess in guesses]
+    versions.append(anonymous.put(one, json={**sent, "it's data": "other"}).json()["version"])
+    assert versions == [2, 3, 4, 5]
+
+
 def test_rules_may_be_about_it(anonymous: httpx.Client, admin: httpx.Client) -> None:
     path = define(admin, WRITE_ONLY, rules={**RULES, "list": '`it\'s data` = "shown"'})
     for text in ("shown", "other"):

@@ -170,13 +170,14 @@ class Statements:
     def _replace(self, *, unrestricted: bool) -> Statement:
         """$1 id, $2 data, $3 version or null, $4 version of the definition, $5 the actor's id.
 
-        Nothing where the record has just that data.
+        Nothing where the record has just that data, unless that tells what nobody may read.
         """
         guard, params = self._guard("update", 6, unrestricted=unrestricted)
+        other = "true" if self._collection.annotations.write_only else f"NOT {_SAME}"
         return Statement(
             f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
             " updated_at = now() WHERE id = $1 AND ($3::bigint IS NULL OR version = $3)"
-            f" AND {guard} AND {self._current(4)} AND NOT {_SAME} RETURNING {_COLUMNS}),"
+            f" AND {guard} AND {self._current(4)} AND {other} RETURNING {_COLUMNS}),"
             f" event AS ({self._event('updated', '$5::uuid')})"
             f" SELECT version, {HEAD}, {self._given} FROM changed",
             params,
