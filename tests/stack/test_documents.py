@@ -25,8 +25,8 @@ def lines() -> list[str]:
     found: dict[str, None] = {}
     for block in commands("stack"):
         for line in re.sub(r"\\\n\s*", "", block.text).splitlines():
-            if line.strip() and not line.startswith("#"):
-                found[line.strip()] = None
+            if command := re.sub(r"(^|\s+)# .*", "", line).strip():
+                found[command] = None
     return list(found)
 
 

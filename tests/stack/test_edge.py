@@ -72,7 +72,8 @@ def test_hsts_is_for_names_of_the_internet(stack: Stack) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/status", "//metrics", "/x/../metrics"])
 def test_what_operators_see_is_not_shown_outside(stack: Stack, path: str) -> None:
     with stack.client() as client:
-        answer = client.get(path)
+        # As it is written: a client would take `//metrics` for a host.
+        answer = client.get(httpx.URL(stack.url).copy_with(raw_path=path.encode()))
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
