@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from app.db.database import Database
@@ -74,8 +75,16 @@ def deafen(
 
     def unlistened() -> None:
         notifications = pair[1].app.state.database.notifications
-        work = notifications._connection.execute(f"UNLISTEN {CHANNEL}")
-        asyncio.run_coroutine_threadsafe(work, notifications._task.get_loop()).result()
+
+        async def unlisten() -> None:
+            # It may be asking something itself.
+            while True:
+                with suppress(asyncpg.InterfaceError):
+                    await notifications._connection.execute(f"UNLISTEN {CHANNEL}")
+                    return
+                await asyncio.sleep(0)
+
+        asyncio.run_coroutine_threadsafe(unlisten(), notifications._task.get_loop()).result()
 
     def terminated() -> None:
         execute(

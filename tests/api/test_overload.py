@@ -109,6 +109,8 @@ def test_what_is_refused_unread_is_answered_as_everything_else(server: Server, n
     client = server.client()
     own = {"X-Request-ID": "refused-00001"}
     with in_work(server, MOST):
+        # Once all of them have come.
+        until(client, notes, 503)
         refused = client.get(notes, headers=own)
         browsers = client.get(notes, headers=own | {"Origin": ORIGIN})
         head = client.head(notes, headers=own)

@@ -156,7 +156,7 @@ def behind_proxies(database_url: str) -> Iterator[Server]:
         ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"],
         ["::ffff:192.0.2.1", "192.0.2.1", "::FFFF:192.0.2.1"],
         # No address of a client's at all: it is the proxy's own request.
-        ["", "evil", "192.0.2.1:80", "unknown"],
+        ["", "evil", "192.0.2.1:http", "unknown"],
     ],
 )
 def test_one_client_behind_proxies_has_one_limit(
