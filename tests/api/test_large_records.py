@@ -106,10 +106,11 @@ def test_fields_that_nobody_reads_are_left_out_of_large_records(
     one = f"{fresh}/{ada.post(fresh, json={'secret': 'hidden', 'n': 1}).json()['id']}"
     grown = ada.patch(one, json={"text": "x" * 900_000})
     assert len(grown.json()["text"]) == 900_000
-    for answer in (grown, ada.get(one), ada.patch(one, json={}), ada.get(fresh)):
+    same = ada.patch(one, json={})
+    for answer in (grown, same, ada.get(one), ada.get(fresh)):
         assert answer.status_code == 200
         assert "secret" not in answer.text
-    assert ada.get(one).json() == ada.get(fresh).json()["items"][0] == grown.json()
+    assert ada.get(one).json() == ada.get(fresh).json()["items"][0] == same.json()
 
 
 def test_an_own_size(database_url: str) -> None:
