@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from bench.arrivals import UNIQUE, arrive
-from bench.stage import record, scripts, stage
+from bench.stage import ADMIN, MEMBER, PRODUCT, record, scripts, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,22 +27,25 @@ LISTO, FLOOR, FULL = 8441, 8442, 8443
 OPERATIONS = ("get", "list", "create")
 CONNECTIONS = (64, 256, 1000)
 TIMES = 3
+# Who all arrive at once are many: what one waits for himself is his own.
+MEMBERS = 40
 RECORDS = "/collections/bench/records"
-# Of the arrivals, by what they are to the server.
-MIXTURE = {"keyed write": 0.1, "read": 0.4, "stranger": 0.5}
+# Of the arrivals, by what they are to the server: what costs the same, so that what is served can
+# be counted, and what does not, for the order.
+MIXTURES = ({"read": 0.5, "stranger": 0.5}, {"keyed write": 0.1, "read": 0.4, "stranger": 0.5})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--overload", type=int, default=30, help="seconds")
     parser.add_argument("--operations", nargs="*", default=OPERATIONS, choices=OPERATIONS)
     given = parser.parse_args()
     with stage() as bench:
         bench.environment["RATE_LIMIT_ANONYMOUS"] = "900000000/minute"
-        with bench.server("app.main:app", LISTO) as server:
+        with bench.server(PRODUCT, LISTO) as server:
             token = bench.seed(LISTO, given.records, strangers=True)
             ids = bench.ids()
             lua = scripts(bench.folder, ids)
@@ -50,8 +53,16 @@ def main() -> None:
             with bench.server("bench.floor:app", FLOOR):
                 _many(lua, token, given)
             if given.overload:
-                _overload(bench.folder, ids, token, given.overload)
+                tokens = [token, *(_member(bench, number) for number in range(MEMBERS - 1))]
+                _overload(bench.folder, ids[:200], tokens, given.overload)
         _refusals(bench, lua["get"], token, answer)
+
+
+def _member(bench: Stage, number: int) -> str:
+    """The token of another member."""
+    member = {**MEMBER, "email": f"member{number}@example.com"}
+    bench.client(LISTO, ADMIN).post("/users", json=member).raise_for_status()
+    return str(bench.client(LISTO, member).headers["Authorization"]).removeprefix("Bearer ")
 
 
 def _many(lua: dict[str, Path], token: str, given: argparse.Namespace) -> None:
@@ -82,31 +93,32 @@ def _many(lua: dict[str, Path], token: str, given: argparse.Namespace) -> None:
             )
 
 
-def _overload(folder: Path, ids: list[str], token: str, seconds: int) -> None:
+def _overload(folder: Path, ids: list[str], tokens: list[str], seconds: int) -> None:
     """Arrivals at TIMES what the same requests by 64 connections get, then at half of it."""
-    script = folder / "mixed.lua"
-    script.write_text(_mixture(ids))
-    best = max(_wrk(LISTO, script, 64, 4, token)["rate"] for _ in range(3))
-    requests = [
-        (kind, weight / len(chosen), request)
-        for kind, weight in MIXTURE.items()
-        for chosen in [[_request(kind, id_, token, n) for n, id_ in enumerate(ids[:200])]]
-        for request in chosen
-    ]
-    over, after = arrive(LISTO, requests, [(TIMES * best, seconds), (best / 2, 6)])
-    print(f"\narrivals at {TIMES} x {best:.0f} a second for {seconds} s")
-    print("| | arrived a second | succeeded | refused | failed |")
-    print("|---|---|---|---|---|")
-    for kind in MIXTURE:
-        numbers = (over.sent, over.succeeded, over.refused, over.failed)
-        print(f"| {kind} | " + " | ".join(f"{each[kind] / seconds:.0f}" for each in numbers) + " |")
-    done = over.succeeded.total() / seconds
-    print(
-        f"succeeded: {done:.0f} a second, {done / best:.2f} of the best (goal 0.8); "
-        f"{_tail(over)}; then at half of the best: {after.refused.total()} refused, the last "
-        f"{after.last_refusal:.1f} s after the change (goal 3); {_tail(after)}",
-        flush=True,
-    )
+    for mixture in MIXTURES:
+        script = folder / "mixed.lua"
+        script.write_text(_script(mixture, ids))
+        best = max(_wrk(LISTO, script, 64, 4, tokens[0])["rate"] for _ in range(3))
+        requests = [
+            (kind, weight / len(ids), _request(kind, id_, tokens[number % len(tokens)], number))
+            for kind, weight in mixture.items()
+            for number, id_ in enumerate(ids)
+        ]
+        over, after = arrive(LISTO, requests, [(TIMES * best, seconds), (best / 2, 6)])
+        print(f"\narrivals at {TIMES} x {best:.0f} a second for {seconds} s")
+        print("| | arrived a second | succeeded | refused | failed |")
+        print("|---|---|---|---|---|")
+        for kind in mixture:
+            numbers = (over.sent, over.succeeded, over.refused, over.failed)
+            row = " | ".join(f"{each[kind] / seconds:.0f}" for each in numbers)
+            print(f"| {kind} | {row} |")
+        done = over.succeeded.total() / seconds
+        print(
+            f"succeeded: {done:.0f} a second, {done / best:.2f} of the best (goal 0.8); "
+            f"{_tail(over)}; then at half of the best: {after.refused.total()} refused, the last "
+            f"{after.last_refusal:.1f} s after the change (goal 3); {_tail(after)}",
+            flush=True,
+        )
 
 
 def _tail(outcome: Outcome) -> str:
@@ -120,7 +132,7 @@ def _tail(outcome: Outcome) -> str:
 def _refusals(bench: Stage, script: Path, token: str, answer: float) -> None:
     """What the server takes for a refusal, where each process has one place, and that is taken."""
     bench.environment["MAX_CONCURRENT_REQUESTS"] = "1"
-    with bench.server("app.main:app", FULL) as server:
+    with bench.server(PRODUCT, FULL) as server:
         # Bodies that never end; more than one for each process, however they are spread.
         held = [_unfinished(token) for _ in range(16)]
         # Until those who waited with them have been refused.
@@ -170,14 +182,14 @@ def _request(kind: str, id_: str, token: str, number: int) -> bytes:
     return f"POST {RECORDS} HTTP/1.1\r\n{fields}\r\n{body}".encode()
 
 
-def _mixture(ids: list[str]) -> str:
+def _script(mixture: dict[str, float], ids: list[str]) -> str:
     """A script of wrk for the same requests; a stranger's costs what a known caller's does."""
     body = json.dumps(record(0))
     return (
         "local ids = {" + ",".join(f'"{id_}"' for id_ in ids) + "}\n"
         "local keyed = {['Content-Type'] = 'application/json'}\n"
         "function request()\n"
-        f"  if math.random() > {MIXTURE['keyed write']} then\n"
+        f"  if math.random() > {mixture.get('keyed write', 0)} then\n"
         f"    return wrk.format('GET', '{RECORDS}/' .. ids[math.random(#ids)])\n"
         "  end\n"
         "  for name, value in pairs(wrk.headers) do keyed[name] = value end\n"

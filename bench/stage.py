@@ -49,6 +49,12 @@ DEFINITION: dict[str, Any] = {
     "indexes": [["section", "-size"], "-size"],
 }  # fmt: skip
 
+PRODUCT = "app.main:app"
+_PRODUCT = ("gunicorn", "{0}", "--bind=127.0.0.1:{1}", "--workers=2", "--log-level=warning")
+_UVICORN = (
+    "uvicorn", "{0}", "--port={1}", "--workers=2", "--no-access-log", "--log-level=warning",
+)  # fmt: skip
+
 
 class Stage:
     """Two stores and the settings that all servers of a benchmark run with."""
@@ -72,11 +78,9 @@ class Stage:
 
     @contextmanager
     def server(self, application: str, port: int) -> Iterator[psutil.Process]:
-        """Two uvicorn workers of `application`; its output goes to a file, as in production."""
-        command = [
-            sys.executable, "-m", "uvicorn", application, "--port", str(port), "--workers", "2",
-            "--no-access-log", "--log-level", "warning",
-        ]  # fmt: skip
+        """Two workers of `application`; its output goes to a file, as in production."""
+        program = _PRODUCT if application == PRODUCT else _UVICORN
+        command = [sys.executable, "-m", *(part.format(application, port) for part in program)]
         log = self.folder / f"{application}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from app.core.concurrency import Importance
+from fixtures.cluster import database
 from fixtures.held import held
 from fixtures.server import serving, settings
 
@@ -33,16 +37,20 @@ def server(database_url: str) -> Iterator[Server]:
         cors_origins=(ORIGIN,),
     )  # fmt: skip
     with serving(configured) as running:
-        state = running.app.state
-        state.release = asyncio.Event()
-
-        @running.app.get("/slow")
-        async def slow() -> dict[str, Any]:
-            state.loop = asyncio.get_running_loop()
-            await state.release.wait()
-            return {}
-
+        slow(running)
         yield running
+
+
+def slow(server: Server) -> None:
+    """Have it answer /slow once that is released."""
+    state = server.app.state
+    state.release = asyncio.Event()
+
+    @server.app.get("/slow")
+    async def answer() -> dict[str, Any]:
+        state.loop = asyncio.get_running_loop()
+        await state.release.wait()
+        return {}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +82,31 @@ def until(client: httpx.Client, path: str, status: int) -> httpx.Response:
         assert time.monotonic() < deadline, answer.text
         time.sleep(0.05)
     return answer
+
+
+@contextmanager
+def connection(server: Server) -> Iterator[socket.socket]:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as client:
+        yield client
+
+
+def received(client: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def waits(server: Server, number: int) -> None:
+    """Until so many strangers wait."""
+    deadline = time.monotonic() + PATIENCE
+    while server.app.state.concurrency.waiting(Importance.ANONYMOUS) != number:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def counted(route: str) -> float:
+    labels = {"method": "GET", "handler": route, "status": "200"}
+    return REGISTRY.get_sample_value("http_request_duration_seconds_count", labels) or 0.0
 
 
 def shed(importance: str) -> float:
@@ -135,6 +168,43 @@ def test_what_is_refused_unread_is_answered_as_everything_else(server: Server, n
     }
     assert browsers.headers["access-control-allow-origin"] == ORIGIN
     assert head.content == b""
+
+
+def test_who_sends_many_at_once_is_refused_as_often(server: Server, notes: str) -> None:
+    request = f"GET {notes} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    last = f"GET {notes} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    with in_work(server, MOST), connection(server) as client:
+        until(server.client(), notes, 503)
+        client.sendall(request * 2 + last)
+        answers = received(client)
+    assert answers.count(b"HTTP/1.1 503 ") == 3
+    assert answers.count(b"\r\nconnection: close\r\n") == 1
+
+
+def test_who_has_gone_while_waiting_is_not_served(server: Server, notes: str) -> None:
+    before = counted("/slow")
+    with in_work(server, MOST):
+        until(server.client(), notes, 503)
+        with connection(server) as client:
+            client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            waits(server, 1)
+    waits(server, 0)
+    until(server.client(), notes, 200)
+    assert counted("/slow") == before + MOST
+
+
+def test_a_server_of_others_refuses_as_well(cluster_url: str) -> None:
+    """uvicorn's own protocol, as with `uvicorn app.main:app`."""
+    with (
+        database(cluster_url) as url,
+        serving(settings(url, max_concurrent_requests=1), http="httptools") as other,
+    ):
+        slow(other)
+        with in_work(other, 1):
+            refused = until(other.client(), "/collections", 503)
+        assert refused.json()["code"] == "overloaded"
+        assert 1 <= int(refused.headers["retry-after"]) <= 3
+        until(other.client(), "/collections", 200)
 
 
 def test_fast_requests_fill_the_limit(server: Server, notes: str) -> None:

@@ -52,6 +52,13 @@ def work(url: str, *, size: int = removal.SLICE, parts: int = removal.PARTS) -> 
     """Do what the worker does, as if all that was asked for had been so long ago; with `parts`
     only so many of them."""
     execute(url, "UPDATE listo.removals SET requested_at = requested_at - interval '1 hour'")
+    remove(url, 30.0, size=size, parts=parts)
+
+
+def remove(
+    url: str, grace: float, *, size: int = removal.SLICE, parts: int = removal.PARTS
+) -> None:
+    """Do what the worker does, with what was asked for so many seconds ago."""
 
     async def run() -> None:
         known = Database(url, name="listo-worker")
@@ -59,7 +66,7 @@ def work(url: str, *, size: int = removal.SLICE, parts: int = removal.PARTS) -> 
         try:
             async with leases.take(known, "test", 0.0) as lease:
                 assert lease is not None
-                await removal.run(lease, 30.0, size=size, parts=parts)
+                await removal.run(lease, grace, size=size, parts=parts)
         finally:
             await known.close()
 
@@ -138,18 +145,7 @@ def test_nothing_is_deleted_while_a_request_of_the_user_may_be_in_work(
     user = id_of(client)
     fill(client, 1)
     where = admin.delete(f"/users/{user}?records=delete").headers["location"]
-
-    async def run() -> None:
-        known = Database(database_url, name="listo-worker")
-        await known.open()
-        try:
-            async with leases.take(known, "test", 0.0) as lease:
-                assert lease is not None
-                await removal.run(lease, server.settings.request_timeout)
-        finally:
-            await known.close()
-
-    asyncio.run(run())
+    remove(database_url, server.settings.request_timeout)
     assert admin.get(where).json()["deleted"] == 0
     work(database_url)
     assert admin.get(where).json()["deleted"] == 3

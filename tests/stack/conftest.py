@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,3 +28,27 @@ def stack() -> Stack:
 def collection(stack: Stack) -> Iterator[str]:
     with stack.collection() as name:
         yield name
+
+
+@pytest.fixture
+def others(stack: Stack) -> Iterator[None]:
+    """Meanwhile who reads a small record gets it."""
+    ended = Event()
+    with stack.collection() as name, stack.admin() as admin, ThreadPoolExecutor(1) as pool:
+        made = admin.post(f"/collections/{name}/records", json={"n": 1})
+        path = f"/collections/{name}/records/{made.json()['id']}"
+
+        def read() -> list[int]:
+            statuses = []
+            while not ended.is_set():
+                statuses.append(admin.get(path).status_code)
+            return statuses
+
+        reading = pool.submit(read)
+        try:
+            yield
+        finally:
+            ended.set()
+        statuses = reading.result()
+    assert statuses
+    assert set(statuses) == {200}

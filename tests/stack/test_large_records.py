@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -43,28 +42,11 @@ def started(stack: Stack) -> str:
     )  # fmt: skip
 
 
-@pytest.fixture
-def others(stack: Stack) -> Iterator[None]:
-    """Meanwhile nobody's PostgreSQL is killed, and who reads a small record gets it."""
-    before, ended = started(stack), Event()
-    with stack.collection() as name, stack.admin() as admin, ThreadPoolExecutor(1) as pool:
-        made = admin.post(f"/collections/{name}/records", json={"n": 1})
-        path = f"/collections/{name}/records/{made.json()['id']}"
-
-        def read() -> list[int]:
-            statuses = []
-            while not ended.is_set():
-                statuses.append(admin.get(path).status_code)
-            return statuses
-
-        reading = pool.submit(read)
-        try:
-            yield
-        finally:
-            ended.set()
-        statuses = reading.result()
-    assert statuses
-    assert set(statuses) == {200}
+@pytest.fixture(autouse=True)
+def _unharmed(stack: Stack, others: None) -> Iterator[None]:
+    """Meanwhile nobody's PostgreSQL is killed."""
+    before = started(stack)
+    yield
     assert started(stack) == before
 
 
@@ -83,7 +65,6 @@ def statuses(answers: list[httpx.Response]) -> set[int]:
     return {answer.status_code for answer in answers}
 
 
-@pytest.mark.usefixtures("others")
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_at_once(stack: Stack, collection: str, kind: str) -> None:
     # With room for what the patch adds.
@@ -107,7 +88,6 @@ def test_many_at_once(stack: Stack, collection: str, kind: str) -> None:
         assert statuses(listed) <= {200, 503}
 
 
-@pytest.mark.usefixtures("others")
 def test_a_record_that_patches_grow(stack: Stack, collection: str) -> None:
     with stack.admin() as client:
         made = client.post(f"/collections/{collection}/records", json={})
@@ -120,7 +100,6 @@ def test_a_record_that_patches_grow(stack: Stack, collection: str) -> None:
     assert answers[1].json()["code"] == "record_too_large"
 
 
-@pytest.mark.usefixtures("others")
 def test_what_is_larger_is_refused(stack: Stack, collection: str) -> None:
     with stack.admin() as client:
         answer = client.post(
@@ -131,7 +110,6 @@ def test_what_is_larger_is_refused(stack: Stack, collection: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "record_too_large")
 
 
-@pytest.mark.usefixtures("others")
 def test_a_page_of_large_records_ends_early(stack: Stack, collection: str) -> None:
     path, large, found = f"/collections/{collection}/records", body("text"), []
     with stack.admin() as client:

@@ -80,14 +80,14 @@ def test_a_hiccup_refuses_none_of_fifty() -> None:
 
 
 def test_it_settles_where_the_delay_does() -> None:
-    """A server that does 1,000 requests a second makes 1,000 in work wait for a second."""
-    concurrency = made(most=2000)
+    """A server that does 1,000 requests a second makes 250 in work wait for a quarter of one."""
+    concurrency = made(most=500)
     seen = []
     for _ in range(300):
         concurrency.adjust(concurrency.limit / 1000, 0)
         seen.append(concurrency.limit)
-    assert min(seen[100:]) > 850
-    assert max(seen[100:]) < 1150
+    assert min(seen[100:]) > 0.85 * TARGET_SECONDS * 1000
+    assert max(seen[100:]) < 1.15 * TARGET_SECONDS * 1000
 
 
 @pytest.mark.parametrize("strain", ["delayed", "lingering"])
@@ -164,124 +164,99 @@ class Waiting:
         self.concurrency = concurrency
         self.began: list[str] = []
         self.refused: list[str] = []
-        self.tasks: list[asyncio.Task[None]] = []
+        self.gone: set[str] = set()
 
-    async def come(self, name: str, importance: Importance) -> None:
-        self.tasks.append(asyncio.create_task(self._come(name, importance)))
-        await asyncio.sleep(0)
+    def come(self, name: str, importance: Importance) -> None:
+        def begin() -> bool:
+            if name in self.gone:
+                return False
+            self.began.append(name)
+            return True
 
-    async def leave(self, importance: Importance) -> None:
-        self.concurrency.leave(importance)
-        await asyncio.sleep(0)
+        def refuse() -> None:
+            self.refused.append(name)
 
-    async def _come(self, name: str, importance: Importance) -> None:
-        entered = self.concurrency.enter(importance) or await self.concurrency.wait(importance)
-        (self.began if entered else self.refused).append(name)
+        if self.concurrency.enter(importance):
+            begin()
+        elif not self.concurrency.wait(importance, begin, refuse):
+            refuse()
 
 
 def test_who_waits_comes_in_by_importance_and_then_in_turn() -> None:
-    async def work() -> list[str]:
-        scene = Waiting(made(1))
-        await scene.come("first", Importance.ANONYMOUS)
-        for name, importance in (
-            ("stranger", Importance.ANONYMOUS),
-            ("read", Importance.READ),
-            ("another read", Importance.READ),
-            ("keyed", Importance.KEYED),
-        ):
-            await scene.come(name, importance)
-        await scene.leave(Importance.ANONYMOUS)
-        # Whoever comes now does not pass those who wait.
-        await scene.come("late read", Importance.READ)
-        for importance in (Importance.KEYED, *[Importance.READ] * 3):
-            await scene.leave(importance)
-        return scene.began
-
-    assert asyncio.run(work()) == [
-        "first", "keyed", "read", "another read", "late read", "stranger",
-    ]  # fmt: skip
+    scene = Waiting(made(1))
+    scene.come("first", Importance.ANONYMOUS)
+    for name, importance in (
+        ("stranger", Importance.ANONYMOUS),
+        ("read", Importance.READ),
+        ("another read", Importance.READ),
+        ("keyed", Importance.KEYED),
+    ):
+        scene.come(name, importance)
+    scene.concurrency.leave(Importance.ANONYMOUS)
+    # Whoever comes now does not pass those who wait.
+    scene.come("late read", Importance.READ)
+    for importance in (Importance.KEYED, *[Importance.READ] * 3):
+        scene.concurrency.leave(importance)
+    assert scene.began == ["first", "keyed", "read", "another read", "late read", "stranger"]
 
 
-def test_who_would_not_come_in_within_a_second_is_refused_at_once() -> None:
-    async def work() -> tuple[int, list[str]]:
-        concurrency = made(4)
-        scene = Waiting(concurrency)
-        for _ in range(4 + 13):
-            await scene.come("read", Importance.READ)
-        # Two are served in a tenth of a second, while others wait: twenty in one.
-        for _ in range(5):
-            concurrency.learn(0.1)
-            for _ in range(2):
-                await scene.leave(Importance.READ)
-        concurrency.learn(0.1)
-        for _ in range(30):
-            await scene.come("read", Importance.READ)
-        refused = len(scene.refused)
-        await scene.come("keyed", Importance.KEYED)
-        waiting = concurrency.waiting(Importance.READ)
-        for task in scene.tasks:
-            task.cancel()
-        assert scene.refused[refused:] == []
-        return waiting, scene.refused
-
-    waiting, refused = asyncio.run(work())
-    assert waiting == 21
-    # Nobody of those who waited already.
-    assert len(refused) == 30 - (21 - 3)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the queue sees."""
+    now = [100.0]
+    monkeypatch.setattr("app.core.queueing.time.monotonic", lambda: now[0])
+    return now
 
 
-def test_who_has_waited_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("app.core.queueing.time.monotonic", lambda: now)
+def test_nobody_is_refused_for_how_slowly_others_were_served(clock: list[float]) -> None:
+    scene = Waiting(made(4))
+    for _ in range(4 + 10):
+        scene.come("read", Importance.READ)
+    # A hiccup: two a second, by which the last of those who come now would wait for fifteen.
+    for _ in range(10):
+        clock[0] += 0.1
+        scene.concurrency.expire()
+    for _ in range(2):
+        scene.concurrency.leave(Importance.READ)
+    for _ in range(10):
+        scene.come("late", Importance.READ)
+    for _ in range(22):
+        scene.concurrency.leave(Importance.READ)
+    assert scene.began.count("late") == 10
+    assert scene.refused == []
 
-    async def work() -> list[str]:
-        nonlocal now
-        concurrency = made(1)
-        scene = Waiting(concurrency)
-        await scene.come("first", Importance.READ)
-        await scene.come("early", Importance.READ)
-        now += 1
-        await scene.come("late", Importance.READ)
-        now += 0.6
-        concurrency.learn(0.1)
-        await asyncio.sleep(0)
-        await scene.leave(Importance.READ)
-        assert scene.began == ["first", "late"]
-        return scene.refused
 
-    assert asyncio.run(work()) == ["early"]
+def test_who_has_waited_too_long_is_refused(clock: list[float]) -> None:
+    scene = Waiting(made(1))
+    scene.come("first", Importance.READ)
+    scene.come("early", Importance.READ)
+    clock[0] += 1
+    scene.come("late", Importance.READ)
+    clock[0] += 0.6
+    scene.concurrency.expire()
+    scene.concurrency.leave(Importance.READ)
+    assert scene.began == ["first", "late"]
+    assert scene.refused == ["early"]
 
 
 def test_so_many_may_wait_and_the_least_important_make_room() -> None:
-    async def work() -> list[str]:
-        scene = Waiting(made(1))
-        await scene.come("first", Importance.READ)
-        for number in range(12):
-            await scene.come(f"stranger {number}", Importance.ANONYMOUS)
-        await scene.come("read", Importance.READ)
-        await asyncio.sleep(0)
-        await scene.leave(Importance.READ)
-        assert scene.began == ["first", "read"]
-        for task in scene.tasks:
-            task.cancel()
-        return scene.refused
-
-    # Ten may, so these came too late, and then the last of those who waited goes.
-    assert asyncio.run(work()) == ["stranger 10", "stranger 11", "stranger 9"]
+    scene = Waiting(made(1))
+    scene.come("first", Importance.READ)
+    for number in range(7):
+        scene.come(f"stranger {number}", Importance.ANONYMOUS)
+    scene.come("read", Importance.READ)
+    scene.concurrency.leave(Importance.READ)
+    assert scene.began == ["first", "read"]
+    # Five may, so these came too late, and then the last of those who waited goes.
+    assert scene.refused == ["stranger 5", "stranger 6", "stranger 4"]
 
 
 def test_who_goes_away_while_waiting_keeps_no_place() -> None:
-    async def work() -> list[str]:
-        scene = Waiting(made(1))
-        for name in ("first", "second", "third", "fourth"):
-            await scene.come(name, Importance.READ)
-        scene.tasks[1].cancel()
-        scene.concurrency.leave(Importance.READ)
-        # Cancelled as its turn comes.
-        scene.tasks[2].cancel()
-        await asyncio.wait(scene.tasks)
-        await scene.leave(Importance.READ)
-        assert scene.concurrency.in_work == [0] * len(Importance)
-        return scene.began
-
-    assert asyncio.run(work()) == ["first", "fourth"]
+    scene = Waiting(made(1))
+    for name in ("first", "second", "third", "fourth"):
+        scene.come(name, Importance.READ)
+    scene.gone |= {"second", "third"}
+    scene.concurrency.leave(Importance.READ)
+    assert scene.began == ["first", "fourth"]
+    scene.concurrency.leave(Importance.READ)
+    assert scene.concurrency.in_work == [0] * len(Importance)

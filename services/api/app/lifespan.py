@@ -17,7 +17,8 @@ from app.caching.memory_generations import MemoryGenerations
 from app.caching.redis import RedisCache
 from app.caching.redis_generations import RedisGenerations
 from app.collections import checking
-from app.core import metrics
+from app.core import garbage, metrics
+from app.core.admission import ADMISSION_KEY
 from app.core.errors import Problem
 from app.core.outage import ANSWER_SECONDS
 from app.db import migrations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from app.caching.cache import Cache
     from app.caching.generations import Generations
+    from app.core.admission import Admission
     from app.core.settings import Settings
     from app.guesses.guesses import Guesses
     from app.ratelimit.limiter import Limiter
@@ -78,7 +80,7 @@ def _redis(settings: Settings) -> Redis:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Admission]]:
     """Raises CannotServe where the database is away, or this process is not alone."""
     state = app.state
     try:
@@ -105,9 +107,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(_flush(app), name="flush"),
         asyncio.create_task(_sample(), name="sample"),
         asyncio.create_task(state.concurrency.run(), name="concurrency"),
+        asyncio.create_task(state.admission.run(), name="admission"),
     ]
     try:
-        yield
+        with garbage.sparing():
+            yield {ADMISSION_KEY: state.admission}
     finally:
         for task in tasks:
             task.cancel()

@@ -19,7 +19,7 @@ from app.auth.tokens import Tokens
 from app.caching.coherent import CoherentCache
 from app.collections.registry import Registry
 from app.core import log, problem
-from app.core.admission import AdmissionMiddleware
+from app.core.admission import Admission, AdmissionMiddleware
 from app.core.background import Background
 from app.core.client_address import believe_no_server
 from app.core.concurrency import Concurrency
@@ -90,11 +90,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     if settings.cors_origins or not settings.production:
         app.add_middleware(CorsMiddleware, settings=settings)
     app.add_middleware(RequestMiddleware, settings=settings)
-    app.add_middleware(
-        AdmissionMiddleware,
-        concurrency=app.state.concurrency,
-        room_for_login=app.state.passwords.require_room,
-    )
+    app.add_middleware(AdmissionMiddleware, admission=app.state.admission)
     app.add_middleware(QuietStartup)
 
 
@@ -139,6 +135,7 @@ def _add_state(app: FastAPI, settings: Settings) -> None:
         delay=database.strain,
         lingering=state.deadlines.older,
     )
+    state.admission = Admission(state.concurrency, state.passwords.require_room)
 
 
 def _describe(app: FastAPI) -> None:

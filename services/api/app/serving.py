@@ -1,10 +1,11 @@
-"""The worker class of gunicorn: uvicorn's, which also goes without dropping what is on its way."""
+"""The worker class of gunicorn: uvicorn's, which takes many connections at once, and goes without
+dropping what is on its way."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
@@ -12,10 +13,19 @@ from uvicorn_worker import UvicornWorker
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
 # For so long after the last connection was accepted, idle ones may still be used; each answer says
 # that it is the last on its connection.
 LINGER_SECONDS = 1.0
+# In a turn of its loop libuv accepts one connection of a listening socket: of a busy process those
+# who are new would wait for seconds before they are even counted. So it listens several times.
+ACCEPTED_IN_A_TURN = 8
+
+
+def listeners(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """What to listen on for these sockets."""
+    return [each.dup() for each in sockets for _ in range(ACCEPTED_IN_A_TURN)]
 
 
 class LingeringServer(Server):
@@ -34,10 +44,13 @@ class LingeringServer(Server):
 
 
 class Worker(UvicornWorker):  # type: ignore[misc] # it has no types
+    # By name: what the master imports is not what the workers do.
+    CONFIG_KWARGS: ClassVar = {**UvicornWorker.CONFIG_KWARGS, "http": "app.core.protocol:Protocol"}
+
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         server = LingeringServer(config=self.config)
         self._install_sigquit_handler()
-        await server.serve(sockets=self.sockets)
+        await server.serve(sockets=listeners(self.sockets))
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from app.core import problem
 from app.core.concurrency import LOGINS, NAMES, Importance, importance_of
 from app.core.context import IMPORTANCE_KEY, REFUSED_KEY, SINCE_KEY
 from app.core.errors import Overloaded
@@ -19,43 +20,33 @@ from app.core.metrics import (
     observe_request,
     read_from,
 )
-from app.core.middleware import PROBES, SECURITY_HEADERS, request_id
+from app.core.middleware import PROBES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from app.core.concurrency import Concurrency
+    from app.core.queueing import Begin, Refuse
 
-# Whose refusal is more than bytes that are always the same: fields for a browser, no body, and what
-# is still to be read.
-_PARTICULAR = frozenset({b"origin", b"transfer-encoding"})
-_STATUS = Overloaded.status
-# Around the request id, which is none yet.
-_BEFORE, _AFTER = bytes(problem.response(Overloaded()).body).split(b"null")
-_FIELDS = (
-    (b"content-type", problem.MEDIA_TYPE.encode()),
-    (b"cache-control", b"no-store"),
-    *SECURITY_HEADERS,
-)
+logger = logging.getLogger("listo.overload")
+
+# What the server's state holds of it, so that the server asks before it makes anything.
+ADMISSION_KEY = "listo.admission"
+_COUNT_SECONDS = 0.1
+_TELL_SECONDS = 1.0
 _SHED = tuple(REQUESTS_SHED.labels("concurrency", name) for name in NAMES)
 
 
-class AdmissionMiddleware:
-    """The outermost one, since what it refuses must cost next to nothing.
-
-    Such a refusal is counted, and told of in one line a second by `Concurrency`; it has no line of
-    its own.
-    """
-
-    def __init__(
-        self, app: ASGIApp, concurrency: Concurrency, room_for_login: Callable[[int], None]
-    ) -> None:
-        self.app = app
-        self.concurrency = concurrency
-        self.room_for_login = room_for_login
+class Admission:
+    def __init__(self, concurrency: Concurrency, room_for_login: Callable[[int], None]) -> None:
+        self._concurrency = concurrency
+        self._room_for_login = room_for_login
         self._logins = 0
+        self._refused = [0] * len(Importance)
+        # Those of them that nothing else counts or tells of.
+        self.unseen = 0
         read_from(CONCURRENCY_LIMIT, lambda: int(concurrency.limit))
         for number, name in enumerate(NAMES):
             read_from(
@@ -63,57 +54,120 @@ class AdmissionMiddleware:
             )
             read_from(REQUESTS_WAITING.labels(name), partial(concurrency.waiting, number))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PROBES:
-            await self.app(scope, receive, send)
-            return
-        fields = dict(scope["headers"])
-        importance = scope[IMPORTANCE_KEY] = importance_of(scope, fields)
-        login = importance is Importance.LOGIN and scope["path"] in LOGINS
-        if login and not self._has_room(scope):
-            await self.app(scope, receive, send)
-            return
-        if not self.concurrency.enter(importance):
-            scope[SINCE_KEY] = time.perf_counter()
-            if not await self.concurrency.wait(importance):
-                await self._refuse(scope, fields, receive, send)
-                return
-        self._logins += login
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self._logins -= login
-            self.concurrency.leave(importance)
+    def enter(self, scope: Scope) -> bool:
+        """Whether the request goes on at once, if only to be refused; then it has to `leave`."""
+        if scope["path"] in PROBES:
+            return True
+        importance = scope[IMPORTANCE_KEY] = importance_of(scope, dict(scope["headers"]))
+        if _is_login(scope) and not self._has_room(scope):
+            return True
+        if not self._concurrency.enter(importance):
+            return False
+        self._logins += _is_login(scope)
+        return True
+
+    def wait(self, scope: Scope, begin: Begin, refuse: Refuse) -> None:
+        """Have one of these called for a request that could not `enter`, maybe at once. With
+        `begin`, unless that says that the request has gone, it has to `leave`."""
+        importance = scope[IMPORTANCE_KEY]
+        scope[SINCE_KEY] = time.perf_counter()
+
+        def begun() -> bool:
+            there = begin()
+            self._logins += there and _is_login(scope)
+            return there
+
+        def refused() -> None:
+            self._refused[importance] += 1
+            refuse()
+
+        if not self._concurrency.wait(importance, begun, refused):
+            refused()
+
+    async def run(self) -> None:
+        """Tell of those that are refused, for as long as the process lives: one by one that would
+        cost more than to refuse them."""
+        told, number = time.monotonic(), 0
+        while True:
+            try:
+                await asyncio.sleep(_COUNT_SECONDS)
+            finally:
+                number += self._count()
+            if number and time.monotonic() > told + _TELL_SECONDS:
+                logger.warning("overloaded: %d requests were refused", number)
+                told, number = time.monotonic(), 0
+
+    def _count(self) -> int:
+        number = sum(self._refused)
+        for counter, refused in zip(_SHED, self._refused, strict=True):
+            if refused:
+                counter.inc(refused)
+        for _ in range(self.unseen):
+            observe_request("none", "none", Overloaded.status, 0.0)
+        self._refused, self.unseen = [0] * len(Importance), 0
+        return number
+
+    def leave(self, scope: Scope) -> None:
+        if IMPORTANCE_KEY in scope and REFUSED_KEY not in scope:
+            self._logins -= _is_login(scope)
+            self._concurrency.leave(scope[IMPORTANCE_KEY])
 
     def _has_room(self, scope: Scope) -> bool:
         try:
             # A flood of what cannot be hashed anyway must not even cost its reading.
-            self.room_for_login(self._logins)
+            self._room_for_login(self._logins)
         except Overloaded as full:
             REQUESTS_SHED.labels("passwords", NAMES[Importance.LOGIN]).inc()
             scope[REFUSED_KEY] = full
             return False
         return True
 
-    async def _refuse(
-        self, scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
-        _SHED[scope[IMPORTANCE_KEY]].inc()
-        # Not all who are refused now are to come back at one moment.
-        retry_after = random.randint(1, 3)  # noqa: S311
-        if scope["method"] == "HEAD" or not _PARTICULAR.isdisjoint(fields):
-            scope[REFUSED_KEY] = Overloaded(retry_after=retry_after)
+
+class AdmissionMiddleware:
+    """The outermost one: begins what the server has not begun, and ends everything."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self.app = app
+        self.admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        self.concurrency.refused += 1
-        observe_request("none", "none", _STATUS, 0.0)
-        own = request_id(fields.get(b"x-request-id")).encode()
-        body = b'%b"%b"%b' % (_BEFORE, own, _AFTER)
-        headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"retry-after", b"%d" % retry_after),
-            (b"x-request-id", own),
-            *_FIELDS,
-        ]
-        await send({"type": "http.response.start", "status": _STATUS, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if IMPORTANCE_KEY not in scope and not self.admission.enter(scope):
+            await self._wait(scope)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.admission.leave(scope)
+
+    async def _wait(self, scope: Scope) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def begin() -> bool:
+            if turn.done():
+                return False
+            turn.set_result(None)
+            return True
+
+        def refuse() -> None:
+            scope[REFUSED_KEY] = Overloaded(retry_after=retry_after())
+            begin()
+
+        self.admission.wait(scope, begin, refuse)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                # It had come just then.
+                self.admission.leave(scope)
+            raise
+
+
+def retry_after() -> int:
+    """Seconds: not all who are refused now are to come back at one moment."""
+    return random.randint(1, 3)  # noqa: S311
+
+
+def _is_login(scope: Scope) -> bool:
+    return scope[IMPORTANCE_KEY] is Importance.LOGIN and scope["path"] in LOGINS

@@ -8,7 +8,6 @@ judge by the time that requests take, which batches, slow clients and password h
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -19,19 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
     from typing import Any
 
-logger = logging.getLogger("listo.overload")
+    from app.core.queueing import Begin, Refuse
 
-# Longer than the hiccups of a healthy machine: checkpoints, a pool that opens its connections.
-TARGET_SECONDS = 1.0
+# What waits longer than that had better wait for its turn, where the most important goes first.
+TARGET_SECONDS = 0.25
 STEP_SECONDS = 0.1
 # Of the limit, with each step of too long a delay; of the maximum, with each step without one.
 DECREASE = 0.9
 INCREASE = 0.05
-# How many may wait for each that may be in work.
-WAITING_PER_PLACE = 10
+# How many may wait for each that may be in work. Of more the last would be refused after all, which
+# costs less at once than once all that is known of them has left the processor's caches.
+WAITING_PER_PLACE = 5
 # What is in work for longer than this is not fast.
 LINGERING_SECONDS = 1.0
-TELL_SECONDS = 1.0
 
 
 class Importance(IntEnum):
@@ -84,8 +83,6 @@ class Concurrency:
         self._lingering = lingering
         self.limit = float(most)
         self.in_work = [0] * len(Importance)
-        # Since that was told of.
-        self.refused = 0
         self._total = 0
         self._bounds = (most,) * len(Importance)
         self._queue = Queue(WAITING_PER_PLACE * most, len(Importance))
@@ -99,25 +96,15 @@ class Concurrency:
         self.in_work[importance] += 1
         return True
 
-    async def wait(self, importance: Importance) -> bool:
-        """Whether a place came in time for a request that could not `enter`; then it has to
-        `leave`."""
-        turn = self._queue.join(importance)
-        if turn is None:
-            return False
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.result():
-                # It had come just then.
-                self.leave(importance)
-            raise
+    def wait(self, importance: Importance, begin: Begin, refuse: Refuse) -> bool:
+        """Whether a request that could not `enter` may wait. If a place comes in time, `begin` is
+        called, and unless that says that the request has gone, it has to `leave`."""
+        return self._queue.join(importance, begin, refuse)
 
     def leave(self, importance: Importance) -> None:
         self._total -= 1
         self.in_work[importance] -= 1
         if self._queue.length:
-            self._queue.served += 1
             self._call_in()
 
     def waiting(self, importance: int) -> int:
@@ -139,22 +126,17 @@ class Concurrency:
         )
         self._call_in()
 
-    def learn(self, passed: float) -> None:
-        """Another step, of so many seconds, for those who wait."""
-        self._queue.step(passed, full=self._total >= int(self.limit))
+    def expire(self) -> None:
+        """Refuse who has waited for too long."""
+        self._queue.expire()
 
     async def run(self) -> None:
         """Adjust the limit for as long as the process lives."""
-        told = time.monotonic()
         while True:
             began = time.monotonic()
-            if self.refused and began > told + TELL_SECONDS:
-                logger.warning("overloaded: %d requests were refused", self.refused)
-                self.refused, told = 0, began
             await asyncio.sleep(STEP_SECONDS)
-            passed = time.monotonic() - began
-            self.learn(passed)
-            late = passed - STEP_SECONDS
+            self.expire()
+            late = time.monotonic() - began - STEP_SECONDS
             self.adjust(max(late, self._delay()), self._lingering(LINGERING_SECONDS))
 
     def _call_in(self) -> None:

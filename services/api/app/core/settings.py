@@ -200,7 +200,7 @@ class Settings(BaseSettings):
         ge=1,
         le=100_000,
         description="Requests in work at once per process, fewer while it is overloaded; more "
-        "wait, and get 503 with Retry-After where that would be for over a second.",
+        "wait, and get 503 with Retry-After where that is for over 1.2 s.",
         examples=["200"],
     )
     worker_metrics_address: str | None = Field(
