@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import socket
 import statistics
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import psutil
 
 from bench.arrivals import UNIQUE, arrive
-from bench.stage import ADMIN, MEMBER, PRODUCT, record, scripts, stage
+from bench.stage import ADMIN, MEMBER, PRODUCT, load, record, scripts, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +76,7 @@ def _many(lua: dict[str, Path], token: str, given: argparse.Namespace) -> None:
             found: dict[int, list[dict[str, float]]] = {LISTO: [], FLOOR: []}
             for _ in range(given.rounds):
                 for port, runs in found.items():
-                    runs.append(_wrk(port, lua[operation], connections, given.seconds, token))
+                    runs.append(load(port, lua[operation], connections, given.seconds, token))
             ours, floor = (
                 {what: statistics.median(run[what] for run in runs) for what in ("rate", "p99")}
                 for runs in found.values()
@@ -98,7 +96,7 @@ def _overload(folder: Path, ids: list[str], tokens: list[str], seconds: int) -> 
     for mixture in MIXTURES:
         script = folder / "mixed.lua"
         script.write_text(_script(mixture, ids))
-        best = max(_wrk(LISTO, script, 64, 4, tokens[0])["rate"] for _ in range(3))
+        best = max(load(LISTO, script, 64, 4, tokens[0])["rate"] for _ in range(3))
         requests = [
             (kind, weight / len(ids), _request(kind, id_, tokens[number % len(tokens)], number))
             for kind, weight in mixture.items()
@@ -157,9 +155,9 @@ def _unfinished(token: str) -> socket.socket:
 
 def _cost(server: psutil.Process, port: int, script: Path, token: str) -> float:
     """Microseconds of the server's CPU for each request."""
-    _wrk(port, script, 32, 1, token)
+    load(port, script, 32, 1, token)
     before = _cpu(server)
-    done = _wrk(port, script, 32, 4, token)
+    done = load(port, script, 32, 4, token)
     return (_cpu(server) - before) / done["count"] * 1e6
 
 
@@ -197,27 +195,6 @@ def _script(mixture: dict[str, float], ids: list[str]) -> str:
         f"  return wrk.format('POST', '{RECORDS}', keyed, '{body}')\n"
         "end\n"
     )
-
-
-def _wrk(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
-    """As `stage.wrk`, and how many requests there were, and how many answers were not 2xx."""
-    said = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s",
-         "-s", script, "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    count = re.search(r"(\d+) requests in", said)
-    tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+)", said)
-    assert count is not None
-    assert tail is not None
-    return {
-        "count": float(count[1]),
-        "rate": float(count[1]) / seconds,
-        "p99": float(tail[1]) * {"us": 0.001, "ms": 1, "s": 1000}[tail[2]],
-        "bad": float(bad[1] if bad else 0) + sum(map(int, broken.groups() if broken else ())),
-    }
 
 
 if __name__ == "__main__":

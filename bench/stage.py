@@ -188,21 +188,36 @@ def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
 
 
 def wrk(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
-    """Requests per second and the 99th percentile in milliseconds. Raises on any error answer."""
-    done = subprocess.run(
+    """As `load`. Raises on any error answer."""
+    found = load(port, script, connections, seconds, token)
+    if found["bad"]:
+        raise SystemExit(f"{script.stem}: {found['bad']:.0f} of {found['count']:.0f} failed")
+    return found
+
+
+def load(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
+    """How many requests there were, how many of them a second, the 99th percentile in milliseconds,
+    and how many had no answer or one that is not 2xx."""
+    said = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s",
          "-s", script, "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    if "Non-2xx" in done or "Socket errors" in done:
-        raise SystemExit(f"{script.stem}: {done}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", done)
-    tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", done)
+    count = re.search(r"(\d+) requests in", said)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    broken = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said
+    )
+    assert count is not None
     assert rate is not None
     assert tail is not None
     return {
+        "count": float(count[1]),
         "rate": float(rate[1]),
         "p99": float(tail[1]) * {"us": 0.001, "ms": 1, "s": 1000}[tail[2]],
+        "bad": float(bad[1] if bad else 0) + sum(map(int, broken.groups() if broken else ())),
     }
 
 

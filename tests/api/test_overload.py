@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from app.core.concurrency import Importance
+from app.core.concurrency import WAITING_PER_PLACE, Importance
 from fixtures.cluster import database
 from fixtures.held import held
 from fixtures.server import serving, settings
@@ -114,6 +114,14 @@ def shed(importance: str) -> float:
     return REGISTRY.get_sample_value("app_requests_shed_total", labels) or 0.0
 
 
+def until_shed(importance: str, before: float) -> None:
+    """Until more of them have been counted than before."""
+    deadline = time.monotonic() + PATIENCE
+    while shed(importance) <= before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_lists_of_strangers_make_room_for_writes_with_a_key(server: Server, notes: str) -> None:
     admin, stranger = server.admin(), server.client()
     before = shed("anonymous")
@@ -122,7 +130,7 @@ def test_lists_of_strangers_make_room_for_writes_with_a_key(server: Server, note
         refused = until(stranger, notes, 503)
         assert refused.json()["code"] == "overloaded"
         assert 1 <= int(refused.headers["retry-after"]) <= 3
-        assert shed("anonymous") > before
+        until_shed("anonymous", before)
         assert admin.get(notes).status_code == 200
         assert admin.post(notes, json={}, headers=KEY).status_code == 201
     until(stranger, notes, 200)
@@ -179,6 +187,37 @@ def test_who_sends_many_at_once_is_refused_as_often(server: Server, notes: str) 
         answers = received(client)
     assert answers.count(b"HTTP/1.1 503 ") == 3
     assert answers.count(b"\r\nconnection: close\r\n") == 1
+
+
+def test_more_than_may_wait_are_refused_at_once(server: Server, notes: str) -> None:
+    """And nothing is done of what one of them sends behind what it said was the last."""
+    admin, get = server.admin(), f"GET {notes} HTTP/1.1\r\nHost: x\r\n"
+    fields = f"Host: x\r\nAuthorization: {admin.headers['authorization']}\r\n"
+    write = f"POST {notes} HTTP/1.1\r\n{fields}Content-Type: application/json\r\n"
+    before = len(admin.get(notes).json()["items"])
+    with ExitStack() as stack:
+        stack.enter_context(in_work(server, MOST))
+        until(server.client(), notes, 503)
+        most = WAITING_PER_PLACE * MOST
+        waiting = [stack.enter_context(connection(server)) for _ in range(most)]
+        for each in waiting:
+            each.sendall(f"{get}Connection: close\r\n\r\n".encode())
+        waits(server, most)
+        # Not the last of those who wait, since it is no less important.
+        client = stack.enter_context(connection(server))
+        body = "x" * 100_000
+        client.sendall(
+            f"{get}\r\n{get}Content-Length: {len(body)}\r\n\r\n{body}"
+            f"{get}Connection: close\r\n\r\n{write}Content-Length: 2\r\n\r\n{{}}".encode()
+        )
+        answers = received(client)
+        assert answers.count(b"HTTP/1.1 503 ") == 3
+        assert answers.count(b"HTTP/1.1 ") == 3
+        # A more important one takes the place of the last of them.
+        assert admin.post(notes, json={}, headers={"Connection": "close"}).status_code == 503
+        assert all(received(each).startswith(b"HTTP/1.1 503 ") for each in waiting)
+    until(server.client(), notes, 200)
+    assert len(admin.get(notes).json()["items"]) == before
 
 
 def test_who_has_gone_while_waiting_is_not_served(server: Server, notes: str) -> None:

@@ -259,6 +259,34 @@ def test_a_worker_that_goes_lets_its_requests_have_their_time(
     assert (found["graceful_timeout"], found["timeout"]) == (str(graceful), str(silent))
 
 
+def test_a_server_that_stops_refuses_connections_while_it_still_works(database_url: str) -> None:
+    """So that a proxy goes elsewhere at once."""
+    with running(database_url, "-w", "1") as server:
+        body = b'{"email": "nobody@example.com", "password": "a wrong guess"}'
+        head = (
+            "POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(server.address, timeout=PATIENCE) as client:
+            client.sendall(head.encode())
+            server.wait_until(IN_PROGRESS, 1)
+            server.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + PATIENCE
+            while _connects(server):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            client.sendall(body)
+            assert client.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
+def _connects(server: Gunicorn) -> bool:
+    try:
+        socket.create_connection(server.address, timeout=PATIENCE).close()
+    except ConnectionError:
+        return False
+    return True
+
+
 def test_a_given_folder_is_emptied(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "counter_1.db").write_bytes(b"of a former run")
     with running(database_url, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:

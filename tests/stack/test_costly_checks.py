@@ -34,7 +34,7 @@ def workers(stack: Stack) -> set[tuple[str, str]]:
         _, *lines = stack.docker("top", replica["Name"], "-o", "pid,ppid").splitlines()
         parents = dict(line.split() for line in lines)
         masters = {pid for pid, parent in parents.items() if parent not in parents}
-        found |= {(replica["Id"], pid) for pid, parent in parents.items() if parent in masters}
+        found |= {(replica["ID"], pid) for pid, parent in parents.items() if parent in masters}
     return found
 
 

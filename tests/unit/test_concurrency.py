@@ -173,8 +173,9 @@ class Waiting:
             self.began.append(name)
             return True
 
-        def refuse() -> None:
+        def refuse() -> bool:
             self.refused.append(name)
+            return True
 
         if self.concurrency.enter(importance):
             begin()

@@ -24,8 +24,12 @@ ACCEPTED_IN_A_TURN = 8
 
 
 def listeners(sockets: Sequence[socket.socket]) -> list[socket.socket]:
-    """What to listen on for these sockets."""
-    return [each.dup() for each in sockets for _ in range(ACCEPTED_IN_A_TURN)]
+    """What to listen on for these sockets; nobody listens any more once all of it is closed."""
+    return [
+        one
+        for each in sockets
+        for one in (each, *(each.dup() for _ in range(ACCEPTED_IN_A_TURN - 1)))
+    ]
 
 
 class LingeringServer(Server):

@@ -34,12 +34,19 @@ logger = logging.getLogger("listo.overload")
 
 # What the server's state holds of it, so that the server asks before it makes anything.
 ADMISSION_KEY = "listo.admission"
+# As RequestMiddleware says of who has gone before there was an answer.
+_GONE = 499
 _COUNT_SECONDS = 0.1
 _TELL_SECONDS = 1.0
 _SHED = tuple(REQUESTS_SHED.labels("concurrency", name) for name in NAMES)
 
 
 class Admission:
+    """What asks for a place for each request, and counts those that get none.
+
+    The server asks before it makes anything, where its protocol is ours, or else the middleware.
+    """
+
     def __init__(self, concurrency: Concurrency, room_for_login: Callable[[int], None]) -> None:
         self._concurrency = concurrency
         self._room_for_login = room_for_login
@@ -70,16 +77,27 @@ class Admission:
         """Have one of these called for a request that could not `enter`, maybe at once. With
         `begin`, unless that says that the request has gone, it has to `leave`."""
         importance = scope[IMPORTANCE_KEY]
-        scope[SINCE_KEY] = time.perf_counter()
+        since = scope[SINCE_KEY] = time.perf_counter()
+        # Those who wait for a place will want to be hashed as well.
+        self._logins += _is_login(scope)
 
         def begun() -> bool:
-            there = begin()
-            self._logins += there and _is_login(scope)
-            return there
+            if begin():
+                return True
+            gone()
+            return False
 
-        def refused() -> None:
-            self._refused[importance] += 1
-            refuse()
+        def refused() -> bool:
+            if refuse():
+                self._logins -= _is_login(scope)
+                self._refused[importance] += 1
+                return True
+            gone()
+            return False
+
+        def gone() -> None:
+            self._logins -= _is_login(scope)
+            observe_request("none", "none", _GONE, time.perf_counter() - since)
 
         if not self._concurrency.wait(importance, begun, refused):
             refused()
@@ -150,9 +168,9 @@ class AdmissionMiddleware:
             turn.set_result(None)
             return True
 
-        def refuse() -> None:
+        def refuse() -> bool:
             scope[REFUSED_KEY] = Overloaded(retry_after=retry_after())
-            begin()
+            return begin()
 
         self.admission.wait(scope, begin, refuse)
         try:

@@ -135,8 +135,8 @@ class Concurrency:
         while True:
             began = time.monotonic()
             await asyncio.sleep(STEP_SECONDS)
-            self.expire()
             late = time.monotonic() - began - STEP_SECONDS
+            self.expire()
             self.adjust(max(late, self._delay()), self._lingering(LINGERING_SECONDS))
 
     def _call_in(self) -> None:

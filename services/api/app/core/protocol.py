@@ -7,6 +7,7 @@ if it had to wait before: here it is a few bytes.
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -50,30 +51,37 @@ class Protocol(HttpToolsProtocol):
         self.admission: Admission | None = self.app_state.get(ADMISSION_KEY)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        # Without the application's lifespan nobody is asked.
-        if self.admission is None or self.admission.enter(_scope(cycle)):
+        if self.transport.is_closing():
+            # What came behind a request whose answer was the last (RFC 9112, section 9.6).
+            _forget(cycle)
+        # Without the application's lifespan nobody is asked, nor for what is uvicorn's own answer.
+        elif self.admission is None or app is not self.app or self.admission.enter(_scope(cycle)):
             super()._start_asgi_task(cycle, app)
         else:
-            self.admission.wait(
-                _scope(cycle), partial(self._begin, cycle, app), partial(self._refuse, cycle, app)
-            )
+            # The turn may come in the context of whoever makes room.
+            begin = partial(copy_context().run, self._begin, cycle, app)
+            refuse = partial(self._refuse, cycle, app)
+            # In the next turn of the loop: what came with it waits behind it, not refused as well.
+            self.loop.call_soon(self.admission.wait, _scope(cycle), begin, refuse)
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
         if self.transport.is_closing():
+            _forget(cycle)
             return False
         super()._start_asgi_task(cycle, app)
         return True
 
-    def _refuse(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _refuse(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
         if self.transport.is_closing():
-            return
+            _forget(cycle)
+            return False
         seconds, scope = retry_after(), _scope(cycle)
         asked = dict(scope["headers"])
         # Whoever does not take answers is not to be given more of them without an end.
         if scope["method"] == "HEAD" or not _PARTICULAR.isdisjoint(asked) or self.flow.write_paused:
             scope[REFUSED_KEY] = Overloaded(retry_after=seconds)
             super()._start_asgi_task(cycle, app)
-            return
+            return True
         assert self.admission is not None
         self.admission.unseen += 1
         own = request_id(asked.get(b"x-request-id")).encode()
@@ -84,18 +92,28 @@ class Protocol(HttpToolsProtocol):
             (b"retry-after", b"%d" % seconds),
             (b"x-request-id", own),
         ]
-        if not cycle.keep_alive and _CLOSE not in fields:
+        # Who waits to be told to send the body may take the answer for that, or send it after all.
+        stays = cycle.keep_alive and not cycle.waiting_for_100_continue
+        if not stays and _CLOSE not in fields:
             fields.append(_CLOSE)
         lines = [b"%b: %b\r\n" % field for field in fields]
         self.transport.write(b"".join((_HEAD, *lines, b"\r\n", body)))
         cycle.response_started = cycle.response_complete = True
         if _CLOSE in fields:
             self.transport.close()
-        if self.pipeline:
-            # They may be many, and refused as well.
-            self.loop.call_soon(self.on_response_complete)
-        else:
-            self.on_response_complete()
+        _forget(cycle)
+        self.on_response_complete()
+        return True
+
+
+def _forget(cycle: RequestResponseCycle) -> None:
+    """Free what uvicorn keeps until a task has ended, of which there is none."""
+    cycle.on_response = _nothing
+    cycle.body = bytearray()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _scope(cycle: RequestResponseCycle) -> Scope:

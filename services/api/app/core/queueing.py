@@ -13,10 +13,10 @@ from itertools import islice
 
 LONGEST_SECONDS = 1.2
 
-# What is called once it is somebody's turn, and tells whether he is still there; and what is called
-# if it does not come in time.
+# What is called once it is somebody's turn, and if it does not come in time. Both tell whether he
+# is still there.
 Begin = Callable[[], bool]
-Refuse = Callable[[], object]
+Refuse = Callable[[], bool]
 
 
 class Queue:
