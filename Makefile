@@ -75,8 +75,8 @@ test-stack: setup ## Test the running stack over HTTPS
 	@LISTO_STACK=1 $(PY) -m pytest tests/stack -n0
 
 test-large: setup ## Test the running stack with records of 16 MiB, which it takes meanwhile
-	@MAX_RECORD_BYTES=16777216 MAX_BODY_BYTES=20971520 $(STACK) up
-	@MAX_RECORD_BYTES=16777216 LISTO_STACK=1 $(PY) -m pytest tests/stack/test_large_records.py -n0; \
+	@MAX_RECORD_BYTES=16777216 MAX_BODY_BYTES=20971520 API_MEMORY=1g $(STACK) up
+	@RECORD_BYTES=16777216 LISTO_STACK=1 $(PY) -m pytest tests/stack/test_large_records.py -n0; \
 		status=$$?; $(STACK) up && exit $$status
 
 test-keys: setup ## One idempotency key, 50 clients, a replica of the stack killed, ROUNDS=200 times

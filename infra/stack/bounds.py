@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from infra.stack.compose import setting
+from infra.stack.compose import production, setting
 
 _BYTES = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
@@ -51,6 +51,10 @@ RETENTION = Kind(
     r"(\d{1,6}y)?(\d{1,6}w)?(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time"
 )
 
+# What a replica has by default, in production and not; for records of so many bytes the least of it
+# is enough, and what they are larger it takes so many times.
+_API_MEMORY = {True: "1g", False: "384m"}
+_RECORD_BYTES, _RECORDS = 1024**2, 40
 _PORT = (WHOLE, "1", "65535")
 BOUNDS: dict[str, tuple[Kind, str, str]] = {
     "REPLICAS": (WHOLE, "1", "100"),
@@ -93,7 +97,21 @@ def faults(*, ports: list[str], cores: int | None) -> list[str]:
     limit, data = (setting(name) for name in ("REDIS_MEMORY", "REDIS_MAXMEMORY"))
     if not found and limit and data and (MEMORY.read(limit) or 0) <= (REDIS_SIZE.read(data) or 0):
         found.append(f"REDIS_MAXMEMORY={data} does not fit into REDIS_MEMORY={limit}")
+    if not found and (fault := _too_small_for_records()):
+        found.append(fault)
     return found + _addresses()
+
+
+def _too_small_for_records() -> str | None:
+    """A record in work takes a multiple of its size, and several are at once."""
+    record, memory = setting("MAX_RECORD_BYTES"), setting("API_MEMORY", _API_MEMORY[production()])
+    if not record.isdigit() or int(record) <= _RECORD_BYTES:
+        return None
+    need = (int(record) - _RECORD_BYTES) * _RECORDS + 384 * 1024**2
+    if need <= (MEMORY.read(memory) or 0):
+        return None
+    megabytes = -(-need // 1024**2)
+    return f"MAX_RECORD_BYTES={record} takes an API_MEMORY of {megabytes}m, not {memory}"
 
 
 def _fault(name: str, cores: int | None) -> str | None:

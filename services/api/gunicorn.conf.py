@@ -100,6 +100,7 @@ def _share_metrics(server: Any) -> None:
         server.listo_metrics = folder
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     os.environ["LISTO_MASTER_STARTED"] = repr(time.time())
+    os.environ["LISTO_WORKERS"] = str(server.cfg.workers)
     from app.core import multiprocess  # noqa: PLC0415
 
     multiprocess.empty(folder)

@@ -96,6 +96,14 @@ def test_what_redis_keeps_fits_into_what_it_may_use(checkout: Checkout) -> None:
     assert "REDIS_MAXMEMORY=1gb does not fit into REDIS_MEMORY=1g" in done.stdout
 
 
+def test_large_records_want_memory(checkout: Checkout) -> None:
+    done = checkout.run("up", MAX_RECORD_BYTES="16777216", API_MEMORY="768m")
+    assert "MAX_RECORD_BYTES=16777216 takes an API_MEMORY of 984m, not 768m" in done.stdout
+    assert "takes an API_MEMORY of 984m, not 384m" in (
+        checkout.run("up", MAX_RECORD_BYTES="16777216").stdout
+    )
+
+
 def test_other_addresses_than_those_of_the_network_that_is_there(checkout: Checkout) -> None:
     there = "10.9.0.0/24 10.9.0.128/25"
     checkout.has(answers={"network inspect": [0, f"{there}\n"]})

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 import pytest
 
 from app.core.errors import Overloaded
-from app.db import budget as module
 from app.db.budget import Budget, Memory
 
 MB = 1_000_000
@@ -85,7 +84,7 @@ async def who_gives_up_or_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> Non
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
-        monkeypatch.setattr(module, "_WAIT_SECONDS", 0)
+        monkeypatch.setattr("app.core.room._WAIT_SECONDS", 0)
         with pytest.raises(Overloaded):
             await asyncio.create_task(_entered(room, 3 * MB))
     assert await next_ == [False]

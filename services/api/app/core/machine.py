@@ -31,6 +31,11 @@ def memory(root: Path = _CGROUPS, own: Path = _OWN) -> int:
     return min(found)
 
 
+def share() -> int:
+    """Bytes for one of the processes that serve here."""
+    return memory() // max(1, int(os.environ.get("LISTO_WORKERS", "1")))
+
+
 def resident() -> int:
     """Bytes of memory that this process holds; 0 where the system does not say."""
     words = _words(Path("/proc/self/statm"), 7)

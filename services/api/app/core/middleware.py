@@ -7,20 +7,28 @@ import logging
 import os
 import re
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from starlette.requests import ClientDisconnect
 
-from app.core import context, problem
+from app.core import context, machine, problem
 from app.core.access_log import AccessLog
 from app.core.client_address import ClientAddress
 from app.core.concurrency import NAMES
 from app.core.context import IMPORTANCE_KEY, REFUSED_KEY, SINCE_KEY, RequestContext
-from app.core.errors import ContentTooLarge, Problem, RequestTimeout, UnsupportedMediaType
+from app.core.errors import (
+    ContentTooLarge,
+    Overloaded,
+    Problem,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 from app.core.fields import joined
 from app.core.log import in_json
 from app.core.metrics import REQUESTS_SHED, observe_request
+from app.core.room import Room
 from app.core.routes import METHODS, is_routed
 
 if TYPE_CHECKING:
@@ -54,6 +62,10 @@ _CLOSE = (b"connection", b"close")
 PROBES = frozenset({"/health", "/health/ready", "/metrics"})
 
 PART_BYTES = 262_144
+# What a process takes before it is given any body, and what a body takes of it: itself, its text,
+# its values, and the same again for PostgreSQL.
+_OWN_BYTES = 120 << 20
+_TIMES = 8
 MAX_HEADER_BYTES = 32_768
 MAX_HEADERS = 100
 MAX_TARGET_BYTES = 16_384
@@ -160,6 +172,8 @@ class ProtectionMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings, deadlines: Deadlines) -> None:
         self.app = app
         self.max_body = settings.max_body_bytes
+        most = max(0, machine.share() - _OWN_BYTES) // _TIMES
+        self._bodies = Room(lambda: most)
         self.deadlines = deadlines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -183,7 +197,12 @@ class ProtectionMiddleware:
             return
         task = self.deadlines.enter()
         try:
-            await self.app(scope, self._counted(receive, request, importance), send)
+            counted = self._counted(receive, request, importance)
+            size = self._size(request)
+            if size <= PART_BYTES:
+                await self.app(scope, counted, send)
+            else:
+                await self._in_turn(size, scope, counted, send)
         except asyncio.CancelledError:
             if not self.deadlines.expired(task):
                 raise
@@ -231,6 +250,24 @@ class ProtectionMiddleware:
             return message
 
         return counted
+
+    def _size(self, request: RequestContext) -> int:
+        """How many bytes the body has at most."""
+        length = request.fields.get(b"content-length", b"")
+        if length.isdigit():
+            return int(length)
+        return self.max_body if b"transfer-encoding" in request.fields else 0
+
+    async def _in_turn(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin once there is room for the body, which stays until it has been answered."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._bodies.take(size))
+            except TimeoutError:
+                full = Overloaded("Too many large bodies are in work; try again.")
+                await problem.response(full)(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
 
     def _body_detail(self) -> str:
         return f"The body is larger than the {self.max_body} bytes that this server accepts."

@@ -9,14 +9,14 @@ than all of that runs alone, also among all processes.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import Overloaded
 from app.core.metrics import DATABASE_FAULTS
+from app.core.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _OF_MEMORY = 3 / 8
 # Of that, for the shares of connections.
 _FOR_SHARES = 1 / 3
-_WAIT_SECONDS = 10.0
 # Held by the one statement that takes more than a process may.
 ALONE_LOCK = 0x6C61726765
 
@@ -52,8 +51,7 @@ class Budget:
         self._memory = memory.postgres * _OF_MEMORY
         self._connections = connections
         self._processes = processes
-        self._taken = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._room = Room(lambda: self.most)
 
     @property
     def share(self) -> int:
@@ -80,46 +78,17 @@ class Budget:
         if need <= self.share or (holder is task and need <= held):
             yield need > most
             return
-        bytes_ = min(need, most)
-        await self._enter(bytes_)
-        before = _held.set((task, need))
-        try:
-            yield need > most
-        finally:
-            _held.reset(before)
-            self._taken -= bytes_
-            self._admit()
-
-    async def _enter(self, bytes_: int) -> None:
-        if not self._waiting and self._has_room(bytes_):
-            self._taken += bytes_
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((bytes_, turn))
-        try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._taken -= bytes_
-            elif (bytes_, turn) in self._waiting:
-                self._waiting.remove((bytes_, turn))
-            self._admit()
-            if isinstance(error, TimeoutError):
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._room.take(need))
+            except TimeoutError as error:
                 DATABASE_FAULTS.labels("memory_timeout").inc()
                 raise Overloaded("Too many large records are in work; try again.") from error
-            raise
-
-    def _admit(self) -> None:
-        while self._waiting and self._has_room(self._waiting[0][0]):
-            bytes_, turn = self._waiting.popleft()
-            if not turn.done():
-                self._taken += bytes_
-                turn.set_result(None)
-
-    def _has_room(self, bytes_: int) -> bool:
-        # Fewer processes a moment later, or more: one always gets on.
-        return self._taken == 0 or self._taken + bytes_ <= self.most
+            before = _held.set((task, need))
+            try:
+                yield need > most
+            finally:
+                _held.reset(before)
 
 
 class _Direct:

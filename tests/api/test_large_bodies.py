@@ -1,0 +1,41 @@
+"""Large bodies at once: as many as the process has memory for."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fixtures.cluster import database
+from fixtures.server import serving, settings
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_no_more_large_bodies_are_taken_in_than_there_is_memory_for(
+    cluster_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.machine.share", lambda: 124 << 20)
+    monkeypatch.setattr("app.core.room._WAIT_SECONDS", 0.5)
+    large = {"text": "x" * 300_000}
+    with database(cluster_url) as url, serving(settings(url)) as server:
+        admin = server.admin()
+        admin.put("/collections/large", json={"schema": {}}).raise_for_status()
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port)) as client:
+            # It may have all of it, since it is the only one.
+            client.sendall(
+                "POST /collections/large/records HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: {admin.headers['authorization']}\r\n"
+                "Content-Type: application/json\r\nContent-Length: 9000000\r\n\r\n{".encode()
+            )
+            deadline = time.monotonic() + 20
+            while sum(server.app.state.concurrency.in_work) != 1:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            refused = admin.post("/collections/large/records", json=large)
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert admin.post("/collections/large/records", json={}).status_code == 201
+        assert admin.post("/collections/large/records", json=large).status_code == 201
