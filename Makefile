@@ -20,7 +20,7 @@ endif
 
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
-.PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-renewal test-keys \
+.PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
 	test-rotation test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
 
 ##@ Use
@@ -81,9 +81,6 @@ test-large: setup ## Test the running stack with records of 16 MiB, which it tak
 
 test-keys: setup ## One idempotency key, 50 clients, a replica of the stack killed, ROUNDS=200 times
 	@LISTO_STACK=1 ROUNDS=$${ROUNDS:-200} $(PY) -m pytest tests/stack/test_idempotency.py -n0 -s
-
-test-renewal: setup ## `make up` with something changed, or wrong, while clients work
-	@LISTO_STACK=1 RENEW=1 $(PY) -m pytest tests/stack/test_renewal.py -n0 -s
 
 test-rotation: setup ## Every secret of the running stack gets another value, while clients work
 	@LISTO_STACK=1 ROTATE=1 $(PY) -m pytest tests/stack/test_rotation.py -n0 -s

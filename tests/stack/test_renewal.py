@@ -8,8 +8,6 @@ import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
-
 from fixtures.disturbed import assert_nothing_acknowledged_is_lost, under_load
 from infra.stack import compose as cli
 
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
 
     from fixtures.stack import Stack
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("RENEW"), reason="takes minutes: `make test-renewal`"
-)
 PER_SECOND = float(os.environ.get("LOAD_PER_SECOND", "50"))
 OF_THE_API = ("api", "worker", "migrate")
 
