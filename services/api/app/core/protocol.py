@@ -43,8 +43,8 @@ _PARTICULAR = frozenset({b"origin", b"transfer-encoding"})
 
 
 class Protocol(HttpToolsProtocol):
-    """Such a refusal is counted, and told of in one line a second by `Concurrency`; it has no line
-    of its own."""
+    """Such a refusal is counted, and told of in one line a second by `Admission`; it has no line of
+    its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
