@@ -100,7 +100,7 @@ lint: setup ## Check style, types, layers, and that generated files and the lock
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 	@$(PY) tools/lock.py --check
-	@$(PY) -m app.core.settings_docs --check
+	@$(PY) -m app.dev.settings_docs --check
 	@$(PY) -m infra.grafana.dashboards --check
 
 fmt: setup ## Format the code and mend what can be mended
@@ -111,7 +111,7 @@ lock: setup ## Renew the locked dependencies
 	@$(PY) tools/lock.py
 
 docs: setup ## Write .env.example and docs/settings.md anew
-	@$(PY) -m app.core.settings_docs
+	@$(PY) -m app.dev.settings_docs
 
 dashboards: setup ## Write Grafana's dashboards anew
 	@$(PY) -m infra.grafana.dashboards

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from app.collections import repository as collections
 from app.core.actor import Actor
 from app.core.ids import uuid7
-from app.records import listing
+from app.records.lists import listing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.core.admission import AdmissionMiddleware
-from app.core.middleware import ProtectionMiddleware
 from app.core.settings import Settings
+from app.http.middleware.admission import AdmissionMiddleware
+from app.http.middleware.protection import ProtectionMiddleware
 from app.idempotency.middleware import IdempotencyMiddleware
 from app.main import create_app
 

@@ -18,10 +18,12 @@ from prometheus_client import Counter
 from pydantic import BaseModel
 from pyrate_limiter import Duration, Limiter, Rate
 
-from app.auth.dependencies import CurrentActor, SessionDep
-from app.auth.limits import limit
+from app.auth.dependencies import CurrentActor
 from app.core.errors import Conflict, Unauthorized
-from app.events.outbox import Event, publish
+from app.db.dependencies import SessionDep
+from app.events.models import Event
+from app.events.outbox import publish
+from app.ratelimit.dependencies import limit
 from app.records import service as records
 from app.records.service import Body
 

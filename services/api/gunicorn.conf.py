@@ -48,7 +48,7 @@ def _settings() -> Any:
 
 
 def _workers() -> int:
-    from app.core import machine  # noqa: PLC0415
+    from app.observability import machine  # noqa: PLC0415
 
     if getattr(_settings(), "redis_url", None) is None:
         return 1
@@ -101,7 +101,7 @@ def _share_metrics(server: Any) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     os.environ["LISTO_MASTER_STARTED"] = repr(time.time())
     os.environ["LISTO_WORKERS"] = str(server.cfg.workers)
-    from app.core import multiprocess  # noqa: PLC0415
+    from app.observability import multiprocess  # noqa: PLC0415
 
     multiprocess.empty(folder)
 
@@ -109,7 +109,7 @@ def _share_metrics(server: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Keep what a worker has counted, however it ended."""
     try:
-        from app.core import multiprocess  # noqa: PLC0415
+        from app.observability import multiprocess  # noqa: PLC0415
 
         multiprocess.bury(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), worker.pid)
     except Exception:  # It would end the server.

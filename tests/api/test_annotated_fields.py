@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.collections.keywords import Annotations
+from app.collections.json_schema.keywords import Annotations
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.auth import credentials
+from app.auth.identity import authenticator as credentials
 from fixtures.api_keys import READ, make
 from fixtures.cluster import database, execute, fetch
 from fixtures.server import serving, settings

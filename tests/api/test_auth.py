@@ -9,16 +9,16 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client import REGISTRY
 
-from app.auth import secrets
 from app.auth.dependencies import CurrentActor
-from app.core.log import redact
+from app.auth.identity import secrets
+from app.observability.log import redact
 from fixtures.cluster import execute, fetch
 from fixtures.server import ADMIN, PASSWORD
 
 if TYPE_CHECKING:
     import httpx
 
-    from app.auth.passwords import Match, Passwords
+    from app.auth.passwords.pool import Match, Passwords
     from fixtures.server import Server
 
 NEW = "another long password"

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from app import lifespan
-from app.auth import api_key_repository
-from app.core.concurrency import Concurrency
+from app.auth.api_keys import repository as api_key_repository
+from app.overload.concurrency import Concurrency
 from fixtures.cluster import fetch
 from fixtures.server import serving, settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.collections import checking
+from app.collections.checking import pool as checking
 
 if TYPE_CHECKING:
     import httpx

@@ -11,8 +11,8 @@ from fastapi_limiter.decorators import skip_limiter
 from fastapi_limiter.depends import RateLimiter
 from pyrate_limiter import Limiter, Rate
 
-from app.auth.limits import limit
 from app.core.env_file import SettingsError
+from app.ratelimit.dependencies import limit
 from fixtures.cluster import database, fetch
 from fixtures.redis import redis_store
 from fixtures.server import serving, settings

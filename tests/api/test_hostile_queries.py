@@ -11,8 +11,8 @@ from app.collections.models import Collection, Definition
 from app.core.actor import SYSTEM
 from app.core.clock import utcnow
 from app.db.database import Database
-from app.filters.parser import MAX_LENGTH, MAX_TERMS, parse_filter
-from app.records.listing import Query, plan_of
+from app.filters.language.parser import MAX_LENGTH, MAX_TERMS, parse_filter
+from app.records.lists.listing import Query, plan_of
 
 if TYPE_CHECKING:
     import httpx

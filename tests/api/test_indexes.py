@@ -13,7 +13,7 @@ import pytest
 from app.collections import indexes, repository
 from app.core.actor import SYSTEM
 from app.db.database import Database
-from app.records.listing import Query, plan_of
+from app.records.lists.listing import Query, plan_of
 from fixtures.cluster import execute, fetch
 from fixtures.indexes import existing, run_worker, states, with_database
 

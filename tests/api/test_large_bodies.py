@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def test_no_more_large_bodies_are_taken_in_than_there_is_memory_for(
     cluster_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.core.machine.share", lambda: 124 << 20)
-    monkeypatch.setattr("app.core.room._WAIT_SECONDS", 0.5)
+    monkeypatch.setattr("app.observability.machine.share", lambda: 124 << 20)
+    monkeypatch.setattr("app.overload.room._WAIT_SECONDS", 0.5)
     large = {"text": "x" * 300_000}
     with database(cluster_url) as url, serving(settings(url)) as server:
         admin = server.admin()

@@ -221,7 +221,7 @@ def test_declared_indexes_are_used(server: Any, admin: httpx.Client) -> None:
     import asyncpg
 
     from app.core.actor import SYSTEM
-    from app.records.listing import Query, plan_of
+    from app.records.lists.listing import Query, plan_of
 
     schema = {"type": "object", "properties": {"k": {"type": "integer"}, "t": {"type": "array"}}}
     body = {

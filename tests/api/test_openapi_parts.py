@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.ops import openapi
-from app.records.openapi import paths_of
+from app.records.openapi.paths import paths_of
 from fixtures.cluster import database
 from fixtures.server import serving, settings
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi import APIRouter, Response
 
-from app.core import log
 from app.db import migrations
+from app.observability import log
 from app.ops import checks
 from fixtures.cluster import execute
 from fixtures.server import PASSWORD, serving, settings

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from app.core.concurrency import WAITING_PER_PLACE, Importance
+from app.overload.concurrency import WAITING_PER_PLACE, Importance
 from fixtures.cluster import database
 from fixtures.held import held
 from fixtures.server import serving, settings

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import Response
 
-from app.auth.dependencies import SessionDep
+from app.db.dependencies import SessionDep
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi import Depends
 
-from app.auth.limits import limit
 from app.db import notifications
+from app.ratelimit.dependencies import limit
 from app.ratelimit.memory import MemoryLimiter
 from fixtures.cluster import database
 from fixtures.server import serving, settings

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from app.filters.fields import Fields
-from app.filters.parser import parse_filter
+from app.filters.language.parser import parse_filter
 from app.filters.sort import parse_sort
 from examples.demo.sources import COLLECTIONS, characters
 from fixtures.filter_oracle import Asker, Record, matches, sort_order

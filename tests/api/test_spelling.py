@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.filters.fields import Fields
-from app.filters.parser import parse_filter
+from app.filters.language.parser import parse_filter
 from app.filters.spelling import check_filter
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.auth.errors import InvalidToken
-from app.auth.tokens import Tokens
+from app.auth.identity.tokens import Tokens
 from fixtures.cluster import database
 from fixtures.server import serving, settings
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.auth import api_key_repository
+from app.auth.api_keys import repository as api_key_repository
 from fixtures.cluster import database, execute
 from fixtures.server import ADMIN, PASSWORD, serving, settings
 

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from app.core import machine
+from app.observability import machine
 from fixtures import needs, redis
 from fixtures.program import PATIENCE, Program, free_port, wait_until_ended
 

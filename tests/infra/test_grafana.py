@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from prometheus_client import REGISTRY
 
-import app.core.metrics  # noqa: F401 - registers them
+import app.observability.metrics  # noqa: F401 - registers them
 from fixtures.programs import run_program
 from infra.grafana.dashboards.__main__ import PAGES, differing
 

@@ -15,9 +15,17 @@ import pytest
 
 from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
+from app.filters.language.parser import parse_filter
+from app.filters.language.syntax import (
+    Comparator,
+    Comparison,
+    Constant,
+    Field,
+    Items,
+    Operand,
+    Variable,
+)
 from app.filters.params import Params
-from app.filters.parser import parse_filter
-from app.filters.syntax import Comparator, Comparison, Constant, Field, Items, Operand, Variable
 from fixtures import filter_texts as texts
 from fixtures.filter_oracle import RELATION, Asker, Record, columns, matches
 

@@ -12,8 +12,8 @@ import pytest
 
 from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
+from app.filters.language.parser import parse_filter
 from app.filters.params import Params
-from app.filters.parser import parse_filter
 from app.filters.paths import elements_sql, field_sql
 from app.filters.sort import after, order_by, parse_sort
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError
 from app.filters.fields import Fields
+from app.filters.language.parser import parse_filter
 from app.filters.params import Params
-from app.filters.parser import parse_filter
 from fixtures import filter_texts as texts
 from fixtures.filter_oracle import NO_FORMATS, RELATION, Asker, Record, columns, matches
 
 if TYPE_CHECKING:
-    from app.filters.syntax import Expression
+    from app.filters.language.syntax import Expression
 
 FREE, TYPED = Fields(True), Fields(texts.SCHEMA)
 

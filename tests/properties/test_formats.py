@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.collections.validator import RecordValidator
+from app.collections.json_schema.validator import RecordValidator
 from app.filters.formats import FORMATS
 from app.filters.paths import elements_sql, field_sql
 from fixtures import format_texts

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.collections.keywords import RESERVED
+from app.collections.json_schema.keywords import RESERVED
 
 if TYPE_CHECKING:
     import httpx

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from app.guesses.guesses import (
+from app.throttling.guesses import (
     ACCOUNT,
     KNOWN_ADDRESSES,
     KNOWN_MS,
@@ -18,8 +18,8 @@ from app.guesses.guesses import (
     Guesses,
     digests,
 )
-from app.guesses.memory import MemoryGuesses
-from app.guesses.redis import RedisGuesses
+from app.throttling.memory import MemoryGuesses
+from app.throttling.redis import RedisGuesses
 from fixtures.redis import redis_store
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from unittest.mock import patch
 import pytest
 from redis.asyncio import Redis
 
-from app.core import outage
-from app.core.metrics import REDIS_FALLBACKS
 from app.core.rates import parse_rates
 from app.lifespan import open_stores
+from app.observability.metrics import REDIS_FALLBACKS
 from app.ratelimit.policy import Check, Policy
 from app.ratelimit.redis import RedisLimiter
+from app.redis import outage
 from fixtures.limiters import POLICY, admitted, client_of, limiter
 from fixtures.redis import redis_store
 from fixtures.relay import redis_relay

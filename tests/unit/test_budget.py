@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from app.core.errors import Overloaded
-from app.db.budget import Budget, Memory
+from app.db.pool.budget import Budget, Memory
 
 MB = 1_000_000
 
@@ -84,7 +84,7 @@ async def who_gives_up_or_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> Non
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
-        monkeypatch.setattr("app.core.room._WAIT_SECONDS", 0)
+        monkeypatch.setattr("app.overload.room._WAIT_SECONDS", 0)
         with pytest.raises(Overloaded):
             await asyncio.create_task(_entered(room, 3 * MB))
     assert await next_ == [False]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.collections.checking import AT_ONCE
-from app.collections.exact import MultipleOf, UniqueItems
-from app.collections.validator import RecordValidator
+from app.collections.checking.pool import AT_ONCE
+from app.collections.json_schema.exact import MultipleOf, UniqueItems
+from app.collections.json_schema.validator import RecordValidator
 from app.core import json
 from fixtures import hostile_schemas
 

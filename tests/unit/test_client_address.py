@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.client_address import ClientAddress, rate_key
+from app.core.context import rate_key
+from app.http.client_address import ClientAddress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

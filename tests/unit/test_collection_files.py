@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.collections.files import UnusableFile, read
+from app.collections.files.reading import UnusableFile, read
 
 if TYPE_CHECKING:
     from pathlib import Path

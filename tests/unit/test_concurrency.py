@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.core.concurrency import (
+from app.overload.concurrency import (
     SHARES,
     TARGET_SECONDS,
     Concurrency,
@@ -205,7 +205,7 @@ def test_who_waits_comes_in_by_importance_and_then_in_turn() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that the queue sees."""
     now = [100.0]
-    monkeypatch.setattr("app.core.queueing.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app.overload.queueing.time.monotonic", lambda: now[0])
     return now
 
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from app.auth import api_key_repository
-from app.auth.credentials import Authenticator
-from app.auth.tokens import Tokens
+from app.auth.api_keys import repository as api_key_repository
+from app.auth.identity.authenticator import Authenticator
+from app.auth.identity.tokens import Tokens
 from app.core.clock import utcnow
 from app.db.database import Database
 from fixtures.server import settings

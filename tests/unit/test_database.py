@@ -11,8 +11,10 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from app.core.errors import DatabaseUnavailable, Overloaded
-from app.db import database, pooled, waiting
+from app.db import database
 from app.db.database import Database
+from app.db.pool import gate as waiting
+from app.db.pool import pooled
 
 
 def test_a_notification_is_heard_although_the_answer_to_the_commit_was_lost(

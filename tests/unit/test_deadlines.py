@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.core.deadlines import Deadlines
+from app.overload.deadlines import Deadlines
 
 
 def met(*, also_by_another: bool) -> bool:

@@ -10,7 +10,7 @@ import sys
 GIVE_UP = """
 import asyncio, gc, ssl
 from asyncpg.connect_utils import TLSUpgradeProto
-from app.core import log
+from app.observability import log
 from app.core.settings import Settings
 
 log.configure(Settings(_env_file=None, database_url="postgresql://x", jwt_secret="abcdefghij" * 4))

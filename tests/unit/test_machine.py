@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core import machine
+from app.observability import machine
 
 GB = 1 << 30
 ALL_CORES = float(len(os.sched_getaffinity(0)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 
-from app.core import multiprocess
+from app.observability import multiprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

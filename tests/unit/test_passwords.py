@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from app.auth import hashing, hashing_process
-from app.auth.passwords import _QUEUE_PER_SLOT, Match, Passwords
+from app.auth.passwords import process as hashing_process
+from app.auth.passwords import program as hashing
+from app.auth.passwords.pool import _QUEUE_PER_SLOT, Match, Passwords
 from app.core.errors import Overloaded
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from app.core.room import Room
+from app.overload.room import Room
 
 
 async def taking(room: Room, number: int, name: str, seen: list[str], end: asyncio.Event) -> None:
@@ -46,7 +46,7 @@ def test_no_more_is_taken_than_there_is_and_in_the_order_of_coming() -> None:
 
 
 def test_who_goes_away_while_waiting_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.core.room._WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("app.overload.room._WAIT_SECONDS", 0.01)
 
     async def work() -> None:
         seen: list[str] = []

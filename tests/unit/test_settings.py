@@ -10,7 +10,7 @@ import pytest
 
 from app.core.env_file import SettingsError
 from app.core.settings import Settings
-from app.core.settings_docs import env_example
+from app.dev.settings_docs import env_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable

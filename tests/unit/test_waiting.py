@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.core.errors import Overloaded
-from app.db.lists import Windows
-from app.db.waiting import Gate
+from app.db.pool.gate import Gate
+from app.db.pool.lists import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -115,7 +115,7 @@ def test_who_goes_away_keeps_nobody() -> None:
 
 
 def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.db.waiting.ACQUIRE_TIMEOUT", 0.01)
+    monkeypatch.setattr("app.db.pool.gate.ACQUIRE_TIMEOUT", 0.01)
 
     async def work() -> None:
         gate = Gate(1)
@@ -130,7 +130,7 @@ def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wait_for_ones_own_is_no_strain(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("app.db.waiting.time.monotonic", lambda: now)
+    monkeypatch.setattr("app.db.pool.gate.time.monotonic", lambda: now)
 
     async def work() -> None:
         nonlocal now

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from app.auth.router import router as auth
-from app.auth.users_router import router as users
+from app.auth.api_keys.router import router as api_keys
+from app.auth.sessions.router import router as auth
+from app.auth.users.router import router as users
 from app.collections.router import router as collections
 from app.ops.docs import router as docs
 from app.ops.router import router as operations
 from app.records.router import router as records
 
 # Records first: routes are tried in order, and most requests are for them.
-ROUTERS = (records, collections, auth, users, operations, docs)
+ROUTERS = (records, collections, auth, api_keys, users, operations, docs)

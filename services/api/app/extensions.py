@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from app.auth.limits import count_by_ours
 from app.core.env_file import SettingsError
+from app.ratelimit.dependencies import count_by_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING, NoReturn
 from redis.asyncio import Redis
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.auth.bootstrap import ensure_first_admin
-from app.auth.service import Auth
+from app.auth.sessions.service import Auth
+from app.auth.users.bootstrap import ensure_first_admin
 from app.caching.memory import MemoryCache
 from app.caching.memory_generations import MemoryGenerations
 from app.caching.redis import RedisCache
 from app.caching.redis_generations import RedisGenerations
-from app.collections import checking
-from app.core import garbage, metrics
-from app.core.admission import ADMISSION_KEY
+from app.collections.checking import pool as checking
 from app.core.errors import Problem
-from app.core.outage import ANSWER_SECONDS
 from app.db import migrations
 from app.db.notifications import NotAlone
-from app.guesses.memory import MemoryGuesses
-from app.guesses.redis import RedisGuesses
+from app.observability import metrics
+from app.overload import garbage
+from app.overload.admission import ADMISSION_KEY
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.redis import RedisLimiter
+from app.redis.outage import ANSWER_SECONDS
+from app.throttling.memory import MemoryGuesses
+from app.throttling.redis import RedisGuesses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 
     from app.caching.cache import Cache
     from app.caching.generations import Generations
-    from app.core.admission import Admission
     from app.core.settings import Settings
-    from app.guesses.guesses import Guesses
+    from app.overload.admission import Admission
     from app.ratelimit.limiter import Limiter
+    from app.throttling.guesses import Guesses
 
 logger = logging.getLogger("listo")
 

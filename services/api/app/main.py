@@ -11,34 +11,37 @@ from starlette.exceptions import HTTPException
 
 from app import __version__
 from app.api import ROUTERS
-from app.auth.counting import policies
-from app.auth.credentials import Authenticator
-from app.auth.middleware import AuthMiddleware
-from app.auth.passwords import Passwords
-from app.auth.tokens import Tokens
+from app.auth.identity.authenticator import Authenticator
+from app.auth.identity.middleware import AuthMiddleware
+from app.auth.identity.tokens import Tokens
+from app.auth.passwords.pool import Passwords
 from app.caching.coherent import CoherentCache
 from app.collections.registry import Registry
-from app.core import log, problem
-from app.core.admission import Admission, AdmissionMiddleware
 from app.core.background import Background
-from app.core.client_address import believe_no_server
-from app.core.concurrency import Concurrency
-from app.core.cors import CorsMiddleware
-from app.core.deadlines import Deadlines
 from app.core.env_file import SettingsError
 from app.core.errors import Problem
-from app.core.middleware import ProtectionMiddleware, RequestMiddleware
 from app.core.settings import Settings
-from app.db.budget import Memory
 from app.db.database import Database
+from app.db.pool.budget import Memory
 from app.extensions import load_extensions
 from app.filters.cursor import CursorCodec
+from app.http import problem
+from app.http.client_address import believe_no_server
+from app.http.middleware.admission import AdmissionMiddleware
+from app.http.middleware.cors import CorsMiddleware
+from app.http.middleware.protection import ProtectionMiddleware
+from app.http.middleware.request import RequestMiddleware
 from app.idempotency.middleware import IdempotencyMiddleware
 from app.idempotency.seals import Seals
 from app.lifespan import QuietStartup, lifespan, open_generations, open_stores
+from app.observability import log
+from app.observability.tracing import telemetry
 from app.ops import openapi
 from app.ops.checks import Readiness
-from app.telemetry import telemetry
+from app.overload.admission import Admission
+from app.overload.concurrency import Concurrency
+from app.overload.deadlines import Deadlines
+from app.ratelimit.counting import policies
 
 if TYPE_CHECKING:
     from typing import Any

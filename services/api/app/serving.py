@@ -49,7 +49,7 @@ class LingeringServer(Server):
 
 class Worker(UvicornWorker):  # type: ignore[misc] # it has no types
     # By name: what the master imports is not what the workers do.
-    CONFIG_KWARGS: ClassVar = {**UvicornWorker.CONFIG_KWARGS, "http": "app.core.protocol:Protocol"}
+    CONFIG_KWARGS: ClassVar = {**UvicornWorker.CONFIG_KWARGS, "http": "app.http.protocol:Protocol"}
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

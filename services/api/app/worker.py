@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 import asyncpg
 from prometheus_client import start_http_server
 
-from app.auth import repository as auth_repository
+from app.auth.sessions import repository as sessions_repository
 from app.collections import indexes
 from app.collections import repository as collections_repository
-from app.core import log
 from app.core.clock import utcnow
 from app.core.env_file import SettingsError
 from app.core.errors import Problem
-from app.core.metrics import LOOP_LAST_SUCCESS, LOOP_RUNNING, LOOP_RUNS, LOOP_SECONDS
 from app.core.settings import Settings
 from app.db import leases
 from app.db.database import Database
 from app.events import repository as events_repository
 from app.idempotency import repository as idempotency_repository
 from app.idempotency import service as idempotency
+from app.observability import log
+from app.observability.metrics import LOOP_LAST_SUCCESS, LOOP_RUNNING, LOOP_RUNS, LOOP_SECONDS
 from app.records import removal
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class Loop:
 async def purge_sessions(duty: Lease, _: Settings) -> int:
     """Forget sessions some days after they ended."""
     async with duty.transaction() as session:
-        return await auth_repository.purge_sessions(session, utcnow() - _KEPT_SESSIONS, _SLICE)
+        return await sessions_repository.purge_sessions(session, utcnow() - _KEPT_SESSIONS, _SLICE)
 
 
 async def purge_refresh_tokens(duty: Lease, settings: Settings) -> int:
     """Forget used refresh tokens of sessions that live on, once they could not be valid anyway."""
     before = utcnow() - timedelta(seconds=settings.refresh_token_ttl)
     async with duty.transaction() as session:
-        return await auth_repository.purge_refresh_tokens(session, before, _SLICE)
+        return await sessions_repository.purge_refresh_tokens(session, before, _SLICE)
 
 
 async def purge_events(duty: Lease, settings: Settings) -> int:

@@ -11,8 +11,8 @@ import pytest
 from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError, UnknownField
 from app.filters.fields import Fields
+from app.filters.language.parser import parse_filter
 from app.filters.params import Params
-from app.filters.parser import parse_filter
 from app.filters.paths import field_sql, sql_literal
 
 ADA = UUID(int=0xADA)

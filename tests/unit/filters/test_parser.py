@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from app.filters.errors import FilterError
-from app.filters.parser import MAX_DEPTH, MAX_LENGTH, MAX_TERMS, parse_filter, parse_path
-from app.filters.syntax import And, Comparison, Constant, Field, Items, Not, Or, Variable
-from app.filters.tree import MAX_DIGITS, MAX_ITEMS
+from app.filters.language.parser import MAX_DEPTH, MAX_LENGTH, MAX_TERMS, parse_filter, parse_path
+from app.filters.language.syntax import And, Comparison, Constant, Field, Items, Not, Or, Variable
+from app.filters.language.tree import MAX_DIGITS, MAX_ITEMS
 
 A = Comparison(Field(("a",), 0), "=", Constant("1", 1, 4), 2)
 

@@ -18,9 +18,9 @@ from zlib import crc32
 
 from app.caching.generations import MAKING_SECONDS
 from app.core.errors import Problem
-from app.core.metrics import CACHE_LOOKUPS
-from app.core.outage import RETRY_SECONDS
 from app.db.notifications import QUIET_SECONDS, TRUST_SECONDS
+from app.observability.metrics import CACHE_LOOKUPS
+from app.redis.outage import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from app.core.outage import RedisAway, RedisOutage
+from app.redis.outage import RedisAway, RedisOutage
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from app.caching.generations import MAKING_SECONDS, MARK_SECONDS, Look
-from app.core.outage import RedisAway, RedisOutage
+from app.redis.outage import RedisAway, RedisOutage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

@@ -11,12 +11,13 @@ import asyncpg
 import typer
 
 from app import __version__
-from app.auth import api_keys, repository, users
+from app.auth.api_keys import service as api_keys
 from app.auth.schemas import ApiKeyIn, RegisterIn, UserIn
+from app.auth.users import repository
+from app.auth.users import service as users
 from app.cli import collections
-from app.cli.rehearsal import rehearse
 from app.cli.shared import AsJson, Failed, checked, say, with_auth
-from app.collections import files
+from app.collections.files import reading as files
 from app.core import emails
 from app.core.actor import ADMIN_ROLE, SYSTEM, Scope
 from app.core.clock import utcnow
@@ -26,7 +27,7 @@ from app.core.settings import Settings
 from app.db import migrations
 
 if TYPE_CHECKING:
-    from app.auth.service import Auth
+    from app.auth.sessions.service import Auth
 
 app = typer.Typer(
     help="Listo from the shell.", no_args_is_help=True, add_completion=False,
@@ -82,6 +83,9 @@ def check(
     """Try settings, extensions and the database as a server would, without serving.
 
     The database may be at an older migration: `listo migrate` comes next."""
+    # The application takes a second to import, which no other command is to pay.
+    from app.cli.rehearsal import rehearse  # noqa: PLC0415
+
     at = rehearse(Settings.load(), database=database)
     report = {"ok": True, "migration": at, "wanted": migrations.head()}
     text = "It can start."

@@ -10,15 +10,16 @@ import typer
 from rich.syntax import Syntax
 
 from app.cli.shared import AsJson, Failed, console, say, with_auth
-from app.collections import files, indexes, service
+from app.collections import indexes, service
 from app.collections.errors import RecordsDoNotFit
-from app.collections.plan import Change, difference, hold, plan
+from app.collections.files import reading as files
+from app.collections.files.plan import Change, difference, hold, plan
 from app.core.actor import SYSTEM
 from app.core.errors import PreconditionFailed
 from app.db.database import Database
 
 if TYPE_CHECKING:
-    from app.auth.service import Auth
+    from app.auth.sessions.service import Auth
     from app.collections.models import Definition
     from app.db.session import Session
 

@@ -10,13 +10,13 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from app.auth.passwords import Passwords
-from app.auth.service import Auth
-from app.auth.tokens import Tokens
-from app.core.body import invalid
+from app.auth.identity.tokens import Tokens
+from app.auth.passwords.pool import Passwords
+from app.auth.sessions.service import Auth
 from app.core.settings import Settings
 from app.db import migrations
 from app.db.database import Database
+from app.http.members import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from app.db.database import Database
     from app.db.session import Session
     from app.filters.fields import Fields
-    from app.filters.syntax import Path
+    from app.filters.language.syntax import Path
 
 logger = logging.getLogger("listo.indexes")
 

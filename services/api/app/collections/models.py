@@ -10,21 +10,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.caching.coherent import Life
-from app.collections.keywords import Annotations
-from app.collections.validator import RecordValidator
+from app.collections.json_schema.keywords import Annotations
+from app.collections.json_schema.validator import RecordValidator
 from app.core.actor import COLLECTION_NAME
 from app.filters.compiler import compile_filter
 from app.filters.errors import FilterError
 from app.filters.fields import Fields
+from app.filters.language.parser import parse_filter
 from app.filters.params import Params
-from app.filters.parser import parse_filter
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
     from app.core.actor import Actor
-    from app.filters.syntax import Expression
+    from app.filters.language.syntax import Expression
 
 logger = logging.getLogger("listo.collections")
 

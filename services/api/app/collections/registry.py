@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from app.collections import repository
 from app.collections.errors import CollectionNotFound
 from app.collections.models import NAME, TOPIC
-from app.core.metrics import CACHE_LOOKUPS, COLLECTIONS
+from app.observability.metrics import CACHE_LOOKUPS, COLLECTIONS
 
 if TYPE_CHECKING:
     from app.collections.models import Collection

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncpg
 
 from app.collections.models import LARGEST, TOPIC, Collection, Definition
-from app.db.budget import room
+from app.db.pool.budget import room
 from app.db.session import affected
 from app.filters.paths import sql_literal
 

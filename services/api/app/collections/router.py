@@ -18,13 +18,13 @@ from app.collections.schemas import (
     IndexOut,
     Rules,
 )
-from app.core import preconditions
 from app.core.actor import COLLECTION_NAME, Actor, Scope
-from app.core.body import body_of, request_body
 from app.core.errors import InvalidPrecondition
-from app.core.openapi import ONLY_CREATE, precondition, problems
+from app.db.dependencies import database_of
 from app.db.session import Session
-from app.idempotency.middleware import database_of
+from app.http import preconditions
+from app.http.body import body_of, request_body
+from app.http.openapi import ONLY_CREATE, precondition, problems
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 

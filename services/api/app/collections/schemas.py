@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from app.collections.models import seconds
-from app.filters import parser
+from app.filters.language import parser
 
 MAX_CACHED = 3600
 

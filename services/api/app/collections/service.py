@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.auth import api_keys
-from app.collections import checking, indexes, repository, turns
+from app.auth.api_keys import service as api_keys
+from app.collections import indexes, repository, turns
+from app.collections.checking import pool as checking
 from app.collections.errors import (
     CheckTooCostly,
     CollectionNotFound,
@@ -15,8 +16,8 @@ from app.collections.errors import (
     InvalidDefinition,
     RecordsDoNotFit,
 )
+from app.collections.json_schema.schema import check_schema, wrong
 from app.collections.models import NAME, OPERATIONS, TOPIC, Collection, Definition
-from app.collections.schema import check_schema, wrong
 from app.core import json
 from app.core.actor import Scope
 from app.core.errors import FieldError, Forbidden, PreconditionFailed, Problem, Unauthorized
@@ -24,15 +25,15 @@ from app.core.ids import uuid7
 from app.filters import spelling
 from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
+from app.filters.language.parser import parse_filter, split_list
 from app.filters.params import Params
-from app.filters.parser import parse_filter, split_list
 from app.filters.sort import MAX_KEYS
 
 if TYPE_CHECKING:
     from app.collections.schemas import CollectionIn
     from app.core.actor import Actor
-    from app.core.preconditions import Tags
     from app.db.session import Session
+    from app.http.preconditions import Tags
 
 SHOWN_FAILURES = 10
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import ipaddress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from app.core.actor import ANONYMOUS, Actor
-from app.core.client_address import rate_key
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, MutableMapping
     from typing import Any
+
+
+@lru_cache(4096)
+def rate_key(address: str) -> str:
+    """What anonymous requests are counted by: the address, for IPv6 its /64 (one subscriber)."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address
 
 
 @dataclass(slots=True)
@@ -41,11 +54,6 @@ class RequestContext:
 _current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
 
 SCOPE_KEY = "listo.context"
-# What admission says of a request: how important it is, since when it waited if it had to, and the
-# problem that refuses it.
-IMPORTANCE_KEY = "listo.importance"
-SINCE_KEY = "listo.since"
-REFUSED_KEY = "listo.refused"
 
 
 def enter(scope: MutableMapping[str, Any], context: RequestContext) -> None:

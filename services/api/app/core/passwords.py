@@ -1,10 +1,17 @@
-"""Passwords in the one form that they are compared in, however a keyboard composes letters."""
+"""What a password may be, and the one form in which passwords are compared."""
 
 from __future__ import annotations
 
 import unicodedata
+from urllib.parse import parse_qs, unquote, urlsplit
 
 MIN_LENGTH = 10
+# What everybody tries first.
+DEFAULTS = frozenset(
+    {"admin", "administrator", "changeme", "changethis", "default", "listo", "letmein", "pass",
+     "password", "password1", "postgres", "qwerty", "root", "secret", "test", "123456",
+     "12345678", "123456789", "1234567890"}
+)  # fmt: skip
 
 
 def normal(password: str) -> str:
@@ -18,3 +25,14 @@ def checked(password: str) -> str:
     if len(composed) < MIN_LENGTH:
         raise ValueError(f"must have at least {MIN_LENGTH} characters")
     return composed
+
+
+def default_in_url(url: str) -> bool:
+    """Whether a URL has one of DEFAULTS, wherever clients take it from. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Its words may hold the password.
+        raise ValueError("is no URL") from None
+    given = [unquote(parts.password or ""), *parse_qs(parts.query).get("password", ())]
+    return any(password.lower() in DEFAULTS for password in given)

@@ -11,7 +11,7 @@ from pydantic import ByteSize, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 
-from app.core import default_passwords, emails, passwords
+from app.core import emails, passwords
 from app.core.env_file import SettingsError, find_env_file
 from app.core.rates import Rate, parse_rates
 
@@ -299,7 +299,7 @@ class Settings(BaseSettings):
                 raise ValueError("is missing beside ADMIN_EMAIL")
             return None
         text = value.get_secret_value()
-        if _production(info) and text.lower() in default_passwords.ALL:
+        if _production(info) and text.lower() in passwords.DEFAULTS:
             raise ValueError("must not be a default password in production")
         passwords.checked(text)
         if email is None:
@@ -376,7 +376,7 @@ class Settings(BaseSettings):
 
 def _check_passwords(url: str, info: ValidationInfo) -> None:
     """Refuse default passwords in production, wherever clients take them from."""
-    if default_passwords.in_url(url) and _production(info):
+    if passwords.default_in_url(url) and _production(info):
         raise ValueError("must not hold a default password in production")
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from app.core.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
-from app.db.budget import Budget, Memory
 from app.db.ends import ENDS
 from app.db.errors import translated
-from app.db.lists import Lists
 from app.db.notifications import Notifications
-from app.db.pooled import CONNECT_TIMEOUT, Pooled, walked
-from app.db.waiting import Gate
+from app.db.pool.budget import Budget, Memory
+from app.db.pool.gate import Gate
+from app.db.pool.lists import Lists
+from app.db.pool.pooled import CONNECT_TIMEOUT, Pooled, walked
+from app.observability.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from app.core.errors import DatabaseUnavailable, Overloaded, RequestTimeout
-from app.core.metrics import DATABASE_FAULTS
+from app.observability.metrics import DATABASE_FAULTS
 
 
 class LockTimeout(RequestTimeout):

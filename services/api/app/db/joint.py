@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
-    from app.db.budget import Budget
     from app.db.database import Database, Transaction
+    from app.db.pool.budget import Budget
     from app.db.session import Cursor, Session
 
 

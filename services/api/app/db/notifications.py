@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.core.metrics import LISTENER_CONNECTED
+from app.observability.metrics import LISTENER_CONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
-    from app.db.budget import Budget
+    from app.db.pool.budget import Budget
 
 
 def affected(status: str) -> int:

@@ -33,7 +33,7 @@ class Processes:
         self._commands: dict[str, tuple[str, ...]] = {
             "server": (
                 "uvicorn", "app.main:app", "--fd", str(socket), "--no-server-header",
-                "--http", "app.core.protocol:Protocol",
+                "--http", "app.http.protocol:Protocol",
                 "--timeout-graceful-shutdown", "5", "--log-level", "warning",
             ),
             "worker": ("app.worker",),

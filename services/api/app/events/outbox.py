@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
-from app.core.metrics import EVENTS_PUBLISHED
 from app.events import repository
+from app.observability.metrics import EVENTS_PUBLISHED
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from app.core.actor import Actor
     from app.db.session import Session
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What happened: `type` like `order.paid`, the subject's id and version, and JSON data."""
-
-    type: str
-    subject: UUID | None = None
-    collection: str | None = None
-    version: int | None = None
-    data: dict[str, Any] | None = None
+    from app.events.models import Event
 
 
 async def publish(session: Session, actor: Actor, event: Event) -> None:

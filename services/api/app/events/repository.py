@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.db.session import Session
-    from app.events.outbox import Event
+    from app.events.models import Event
 
 
 async def insert(session: Session, event: Event, actor: UUID | None, data: str | None) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from app.core.ids import parse_uuid
 from app.filters.errors import FilterError
 from app.filters.formats import lost_plus
+from app.filters.language.syntax import Comparison, Constant, Field, Items, Variable
 from app.filters.params import Caller
 from app.filters.paths import NO_OWNER, SYSTEM_TYPES, field_sql
-from app.filters.syntax import Comparison, Constant, Field, Items, Variable
 
 if TYPE_CHECKING:
     from app.filters.params import Params

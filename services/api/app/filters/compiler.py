@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from app.filters import columns
 from app.filters.errors import FilterError
+from app.filters.language.syntax import And, Comparison, Constant, Field, Items, Not, Or, Variable
 from app.filters.params import Caller
 from app.filters.paths import elements_sql, field_sql
-from app.filters.syntax import And, Comparison, Constant, Field, Items, Not, Or, Variable
 
 if TYPE_CHECKING:
     from app.filters.fields import Fields
     from app.filters.formats import Format
+    from app.filters.language.syntax import Expression, Operand
     from app.filters.params import Params
-    from app.filters.syntax import Expression, Operand
 
 _NULL: Final = "'null'::jsonb"
 _NESTED: Final = frozenset({"array", "object"})

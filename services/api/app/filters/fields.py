@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from app.filters.formats import Format
-    from app.filters.syntax import Path
+    from app.filters.language.syntax import Path
 
 JSON_TYPES: Final = frozenset({"null", "string", "number", "boolean", "array", "object"})
 _NULL: Final = frozenset({"null"})

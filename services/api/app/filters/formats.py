@@ -21,7 +21,7 @@ from app.filters.errors import FilterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from app.filters.syntax import Constant
+    from app.filters.language.syntax import Constant
 
 _DAY: Final = 24 * 60
 # A month of the Gregorian calendar, on average: a 4,800th of 146,097 days.

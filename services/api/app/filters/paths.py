@@ -9,7 +9,7 @@ from app.filters.errors import FilterError
 
 if TYPE_CHECKING:
     from app.filters.formats import Format
-    from app.filters.syntax import Path
+    from app.filters.language.syntax import Path
 
 # The columns of a record's table that are not its data, and their SQL types.
 SYSTEM_TYPES: Final = {

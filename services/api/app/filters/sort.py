@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from app.filters.errors import FilterError, InvalidSort
-from app.filters.parser import parse_path, split_list
+from app.filters.language.parser import parse_path, split_list
 from app.filters.paths import SYSTEM_TYPES, field_sql
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from app.filters.fields import Fields
     from app.filters.formats import Format
+    from app.filters.language.syntax import Path
     from app.filters.params import Params
-    from app.filters.syntax import Path
 
 MAX_KEYS = 5
 MAX_LENGTH = 1024

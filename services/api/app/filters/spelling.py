@@ -6,12 +6,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from app.filters.errors import FilterError, UnknownField
-from app.filters.parser import parse_path, split_list, terms
-from app.filters.syntax import Field
+from app.filters.language.parser import parse_path, split_list, terms
+from app.filters.language.syntax import Field
 
 if TYPE_CHECKING:
     from app.filters.fields import Fields
-    from app.filters.syntax import Expression, Path
+    from app.filters.language.syntax import Expression, Path
 
 # Of shorter names too many others are one slip away.
 _SHORTEST: Final = 4

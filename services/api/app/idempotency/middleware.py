@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from app.core import context, problem
+from app.core import context
 from app.core.errors import Problem
-from app.core.routes import is_routed
+from app.db.dependencies import DATABASE_KEY
+from app.http import problem
+from app.http.routes import is_routed
 from app.idempotency.keys import FIELD, parse
 from app.idempotency.models import Answer, KeyedRequest
 from app.idempotency.service import MAX_KEPT_BYTES, Answered, Attempt
@@ -14,10 +16,8 @@ from app.idempotency.service import MAX_KEPT_BYTES, Answered, Attempt
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from app.db.session import Transactional
 
 METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Their answers are credentials, which are kept nowhere, so the field means nothing there.
@@ -28,12 +28,6 @@ _TELLING = (b"content-type", b"if-match", b"if-none-match")
 # Fields of a response that are for one connection or one client only.
 _NOT_KEPT = frozenset({b"set-cookie", b"connection", b"transfer-encoding", b"date"})
 _REPLAYED = (b"idempotency-replayed", b"true")
-_KEY = "listo.database"
-
-
-def database_of(request: Request) -> Transactional:
-    """Where a route that writes does so: all of it is one transaction if the request has a key."""
-    return cast("Transactional", request.scope.get(_KEY) or request.app.state.database)
 
 
 class IdempotencyMiddleware:
@@ -68,7 +62,7 @@ class IdempotencyMiddleware:
     ) -> None:
         state = scope["app"].state
         attempt = Attempt(state.database, state.seals, request)
-        scope[_KEY] = attempt.session
+        scope[DATABASE_KEY] = attempt.session
         response = _Response(attempt, scope, receive, send)
         try:
             await self.app(scope, receive, response.take)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.core.openapi import problems
+from app.http.openapi import problems
 from app.idempotency.keys import MAX_LENGTH
 from app.idempotency.middleware import IGNORED, METHODS
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
-from app.core.metrics import IDEMPOTENCY_KEYS
 from app.db.joint import JointTransaction
 from app.idempotency import repository
 from app.idempotency.errors import AnswerNotKept, KeyReused, RequestInProgress
+from app.observability.metrics import IDEMPOTENCY_KEYS
 
 if TYPE_CHECKING:
     from app.db.database import Database

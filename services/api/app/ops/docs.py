@@ -9,12 +9,13 @@ import fastapi_offline
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
-from app.auth.limits import charge
 from app.collections.errors import CollectionNotFound
-from app.core import context, preconditions
+from app.core import context
 from app.core.errors import NotFound
-from app.core.middleware import POLICY_KEY
+from app.http import preconditions
+from app.http.middleware.request import POLICY_KEY
 from app.ratelimit import costs
+from app.ratelimit.dependencies import charge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

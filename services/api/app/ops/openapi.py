@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from app.caching.memory import MemoryCache
-from app.core.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES, problems
+from app.http.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES, problems
 from app.idempotency.openapi import describe
-from app.records.components import SHARED, components_of
-from app.records.openapi import paths_of
+from app.records.openapi.components import SHARED, components_of
+from app.records.openapi.paths import paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.core.metrics import exposition
-from app.core.openapi import PUBLIC, problems
+from app.http.openapi import PUBLIC, problems
+from app.observability.metrics import exposition
 
 router = APIRouter(tags=["operations"])
 

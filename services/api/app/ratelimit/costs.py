@@ -1,7 +1,7 @@
 """What counts for more than one request. What is not named here counts for one.
 
-A route says so by `charge` of `app.auth.limits` as soon as it knows, before it does the work, and
-`at_most` what it may come to, for those who are refused before.
+A route says so by `charge` of `app.ratelimit.dependencies` as soon as it knows, before it does the
+work, and `at_most` what it may come to, for those who are refused before.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from app.core.errors import TooManyRequests
-from app.core.metrics import RATE_LIMITED
+from app.observability.metrics import RATE_LIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec.msgpack import decode, encode
 
-from app.core.outage import RedisAway, RedisOutage
 from app.ratelimit.gcra import decide
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.policy import OVERDRAFT, share
+from app.redis.outage import RedisAway, RedisOutage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from app.collections.errors import CollectionNotFound
 from app.core.actor import Scope
 from app.core.errors import Forbidden, Unauthorized
-from app.core.metrics import RULE_REJECTIONS
+from app.observability.metrics import RULE_REJECTIONS
 
 if TYPE_CHECKING:
     from app.collections.models import Collection, Operation

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from app.collections.models import Collection
     from app.core.actor import Actor
-    from app.db.budget import Budget
+    from app.db.pool.budget import Budget
     from app.db.session import Session
 
 

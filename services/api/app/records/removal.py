@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from app.auth import removals
+from app.auth.users import removals
 from app.collections import repository as collections
 from app.core.actor import Actor
 from app.db.notifications import Notifications

@@ -10,8 +10,8 @@ import orjson
 from app.collections import repository as collections
 from app.collections.errors import CollectionNotFound
 from app.core.actor import SYSTEM
-from app.core.metrics import EVENTS_PUBLISHED
-from app.db.budget import ALONE_LOCK, room
+from app.db.pool.budget import ALONE_LOCK, room
+from app.observability.metrics import EVENTS_PUBLISHED
 from app.records import sizes, statements
 from app.records.errors import IndexedValueTooLong
 

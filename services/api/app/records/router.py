@@ -9,19 +9,21 @@ from urllib.parse import urlencode
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from app.auth.limits import charge, taken
-from app.core import context, preconditions
+from app.core import context
 from app.core.actor import Scope
-from app.core.body import read_body
 from app.core.errors import InvalidParameter, InvalidPrecondition, Problem
 from app.core.ids import parse_uuid
+from app.db.dependencies import database_of
 from app.filters.fields import did_you_mean
-from app.idempotency.middleware import database_of
+from app.http import preconditions
+from app.http.body import read_body
 from app.ratelimit import costs
-from app.records import access, batch, listing, service
-from app.records import cached as lists
+from app.ratelimit.dependencies import charge, taken
+from app.records import access, batch, service
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
-from app.records.listing import Query
+from app.records.lists import cached as lists
+from app.records.lists import listing
+from app.records.lists.listing import Query
 from app.records.service import Body, DefinitionChanged, Stored
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.collections.models import Collection, Operation
-    from app.core.preconditions import Tags
+    from app.http.preconditions import Tags
 
 Result = TypeVar("Result")
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from app.collections import checking, keywords
-from app.collections.keywords import RESERVED
+from app.collections.checking import pool as checking
+from app.collections.json_schema import keywords
+from app.collections.json_schema.keywords import RESERVED
 from app.core import json
 from app.core.errors import Conflict, FieldError
 from app.core.ids import uuid7
-from app.core.metrics import RULE_REJECTIONS
+from app.observability.metrics import RULE_REJECTIONS
 from app.records import access, merging, repository
 from app.records.errors import (
     ChangesTooFast,

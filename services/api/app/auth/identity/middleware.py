@@ -1,0 +1,58 @@
+"""Who is calling, and whether they may call this often: before any route is looked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.core import context
+from app.core.errors import Problem
+from app.http import problem
+from app.overload.concurrency import PROBES
+from app.ratelimit import costs, counting
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from app.core.context import RequestContext
+
+# What leads to the page that shows the OpenAPI document, the page, and what it is made of, are the
+# same for everybody.
+_ANONYMOUS = PROBES | {"/", "/docs"}
+_ASSETS = "/docs/"
+
+
+class AuthMiddleware:
+    """Sets the context's actor, and counts the request under the limit that goes with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = context.of(scope)
+        try:
+            await self._admit(scope, request)
+        except Problem as refused:
+            await problem.response(refused)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, request: RequestContext) -> None:
+        path = scope["path"]
+        if path in _ANONYMOUS or path.startswith(_ASSETS):
+            return
+        given = request.fields.get(b"authorization")
+        try:
+            request.actor = await scope["app"].state.authenticator.authenticate(
+                None if given is None else given.decode("latin-1")
+            )
+        except Problem as refused:
+            # Guessing credentials is counted like any other anonymous request.
+            if refused.status == 401:  # noqa: PLR2004
+                await counting.count(scope)
+            raise
+        length = request.fields.get(b"content-length")
+        cost = costs.at_most(path, scope["query_string"], length)
+        await counting.count(scope, ahead=cost - 1)

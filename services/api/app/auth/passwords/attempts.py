@@ -1,0 +1,52 @@
+"""Guessing passwords: each wrong one makes the next wait."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from app.auth.errors import InvalidCredentials, TooManyGuesses
+from app.core import context, emails
+from app.core.context import rate_key
+from app.core.errors import Problem
+from app.idempotency.service import Answered
+from app.observability.metrics import RATE_LIMITED
+from app.ratelimit.logins import throttle_login
+from app.throttling.guesses import digests
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import Request
+
+logger = logging.getLogger("listo.auth")
+
+
+@asynccontextmanager
+async def password_try(request: Request, account: str) -> AsyncIterator[None]:
+    """Have the block check a password of `account`; until it has, it counts as a wrong one.
+
+    Otherwise so many could be tried as fit in the time that it takes to find the first one wrong.
+    Raises Overloaded, TooManyGuesses, TooManyRequests.
+    """
+    state = request.app.state
+    state.passwords.require_room()
+    account = emails.known_as(account)
+    address = rate_key(context.of(request.scope).client)
+    secret = state.settings.jwt_secret.get_secret_value()
+    guess = await state.guesses.begin(*digests(secret, account, address))
+    if guess.wait_ms:
+        RATE_LIMITED.labels("login-delay").inc()
+        raise TooManyGuesses(headers={"Retry-After": str(guess.retry_after)})
+    try:
+        await throttle_login(request, account, known=guess.known)
+        yield
+    except InvalidCredentials:
+        if guess.begins_waiting:
+            logger.warning("wrong passwords make the next one wait: account %s", guess.account[:12])
+        raise
+    except (Problem, Answered):
+        await state.guesses.withdraw(guess)
+        raise
+    await state.guesses.succeed(guess)

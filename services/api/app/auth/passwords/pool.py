@@ -1,0 +1,115 @@
+"""Passwords: argon2id by OWASP's parameters, in processes, a bounded number at once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
+from queue import PriorityQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from app.auth.passwords.process import HashingProcess
+from app.auth.passwords.program import HASHER
+from app.core import passwords
+from app.core.errors import Overloaded
+from app.observability.metrics import PASSWORD_QUEUE, PASSWORD_SECONDS, read_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
+
+# How many may wait per hash that is in work; where there is time, the last of them about a second.
+_QUEUE_PER_SLOT = 32
+# The weight of the latest hash in the time that one is expected to take.
+_SMOOTHING = 0.2
+
+
+class Match(IntEnum):
+    """Whether a password is the one of a hash, and the hash is as it would be made today."""
+
+    WRONG = 0
+    RIGHT = 1
+    OUTDATED = 2
+
+
+class Passwords:
+    """Hashes and verifies. More than its queue holds is refused with Overloaded (503)."""
+
+    def __init__(self, concurrency: int) -> None:
+        # Its threads only wait for the processes.
+        self._pool = ThreadPoolExecutor(concurrency, "password")
+        self._processes = [HashingProcess(spare=number > 0) for number in range(concurrency)]
+        # The first one that is idle, so that there are no more than are needed.
+        self._idle: PriorityQueue[int] = PriorityQueue()
+        for number in range(concurrency):
+            self._idle.put(number)
+        self._concurrency = concurrency
+        self._limit = concurrency * (1 + _QUEUE_PER_SLOT)
+        self._pending = 0
+        # The time that a hash takes at present, at the niceness that it has.
+        self._seconds = 0.0
+        # An unknown user's password is verified against this, so that it takes the same time.
+        self._dummy = HASHER.hash("no user has this password")
+        read_from(PASSWORD_QUEUE, lambda: self._pending)
+
+    def require_room(self, coming: int = 0) -> None:
+        """Raises Overloaded where the queue is full, or will be by so many who are in work and may
+        be `coming`; by its Retry-After it has become empty."""
+        waiting = max(self._pending, coming)
+        if waiting >= self._limit:
+            empty = waiting * self._seconds / self._concurrency
+            raise Overloaded(
+                "Too many passwords are being checked at the moment.",
+                retry_after=max(1, math.ceil(empty)),
+            )
+
+    async def hash(self, password: str) -> str:
+        composed = passwords.normal(password)
+        hashed: str = await self._run(lambda: self._ask(composed, None))
+        return hashed
+
+    async def verify(self, password: str, hashed: str | None) -> Match:
+        """Whether `password` is the one of `hashed`; with None it is not, in the same time."""
+        composed, against = passwords.normal(password), hashed or self._dummy
+        right = await self._matches(composed, against)
+        # Of what was typed, as hashes were made before passwords were composed.
+        typed = not right and composed != password and await self._matches(password, against)
+        if hashed is None or not (right or typed):
+            return Match.WRONG
+        return Match.OUTDATED if typed or HASHER.check_needs_rehash(hashed) else Match.RIGHT
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for process in self._processes:
+            process.close()
+
+    async def _matches(self, password: str, hashed: str) -> bool:
+        matches: bool = await self._run(lambda: self._ask(password, hashed))
+        return matches
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        self.require_room()
+        self._pending += 1
+        started = time.perf_counter()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._timed, work)
+        finally:
+            self._pending -= 1
+            PASSWORD_SECONDS.observe(time.perf_counter() - started)
+
+    def _ask(self, password: str, hashed: str | None) -> Any:
+        number = self._idle.get()
+        try:
+            return self._processes[number].ask(password, hashed)
+        finally:
+            self._idle.put(number)
+
+    def _timed(self, work: Callable[[], Result]) -> Result:
+        started = time.perf_counter()
+        result = work()
+        took = time.perf_counter() - started
+        self._seconds += _SMOOTHING * (took - self._seconds) if self._seconds else took
+        return result

@@ -1,0 +1,132 @@
+"""Registering, logging in and out, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.auth import schemas
+from app.auth.dependencies import AuthDep, CurrentActor, no_store, own_session
+from app.auth.models import User
+from app.auth.passwords.attempts import password_try
+from app.auth.sessions import service
+from app.auth.sessions.service import Grant
+from app.auth.users import repository as users
+from app.core.errors import Unauthorized
+from app.db.dependencies import SessionDep
+from app.http.body import body_of, request_body
+from app.http.openapi import PUBLIC, problems
+from app.ratelimit.logins import throttle_login
+
+router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+
+
+@router.post(
+    "/register",
+    operation_id="register",
+    status_code=201,
+    responses=problems(403, 409, 415, 422),
+    openapi_extra={**request_body(schemas.RegisterIn), **PUBLIC},
+)
+async def register(
+    request: Request,
+    auth: AuthDep,
+    given: Annotated[schemas.RegisterIn, body_of(schemas.RegisterIn)],
+) -> schemas.UserOut:
+    """Make an account, where registration is open."""
+    await throttle_login(request, given.email)
+    return user_out(await service.register(auth, given))
+
+
+@router.post(
+    "/login",
+    operation_id="login",
+    responses=problems(401, 415, 422),
+    openapi_extra={**request_body(schemas.LoginIn), **PUBLIC},
+)
+async def login(
+    request: Request,
+    auth: AuthDep,
+    given: Annotated[schemas.LoginIn, body_of(schemas.LoginIn)],
+) -> schemas.TokensOut:
+    """Start a session."""
+    async with password_try(request, given.email):
+        return _tokens(await service.login(auth, email=given.email, password=given.password))
+
+
+@router.post(
+    "/refresh",
+    operation_id="refresh",
+    responses=problems(401, 415, 422),
+    openapi_extra={**request_body(schemas.RefreshIn), **PUBLIC},
+)
+async def refresh(
+    auth: AuthDep, given: Annotated[schemas.RefreshIn, body_of(schemas.RefreshIn)]
+) -> schemas.TokensOut:
+    """New tokens for a session; the refresh token that was sent is used up."""
+    return _tokens(await service.refresh(auth, refresh_token=given.refresh_token))
+
+
+@router.post("/logout", operation_id="logout", status_code=204, responses=problems(401, 403))
+async def logout(session: SessionDep, actor: CurrentActor) -> Response:
+    """End the session: its tokens stop working at once."""
+    await service.logout(session, actor)
+    return Response(status_code=204)
+
+
+@router.get("/me", operation_id="me", responses=problems(401))
+async def me(auth: AuthDep, actor: CurrentActor) -> schemas.UserOut:
+    """The user who is calling."""
+    user = None if actor.id is None else await users.user(auth.database, actor.id)
+    if user is None:
+        raise Unauthorized
+    return user_out(user)
+
+
+@router.post(
+    "/password",
+    operation_id="changePassword",
+    status_code=204,
+    responses=problems(401, 403, 415, 422),
+    openapi_extra=request_body(schemas.PasswordIn),
+    dependencies=[Depends(own_session)],
+)
+async def change_password(
+    request: Request,
+    auth: AuthDep,
+    actor: CurrentActor,
+    given: Annotated[schemas.PasswordIn, body_of(schemas.PasswordIn)],
+) -> Response:
+    """Set a new password; the user's other sessions end."""
+    # By session: whoever has stolen one keeps the owner from nothing in another. With a NUL, which
+    # nobody can type as the e-mail address of a log-in.
+    async with password_try(request, f"session\0{actor.session_id}"):
+        await service.change_password(
+            auth,
+            actor,
+            request.app.state.database,
+            current=given.current_password,
+            new=given.new_password,
+        )
+    return Response(status_code=204)
+
+
+def user_out(user: User) -> schemas.UserOut:
+    return schemas.UserOut(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        roles=sorted(user.roles),
+        disabled=user.disabled_at is not None,
+        created_at=user.created_at,
+        updated_at=user.updated_at,
+    )
+
+
+def _tokens(grant: Grant) -> schemas.TokensOut:
+    return schemas.TokensOut(
+        access_token=grant.access_token,
+        expires_in=grant.expires_in,
+        refresh_token=grant.refresh_token,
+    )

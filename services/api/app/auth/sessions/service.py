@@ -1,0 +1,187 @@
+"""Registration, login, refresh and logout."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from app.auth.api_keys import repository as api_key_repository
+from app.auth.errors import (
+    InvalidCredentials,
+    InvalidToken,
+    RegistrationClosed,
+    SessionRequired,
+)
+from app.auth.identity import secrets
+from app.auth.passwords.pool import Match, Passwords
+from app.auth.sessions import repository
+from app.auth.users import repository as users
+from app.core import emails
+from app.core.errors import Unauthorized
+from app.core.ids import uuid7
+from app.idempotency.errors import KeyReused, RequestInProgress
+from app.observability.metrics import AUTH_FAILURES
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from app.auth.identity.tokens import Tokens
+    from app.auth.models import User
+    from app.auth.schemas import RegisterIn
+    from app.core.actor import Actor
+    from app.core.settings import Settings
+    from app.db.session import Session, Transactional
+
+# Parallel tabs refresh with the same token; later than this it was stolen.
+REUSE_GRACE = timedelta(seconds=10)
+# As current ones in one session.
+WRONG_PASSWORDS = 20
+SESSION_TOPIC = "session"
+USER_TOPIC = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The credentials of a session."""
+
+    access_token: str
+    expires_in: int
+    refresh_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """What logging in takes."""
+
+    settings: Settings
+    database: Transactional
+    passwords: Passwords
+    tokens: Tokens
+
+    @property
+    def session_ttl(self) -> timedelta:
+        return timedelta(seconds=self.settings.refresh_token_ttl)
+
+
+async def register(auth: Auth, given: RegisterIn) -> User:
+    """A new member. Raises RegistrationClosed, EmailTaken."""
+    if not auth.settings.registration_open:
+        raise RegistrationClosed
+    hashed = await auth.passwords.hash(given.password)
+    return await users.insert_user(
+        auth.database, uuid7(), given.email, given.name, hashed, {"member"}
+    )
+
+
+async def login(auth: Auth, *, email: str, password: str) -> Grant:
+    """A new session. Raises InvalidCredentials, the same for whatever was wrong."""
+    found = await users.user_by_email(auth.database, emails.known_as(email))
+    user, hashed = found or (None, None)
+    match = await auth.passwords.verify(password, hashed)
+    if user is None or hashed is None or not match or user.disabled_at is not None:
+        AUTH_FAILURES.labels("password").inc()
+        raise InvalidCredentials
+    renewed = await auth.passwords.hash(password) if match is Match.OUTDATED else None
+    async with auth.database.transaction() as session:
+        if await users.lock_password(session, user.id) == hashed:
+            if renewed:
+                await users.set_password(session, user.id, renewed)
+            session_id = uuid7()
+            await repository.insert_session(session, session_id, user.id, auth.session_ttl)
+            return await _grant(session, auth, user.id, session_id)
+    # While it was checked the password was changed, or the user disabled.
+    return await login(auth, email=email, password=password)
+
+
+async def refresh(auth: Auth, *, refresh_token: str) -> Grant:
+    """New credentials for a session; a token used twice ends it. Raises InvalidToken."""
+    async with auth.database.transaction() as session:
+        found = await repository.use_refresh_token(
+            session, secrets.digest(refresh_token), REUSE_GRACE
+        )
+        if found is not None:
+            session_id, user_id, reused = found
+            if not reused:
+                await repository.extend_session(session, session_id, auth.session_ttl)
+                return await _grant(session, auth, user_id, session_id)
+            await repository.revoke_session(session, session_id)
+            await session.notify(SESSION_TOPIC, str(session_id))
+    # Only out here: inside, raising would take the revocation back.
+    AUTH_FAILURES.labels("refresh_token_reused" if found else "refresh_token").inc()
+    raise InvalidToken("The refresh token is not valid, or not any more.")
+
+
+async def logout(session: Session, actor: Actor) -> None:
+    """End the caller's session: its tokens stop working at once."""
+    session_id = own_session(actor)
+    await repository.revoke_session(session, session_id)
+    await session.notify(SESSION_TOPIC, str(session_id))
+
+
+async def change_password(
+    auth: Auth, actor: Actor, reading: Session, *, current: str, new: str
+) -> None:
+    """Set a new password and end the user's other sessions. Raises InvalidCredentials.
+
+    The session ends with the last of WRONG_PASSWORDS: so many guesses has whoever stole it, and
+    the owner, who can log in again, has as many in each other one.
+
+    `reading` is outside of any transaction: none may be held while passwords wait to be hashed.
+    """
+    session_id = own_session(actor)
+    assert actor.id is not None
+    hashed = await users.password_hash(reading, actor.id)
+    if not await auth.passwords.verify(current, hashed):
+        # With an idempotency key it may be this very request that changed it, which this raises.
+        # That the key is another request's makes the guess no less of one.
+        with suppress(KeyReused, RequestInProgress):
+            await users.password_hash(auth.database, actor.id)
+        # Outside of the transaction that an idempotency key makes, which is undone.
+        if await repository.count_wrong_password(reading, session_id, WRONG_PASSWORDS):
+            await reading.notify(SESSION_TOPIC, str(session_id))
+        AUTH_FAILURES.labels("password").inc()
+        raise InvalidCredentials("The current password is wrong.")
+    renewed = await auth.passwords.hash(new)
+    async with auth.database.transaction() as session:
+        if await users.lock_password(session, actor.id) == hashed:
+            await users.set_password(session, actor.id, renewed)
+            await repository.forgive_wrong_passwords(session, session_id)
+            await end_sessions(session, actor.id, keep=session_id)
+            return
+    # While it was checked somebody else changed it, or disabled the user.
+    raise InvalidCredentials("The current password is wrong.")
+
+
+async def end_sessions(session: Session, user_id: UUID, *, keep: UUID | None = None) -> None:
+    """Revoke all sessions of a user, but the one to keep."""
+    if await repository.revoke_sessions(session, user_id, keep):
+        # Once for all of them, of which there may be thousands.
+        await session.notify(USER_TOPIC, str(user_id))
+
+
+async def end_access(session: Session, user_id: UUID) -> None:
+    """End all sessions and API keys of a user, for good. The caller notifies of the user."""
+    await repository.revoke_sessions(session, user_id, None)
+    await api_key_repository.delete_all(session, user_id)
+
+
+async def lives(session: Session, actor: Actor) -> bool:
+    """Whether the caller's session has not ended by now, and does not in this transaction."""
+    return await repository.lock_session(session, own_session(actor))
+
+
+def own_session(actor: Actor) -> UUID:
+    """The caller's session. Raises Unauthorized for nobody, SessionRequired for an API key."""
+    if actor.is_anonymous:
+        raise Unauthorized
+    if actor.session_id is None:
+        raise SessionRequired
+    return actor.session_id
+
+
+async def _grant(session: Session, auth: Auth, user_id: UUID, session_id: UUID) -> Grant:
+    text, hashed = secrets.make(secrets.REFRESH_TOKEN)
+    await repository.insert_refresh_token(session, hashed, session_id)
+    return Grant(auth.tokens.issue(user_id, session_id), auth.tokens.ttl, text)

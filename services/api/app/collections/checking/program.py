@@ -1,0 +1,59 @@
+"""The program of a process that checks records which may take long: it can be ended at any time.
+
+A question is a line with two lengths, the schema and the record, both JSON. Answered are two lines:
+whether the record is valid, and if it is not its faults. The kernel ends the process where one
+question takes more of the processor than its size is worth; no code of ours has to run for that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+from app.collections.json_schema.validator import RecordValidator
+from app.core.json import stored
+
+_NICENESS = 5
+# Seconds of the processor: those of a schema as large as may be, of any record, and per byte of it.
+_COMPILING, _CHECKING, _PER_BYTE = 5.0, 0.25, 1e-6
+
+
+def main() -> None:
+    os.nice(_NICENESS)
+    with suppress(OSError):
+        # Whatever takes too much memory, this goes before what serves.
+        with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - of the kernel
+            file.write("1000")
+    # Nobody waits for the answer that cannot be written.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    while lengths := sys.stdin.buffer.readline().split():
+        schema, record = (sys.stdin.buffer.read(int(length)).decode() for length in lengths)
+        signal.setitimer(signal.ITIMER_PROF, _COMPILING)
+        validator = _validator(schema)
+        signal.setitimer(signal.ITIMER_PROF, _CHECKING + _PER_BYTE * len(record))
+        value = stored(record)
+        valid = validator.is_valid(value, record)
+        _say(valid)
+        if not valid:
+            _say([[e.pointer, e.message, e.code] for e in validator.errors(value, record)])
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+@lru_cache(maxsize=8)
+def _validator(schema: str) -> RecordValidator:
+    return RecordValidator(json.loads(schema))
+
+
+def _say(answer: Any) -> None:
+    sys.stdout.write(f"{json.dumps(answer)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What applying definitions would change, before it does."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from app.collections import repository, service, turns
+from app.collections.files.yaml_text import FLOAT
+from app.http.preconditions import etag, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.collections.models import Collection, Definition
+    from app.core.actor import Actor
+    from app.db.session import Session
+
+
+@dataclass
+class Change:
+    """One collection, as it is and as it is to be."""
+
+    name: str
+    before: Definition | None
+    wanted: Definition
+    version: int | None
+    applied: Collection | None = None
+
+    @property
+    def changed(self) -> bool:
+        return self.before is None or self.before.dump() != self.wanted.dump()
+
+    @property
+    def after(self) -> Collection:
+        assert self.applied is not None
+        return self.applied
+
+    @property
+    def blocks_writers(self) -> bool:
+        return self.before is not None and service.blocks_writers(self.before, self.wanted)
+
+    async def apply(self, session: Session, actor: Actor) -> None:
+        """Raises what `service.put` does: PreconditionFailed where it was changed meanwhile."""
+        self.applied, _ = await service.put(
+            session,
+            actor,
+            name=self.name,
+            definition=self.wanted,
+            if_match=None if self.version is None else parse(etag(self.version)),
+            only_create=self.version is None,
+        )
+
+
+async def plan(session: Session, wanted: Sequence[tuple[str, Definition]]) -> list[Change]:
+    """The changes, in the order given."""
+    changes = []
+    for name, definition in wanted:
+        present = await repository.get(session, name)
+        before, version = (present.definition, present.version) if present else (None, None)
+        changes.append(Change(name, before, definition, version))
+    return changes
+
+
+async def hold(session: Session, changes: Sequence[Change]) -> None:
+    """Take what the changes will need, all at once: who waits for one has no other. Raises
+    CollectionBusy."""
+    await turns.take(session, [change.name for change in changes])
+    blocked = [change.name for change in changes if change.blocks_writers]
+    if blocked:
+        await turns.block_writers(session, blocked)
+
+
+def difference(change: Change) -> str:
+    """A unified diff of the definition as YAML."""
+    before = _yaml(change.before) if change.before else ""
+    lines = difflib.unified_diff(
+        before.splitlines(), _yaml(change.wanted).splitlines(), "now", "wanted", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what is a number in YAML 1.2 as well as what is one in 1.1."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+
+
+def _yaml(definition: Definition) -> str:
+    dumped = json.loads(definition.dump())
+    text: str = yaml.dump(dumped, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,93 @@
+"""Collections in files, YAML or JSON, as they are kept beside an application's code."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from app.collections import service
+from app.collections.files import yaml_text
+from app.collections.schemas import CollectionIn
+from app.core.errors import InvalidJson, Problem
+from app.core.json import parse
+from app.http.members import invalid
+
+if TYPE_CHECKING:
+    from app.collections.models import Definition
+
+STANDARD_INPUT = Path("-")
+
+
+class UnusableFile(Exception):
+    """A file holds no collections; the message is one line that names it."""
+
+
+def read(file: Path, name: str | None = None) -> list[tuple[str, Definition]]:
+    """The collections of one file by name, checked; `-` is standard input.
+
+    One that is alone in its file may be without a name: it has that of the file, or the one given.
+    Raises UnusableFile.
+    """
+    shown = "standard input" if file == STANDARD_INPUT else str(file)
+    if name is None and file != STANDARD_INPUT:
+        name = file.stem
+    try:
+        found = _documents(file)
+        named = name if len(found) == 1 else None
+        definitions = [_definition(document, named) for document in found]
+    except OSError as error:
+        raise UnusableFile(f"{shown}: {error.strerror}.") from None
+    except UnusableFile as error:
+        raise UnusableFile(f"{shown}: {error}") from None
+    except Problem as problem:
+        raise UnusableFile(f"{shown}: {problem.in_one_line}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise UnusableFile(f"{shown}: {error.problem}{where}.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UnusableFile(f"{shown}: {' '.join(str(error).split())}") from None
+    if not definitions:
+        raise UnusableFile(f"{shown}: It holds no collection.")
+    return definitions
+
+
+def written(name: str, definition: Definition) -> dict[str, Any]:
+    """What `read` takes, as JSON has it."""
+    dumped: dict[str, Any] = json.loads(definition.dump())
+    return {"name": name, **dumped}
+
+
+def _documents(file: Path) -> list[Any]:
+    content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
+    if file.suffix == ".json":
+        return [parse(content)]
+    # As some shells write what a command prints.
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if wide else "utf-8-sig")
+    try:
+        # JSON is YAML, all of it, whatever the parser of YAML thinks.
+        return [parse(text.encode())]
+    except InvalidJson:
+        parts = [parse(part.encode()) for part in yaml_text.documents(text)]
+        return [part for part in parts if part is not None]
+
+
+def _definition(document: Any, named: str | None) -> tuple[str, Definition]:
+    if not isinstance(document, dict):
+        raise UnusableFile("A collection is an object with a schema.")
+    name = document.pop("name", named)
+    if name is None:
+        raise UnusableFile("It has no name, and none can be taken from a file: name it (name: …).")
+    if not isinstance(name, str):
+        raise UnusableFile("A collection's name is a text.")
+    try:
+        return name, service.define(name, CollectionIn.model_validate(document))
+    except ValidationError as error:
+        raise UnusableFile(invalid(error).faults) from None

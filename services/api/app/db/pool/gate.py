@@ -1,0 +1,168 @@
+"""Waiting for a connection while all of the pool's are in use: in turn, and fair to all callers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+from app.core import context
+from app.core.errors import Overloaded
+from app.observability.metrics import DATABASE_FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    import asyncpg
+
+ACQUIRE_TIMEOUT = 5.0
+
+_Waiter = asyncio.Future[None]
+
+
+class Gate:
+    """So many places, handed on by whoever leaves one, so that nobody passes those who wait.
+
+    The next is for the caller who holds the fewest, among equals for who has waited for longest;
+    what one caller waits for comes in its order. `most` tells how many a caller may hold at once.
+    asyncpg's own pool lets late comers pass: who was woken in vain goes to the end again.
+    """
+
+    def __init__(
+        self,
+        places: int,
+        most: Callable[[Hashable], int] | None = None,
+        fault: str = "pool_timeout",
+    ) -> None:
+        self.places = places
+        self._most = most or (lambda _: places)
+        self._fault = fault
+        self._free = places
+        self._held: dict[Hashable, int] = {}
+        self._waiting: dict[Hashable, deque[_Waiter]] = {}
+        # Those who wait and may have one, by how many they hold.
+        self._next: list[OrderedDict[Hashable, None]] = [OrderedDict() for _ in range(places)]
+        # Of those who wait, which of these they are in.
+        self._rank: dict[Hashable, int] = {}
+        self._since: dict[_Waiter, tuple[float, Hashable]] = {}
+        self._left = time.monotonic()
+
+    def take(self, caller: Hashable) -> bool:
+        """Take a place if there is one; then it has to be left."""
+        held = self._held.get(caller, 0)
+        # Those who wait while there are free ones may not have more.
+        if not self._free or held >= self._most(caller):
+            return False
+        self._free -= 1
+        self._held[caller] = held + 1
+        return True
+
+    async def wait(self, caller: Hashable) -> None:
+        """Wait for a place that `take` did not give. Raises Overloaded."""
+        loop = asyncio.get_running_loop()
+        waiter: _Waiter = loop.create_future()
+        self._waiting.setdefault(caller, deque()).append(waiter)
+        self._line_up(caller)
+        self._since[waiter] = time.monotonic(), caller
+        timer = loop.call_later(ACQUIRE_TIMEOUT, _expire, waiter)
+        try:
+            await waiter
+        except TimeoutError as error:
+            DATABASE_FAULTS.labels(self._fault).inc()
+            raise Overloaded("No database connection became free in time.") from error
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                # Its turn had come just then.
+                self.leave(caller)
+            raise
+        finally:
+            timer.cancel()
+            del self._since[waiter]
+
+    def leave(self, caller: Hashable) -> None:
+        """Give a place back, to the next of those who wait."""
+        held = self._held.pop(caller) - 1
+        if held:
+            self._held[caller] = held
+        self._free += 1
+        self._left = time.monotonic()
+        if self._waiting:
+            self._line_up(caller)
+            self._hand_on()
+
+    def strain(self) -> float:
+        """For how many seconds somebody has waited who does not hold half of the places himself;
+        or anybody, if none was left for so long."""
+        now = time.monotonic()
+        longest = 0.0
+        for since, caller in self._since.values():
+            waited = now - since
+            if self._held.get(caller, 0) * 2 < self.places:
+                return max(longest, waited)
+            longest = max(longest, min(waited, now - self._left))
+        return longest
+
+    def _line_up(self, caller: Hashable) -> None:
+        """Have the caller wait among those who hold as many, unless it may not have more."""
+        rank = self._rank.pop(caller, None)
+        held = self._held.get(caller, 0)
+        if caller in self._waiting and held < min(self.places, self._most(caller)):
+            self._rank[caller] = held
+            if rank == held:
+                return
+            self._next[held][caller] = None
+        if rank is not None:
+            del self._next[rank][caller]
+
+    def _hand_on(self) -> None:
+        while self._free:
+            line = next((line for line in self._next if line), None)
+            if line is None:
+                return
+            caller, _ = line.popitem(last=False)
+            del self._rank[caller]
+            waiters = self._waiting[caller]
+            waiter = waiters.popleft()
+            if not waiters:
+                del self._waiting[caller]
+            if not waiter.done():
+                self._free -= 1
+                self._held[caller] = self._held.get(caller, 0) + 1
+                waiter.set_result(None)
+            self._line_up(caller)
+
+
+def _expire(waiter: _Waiter) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
+
+
+class Turn:
+    """A connection of the pool, to be entered, once it is the caller's turn."""
+
+    __slots__ = ("_connection", "_gate", "_pool", "caller")
+
+    def __init__(self, pool: asyncpg.Pool[Any], gate: Gate) -> None:
+        self._pool = pool
+        self._gate = gate
+        request = context.current()
+        self.caller = None if request is None else request.holder
+        self._connection: Any = None
+
+    async def __aenter__(self) -> Any:
+        gate = self._gate
+        if not gate.take(self.caller):
+            await gate.wait(self.caller)
+        try:
+            self._connection = await self._pool.acquire()
+        except BaseException:
+            gate.leave(self.caller)
+            raise
+        return self._connection
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._pool.release(self._connection)
+        finally:
+            self._gate.leave(self.caller)

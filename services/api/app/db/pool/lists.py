@@ -1,0 +1,115 @@
+"""Statements that strangers make up, and that may take long: they keep nothing else waiting.
+
+They have connections of their own, on which PostgreSQL ends a statement early, and each caller has
+only some of these: two at first, one more for each statement that was quick, one after a slow one.
+So who asks for much at once begins little of it, before anybody knows how long it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from app.core import context
+from app.core.errors import QueryTooSlow
+from app.db.pool.gate import Gate, Turn
+from app.db.pool.pooled import Pooled
+from app.observability.metrics import DATABASE_FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from app.db.pool.budget import Budget
+
+QUICK_SECONDS = 0.1
+SLOW_SECONDS = 1.0
+AT_FIRST = 2
+_REMEMBERED = 10_000
+
+
+class Windows:
+    """How many statements each caller may have at once, by how long the last ones took."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[Hashable, int] = OrderedDict()
+
+    def of(self, caller: Hashable) -> int:
+        return self._known.get(caller, min(AT_FIRST, self._most))
+
+    def note(self, caller: Hashable, seconds: float) -> None:
+        """A statement of the caller has ended after so many seconds."""
+        if seconds > SLOW_SECONDS:
+            self._known[caller] = 1
+        elif seconds < QUICK_SECONDS:
+            self._known[caller] = min(self._most, self.of(caller) + 1)
+        else:
+            return
+        self._known.move_to_end(caller)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+
+class Lists(Pooled):
+    """So many connections for statements of `timeout` seconds at most. Raises QueryTooSlow."""
+
+    def __init__(
+        self,
+        url: str,
+        settings: Mapping[str, str],
+        places: int,
+        timeout: float,
+        budget: Budget,
+    ) -> None:
+        # One is left to others, where there are several.
+        self._windows = Windows(max(1, places - 1))
+        limits = {
+            "statement_timeout": str(int(timeout * 1000)),
+            # Waiting for a lock is no fault of the statement, and is to be told from slowness.
+            "lock_timeout": str(int(timeout * 900)),
+        }
+        gate = Gate(places, self._windows.of, "list_waited")
+        super().__init__(url, {**settings, **limits}, gate, budget)
+
+    async def open(self, *, at_once: int = 0) -> None:
+        await super().open(at_once=at_once)
+
+    def _acquire(self) -> Turn:
+        return _Timed(self.pool, self._gate, self._windows)
+
+
+class _Timed(Turn):
+    """A turn whose time is noted, for the caller's next ones and for what it is charged."""
+
+    __slots__ = ("_began", "_late", "_request", "_windows")
+
+    def __init__(self, pool: asyncpg.Pool[Any], gate: Gate, windows: Windows) -> None:
+        super().__init__(pool, gate)
+        self._request = context.current()
+        self._windows = windows
+        self._began = self._late = 0.0
+
+    async def __aenter__(self) -> Any:
+        connection = await super().__aenter__()
+        self._began = time.monotonic()
+        asyncio.get_running_loop().call_soon(self._is_late)
+        return connection
+
+    def _is_late(self) -> None:
+        self._late = time.monotonic() - self._began
+
+    async def __aexit__(self, *raised: object) -> None:
+        # A turn of the event loop before the statement is sent, and one before its answer is seen,
+        # are no fault of whoever asked: a busy process would charge everybody for being busy.
+        seconds = max(0.0, time.monotonic() - self._began - 2 * self._late)
+        self._windows.note(self.caller, seconds)
+        if self._request is not None:
+            self._request.query_seconds += seconds
+        await super().__aexit__(*raised)
+        if isinstance(raised[1], asyncpg.QueryCanceledError):
+            DATABASE_FAULTS.labels("query_too_slow").inc()
+            raise QueryTooSlow from raised[1]

@@ -1,0 +1,97 @@
+"""Whose request this is: the peer's address, or what a trusted proxy says of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+import uvicorn.config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.types import ASGIApp, Scope
+
+    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Addresses whose reading is remembered; it takes longer than the rest of this.
+_KEPT = 4096
+# Of an address with its zone; what is remembered must be bounded.
+_LONGEST = 64
+# As some balancers write it: `203.0.113.20:5555`, `[2001:db8::1]:443`, `[2001:db8::1]`. A bare IPv6
+# address ends in what looks like a port, so that one has brackets.
+_WITH_PORT = re.compile(r"(?:\[([^]]*:[^]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
+
+
+def believe_no_server() -> None:
+    """Have uvicorn, also under gunicorn, leave the peer's address in the scope.
+
+    By default it puts there what any local process says in `X-Forwarded-For`, before and whatever
+    TRUSTED_PROXIES says; no application can see that afterwards, nor ask for it not to be done.
+    """
+
+    def as_it_is(app: ASGIApp, **_: object) -> ASGIApp:
+        return app
+
+    uvicorn.config.ProxyHeadersMiddleware = as_it_is  # type: ignore[assignment, attr-defined]
+
+
+class ClientAddress:
+    """Believes `X-Forwarded-For` from the named networks only, and only its last untrusted hop."""
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        networks = [ipaddress.ip_network(network) for network in trusted]
+        # The same few proxies and many requests of the same clients.
+        self._is_trusted = lru_cache(_KEPT)(partial(_is_within, networks))
+
+    def of(self, scope: Scope) -> str:
+        """The client's address as text, empty where the transport has none (a Unix socket)."""
+        peer = _plain((scope.get("client") or ("", 0))[0])
+        if not self._is_trusted(peer):
+            return peer
+        # From the right: each hop was written by the one after it.
+        forwarded = b",".join(
+            value for name, value in scope["headers"] if name == b"x-forwarded-for"
+        )
+        for hop in reversed(forwarded.decode("latin-1").split(",")):
+            address = _without_port(hop.strip())
+            if len(address) > _LONGEST or not _is_address(address):
+                return peer
+            address = _plain(address)
+            if not self._is_trusted(address):
+                return address
+            peer = address
+        return peer
+
+
+def _without_port(hop: str) -> str:
+    if ":" not in hop:
+        return hop
+    match = _WITH_PORT.fullmatch(hop)
+    return hop if match is None else match[1] or match[2]
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address as such, also where an IPv6 socket met it (`::ffff:192.0.2.1`)."""
+    if ":" not in address or not _is_address(address):
+        return address
+    mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    return address if mapped is None else str(mapped)
+
+
+def _is_within(networks: Sequence[Network], address: str) -> bool:
+    if not networks or not _is_address(address):
+        return False
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in network for network in networks)
+
+
+@lru_cache(_KEPT)
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

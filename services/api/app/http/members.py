@@ -1,0 +1,46 @@
+"""What is wrong with the members of a body that a model takes."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from app.core import json
+from app.core.errors import FieldError, ValidationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import BaseModel, ValidationError
+
+# A fault is told in many times the bytes of the member that it is about.
+_AT_MOST = 20
+
+
+def invalid(error: ValidationError) -> ValidationFailed:
+    """The problem that says what is wrong with the members of a body, with at most 20 faults."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return _not_taken(
+        FieldError(
+            json.pointer(*fault["loc"]), fault["msg"].removeprefix("Value error, "), fault["type"]
+        )
+        for fault in faults
+    )
+
+
+def _not_taken(faults: Iterable[FieldError]) -> ValidationFailed:
+    return ValidationFailed(
+        "The body is not what this operation takes.", errors=list(islice(faults, _AT_MOST))
+    )
+
+
+def check_members(model: type[BaseModel], value: Any) -> None:
+    """Refuse what has more members than there are, without looking at each of thousands."""
+    if not isinstance(value, dict) or len(value) <= len(model.model_fields):
+        return
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    raise _not_taken(
+        FieldError(json.pointer(name), "Extra inputs are not permitted", "extra_forbidden")
+        for name in value
+        if name not in known
+    )

@@ -1,0 +1,172 @@
+"""Limits on what a request may send, and on how long it may take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from app.core import context
+from app.core.errors import (
+    ContentTooLarge,
+    Overloaded,
+    Problem,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
+from app.http import problem
+from app.http.middleware.request import PART_BYTES
+from app.observability import machine
+from app.observability.metrics import REQUESTS_SHED
+from app.overload.admission import IMPORTANCE_KEY, REFUSED_KEY
+from app.overload.concurrency import NAMES, PROBES
+from app.overload.room import Room
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from app.core.context import RequestContext
+    from app.core.settings import Settings
+    from app.overload.deadlines import Deadlines
+
+logger = logging.getLogger("listo.http")
+
+_CLOSE = (b"connection", b"close")
+
+# What a process takes before it is given any body, and what a body takes of it: itself, its text,
+# its values, and the same again for PostgreSQL.
+_OWN_BYTES = 120 << 20
+_TIMES = 8
+MAX_HEADER_BYTES = 32_768
+MAX_HEADERS = 100
+MAX_TARGET_BYTES = 16_384
+
+
+class ProtectionMiddleware:
+    """Limits on headers, body and time, each answered before it hurts."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, deadlines: Deadlines) -> None:
+        self.app = app
+        self.max_body = settings.max_body_bytes
+        most = max(0, machine.share() - _OWN_BYTES) // _TIMES
+        self._bodies = Room(lambda: most)
+        self.deadlines = deadlines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = context.of(scope)
+        if b"transfer-encoding" in request.fields:
+            # Until its body has ended, which it may never: the server would read it on.
+            request.headers.append(_CLOSE)
+        if scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+            return
+        if (refused := scope.get(REFUSED_KEY)) is not None:
+            await problem.response(refused)(scope, receive, send)
+            return
+        importance = NAMES[scope[IMPORTANCE_KEY]]
+        refusal = self._refusal(scope, request, importance)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        task = self.deadlines.enter()
+        try:
+            counted = self._counted(receive, request, importance)
+            size = self._size(request)
+            if size <= PART_BYTES:
+                await self.app(scope, counted, send)
+            else:
+                await self._in_turn(size, scope, counted, send)
+        except asyncio.CancelledError:
+            if not self.deadlines.expired(task):
+                raise
+            REQUESTS_SHED.labels("timeout", importance).inc()
+            if request.started:
+                # The server closes the connection of an answer that is not whole.
+                logger.warning("given up while it was being answered")
+            else:
+                await problem.response(RequestTimeout())(scope, receive, send)
+        finally:
+            self.deadlines.leave(task)
+
+    def _refusal(self, scope: Scope, request: RequestContext, importance: str) -> Response | None:
+        length = request.fields.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > self.max_body:
+            REQUESTS_SHED.labels("body", importance).inc()
+            refused = problem.response(ContentTooLarge(self._body_detail()))
+            # The client is still sending what will not be read.
+            refused.headers["Connection"] = "close"
+            return refused
+        if _is_encoded(request.fields.get(b"content-encoding", b"")):
+            return problem.response(_Encoded(headers={"Accept-Encoding": "identity"}))
+        headers = scope["headers"]
+        size = sum([len(name) + len(value) for name, value in headers])
+        if size > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
+            REQUESTS_SHED.labels("headers", importance).inc()
+            return problem.response(_HeadersTooLarge())
+        if len(scope["query_string"]) + len(scope["path"]) > MAX_TARGET_BYTES:
+            REQUESTS_SHED.labels("target", importance).inc()
+            return problem.response(_TargetTooLong())
+        return None
+
+    def _counted(self, receive: Receive, request: RequestContext, importance: str) -> Receive:
+        total = 0
+
+        async def counted() -> Message:
+            nonlocal total
+            message = await receive()
+            total += len(message.get("body", b""))
+            if total > self.max_body:
+                REQUESTS_SHED.labels("body", importance).inc()
+                raise ContentTooLarge(self._body_detail())
+            if _CLOSE in request.headers and not message.get("more_body", False):
+                request.headers.remove(_CLOSE)
+            return message
+
+        return counted
+
+    def _size(self, request: RequestContext) -> int:
+        """How many bytes the body has at most."""
+        length = request.fields.get(b"content-length", b"")
+        if length.isdigit():
+            return int(length)
+        return self.max_body if b"transfer-encoding" in request.fields else 0
+
+    async def _in_turn(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
+        """Begin once there is room for the body, which stays until it has been answered."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._bodies.take(size))
+            except TimeoutError:
+                full = Overloaded("Too many large bodies are in work; try again.")
+                await problem.response(full)(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+
+    def _body_detail(self) -> str:
+        return f"The body is larger than the {self.max_body} bytes that this server accepts."
+
+
+class _Encoded(UnsupportedMediaType):
+    """Send the body as it is, without a Content-Encoding."""
+
+
+class _HeadersTooLarge(Problem):
+    """The header fields are too large or too many."""
+
+    status, code, title = 431, "headers_too_large", "Request header fields too large"
+
+
+class _TargetTooLong(Problem):
+    """The URL is too long."""
+
+    status, code, title = 414, "uri_too_long", "URI too long"
+
+
+def _is_encoded(field: bytes) -> bool:
+    """Whether a Content-Encoding names anything that would have to be undone."""
+    return bool({each.strip().lower() for each in field.split(b",")} - {b"", b"identity"})

@@ -1,0 +1,120 @@
+"""HTTP/1.1 on a connection: uvicorn's, which makes nothing for a request before it is its turn.
+
+Where three times as much arrives as can be served, two of three requests are refused. By a task and
+an answer through all layers each of these would cost a tenth of what is served, and more than that
+if it had to wait before: here it is a few bytes.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.core.errors import Overloaded
+from app.http import problem
+from app.http.middleware.request import SECURITY_HEADERS, request_id
+from app.overload.admission import ADMISSION_KEY, REFUSED_KEY, retry_after
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+    from uvicorn._types import ASGI3Application
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from app.overload.admission import Admission
+
+# Around the request id, which is none yet.
+_BEFORE, _AFTER = bytes(problem.response(Overloaded()).body).split(b"null")
+_HEAD = STATUS_LINE[Overloaded.status] + b"".join(
+    b"%b: %b\r\n" % field
+    for field in (
+        (b"content-type", problem.MEDIA_TYPE.encode()),
+        (b"cache-control", b"no-store"),
+        *SECURITY_HEADERS,
+    )
+)
+_CLOSE = (b"connection", b"close")
+# Whose refusal is more than bytes that are always the same: fields for a browser, and what is still
+# to be read.
+_PARTICULAR = frozenset({b"origin", b"transfer-encoding"})
+
+
+class Protocol(HttpToolsProtocol):
+    """Such a refusal is counted, and told of in one line a second by `Admission`; it has no line of
+    its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.admission: Admission | None = self.app_state.get(ADMISSION_KEY)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self.transport.is_closing():
+            # What came behind a request whose answer was the last (RFC 9112, section 9.6).
+            _forget(cycle)
+        # Without the application's lifespan nobody is asked, nor for what is uvicorn's own answer.
+        elif self.admission is None or app is not self.app or self.admission.enter(_scope(cycle)):
+            super()._start_asgi_task(cycle, app)
+        else:
+            # The turn may come in the context of whoever makes room.
+            begin = partial(copy_context().run, self._begin, cycle, app)
+            refuse = partial(self._refuse, cycle, app)
+            # In the next turn of the loop: what came with it waits behind it, not refused as well.
+            self.loop.call_soon(self.admission.wait, _scope(cycle), begin, refuse)
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
+        if self.transport.is_closing():
+            _forget(cycle)
+            return False
+        super()._start_asgi_task(cycle, app)
+        return True
+
+    def _refuse(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
+        if self.transport.is_closing():
+            _forget(cycle)
+            return False
+        seconds, scope = retry_after(), _scope(cycle)
+        asked = dict(scope["headers"])
+        # Whoever does not take answers is not to be given more of them without an end.
+        if scope["method"] == "HEAD" or not _PARTICULAR.isdisjoint(asked) or self.flow.write_paused:
+            scope[REFUSED_KEY] = Overloaded(retry_after=seconds)
+            super()._start_asgi_task(cycle, app)
+            return True
+        assert self.admission is not None
+        self.admission.unseen += 1
+        own = request_id(asked.get(b"x-request-id")).encode()
+        body = b'%b"%b"%b' % (_BEFORE, own, _AFTER)
+        fields = [
+            *cycle.default_headers,
+            (b"content-length", b"%d" % len(body)),
+            (b"retry-after", b"%d" % seconds),
+            (b"x-request-id", own),
+        ]
+        # Who waits to be told to send the body may take the answer for that, or send it after all.
+        stays = cycle.keep_alive and not cycle.waiting_for_100_continue
+        if not stays and _CLOSE not in fields:
+            fields.append(_CLOSE)
+        lines = [b"%b: %b\r\n" % field for field in fields]
+        self.transport.write(b"".join((_HEAD, *lines, b"\r\n", body)))
+        cycle.response_started = cycle.response_complete = True
+        if _CLOSE in fields:
+            self.transport.close()
+        _forget(cycle)
+        self.on_response_complete()
+        return True
+
+
+def _forget(cycle: RequestResponseCycle) -> None:
+    """Free what uvicorn keeps until a task has ended, of which there is none."""
+    cycle.on_response = _nothing
+    cycle.body = bytearray()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _scope(cycle: RequestResponseCycle) -> Scope:
+    # uvicorn's type knows only the keys of the specification.
+    return cast("Scope", cycle.scope)

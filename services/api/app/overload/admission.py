@@ -1,0 +1,154 @@
+"""Whether a request is begun, before anything is done for it: at once, in turn, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from app.core.errors import Overloaded
+from app.observability.metrics import (
+    CONCURRENCY_LIMIT,
+    REQUESTS_IN_PROGRESS,
+    REQUESTS_SHED,
+    REQUESTS_WAITING,
+    observe_request,
+    read_from,
+)
+from app.overload.concurrency import LOGINS, NAMES, PROBES, Importance, importance_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+    from typing import Any
+
+    from app.overload.concurrency import Concurrency
+    from app.overload.queueing import Begin, Refuse
+
+    Scope = MutableMapping[str, Any]
+
+logger = logging.getLogger("listo.overload")
+
+# What the server's state holds of it, so that the server asks before it makes anything.
+ADMISSION_KEY = "listo.admission"
+# What admission says of a request in its scope: how important it is, since when it waited if it had
+# to, and the problem that refuses it.
+IMPORTANCE_KEY = "listo.importance"
+SINCE_KEY = "listo.since"
+REFUSED_KEY = "listo.refused"
+# As RequestMiddleware says of who has gone before there was an answer.
+_GONE = 499
+_COUNT_SECONDS = 0.1
+_TELL_SECONDS = 1.0
+_SHED = tuple(REQUESTS_SHED.labels("concurrency", name) for name in NAMES)
+
+
+class Admission:
+    """What asks for a place for each request, and counts those that get none.
+
+    The server asks before it makes anything, where its protocol is ours, or else the middleware.
+    """
+
+    def __init__(self, concurrency: Concurrency, room_for_login: Callable[[int], None]) -> None:
+        self._concurrency = concurrency
+        self._room_for_login = room_for_login
+        self._logins = 0
+        self._refused = [0] * len(Importance)
+        # Those of them that nothing else counts or tells of.
+        self.unseen = 0
+        read_from(CONCURRENCY_LIMIT, lambda: int(concurrency.limit))
+        for number, name in enumerate(NAMES):
+            read_from(
+                REQUESTS_IN_PROGRESS.labels(name), partial(concurrency.in_work.__getitem__, number)
+            )
+            read_from(REQUESTS_WAITING.labels(name), partial(concurrency.waiting, number))
+
+    def enter(self, scope: Scope) -> bool:
+        """Whether the request goes on at once, if only to be refused; then it has to `leave`."""
+        if scope["path"] in PROBES:
+            return True
+        importance = scope[IMPORTANCE_KEY] = importance_of(scope, dict(scope["headers"]))
+        if _is_login(scope) and not self._has_room(scope):
+            return True
+        if not self._concurrency.enter(importance):
+            return False
+        self._logins += _is_login(scope)
+        return True
+
+    def wait(self, scope: Scope, begin: Begin, refuse: Refuse) -> None:
+        """Have one of these called for a request that could not `enter`, maybe at once. With
+        `begin`, unless that says that the request has gone, it has to `leave`."""
+        importance = scope[IMPORTANCE_KEY]
+        since = scope[SINCE_KEY] = time.perf_counter()
+        # Those who wait for a place will want to be hashed as well.
+        self._logins += _is_login(scope)
+
+        def begun() -> bool:
+            if begin():
+                return True
+            gone()
+            return False
+
+        def refused() -> bool:
+            if refuse():
+                self._logins -= _is_login(scope)
+                self._refused[importance] += 1
+                return True
+            gone()
+            return False
+
+        def gone() -> None:
+            self._logins -= _is_login(scope)
+            observe_request("none", "none", _GONE, time.perf_counter() - since)
+
+        if not self._concurrency.wait(importance, begun, refused):
+            refused()
+
+    async def run(self) -> None:
+        """Tell of those that are refused, for as long as the process lives: one by one that would
+        cost more than to refuse them."""
+        told, number = time.monotonic(), 0
+        while True:
+            try:
+                await asyncio.sleep(_COUNT_SECONDS)
+            finally:
+                number += self._count()
+            if number and time.monotonic() > told + _TELL_SECONDS:
+                logger.warning("overloaded: %d requests were refused", number)
+                told, number = time.monotonic(), 0
+
+    def _count(self) -> int:
+        number = sum(self._refused)
+        for counter, refused in zip(_SHED, self._refused, strict=True):
+            if refused:
+                counter.inc(refused)
+        for _ in range(self.unseen):
+            observe_request("none", "none", Overloaded.status, 0.0)
+        self._refused, self.unseen = [0] * len(Importance), 0
+        return number
+
+    def leave(self, scope: Scope) -> None:
+        if IMPORTANCE_KEY in scope and REFUSED_KEY not in scope:
+            self._logins -= _is_login(scope)
+            self._concurrency.leave(scope[IMPORTANCE_KEY])
+
+    def _has_room(self, scope: Scope) -> bool:
+        try:
+            # A flood of what cannot be hashed anyway must not even cost its reading.
+            self._room_for_login(self._logins)
+        except Overloaded as full:
+            REQUESTS_SHED.labels("passwords", NAMES[Importance.LOGIN]).inc()
+            scope[REFUSED_KEY] = full
+            return False
+        return True
+
+
+def retry_after() -> int:
+    """Seconds: not all who are refused now are to come back at one moment."""
+    return random.randint(1, 3)  # noqa: S311
+
+
+def _is_login(scope: Scope) -> bool:
+    return scope[IMPORTANCE_KEY] is Importance.LOGIN and scope["path"] in LOGINS

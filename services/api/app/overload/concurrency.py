@@ -1,0 +1,153 @@
+"""How many requests may be in work at once, and which of them wait or are refused first.
+
+Additive increase, multiplicative decrease (AIMD) on the delay that is no request's own: waiting for
+the event loop, or for a connection. The limiters that there are for Python guard outgoing calls, or
+judge by the time that requests take, which batches, slow clients and password hashes would spoil.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from app.overload.queueing import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, MutableMapping
+    from typing import Any
+
+    from app.overload.queueing import Begin, Refuse
+
+# What waits longer than that had better wait for its turn, where the most important goes first.
+TARGET_SECONDS = 0.25
+STEP_SECONDS = 0.1
+# Of the limit, with each step of too long a delay; of the maximum, with each step without one.
+DECREASE = 0.9
+INCREASE = 0.05
+# How many may wait for each that may be in work. Of more the last would be refused after all, which
+# costs less at once than once all that is known of them has left the processor's caches.
+WAITING_PER_PLACE = 5
+# What is in work for longer than this is not fast.
+LINGERING_SECONDS = 1.0
+
+
+class Importance(IntEnum):
+    """What a request is to the client, told before anybody looks at its credentials."""
+
+    ANONYMOUS = 0
+    LOGIN = 1
+    READ = 2
+    WRITE = 3
+    KEYED = 4
+
+
+NAMES = tuple(importance.name.lower() for importance in Importance)
+# How much of the limit each may use while requests have to be refused.
+SHARES = (0.6, 0.7, 0.85, 0.95, 1.0)
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Must answer when nothing else does. Whole paths: the user's own `/healthcare` is no probe.
+PROBES = frozenset({"/health", "/health/ready", "/metrics"})
+# Who sends these has nothing but a password.
+LOGINS = frozenset({"/auth/login", "/auth/register"})
+
+
+def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]) -> Importance:
+    """Made-up credentials gain a place, but nothing is done for who sends them."""
+    if scope["method"] in _READS:
+        return Importance.READ if b"authorization" in fields else Importance.ANONYMOUS
+    # Nor may who has none take the last places: bodies are read, however slowly they come.
+    if scope["path"] in LOGINS or b"authorization" not in fields:
+        return Importance.LOGIN
+    return Importance.KEYED if b"idempotency-key" in fields else Importance.WRITE
+
+
+class Concurrency:
+    """Admits requests up to a limit between `least` and `most`; the others wait for their turn.
+
+    `delay` tells for how many seconds somebody has waited for a connection, `lingering` how many
+    requests are in work for longer than so many seconds.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        least: int,
+        *,
+        delay: Callable[[], float],
+        lingering: Callable[[float], int],
+    ) -> None:
+        self._most = most
+        self._least = min(least, most)
+        self._delay = delay
+        self._lingering = lingering
+        self.limit = float(most)
+        self.in_work = [0] * len(Importance)
+        self._total = 0
+        self._bounds = (most,) * len(Importance)
+        self._queue = Queue(WAITING_PER_PLACE * most, len(Importance))
+
+    def enter(self, importance: Importance) -> bool:
+        """Whether the request may go on at once; then it has to `leave`."""
+        # Nobody who is as important waits while there is a place for it.
+        if self._total >= self._bounds[importance]:
+            return False
+        self._total += 1
+        self.in_work[importance] += 1
+        return True
+
+    def wait(self, importance: Importance, begin: Begin, refuse: Refuse) -> bool:
+        """Whether a request that could not `enter` may wait. If a place comes in time, `begin` is
+        called, and unless that says that the request has gone, it has to `leave`."""
+        return self._queue.join(importance, begin, refuse)
+
+    def leave(self, importance: Importance) -> None:
+        self._total -= 1
+        self.in_work[importance] -= 1
+        if self._queue.length:
+            self._call_in()
+
+    def waiting(self, importance: int) -> int:
+        return self._queue.waiting(importance)
+
+    def adjust(self, delay: float, lingering: int) -> None:
+        """One step: the limit after such a delay, and how much of it each may use.
+
+        Fast requests fill all of it. Only when it is lowered, or half of it is taken by slow ones,
+        are the rest of the places kept for what is more important.
+        """
+        if delay > TARGET_SECONDS:
+            self.limit = max(float(self._least), self.limit * DECREASE)
+        else:
+            self.limit = min(float(self._most), self.limit + max(1.0, self._most * INCREASE))
+        strained = self.limit < self._most or lingering * 2 > self.limit
+        self._bounds = tuple(
+            max(1, int(self.limit * (share if strained else 1.0))) for share in SHARES
+        )
+        self._call_in()
+
+    def expire(self) -> None:
+        """Refuse who has waited for too long."""
+        self._queue.expire()
+
+    async def run(self) -> None:
+        """Adjust the limit for as long as the process lives."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(STEP_SECONDS)
+            late = time.monotonic() - began - STEP_SECONDS
+            self.expire()
+            self.adjust(max(late, self._delay()), self._lingering(LINGERING_SECONDS))
+
+    def _call_in(self) -> None:
+        """Give free places to those who wait, the most important first."""
+        queue = self._queue
+        while (first := queue.first()) is not None:
+            importance = Importance(first)
+            if not self.enter(importance):
+                return
+            if not queue.call(importance):
+                self._total -= 1
+                self.in_work[importance] -= 1

@@ -1,0 +1,73 @@
+"""How often a caller may call, and what a request costs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from app.core import context
+from app.core.context import rate_key
+from app.core.rates import parse_rates
+from app.ratelimit.limiter import refusal
+from app.ratelimit.policy import Check, Decision, Policy
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from app.core.actor import Actor
+    from app.core.context import RequestContext
+    from app.core.settings import Settings
+
+Kind = Literal["anonymous", "user", "api_key"]
+# By which a user gets rid of a thief, who could use up the user's limit with a stolen token.
+_OF_A_SESSION = frozenset({"/auth/password", "/auth/logout"})
+KINDS: tuple[Kind, ...] = ("anonymous", "user", "api_key")
+
+
+def policies(settings: Settings) -> dict[Kind, Policy]:
+    """The limits of those who have none of their own, by the kind of actor."""
+    return {kind: Policy(kind, settings.rates(kind)) for kind in KINDS}
+
+
+async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0) -> None:
+    """Count a request under its caller's limit, see `Check`. Raises TooManyRequests."""
+    request = context.of(scope)
+    policy = policy_of(scope, request.actor)
+    caller = caller_of(request)
+    if scope["path"] in _OF_A_SESSION and request.actor.session_id is not None:
+        caller = str(request.actor.session_id)
+    decision = await admit(scope, request, Check(policy, caller, cost, counted, ahead))
+    if decision is not None and not decision.allowed:
+        raise refusal(decision)
+
+
+async def admit(scope: Scope, request: RequestContext, check: Check) -> Decision | None:
+    """The decision, which the answer will tell of; None where there is no limit."""
+    if not check.policy.rates:
+        return None
+    decision: Decision = await scope["app"].state.limiter.admit((check,))
+    if check.counted:
+        # Said again, with what is left now.
+        said = check.policy.quoted
+        request.headers = [field for field in request.headers if not field[1].startswith(said)]
+    request.headers += decision.fields()
+    return decision
+
+
+def policy_of(scope: Scope, actor: Actor) -> Policy:
+    if actor.rate_limit is None:
+        policy: Policy = scope["app"].state.policies[actor.kind]
+        return policy
+    return _own(actor.rate_limit)
+
+
+def caller_of(request: RequestContext) -> str:
+    """What a caller is counted by: the key, the user, or the client's address."""
+    actor = request.actor
+    return str(actor.api_key_id or actor.id or rate_key(request.client))
+
+
+@lru_cache(maxsize=1000)
+def _own(rates: str) -> Policy:
+    """The limit that a key was given."""
+    return Policy("api_key", parse_rates(rates))

@@ -1,0 +1,147 @@
+"""What routes say about limits: `charge`, and `limit`, a kind of fastapi-limiter's dependency.
+
+Of that package only the class runs that a route names. Who is counted, where, and what is answered
+is ours, unless the route has an identifier or a callback of its own; docs/decisions/0012.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from fastapi import Request, Response
+from fastapi_limiter.callback import default_callback
+from fastapi_limiter.depends import RateLimiter
+from fastapi_limiter.identifier import default_identifier
+
+from app.core import context
+from app.core.rates import Rate, parse_rates
+from app.http.middleware.request import route_of
+from app.ratelimit import costs
+from app.ratelimit.counting import admit, caller_of, count, policy_of
+from app.ratelimit.limiter import refusal
+from app.ratelimit.policy import Check, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pyrate_limiter import Limiter
+
+    from app.ratelimit.policy import Decision
+
+# What may not stand between the quotes of a policy's name.
+_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
+
+_known: WeakKeyDictionary[Limiter, tuple[Rate, ...]] = WeakKeyDictionary()
+
+
+async def charge(request: Request, cost: int) -> None:
+    """Count the request for `cost` in all; for one it was when it came. Raises TooManyRequests."""
+    if cost > 1:
+        await count(request.scope, cost, counted=1)
+
+
+@asynccontextmanager
+async def taken(request: Request, counted: int) -> AsyncIterator[None]:
+    """Charge the caller for what the lists of the block took of PostgreSQL, however they ended.
+
+    As far as it is more than was `counted`: the request itself is through, the next ones wait.
+    """
+    known = context.of(request.scope)
+    try:
+        yield
+    finally:
+        cost = costs.of_seconds(known.query_seconds)
+        if cost > counted:
+            policy = policy_of(request.scope, known.actor)
+            check = Check(policy, caller_of(known), cost, counted, spent=True)
+            await admit(request.scope, known, check)
+
+
+class limit(RateLimiter):  # noqa: N801 - used like the function that it looks like
+    """A dependency that limits each caller of a route, beside the limit that they have anyway.
+
+        @router.get("/reports", dependencies=[Depends(limit("10/minute", name="reports"))])
+
+    Routes with the same name and rates are counted together. The name becomes a label of a metric.
+    Raises ValueError where `rates` are none.
+    """
+
+    def __init__(self, rates: str, *, name: str, cost: int = 1) -> None:
+        self.policy = Policy(name, parse_rates(rates))
+        self.cost = cost
+        self.identifier, self.callback = default_identifier, default_callback
+        self.blocking = False
+
+    async def __call__(self, request: Request, response: Response) -> None:
+        await _limit(self, self.policy, request, response, self.cost)
+
+
+def count_by_ours() -> None:
+    """Have every `Depends(RateLimiter(…))` counted by Listo's limiter.
+
+    In the class itself, since a route may name one anywhere: in a router, in another dependency.
+    """
+    RateLimiter.__call__ = _counted  # type: ignore[method-assign]
+
+
+async def _counted(self: RateLimiter, request: Request, response: Response) -> None:
+    if getattr(request.scope["endpoint"], "_skip_limiter", False):
+        return
+    # As in the package, each route counts for itself.
+    name = _UNQUOTABLE.sub("_", f"{request.method} {route_of(request.scope)}")
+    await _limit(self, _policy(name, _rates(self.limiter)), request, response)
+
+
+async def _limit(
+    limiter: RateLimiter, policy: Policy, request: Request, response: Response, cost: int = 1
+) -> None:
+    known = context.of(request.scope)
+    if limiter.identifier is default_identifier:
+        # That one believes whatever a client writes into X-Forwarded-For.
+        caller = caller_of(known)
+    else:
+        caller = str(await limiter.identifier(request))
+    said = list(known.headers)
+    while decision := await admit(request.scope, known, Check(policy, caller, cost)):
+        if decision.allowed or not limiter.blocking:
+            break
+        known.headers = list(said)
+        # For no longer than REQUEST_TIMEOUT lets it.
+        await asyncio.sleep(decision.retry_after)
+    if decision is not None and not decision.allowed:
+        await _refuse(limiter, decision, request, response)
+
+
+async def _refuse(
+    limiter: RateLimiter, decision: Decision, request: Request, response: Response
+) -> None:
+    problem = refusal(decision)
+    if limiter.callback is default_callback:
+        raise problem
+    context.of(request.scope).headers += [
+        (name.lower().encode(), value.encode()) for name, value in problem.headers.items()
+    ]
+    await limiter.callback(request, response)
+
+
+@lru_cache(maxsize=1000)
+def _policy(name: str, rates: tuple[Rate, ...]) -> Policy:
+    return Policy(name, rates)
+
+
+def _rates(limiter: Limiter) -> tuple[Rate, ...]:
+    """Those of its bucket, in whole seconds, rounded up. Raises TypeError where they cannot be
+    known beforehand."""
+    rates = _known.get(limiter)
+    if rates is None:
+        bucket: Any = getattr(limiter.bucket_factory, "bucket", None)
+        if bucket is None:
+            raise TypeError("A RateLimiter takes a Limiter of rates or of one bucket.")
+        rates = tuple(Rate(rate.limit, -(-rate.interval // 1000)) for rate in bucket.rates)
+        _known[limiter] = rates
+    return rates

@@ -1,0 +1,36 @@
+"""How often passwords may be tried, whether or not they are right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.core import context, emails
+from app.core.context import rate_key
+from app.ratelimit.limiter import refusal
+from app.ratelimit.policy import Check, Policy
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+
+async def throttle_login(request: Request, account: str, *, known: bool = False) -> None:
+    """Count a log-in or what is like one, by client address and by account.
+
+    From an address known to the account it counts by both together, so that no stranger can use
+    up what the account's owner has. Raises TooManyRequests.
+    """
+    state = request.app.state
+    rates = state.settings.rates("login")
+    if not rates:
+        return
+    address = rate_key(context.of(request.scope).client)
+    account = emails.known_as(account)
+    decision = await state.limiter.admit(
+        (
+            Check(Policy("login", rates), address),
+            # Nobody can type the NUL, and so use up what is another's.
+            Check(Policy("login-account", rates), f"{account}\0{address}" if known else account),
+        )
+    )
+    if not decision.allowed:
+        raise refusal(decision)

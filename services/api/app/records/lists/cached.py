@@ -1,0 +1,86 @@
+"""Lists of collections that ask for a cache, and the fields that tell how each came about."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from app.records.lists import listing
+from app.records.lists.listing import Found
+
+if TYPE_CHECKING:
+    from app.caching.coherent import CoherentCache, Served
+    from app.collections.models import Collection
+    from app.core.actor import Actor
+    from app.db.session import Reading
+    from app.filters.cursor import CursorCodec
+    from app.records.lists.listing import Page, Query
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPage:
+    """A page, the tag of what `dump` makes of it, and how it came about."""
+
+    page: Page
+    tag: str
+    served: Served
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`Age` (RFC 9111) and `Cache-Status` (RFC 9211)."""
+        served = self.served
+        match served.outcome:
+            case "hit" | "stale":
+                status = f"hit; ttl={int(served.left)}"
+            case "collapsed":
+                status = "fwd=miss; collapsed"
+            case "miss" if served.stored:
+                status = "fwd=miss; stored"
+            case _:
+                status = f"fwd={served.outcome}"
+        headers = {"ETag": f'"{self.tag}"', "Cache-Status": f"listo; {status}"}
+        if served.outcome in ("hit", "stale"):
+            headers["Age"] = str(int(served.age))
+        return headers
+
+
+async def list_records(
+    cache: CoherentCache,
+    session: Reading,
+    actor: Actor,
+    *,
+    collection: Collection,
+    query: Query,
+    cursors: CursorCodec,
+) -> CachedPage:
+    """As `listing.list_records`. The statement and its values are the key, so two callers share a
+    page only where a rule tells no difference between them."""
+    asked = await listing.question(
+        session, actor, collection=collection, query=query, cursors=cursors
+    )
+
+    async def make() -> bytes:
+        return _dump(await asked.answer(session))
+
+    assert collection.life is not None
+    served = await cache.fetch(
+        str(collection.id), asked.key(collection.version), collection.life, make
+    )
+    found, digest = _load(served.value)
+    page = asked.page(found, cursors)
+    tag = hashlib.sha256(f"{digest} {page.next} {page.prev} {page.total}".encode()).hexdigest()
+    return CachedPage(page, tag[:32], served)
+
+
+def _dump(found: Found) -> bytes:
+    digest = hashlib.sha256(found.items).hexdigest()
+    return orjson.dumps([found.next, found.prev, found.total, digest]) + b"\n" + found.items
+
+
+def _load(raw: bytes) -> tuple[Found, str]:
+    head, _, items = raw.partition(b"\n")
+    following, previous, total, digest = orjson.loads(head)
+    return Found(items, following, previous, total), digest

@@ -1,0 +1,63 @@
+"""Sparse records: the SQL that prints only the fields that were asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.core.errors import InvalidParameter
+from app.filters.errors import FilterError
+from app.filters.language.parser import parse_path, split_list
+from app.filters.paths import sql_literal
+from app.records.statements import HEAD, SYSTEM_FIELDS, shown
+
+if TYPE_CHECKING:
+    from app.filters.fields import Fields
+
+MAX_FIELDS = 50
+MAX_LENGTH = 1024
+
+
+def record_columns(names: str, fields: Fields) -> list[str]:
+    """SQL of a record's head and its own fields, see `repository.rendered`, with the fields that
+    `names` lists (`title,size`), all if it is empty.
+
+    `id` is always there; a field that a record lacks is left out of it. Raises InvalidParameter or
+    UnknownField (400) with the position of the fault.
+    """
+    if not names:
+        return [HEAD, shown(fields.hidden)]
+    parts = [SYSTEM_FIELDS["id"]]
+    for name, position in _top_level(names).items():
+        if name == "id":
+            continue
+        if name in SYSTEM_FIELDS:
+            parts.append(SYSTEM_FIELDS[name])
+            continue
+        fields.types((name,), position)
+        key = sql_literal(name)
+        # concat_ws leaves out what is NULL, and a field that is not there is.
+        parts.append(f"to_json({key}::text)::text || ':' || (data->{key})::text")
+    return [f"'{{' || concat_ws(',', {', '.join(parts)})", "NULL::jsonb"]
+
+
+def _top_level(names: str) -> dict[str, int]:
+    """The names in a comma-separated list, and where each starts; backticks quote any name."""
+    if len(names) > MAX_LENGTH:
+        raise InvalidParameter(f"fields has at most {MAX_LENGTH} characters.", position=MAX_LENGTH)
+    found = {}
+    listed = split_list(names)
+    if len(listed) > MAX_FIELDS:
+        raise InvalidParameter(f"fields takes at most {MAX_FIELDS} names.")
+    for start, part in listed:
+        name = part.strip()
+        position = start + part.index(name)
+        try:
+            path = parse_path(name, position)
+        except FilterError as error:
+            raise InvalidParameter(error.detail, position=error.position) from None
+        if len(path) != 1:
+            raise InvalidParameter(
+                f"fields takes top-level names, not {name!r}.", position=position
+            )
+        found[path[0]] = position
+    return found

@@ -1,0 +1,210 @@
+"""A collection's own paths in the OpenAPI document, typed by its schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.filters import sort
+from app.filters.language import parser
+from app.http.openapi import ONLY_CREATE, precondition, problems
+from app.ratelimit import costs
+from app.records.lists import fields
+from app.records.lists.listing import DEFAULT_LIMIT, MAX_LIMIT
+from app.records.openapi.components import identifier, reference
+from app.records.openapi.embedding import COMPONENTS
+
+if TYPE_CHECKING:
+    from app.collections.models import Collection, Operation
+    from app.core.actor import Actor
+
+_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The record's version, quoted."}}
+# Its schema would make every other caller's answer a choice of two.
+_NOT_READ = "A key without `records:read` gets `id` and `version` alone."
+
+_CACHED = {
+    "ETag": {"schema": {"type": "string"}, "description": "Of the whole answer."},
+    "Age": {"schema": {"type": "integer"}, "description": "Of a hit, in seconds."},
+    "Cache-Status": {
+        "schema": {"type": "string"},
+        "description": "How it came about, RFC 9211.",
+        "example": "listo; hit; ttl=17",
+    },
+}
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+_LIST_PARAMETERS = [
+    _parameter(
+        "filter",
+        {"type": "string", "maxLength": parser.MAX_LENGTH},
+        "An expression, see the guide.",
+    ),
+    _parameter(
+        "sort", {"type": "string", "maxLength": sort.MAX_LENGTH}, "Fields, - in front descends."
+    ),
+    _parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+        f"Items, {DEFAULT_LIMIT} where it is not given.",
+    ),
+    _parameter("cursor", {"type": "string"}, "next or prev of another page of the same list."),
+    _parameter(
+        "fields", {"type": "string", "maxLength": fields.MAX_LENGTH}, "Only these top-level fields."
+    ),
+    _parameter(
+        "count",
+        {"type": "string", "enum": ["none", "estimated", "exact"]},
+        f"Fill `total`, else it is absent. `exact` counts for {costs.EXACT_COUNT} requests.",
+    ),
+]
+_ID = {
+    "name": "record_id", "in": "path", "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+}  # fmt: skip
+
+
+def paths_of(collection: Collection, actor: Actor) -> dict[str, Any]:
+    """The paths of one collection, with the operations that the caller may try."""
+    return _Paths(collection, actor).build()
+
+
+class _Paths:
+    def __init__(self, collection: Collection, actor: Actor) -> None:
+        self.collection = collection
+        self.actor = actor
+        self.base = f"/collections/{collection.name}/records"
+        self.input, self.record = (reference(collection.name, kind) for kind in ("input", "record"))
+
+    def build(self) -> dict[str, Any]:
+        operations = {
+            self.base: {"get": self.list_(), "post": self.create()},
+            f"{self.base}:batch": {"post": self.batch()},
+            f"{self.base}/{{record_id}}": {
+                "get": self.get(), "put": self.put(),
+                "patch": self.patch(), "delete": self.delete(),
+            },
+        }  # fmt: skip
+        shown = {
+            path: {method: operation for method, operation in methods.items() if operation}
+            for path, methods in operations.items()
+        }
+        return {path: methods for path, methods in shown.items() if methods}
+
+    def _operation(
+        self, rules: tuple[Operation, ...], name: str, summary: str, **rest: Any
+    ) -> dict[str, Any] | None:
+        if not self.actor.is_admin and all(self.collection.rules[rule] is False for rule in rules):
+            return None
+        return {
+            # Neither a built-in one nor one that is made from the name of an extension's function.
+            "operationId": name.format(identifier(self.collection.name)),
+            "summary": summary,
+            "tags": [self.collection.name],
+            **rest,
+        }
+
+    def list_(self) -> dict[str, Any] | None:
+        parameters, headers, more = _LIST_PARAMETERS, None, {}
+        if self.collection.life is not None:
+            parameters = [*parameters, precondition("If-None-Match")]
+            headers = _CACHED
+            more = {"304": {"description": "Not modified"}}
+        return self._operation(
+            ("list",), "list_{}_records", "List records",
+            parameters=parameters,
+            responses={
+                "200": _json("A page", reference(self.collection.name, "page"), headers),
+                **more, **_problems(403, 404),
+            },
+        )  # fmt: skip
+
+    def create(self) -> dict[str, Any] | None:
+        headers = {**_ETAG, "Location": {"schema": {"type": "string"}}}
+        return self._operation(
+            ("create",), "create_{}_record", "Create a record",
+            requestBody=_body(self.input),
+            responses={
+                "201": _json("Created", self.record, headers),
+                **_problems(403, 404, 409, 415, 422),
+            },
+        )  # fmt: skip
+
+    def batch(self) -> dict[str, Any] | None:
+        return self._operation(
+            ("create", "update", "delete"), "batch_{}_records",
+            f"Up to {costs.MAX_OPERATIONS:,} operations, all or none",
+            description=f"Counts for one request per {costs.CREATES_OF_A_BATCH} creates and per "
+            f"{costs.CHANGES_OF_A_BATCH} updates or deletions.",
+            requestBody=_body(reference(self.collection.name, "batch")),
+            responses={
+                "200": _json("All done", {"$ref": f"{COMPONENTS}BatchResults"}),
+                **_problems(403, 404, 409, 412, 415, 422),
+            },
+        )  # fmt: skip
+
+    def get(self) -> dict[str, Any] | None:
+        return self._operation(
+            ("read",), "get_{}_record", "Get a record",
+            parameters=[_ID, precondition("If-None-Match")],
+            responses={
+                "200": _json("The record", self.record, _ETAG),
+                "304": {"description": "Not modified"},
+                **_problems(403, 404),
+            },
+        )  # fmt: skip
+
+    def put(self) -> dict[str, Any] | None:
+        return self._operation(
+            ("create", "update"), "replace_{}_record",
+            "Replace a record, or create it with If-None-Match: *",
+            parameters=[_ID, precondition("If-Match"), precondition("If-None-Match", ONLY_CREATE)],
+            requestBody=_body(self.input),
+            responses={
+                "200": _json(f"Replaced. {_NOT_READ}", self.record, _ETAG),
+                "201": _json("Created", self.record, _ETAG),
+                **_problems(403, 404, 409, 412, 415, 422),
+            },
+        )  # fmt: skip
+
+    def patch(self) -> dict[str, Any] | None:
+        schema = {"schema": reference(self.collection.name, "patch")}
+        content = {"application/json": schema, "application/merge-patch+json": schema}
+        return self._operation(
+            ("update",), "update_{}_record", "Change some fields of a record",
+            parameters=[_ID, precondition("If-Match")],
+            requestBody={"required": True, "content": content},
+            responses={
+                "200": _json(f"Changed. {_NOT_READ}", self.record, _ETAG),
+                **_problems(403, 404, 409, 412, 415, 422),
+            },
+        )  # fmt: skip
+
+    def delete(self) -> dict[str, Any] | None:
+        return self._operation(
+            ("delete",), "delete_{}_record", "Delete a record",
+            parameters=[_ID, precondition("If-Match")],
+            responses={"204": {"description": "Deleted"}, **_problems(403, 404, 409, 412)},
+        )  # fmt: skip
+
+
+def _json(
+    description: str, schema: dict[str, Any], headers: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": description,
+        "content": {"application/json": {"schema": schema}},
+    }
+    if headers:
+        response["headers"] = headers
+    return response
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _problems(*statuses: int) -> dict[str, Any]:
+    return {str(status): response for status, response in problems(*statuses).items()}

@@ -1,0 +1,91 @@
+"""Redis is away: told in one line, counted per call, and waited for by no request but the first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from app.observability.metrics import REDIS_FALLBACKS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
+
+logger = logging.getLogger("listo.redis")
+
+# Redis answers in a millisecond. Less patience would take a machine that is busy for a Redis that
+# is away, and each process would admit its share once more.
+ANSWER_SECONDS = 1.0
+# How long Redis is left alone after a fault, and after each look whether it is back.
+RETRY_SECONDS = 1.0
+
+
+class RedisAway(Exception):
+    """Redis did not do what it was asked to. That is logged and counted already."""
+
+
+class RedisOutage:
+    """Asks `client`, and after a fault nothing more until Redis takes writes again.
+
+    That is found out beside the requests: one of them as a scout would have all others that come
+    before its answer go on as if Redis were away. `user` is a word for the metric and the log,
+    `consequence` says how it goes on without.
+    """
+
+    def __init__(self, client: Redis, user: str, consequence: str) -> None:
+        self._client = client
+        self._user = user
+        self._consequence = consequence
+        self._fallbacks = REDIS_FALLBACKS.labels(user)
+        self._return: asyncio.Task[None] | None = None
+
+    async def ask(
+        self, call: Callable[[], Awaitable[Any]], *, calls: int = 1, anyway: bool = False
+    ) -> Any:
+        """What `call` returns, which stands for so many `calls`; tried during an outage `anyway`.
+
+        Raises RedisAway.
+        """
+        if self._away and not anyway:
+            self._fallbacks.inc(calls)
+            raise RedisAway
+        try:
+            # The client's own limits are on each step of it, of which a new connection has several.
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await call()
+        # Whatever it is: requests wait for this, and none may fail for the sake of it.
+        except Exception as error:
+            self._fallbacks.inc(calls)
+            if not self._away:
+                # Not in the context of the request, whose id would be in the log.
+                self._return = asyncio.create_task(self._until_back(), context=Context())
+                reason = str(error) or type(error).__name__
+                logger.warning(
+                    "Redis is away from the %s, %s: %s", self._user, self._consequence, reason
+                )
+            raise RedisAway from error
+
+    @property
+    def _away(self) -> bool:
+        return self._return is not None and not self._return.done()
+
+    async def close(self) -> None:
+        if self._return is not None:
+            self._return.cancel()
+            await asyncio.gather(self._return, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _until_back(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                # One that is full, or a replica, answers and is of no use.
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._client.set(f"listo:back:{self._user}", b"", px=1)
+            except Exception:  # noqa: BLE001, S112 - as above, and it is told already
+                continue
+            logger.info("Redis is back for the %s", self._user)
+            return

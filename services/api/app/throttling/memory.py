@@ -1,0 +1,97 @@
+"""Wrong passwords as a single process counts them, in bounded dictionaries."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from app.throttling.guesses import ACCOUNT, KNOWN_ADDRESSES, KNOWN_MS, PAIR, Guess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.throttling.guesses import Growth
+
+MAX_KEYS = 100_000
+
+
+def _monotonic() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class MemoryGuesses:
+    """`now` gives milliseconds."""
+
+    def __init__(self, now: Callable[[], int] = _monotonic, max_keys: int = MAX_KEYS) -> None:
+        self._now = now
+        self._max_keys = max_keys
+        # By digest: how many were wrong, until when the next waits, when that is forgotten.
+        self._wrong: dict[str, tuple[int, int, int]] = {}
+        # By account: addresses and until when they are known. The one used last comes last.
+        self._known: dict[str, dict[str, int]] = {}
+
+    async def begin(self, account: str, pair: str) -> Guess:
+        now = self._now()
+        known = self._known.get(account, {}).get(pair, 0) > now
+        of_pair, wait = self._read(pair, now)
+        of_account, others = (0, 0) if known else self._read(account, now)
+        wait = max(wait, others)
+        if not wait:
+            of_pair += 1
+            self._write(PAIR, pair, of_pair, now + PAIR.wait(of_pair), now)
+            if not known:
+                of_account += 1
+                self._write(ACCOUNT, account, of_account, now + ACCOUNT.wait(of_account), now)
+        return Guess(account, pair, known, wait, of_pair, of_account)
+
+    async def succeed(self, guess: Guess) -> None:
+        now = self._now()
+        if not guess.known:
+            self._take_back(ACCOUNT, guess.account, now)
+        self._wrong.pop(guess.pair, None)
+        addresses = self._known.pop(guess.account, {})
+        addresses.pop(guess.pair, None)
+        addresses[guess.pair] = now + KNOWN_MS
+        if len(addresses) > KNOWN_ADDRESSES:
+            del addresses[next(iter(addresses))]
+        self._known[guess.account] = addresses
+        if len(self._known) > self._max_keys:
+            del self._known[next(iter(self._known))]
+
+    async def withdraw(self, guess: Guess) -> None:
+        now = self._now()
+        self._take_back(PAIR, guess.pair, now)
+        if not guess.known:
+            self._take_back(ACCOUNT, guess.account, now)
+
+    async def close(self) -> None:
+        self._wrong.clear()
+        self._known.clear()
+
+    def _read(self, key: str, now: int) -> tuple[int, int]:
+        count, until, forgotten = self._wrong.get(key, (0, 0, 0))
+        return (count, max(0, until - now)) if forgotten > now else (0, 0)
+
+    def _take_back(self, growth: Growth, key: str, now: int) -> None:
+        count, _ = self._read(key, now)
+        # It was let in, so there was no wait before it.
+        self._write(growth, key, count - 1, 0, now)
+
+    def _write(self, growth: Growth, key: str, count: int, until: int, now: int) -> None:
+        if count < 1:
+            self._wrong.pop(key, None)
+            return
+        self._wrong[key] = (count, until, now + growth.memory(count))
+        if len(self._wrong) > self._max_keys:
+            self._evict(now)
+
+    def _evict(self, now: int) -> None:
+        """Forget what is over, and of the rest those who guessed least."""
+        least = 0
+        while len(self._wrong) > self._max_keys * 3 // 4:
+            self._wrong = {
+                key: (count, until, forgotten)
+                for key, (count, until, forgotten) in self._wrong.items()
+                if forgotten > now and count > least
+            }
+            least += 1

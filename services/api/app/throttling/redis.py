@@ -1,0 +1,73 @@
+"""Wrong passwords as all processes on one Redis count them, by one script call each.
+
+Redis away: each process counts by itself until it is back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.redis.outage import RedisAway, RedisOutage
+from app.throttling.guesses import (
+    ACCOUNT,
+    KNOWN_ADDRESSES,
+    KNOWN_MS,
+    LONGEST_WAIT_MS,
+    MEMORY_MS,
+    PAIR,
+    Guess,
+)
+from app.throttling.memory import MemoryGuesses
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_SCRIPT = (Path(__file__).parent / "guesses.lua").read_text()
+_CONSTANTS = (LONGEST_WAIT_MS, MEMORY_MS, KNOWN_MS, KNOWN_ADDRESSES, *PAIR, *ACCOUNT)
+
+
+class RedisGuesses:
+    """Shares its counts with every process on the same Redis."""
+
+    def __init__(self, client: Redis) -> None:
+        self._redis = RedisOutage(
+            client, "login delay", "each process counts wrong passwords by itself"
+        )
+        self._script = client.register_script(_SCRIPT)
+        self._fallback = MemoryGuesses()
+
+    async def begin(self, account: str, pair: str) -> Guess:
+        answer = await self._call("begin", account, pair)
+        if answer is None:
+            return await self._fallback.begin(account, pair)
+        wait, known, of_pair, of_account = answer
+        return Guess(account, pair, bool(known), wait, of_pair, of_account)
+
+    async def succeed(self, guess: Guess) -> None:
+        await self._call("succeed", guess.account, guess.pair, known=guess.known)
+        # So that the address is known as well while Redis is away.
+        await self._fallback.succeed(guess)
+
+    async def withdraw(self, guess: Guess) -> None:
+        if await self._call("withdraw", guess.account, guess.pair, known=guess.known) is None:
+            await self._fallback.withdraw(guess)
+
+    async def close(self) -> None:
+        await self._redis.close()
+
+    async def _call(
+        self, what: str, account: str, pair: str, *, known: bool = False
+    ) -> list[int] | None:
+        """What the script returns, or None where Redis is away."""
+        prefix = f"listo:guesses:{account}"
+        try:
+            answer: list[int] | None = await self._redis.ask(
+                lambda: self._script(
+                    keys=[f"{prefix}:{pair}", prefix, f"{prefix}:known"],
+                    args=[what, pair, int(known), *_CONSTANTS],
+                )
+            )
+        except RedisAway:
+            return None
+        return answer or []
