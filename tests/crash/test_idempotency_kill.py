@@ -18,7 +18,7 @@ import pytest
 
 from fixtures.cluster import fetch
 from fixtures.crash import kill, lasting_postgres, launch, start
-from fixtures.program import PATIENCE, Program, free_port
+from fixtures.program import PATIENCE, Program, free_ports
 from fixtures.server import ADMIN
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Replicas:
     def __init__(self, postgres: EmbeddedPostgres, number: int) -> None:
         self.postgres = postgres
         self.database_url = postgres.url()
-        self.ports = [free_port() for _ in range(number)]
+        self.ports = free_ports(number)
         limits = httpx.Limits(max_connections=2 * CLIENTS)
         self.client = httpx.Client(trust_env=False, timeout=PATIENCE, limits=limits)
         # One after the other: the first makes the admin.
