@@ -18,14 +18,18 @@ from prometheus_client import Counter
 from pydantic import BaseModel
 from pyrate_limiter import Duration, Limiter, Rate
 
-from app.auth.dependencies import CurrentActor
-from app.core.errors import Conflict, Unauthorized
-from app.db.dependencies import SessionDep
-from app.events.models import Event
-from app.events.outbox import publish
-from app.ratelimit.dependencies import limit
-from app.records import service as records
-from app.records.service import Body
+from app.public import (
+    Body,
+    Conflict,
+    CurrentActor,
+    Event,
+    SessionDep,
+    Unauthorized,
+    limit,
+    listo,
+    publish,
+    records,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +40,7 @@ LOANS = Counter("app_loans_total", "Books lent out.")
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Makes the extension's own table; Listo's database is open by now."""
-    async with app.state.database.transaction() as session:
+    async with listo(app).database.transaction() as session:
         await session.execute("SELECT pg_advisory_xact_lock(hashtext('loans'))")
         await session.execute(
             "CREATE TABLE IF NOT EXISTS public.loans (book uuid PRIMARY KEY,"
@@ -90,7 +94,7 @@ async def lend(request: Request, session: SessionDep, actor: CurrentActor, book:
     """Lend a book that the caller may see, which the collection's rules decide."""
     if actor.id is None:
         raise Unauthorized
-    books = await request.app.state.registry.get("books")
+    books = await listo(request).collections.get("books")
     # Raises RecordNotFound for a book that the caller may not read.
     stored = await records.get(session, actor, collection=books, id_=book)
     lent = await session.fetchrow(

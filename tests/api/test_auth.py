@@ -290,14 +290,14 @@ def test_however_many_sessions_end_is_told_once(
 
 def during_the_check(server: Server, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
     """Have `statement` commit after a password was found right, before that has any effect."""
-    passwords: Passwords = server.app.state.passwords
+    passwords: Passwords = server.services.passwords
     verify = passwords.verify
     rest = [statement]
 
     async def verify_slowly(password: str, hashed: str | None) -> Match:
         matches = await verify(password, hashed)
         if rest:
-            await server.app.state.database.execute(rest.pop())
+            await server.services.database.execute(rest.pop())
         return matches
 
     monkeypatch.setattr(passwords, "verify", verify_slowly)

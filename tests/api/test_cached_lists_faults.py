@@ -98,8 +98,8 @@ class Stage:
         while not statuses or not all("hit" in status for status in statuses):
             assert time.monotonic() < deadline, statuses
             for server in self.servers:
-                server.app.state.database.notifications._quiet_until = 0.0
-                lists = server.app.state.lists
+                server.services.database.notifications._quiet_until = 0.0
+                lists = server.services.lists
                 lists._began = lists._known = float("-inf")
             for marks in self.redis.client.scan_iter("listo:marks:*"):
                 # The network may deliver one when its writer is done.
@@ -275,7 +275,7 @@ def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: 
     collection = f"/collections/c{uuid4().hex[:12]}"
     records = f"{collection}/records"
     admin.put(collection, json=DEFINITION)
-    notifications = stage.servers[2].app.state.database.notifications
+    notifications: Any = stage.servers[2].services.database.notifications
     statuses = [stage.clients[2].get(records).headers["cache-status"] for _ in range(2)]
     assert "hit" in statuses[1], statuses
 
@@ -308,7 +308,7 @@ def test_a_writer_dies_after_its_commit(stage: Stage, monkeypatch: pytest.Monkey
     stage.warm()
     died, buried = threading.Event(), threading.Event()
 
-    generations = stage.servers[0].app.state.lists._generations
+    generations = stage.servers[0].services.lists._generations
     mark, unmark, marked = generations.mark, generations.unmark, set[str]()
 
     async def noted(groups: Any, writer: str) -> bool:

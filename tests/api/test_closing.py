@@ -11,7 +11,9 @@ import pytest
 
 from app import lifespan
 from app.auth.api_keys import repository as api_key_repository
+from app.core.background import Background
 from app.overload.concurrency import Concurrency
+from app.ratelimit.memory import MemoryLimiter
 from fixtures.cluster import fetch
 from fixtures.server import serving, settings
 
@@ -68,16 +70,16 @@ def test_everything_is_closed_although_a_step_fails(
 
     # Ends before the server stops.
     monkeypatch.setattr(Concurrency, "run", broken)
+    monkeypatch.setattr(Background, "close", broken)
+    monkeypatch.setattr(MemoryLimiter, "close", broken)
     with serving(settings(database_url)) as server:
         key = use_a_key(server)
-        state = server.app.state
-        monkeypatch.setattr(state.background, "close", broken)
-        monkeypatch.setattr(state.limiter, "close", broken)
+        services = server.services
         assert last_use(database_url, key) is None
     assert last_use(database_url, key) is not None
-    assert state.database._pool is None
+    assert services.database._pool is None
     with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
-        state.passwords._pool.submit(int)
+        services.passwords._pool.submit(int)
     assert warnings(capsys) == [
         f"could not {what}: RuntimeError: broken in two lines"
         for what in ("go on with concurrency", "end background work", "close the limiter")

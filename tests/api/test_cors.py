@@ -92,7 +92,7 @@ def test_it_can_read_every_answer(
 def test_so_it_can_when_a_password_cannot_be_hashed(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.app.state.passwords, "_limit", 0)
+    monkeypatch.setattr(server.services.passwords, "_limit", 0)
     refused = server.client().post("/auth/login", json={}, headers={"Origin": PAGE})
     assert refused.status_code == 503
     assert refused.headers["access-control-allow-origin"] == PAGE

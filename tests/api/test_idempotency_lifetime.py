@@ -51,7 +51,7 @@ def run(server: Server, work: Any) -> Any:
 
     @server.app.get(path)
     async def duty() -> Any:
-        return await work(server.app.state.database)
+        return await work(server.services.database)
 
     return server.client().get(path).json()
 

@@ -271,7 +271,7 @@ def test_a_definition_that_changed_meanwhile_is_no_outcome(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """409 `collection_changed` says to send the request again, which must then work."""
-    registry = server.app.state.registry
+    registry = server.services.registry
     ada.get(PATH)
     known = registry._known["orders"]
 

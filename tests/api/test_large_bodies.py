@@ -32,7 +32,7 @@ def test_no_more_large_bodies_are_taken_in_than_there_is_memory_for(
                 "Content-Type: application/json\r\nContent-Length: 9000000\r\n\r\n{".encode()
             )
             deadline = time.monotonic() + 20
-            while sum(server.app.state.concurrency.in_work) != 1:
+            while sum(server.services.concurrency.in_work) != 1:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             refused = admin.post("/collections/large/records", json=large)

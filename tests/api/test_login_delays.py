@@ -139,7 +139,7 @@ def test_what_the_server_could_not_check_is_no_guess(
         raise Overloaded
 
     with monkeypatch.context() as patch:
-        patch.setattr(server.app.state.passwords, "verify", busy)
+        patch.setattr(server.services.passwords, "verify", busy)
         answers = [attempt(server, "busy@example.com", address) for _ in range(FREE + 1)]
         assert [answer.status_code for answer in answers] == [503] * (FREE + 1)
     assert attempt(server, "busy@example.com", address).status_code == 401
@@ -149,7 +149,7 @@ def test_a_full_queue_of_passwords_turns_log_ins_away_unread(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(server.app.state.passwords, "_limit", 0)
+        patch.setattr(server.services.passwords, "_limit", 0)
         refused = server.client().post("/auth/login", content=b"{")
         assert refused.status_code == 503
         assert refused.json()["code"] == "overloaded"
@@ -165,7 +165,7 @@ def test_no_more_log_ins_are_let_in_than_the_queue_holds(
 ) -> None:
     """While they are on their way to it as well; whoever comes then is not even read."""
     waiting, release = Semaphore(0), Event()
-    guesses = server.app.state.guesses
+    guesses = server.services.guesses
     begin = guesses.begin
 
     async def held_up(*given: str) -> Any:
@@ -174,7 +174,7 @@ def test_no_more_log_ins_are_let_in_than_the_queue_holds(
         return await begin(*given)
 
     with monkeypatch.context() as patch, ThreadPoolExecutor(3) as pool:
-        patch.setattr(server.app.state.passwords, "_limit", 3)
+        patch.setattr(server.services.passwords, "_limit", 3)
         patch.setattr(guesses, "begin", held_up)
         try:
             let_in = [

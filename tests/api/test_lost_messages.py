@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
@@ -74,7 +74,7 @@ def deafen(
         relay[1].silence(LISTENER.encode())
 
     def unlistened() -> None:
-        notifications = pair[1].app.state.database.notifications
+        notifications: Any = pair[1].services.database.notifications
 
         async def unlisten() -> None:
             # It may be asking something itself.

@@ -146,7 +146,7 @@ def test_collections_in_memory_are_counted_as_they_come_and_go(
     admin.put("/collections/counted", json={"schema": {}})
     admin.get("/collections/counted")
     before = remembered()
-    server.app.state.registry.drop("counted")
+    server.services.registry.drop("counted")
     assert remembered() == before - 1
 
 

@@ -99,7 +99,7 @@ def received(client: socket.socket) -> bytes:
 def waits(server: Server, number: int) -> None:
     """Until so many strangers wait."""
     deadline = time.monotonic() + PATIENCE
-    while server.app.state.concurrency.waiting(Importance.ANONYMOUS) != number:
+    while server.services.concurrency.waiting(Importance.ANONYMOUS) != number:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -261,7 +261,7 @@ def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
     server: Server, notes: str, database_url: str
 ) -> None:
     admin, stranger = server.admin(), server.client()
-    limit = server.app.state.concurrency
+    limit = server.services.concurrency
     note = f"{notes}/{admin.post(notes, json={}).json()['id']}"
     statement = "LOCK TABLE records.notes IN ACCESS EXCLUSIVE MODE"
     with ThreadPoolExecutor(MOST) as pool:

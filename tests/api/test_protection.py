@@ -155,7 +155,7 @@ def test_a_large_answer_that_nobody_reads_is_in_work_until_it_is_given_up(
     wait_for(in_work, 0)
     before = sampled(given_up)
     with monkeypatch.context() as unhurried, socket.socket() as peer:
-        unhurried.setattr(tight.app.state.deadlines, "_limit", 3600.0)
+        unhurried.setattr(tight.services.deadlines, "_limit", 3600.0)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.settimeout(30)
         peer.connect(("127.0.0.1", int(tight.url.rsplit(":", 1)[1])))
@@ -176,7 +176,7 @@ def test_an_index_is_built_beyond_the_requests_deadline(
 ) -> None:
     schema = {"type": "object"}
     with monkeypatch.context() as unhurried:
-        unhurried.setattr(tight.app.state.deadlines, "_limit", 3600.0)
+        unhurried.setattr(tight.services.deadlines, "_limit", 3600.0)
         admin = tight.admin()
         assert admin.put("/collections/late", json={"schema": schema}).status_code == 201
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,7 +107,7 @@ def test_who_waits_as_long_as_told_gets_through(
     with serving(settings(database_url, rate_limit_anonymous="7/minute, 60/hour")) as running:
         define(running.admin())
         now = 0
-        running.app.state.limiter = MemoryLimiter(lambda: now)
+        running.app.state.services = replace(running.services, limiter=MemoryLimiter(lambda: now))
         client = running.client()
 
         def ask() -> httpx.Response:
@@ -313,7 +314,7 @@ def test_without_redis_the_servers_share_the_limit(
         configured = settings(url, redis_url=NOWHERE, rate_limit_anonymous="10/hour")
         with serving(configured) as one, serving(configured) as two:
             deadline = time.monotonic() + 20
-            while {s.app.state.database.notifications.listeners for s in (one, two)} != {2}:
+            while {s.services.database.notifications.listeners for s in (one, two)} != {2}:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             codes = [

@@ -189,7 +189,7 @@ def test_nothing_is_remembered_while_no_notifications_come(
     server: Server, tokens: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = server.client(tokens["access_token"])
-    monkeypatch.setattr(type(server.app.state.database.notifications), "trusted", False)
+    monkeypatch.setattr(type(server.services.database.notifications), "trusted", False)
     for _ in range(2):
         server.statements.clear()
         assert client.get("/nothing").status_code == 404
@@ -209,7 +209,7 @@ def test_other_processes_are_told(
     )
     # Messages come in order: once a later one has come, so has this one.
     received: list[str] = []
-    server.app.state.database.notifications.subscribe("test", received.append, lambda: None)
+    server.services.database.notifications.subscribe("test", received.append, lambda: None)
     execute(database_url, "SELECT pg_notify('listo', 'other:test:x')")
     for _ in range(2000):
         if received:
@@ -225,7 +225,7 @@ def run(server: Server, work: Callable[..., Awaitable[int]]) -> int:
 
     @server.app.post(path)
     async def duty() -> int:
-        return await work(server.app.state.database, server.settings)
+        return await work(server.services.database, server.settings)
 
     count: int = server.client().post(path).json()
     return count
@@ -283,7 +283,7 @@ def test_passwords_that_are_hashed_hold_no_connection(
     ):
         admin = server.admin()
         members = [server.member(f"m{number}@example.com") for number in range(most)]
-        passwords = server.app.state.passwords
+        passwords = server.services.passwords
         ask = passwords._ask
 
         def held(password: str, hashed: str | None) -> Any:

@@ -69,7 +69,8 @@ def test_spans(database_url: str, collector: Collector, capfd: pytest.CaptureFix
         client.get("/collections", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
         client.get("/collections/none")
         client.get("/health")
-        provider = server.app.state.tracer_provider
+        provider = server.services.tracing.provider
+        assert provider is not None
         provider.force_flush()
         spans = collector.wait_for("/collections/{collection}")
     ours = [name for name, trace_id in spans if trace_id == TRACE]
@@ -97,7 +98,9 @@ def test_no_secret_is_in_a_span(database_url: str, collector: Collector) -> None
         client.get("/collections", headers={"Authorization": f"Bearer {key}"})
         client.get("/collections", headers={"Authorization": "Basic dXNlcjpw"})
         client.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
-        server.app.state.tracer_provider.force_flush()
+        provider = server.services.tracing.provider
+        assert provider is not None
+        provider.force_flush()
         collector.wait_for("/auth/refresh")
     for secret in (
         PASSWORD,

@@ -105,14 +105,14 @@ def test_a_write_is_held_to_the_present_schema_whatever_was_heard(
     path = "/collections/strict/records"
     admin.put("/collections/strict", json={"schema": OBJECT})
     location = deaf.post(path, json={"n": 1}).headers["location"]
-    callbacks = other.app.state.database.notifications._callbacks
+    callbacks = other.services.database.notifications._callbacks
     heard = dict(callbacks)
     callbacks.clear()
     try:
         schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
         assert admin.put("/collections/strict", json={"schema": schema}).status_code == 200
         assert deaf.post(path, json={"n": "x"}).status_code == 422
-        other.app.state.registry.clear()
+        other.services.registry.clear()
         admin.put("/collections/strict", json={"schema": {**schema, "required": ["n"]}})
         assert deaf.put(location, json={}).status_code == 422
         assert deaf.patch(location, json={"n": 2}).status_code == 200

@@ -39,6 +39,16 @@ def test_files_and_functions_stay_small() -> None:
         assert lines(path) <= 600, path
 
 
+def test_services_import_none_of_what_they_name() -> None:
+    # Whoever imports them would import all packages, and the ladder of layers would not see it.
+    imported = [
+        node.module
+        for node in ast.parse((APP / "services.py").read_text()).body
+        if isinstance(node, ast.ImportFrom)
+    ]
+    assert imported == ["__future__", "dataclasses", "typing"]
+
+
 def test_packages_stay_small() -> None:
     for folder in {path.parent for path in SOURCES}:
         files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]

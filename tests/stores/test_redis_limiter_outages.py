@@ -10,8 +10,8 @@ from unittest.mock import patch
 import pytest
 from redis.asyncio import Redis
 
+from app.assembly import open_stores
 from app.core.rates import parse_rates
-from app.lifespan import open_stores
 from app.observability.metrics import REDIS_FALLBACKS
 from app.ratelimit.policy import Check, Policy
 from app.ratelimit.redis import RedisLimiter

@@ -15,14 +15,13 @@ from app.ratelimit.dependencies import count_by_ours
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastapi import FastAPI
 
-
-def load_extensions(app: FastAPI, names: Sequence[str]) -> None:
-    """Include each `module:router`. Raises SettingsError where there is none such."""
+def load_extensions(names: Sequence[str]) -> list[APIRouter]:
+    """The router of each `module:router`. Raises SettingsError where there is none such."""
     count_by_ours()
     if names and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
         sys.path.append(os.getcwd())  # noqa: PTH109
+    routers = []
     for name in names:
         module_name, _, attribute = name.partition(":")
         try:
@@ -32,4 +31,5 @@ def load_extensions(app: FastAPI, names: Sequence[str]) -> None:
             raise SettingsError(f"LISTO_EXTENSIONS: cannot load {name}: {why}") from error
         if not isinstance(router, APIRouter):
             raise SettingsError(f"LISTO_EXTENSIONS: {name} is not a FastAPI router")
-        app.include_router(router)
+        routers.append(router)
+    return routers

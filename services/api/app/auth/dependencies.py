@@ -11,6 +11,7 @@ from app.auth.sessions.service import Auth
 from app.core import context
 from app.core.actor import Actor
 from app.db.dependencies import database_of
+from app.services import services_of
 
 
 async def get_actor(request: Request) -> Actor:
@@ -23,8 +24,8 @@ async def no_store(response: Response) -> None:
 
 
 async def get_auth(request: Request) -> Auth:
-    state = request.app.state
-    return Auth(state.settings, database_of(request), state.passwords, state.tokens)
+    services = services_of(request.scope)
+    return Auth(services.settings, database_of(request), services.passwords, services.tokens)
 
 
 CurrentActor = Annotated[Actor, Depends(get_actor)]

@@ -16,6 +16,7 @@ from app.auth.schemas import ApiKeyIn, RegisterIn, UserIn
 from app.auth.users import repository
 from app.auth.users import service as users
 from app.cli import collections
+from app.cli.rehearsal import rehearse
 from app.cli.shared import AsJson, Failed, checked, say, with_auth
 from app.collections.files import reading as files
 from app.core import emails
@@ -83,9 +84,6 @@ def check(
     """Try settings, extensions and the database as a server would, without serving.
 
     The database may be at an older migration: `listo migrate` comes next."""
-    # The application takes a second to import, which no other command is to pay.
-    from app.cli.rehearsal import rehearse  # noqa: PLC0415
-
     at = rehearse(Settings.load(), database=database)
     report = {"ok": True, "migration": at, "wanted": migrations.head()}
     text = "It can start."

@@ -25,6 +25,7 @@ from app.db.session import Session
 from app.http import preconditions
 from app.http.body import body_of, request_body
 from app.http.openapi import ONLY_CREATE, precondition, problems
+from app.services import services_of
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
@@ -44,8 +45,8 @@ async def admins_only(actor: CurrentActor) -> None:
 )
 async def list_collections(request: Request, actor: CurrentActor) -> CollectionsOut:
     """All collections that you may see."""
-    found = await request.app.state.registry.visible_to(actor)
-    return CollectionsOut(items=await _out(request.app.state.database, actor, found))
+    found = await services_of(request.scope).registry.visible_to(actor)
+    return CollectionsOut(items=await _out(services_of(request.scope).database, actor, found))
 
 
 @router.get(
@@ -58,11 +59,11 @@ async def get_collection(
     request: Request, response: Response, actor: CurrentActor, collection: Name
 ) -> CollectionOut:
     """One collection; admins also see its rules and indexes."""
-    found = await request.app.state.registry.get(collection)
+    found = await services_of(request.scope).registry.get(collection)
     if not found.is_visible_to(actor):
         raise CollectionNotFound
     response.headers["ETag"] = preconditions.etag(found.version)
-    return (await _out(request.app.state.database, actor, [found]))[0]
+    return (await _out(services_of(request.scope).database, actor, [found]))[0]
 
 
 @router.put(
@@ -104,9 +105,9 @@ async def put_collection(
         )
     if not created:
         # Not with the request, whose deadline would end the building of a large one.
-        state = request.app.state
+        services = services_of(request.scope)
         database.after_commit(
-            lambda: state.background.start(indexes.reconcile(state.database, changed))
+            lambda: services.background.start(indexes.reconcile(services.database, changed))
         )
     response.status_code = 201 if created else 200
     response.headers["ETag"] = preconditions.etag(changed.version)

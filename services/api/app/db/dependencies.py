@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
 from app.db.session import Session
+from app.services import services_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +20,8 @@ DATABASE_KEY = "listo.database"
 
 def database_of(request: Request) -> Transactional:
     """Where a route that writes does so: all of it is one transaction if the request has a key."""
-    return cast("Transactional", request.scope.get(DATABASE_KEY) or request.app.state.database)
+    joint: Transactional | None = request.scope.get(DATABASE_KEY)
+    return joint or services_of(request.scope).database
 
 
 async def get_session(request: Request) -> AsyncIterator[Session]:

@@ -12,6 +12,8 @@ from app.http.routes import is_routed
 from app.idempotency.keys import FIELD, parse
 from app.idempotency.models import Answer, KeyedRequest
 from app.idempotency.service import MAX_KEPT_BYTES, Answered, Attempt
+from app.route_policy import policy_of
+from app.services import services_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 
 METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-# Their answers are credentials, which are kept nowhere, so the field means nothing there.
-IGNORED = frozenset({"/auth/login", "/auth/refresh"})
 
 # Fields that change what a request asks for.
 _TELLING = (b"content-type", b"if-match", b"if-none-match")
@@ -41,7 +41,7 @@ class IdempotencyMiddleware:
             scope["type"] != "http"
             or FIELD not in context.of(scope).fields
             or scope["method"] not in METHODS
-            or scope["path"] in IGNORED
+            or not policy_of(scope).keyed
             # It is refused without its body, for which nobody is to be waited.
             or not is_routed(scope)
         ):
@@ -60,8 +60,8 @@ class IdempotencyMiddleware:
     async def _attempt(
         self, scope: Scope, request: KeyedRequest, receive: Receive, send: Send
     ) -> None:
-        state = scope["app"].state
-        attempt = Attempt(state.database, state.seals, request)
+        services = services_of(scope)
+        attempt = Attempt(services.database, services.seals, request)
         scope[DATABASE_KEY] = attempt.session
         response = _Response(attempt, scope, receive, send)
         try:
@@ -101,7 +101,7 @@ class _Response:
     async def replay(self, answer: Answer) -> None:
         if answer.status < 400:  # noqa: PLR2004
             # Who carried it out may still be waiting for that, or have died over it.
-            database = self._scope["app"].state.database
+            database = services_of(self._scope).database
             try:
                 await database.notifications.epoch_is_known(database)
             except Problem as instead:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.http.openapi import problems
 from app.idempotency.keys import MAX_LENGTH
-from app.idempotency.middleware import IGNORED, METHODS
+from app.idempotency.middleware import METHODS
 
 _PARAMETER = {
     "name": "Idempotency-Key",
@@ -25,9 +25,7 @@ _REPLAYED = {
 
 def describe(paths: dict[str, Any]) -> None:
     """Add the field, what it may be answered with, and the mark of a replay to each operation."""
-    for path, operations in paths.items():
-        if path in IGNORED:
-            continue
+    for operations in paths.values():
         for method, operation in operations.items():
             if method.upper() in METHODS:
                 _describe(operation)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi.telemetry import TelemetryConfig
-    from opentelemetry.trace import TracerProvider
+    from opentelemetry.sdk.trace import TracerProvider
 
     from app.core.settings import Settings
 
@@ -23,6 +23,11 @@ class Telemetry:
     config: TelemetryConfig
     query_loggers: list[Callable[[Any], None]] = field(default_factory=list)
     provider: TracerProvider | None = None
+
+    def close(self) -> None:
+        """Send what is not sent yet. Blocks."""
+        if self.provider is not None:
+            self.provider.shutdown()
 
 
 def telemetry(settings: Settings) -> Telemetry:

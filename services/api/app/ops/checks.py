@@ -15,7 +15,9 @@ from app.db import migrations
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from starlette.datastructures import State
+    from redis.asyncio import Redis
+
+    from app.db.database import Database
 
 LIMIT_SECONDS = 2.0
 # Less than any probe leaves between two of its own.
@@ -28,8 +30,9 @@ class Readiness:
     Anybody may ask, and is counted nowhere, so asking must not be a way to keep the database busy.
     """
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, database: Database, redis: Redis | None) -> None:
+        self._database = database
+        self._redis = redis
         self._flight: asyncio.Task[dict[str, Any]] | None = None
         self._made = 0.0
 
@@ -43,19 +46,19 @@ class Readiness:
 
     async def _make(self) -> dict[str, Any]:
         try:
-            return await run(self._state)
+            return await run(self._database, self._redis)
         finally:
             self._made = time.monotonic()
 
 
-async def run(state: State) -> dict[str, Any]:
+async def run(database: Database, redis: Redis | None) -> dict[str, Any]:
     """The report: `status`, and per check its outcome and duration in milliseconds."""
-    names = {"database": _database, "migrations": _migrations}
-    if state.redis is not None:
-        names["redis"] = _redis
-    outcomes = await asyncio.gather(*(_timed(check(state)) for check in names.values()))
-    checks = dict(zip(names, outcomes, strict=True))
-    checks["notifications"] = _notifications(state)
+    run = {"database": _database(database), "migrations": _migrations(database)}
+    if redis is not None:
+        run["redis"] = _redis(redis)
+    outcomes = await asyncio.gather(*map(_timed, run.values()))
+    checks = dict(zip(run, outcomes, strict=True))
+    checks["notifications"] = _notifications(database)
     if not (checks["database"]["ok"] and checks["migrations"]["ok"]):
         status = "unavailable"
     else:
@@ -63,26 +66,26 @@ async def run(state: State) -> dict[str, Any]:
     return {"status": status, "checks": checks}
 
 
-async def _database(state: State) -> None:
-    await state.database.fetchval("SELECT 1")
+async def _database(database: Database) -> None:
+    await database.fetchval("SELECT 1")
 
 
-async def _migrations(state: State) -> None:
+async def _migrations(database: Database) -> None:
     # A newer one is no fault: migrations expand, so that the code before them goes on serving.
-    revision = await migrations.current(state.database)
+    revision = await migrations.current(database)
     if revision is None or revision < migrations.head():
         raise Problem("The database is behind this code; run: listo migrate")
 
 
-async def _redis(state: State) -> None:
+async def _redis(redis: Redis) -> None:
     try:
-        await state.redis.ping()
+        await redis.ping()
     except (RedisError, OSError) as error:
         raise Problem("Redis is away; each process limits by itself and caches nothing.") from error
 
 
-def _notifications(state: State) -> dict[str, Any]:
-    if state.database.notifications.trusted:
+def _notifications(database: Database) -> dict[str, Any]:
+    if database.notifications.trusted:
         return {"ok": True}
     return {"ok": False, "detail": "Change notifications may be missing; nothing is remembered."}
 

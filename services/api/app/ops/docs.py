@@ -16,6 +16,8 @@ from app.http import preconditions
 from app.http.middleware.request import POLICY_KEY
 from app.ratelimit import costs
 from app.ratelimit.dependencies import charge
+from app.route_policy import route_policy
+from app.services import services_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,11 +109,11 @@ async def document(request: Request, collections: str | None = None) -> Response
     """The document for this caller: admins see all collections, others those they may see; of
     these only the ones that `collections` names, where it is given."""
     known = preconditions.parse(request.headers.get("if-none-match"))
-    actor, state = context.of(request.scope).actor, request.app.state
-    visible = await state.registry.visible_to(actor)
+    actor, services = context.of(request.scope).actor, services_of(request.scope)
+    visible = await services.registry.visible_to(actor)
     if collections is not None:
         visible = _named(visible, collections)
-    made = await state.documents.of(actor, visible)
+    made = await services.documents.of(actor, visible)
     headers = {
         "ETag": f'"{made.tag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization",
     }  # fmt: skip
@@ -131,23 +133,27 @@ def _named(visible: Iterable[Collection], names: str) -> list[Collection]:
 
 
 @router.get("/")
+@route_policy(public=True)
 async def start_page() -> Response:
     # Relative, since a proxy may have put something before it.
     return RedirectResponse("docs")
 
 
 @router.get("/docs")
+@route_policy(public=True)
 async def page(request: Request) -> Response:
     request.scope[POLICY_KEY] = _SECURITY_HEADERS
     return HTMLResponse(_PAGE)
 
 
 @router.get("/docs/start.js")
+@route_policy(public=True)
 async def start() -> Response:
     return Response(_START, media_type="text/javascript")
 
 
 @router.get("/docs/{asset}")
+@route_policy(public=True)
 async def asset(asset: str) -> Response:
     if asset not in _MEDIA_TYPES:
         raise NotFound

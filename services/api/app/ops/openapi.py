@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from app.collections.models import Collection
     from app.core.actor import Actor
+    from app.route_policy import RoutePolicies
 
 # Of one document: what does not fit is left out of it, which it says.
 MAX_COLLECTIONS = 1000
@@ -155,7 +156,7 @@ def _note(missing: int) -> bytes:
     ).encode()
 
 
-def finish(base: dict[str, Any]) -> dict[str, Any]:
+def finish(base: dict[str, Any], policies: RoutePolicies) -> dict[str, Any]:
     """The framework's document, with our problems and security schemes in place of its own."""
     components = base.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -172,7 +173,7 @@ def finish(base: dict[str, Any]) -> dict[str, Any]:
             if response and "application/json" in response.get("content", {}):
                 # Faulty parameters are 400 here.
                 del operation["responses"]["422"]
-    describe(base["paths"])
+    describe({path: each for path, each in base["paths"].items() if policies.of(path).keyed})
     _share_responses(base["paths"])
     return base
 

@@ -18,7 +18,8 @@ from app.observability.metrics import (
     observe_request,
     read_from,
 )
-from app.overload.concurrency import LOGINS, NAMES, PROBES, Importance, importance_of
+from app.overload.concurrency import NAMES, Importance, importance_of
+from app.route_policy import enter, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from app.overload.concurrency import Concurrency
     from app.overload.queueing import Begin, Refuse
+    from app.route_policy import RoutePolicies
 
     Scope = MutableMapping[str, Any]
 
@@ -51,8 +53,14 @@ class Admission:
     The server asks before it makes anything, where its protocol is ours, or else the middleware.
     """
 
-    def __init__(self, concurrency: Concurrency, room_for_login: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        concurrency: Concurrency,
+        policies: RoutePolicies,
+        room_for_login: Callable[[int], None],
+    ) -> None:
         self._concurrency = concurrency
+        self._policies = policies
         self._room_for_login = room_for_login
         self._logins = 0
         self._refused = [0] * len(Importance)
@@ -67,7 +75,9 @@ class Admission:
 
     def enter(self, scope: Scope) -> bool:
         """Whether the request goes on at once, if only to be refused; then it has to `leave`."""
-        if scope["path"] in PROBES:
+        policy = self._policies.of(scope["path"])
+        enter(scope, policy)
+        if policy.probe:
             return True
         importance = scope[IMPORTANCE_KEY] = importance_of(scope, dict(scope["headers"]))
         if _is_login(scope) and not self._has_room(scope):
@@ -151,4 +161,4 @@ def retry_after() -> int:
 
 
 def _is_login(scope: Scope) -> bool:
-    return scope[IMPORTANCE_KEY] is Importance.LOGIN and scope["path"] in LOGINS
+    return scope[IMPORTANCE_KEY] is Importance.LOGIN and policy_of(scope).login

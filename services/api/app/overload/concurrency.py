@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from app.overload.queueing import Queue
+from app.route_policy import policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
@@ -48,10 +49,6 @@ NAMES = tuple(importance.name.lower() for importance in Importance)
 SHARES = (0.6, 0.7, 0.85, 0.95, 1.0)
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-# Must answer when nothing else does. Whole paths: the user's own `/healthcare` is no probe.
-PROBES = frozenset({"/health", "/health/ready", "/metrics"})
-# Who sends these has nothing but a password.
-LOGINS = frozenset({"/auth/login", "/auth/register"})
 
 
 def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]) -> Importance:
@@ -59,7 +56,7 @@ def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]
     if scope["method"] in _READS:
         return Importance.READ if b"authorization" in fields else Importance.ANONYMOUS
     # Nor may who has none take the last places: bodies are read, however slowly they come.
-    if scope["path"] in LOGINS or b"authorization" not in fields:
+    if policy_of(scope).login or b"authorization" not in fields:
         return Importance.LOGIN
     return Importance.KEYED if b"idempotency-key" in fields else Importance.WRITE
 

@@ -1,7 +1,7 @@
 """What counts for more than one request. What is not named here counts for one.
 
 A route says so by `charge` of `app.ratelimit.dependencies` as soon as it knows, before it does the
-work, and `at_most` what it may come to, for those who are refused before.
+work, and by `cost` of its policy what it may come to, for those who are refused before.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ def of_document(collections: int) -> int:
     return max(1, -(-collections // COLLECTIONS_OF_A_DOCUMENT))
 
 
-def at_most(path: str, query: bytes, length: bytes | None) -> int:
-    """What a request may turn out to cost, as far as can be told before it is read."""
-    if query and path.endswith("/records"):
-        return EXACT_COUNT if b"count" in query or b"%" in query else 1
-    if path.endswith("/records:batch"):
-        known = length is not None and length.isdigit()
-        fit = int((length or b"")[:9]) // _OPERATION_BYTES + 1 if known else MAX_OPERATIONS
-        return of_batch(0, min(fit, MAX_OPERATIONS)) + 1
-    return 1
+def of_query(query: bytes, _length: bytes | None) -> int:
+    """What a list may turn out to cost, before its query is read."""
+    return EXACT_COUNT if b"count" in query or b"%" in query else 1
+
+
+def of_length(_query: bytes, length: bytes | None) -> int:
+    """What a batch may turn out to cost, before it is read."""
+    known = length is not None and length.isdigit()
+    fit = int((length or b"")[:9]) // _OPERATION_BYTES + 1 if known else MAX_OPERATIONS
+    return of_batch(0, min(fit, MAX_OPERATIONS)) + 1

@@ -10,6 +10,8 @@ from app.core.context import rate_key
 from app.core.rates import parse_rates
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Decision, Policy
+from app.route_policy import policy_of as route_policy_of
+from app.services import services_of
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
 
 Kind = Literal["anonymous", "user", "api_key"]
-# By which a user gets rid of a thief, who could use up the user's limit with a stolen token.
-_OF_A_SESSION = frozenset({"/auth/password", "/auth/logout"})
 KINDS: tuple[Kind, ...] = ("anonymous", "user", "api_key")
 
 
@@ -34,7 +34,7 @@ async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0
     request = context.of(scope)
     policy = policy_of(scope, request.actor)
     caller = caller_of(request)
-    if scope["path"] in _OF_A_SESSION and request.actor.session_id is not None:
+    if route_policy_of(scope).per_session and request.actor.session_id is not None:
         caller = str(request.actor.session_id)
     decision = await admit(scope, request, Check(policy, caller, cost, counted, ahead))
     if decision is not None and not decision.allowed:
@@ -45,7 +45,7 @@ async def admit(scope: Scope, request: RequestContext, check: Check) -> Decision
     """The decision, which the answer will tell of; None where there is no limit."""
     if not check.policy.rates:
         return None
-    decision: Decision = await scope["app"].state.limiter.admit((check,))
+    decision = await services_of(scope).limiter.admit((check,))
     if check.counted:
         # Said again, with what is left now.
         said = check.policy.quoted
@@ -56,8 +56,7 @@ async def admit(scope: Scope, request: RequestContext, check: Check) -> Decision
 
 def policy_of(scope: Scope, actor: Actor) -> Policy:
     if actor.rate_limit is None:
-        policy: Policy = scope["app"].state.policies[actor.kind]
-        return policy
+        return services_of(scope).policies[actor.kind]
     return _own(actor.rate_limit)
 
 

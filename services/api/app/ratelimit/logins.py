@@ -8,6 +8,7 @@ from app.core import context, emails
 from app.core.context import rate_key
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Policy
+from app.services import services_of
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -19,13 +20,13 @@ async def throttle_login(request: Request, account: str, *, known: bool = False)
     From an address known to the account it counts by both together, so that no stranger can use
     up what the account's owner has. Raises TooManyRequests.
     """
-    state = request.app.state
-    rates = state.settings.rates("login")
+    services = services_of(request.scope)
+    rates = services.settings.rates("login")
     if not rates:
         return
     address = rate_key(context.of(request.scope).client)
     account = emails.known_as(account)
-    decision = await state.limiter.admit(
+    decision = await services.limiter.admit(
         (
             Check(Policy("login", rates), address),
             # Nobody can type the NUL, and so use up what is another's.

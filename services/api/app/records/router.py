@@ -25,12 +25,15 @@ from app.records.lists import cached as lists
 from app.records.lists import listing
 from app.records.lists.listing import Query
 from app.records.service import Body, DefinitionChanged, Stored
+from app.route_policy import route_policy
+from app.services import services_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from app.collections.models import Collection, Operation
+    from app.core.actor import Actor
     from app.http.preconditions import Tags
 
 Result = TypeVar("Result")
@@ -48,10 +51,11 @@ _TRIES = 3
 
 
 @router.get("/records")
+@route_policy(cost=costs.of_query)
 async def list_records(collection: str, request: Request) -> Response:
     query = _query(request)
-    state, actor = request.app.state, context.of(request.scope).actor
-    found = await state.registry.get(collection)
+    services, actor = services_of(request.scope), context.of(request.scope).actor
+    found = await services.registry.get(collection)
     query = listing.checked(actor, found, query)
     counted = costs.EXACT_COUNT if query.count == "exact" else 1
     await charge(request, counted)
@@ -59,7 +63,7 @@ async def list_records(collection: str, request: Request) -> Response:
         if found.life is not None:
             return await _cached(request, found, query)
         page = await listing.list_records(
-            state.database.lists, actor, collection=found, query=query, cursors=state.cursors
+            services.database.lists, actor, collection=found, query=query, cursors=services.cursors
         )
     return Response(page.dump(), headers={**_PRIVATE, **_links(request, page)}, media_type=JSON)
 
@@ -79,13 +83,14 @@ async def create_record(collection: str, request: Request) -> Response:
 
 
 @router.post("/records:batch")
+@route_policy(cost=costs.of_length)
 async def batch_records(collection: str, request: Request) -> Response:
     await _admit(request, collection, "create", "update", "delete")
     operations = batch.parse(Body.read(await read_body(request)))
     await charge(request, batch.cost(operations))
 
     async def run(found: Collection) -> list[batch.Result]:
-        budget = request.app.state.database.budget
+        budget = services_of(request.scope).database.budget
         # Before there is a connection, which others need to get on with what they hold of it.
         async with (
             budget.take(batch.need(operations, found, budget)),
@@ -104,11 +109,11 @@ async def get_record(collection: str, record_id: str, request: Request) -> Respo
     known = preconditions.parse(request.headers.get("if-none-match"))
     # Before the collection, which not everybody may know of.
     id_ = _id(record_id)
-    state = request.app.state
+    services = services_of(request.scope)
     stored = await service.get(
-        state.database,
+        services.database,
         context.of(request.scope).actor,
-        collection=await state.registry.get(collection),
+        collection=await services.registry.get(collection),
         id_=id_,
     )
     headers = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
@@ -191,7 +196,7 @@ async def delete_record(collection: str, record_id: str, request: Request) -> Re
 
 async def _admit(request: Request, name: str, *operations: Operation) -> None:
     """Refuse a caller who may do none of the operations before a body is read, which costs."""
-    found = await request.app.state.registry.get(name)
+    found = await services_of(request.scope).registry.get(name)
     refusals = []
     for operation in operations:
         try:
@@ -205,7 +210,7 @@ async def _with_collection(
     request: Request, name: str, work: Callable[[Collection], Awaitable[Result]]
 ) -> Result:
     """Run `work`, again with the new definition where another process just changed it."""
-    registry, session = request.app.state.registry, None
+    registry, session = services_of(request.scope).registry, None
     for attempt in range(1, _TRIES + 1):
         try:
             return await work(await registry.get(name, session))
@@ -234,14 +239,14 @@ async def _version(
 
 async def _cached(request: Request, found: Collection, query: Query) -> Response:
     known = preconditions.parse(request.headers.get("if-none-match"))
-    state, actor = request.app.state, _actor(request)
+    services, actor = services_of(request.scope), _actor(request)
     cached = await lists.list_records(
-        state.lists,
-        state.database.lists,
+        services.lists,
+        services.database.lists,
         actor,
         collection=found,
         query=query,
-        cursors=state.cursors,
+        cursors=services.cursors,
     )
     headers = {**_PRIVATE, **cached.headers, **_links(request, cached.page)}
     if actor.is_anonymous and found.rules["list"] is True:
@@ -308,5 +313,5 @@ def _id(text: str) -> UUID:
     return id_
 
 
-def _actor(request: Request) -> Any:
+def _actor(request: Request) -> Actor:
     return context.of(request.scope).actor

@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING
 from app.core import context
 from app.core.errors import Problem
 from app.http import problem
-from app.overload.concurrency import PROBES
-from app.ratelimit import costs, counting
+from app.ratelimit import counting
+from app.route_policy import policy_of
+from app.services import services_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from app.core.context import RequestContext
-
-# What leads to the page that shows the OpenAPI document, the page, and what it is made of, are the
-# same for everybody.
-_ANONYMOUS = PROBES | {"/", "/docs"}
-_ASSETS = "/docs/"
 
 
 class AuthMiddleware:
@@ -40,12 +36,12 @@ class AuthMiddleware:
         await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope, request: RequestContext) -> None:
-        path = scope["path"]
-        if path in _ANONYMOUS or path.startswith(_ASSETS):
+        policy = policy_of(scope)
+        if policy.probe or policy.public:
             return
         given = request.fields.get(b"authorization")
         try:
-            request.actor = await scope["app"].state.authenticator.authenticate(
+            request.actor = await services_of(scope).authenticator.authenticate(
                 None if given is None else given.decode("latin-1")
             )
         except Problem as refused:
@@ -54,5 +50,5 @@ class AuthMiddleware:
                 await counting.count(scope)
             raise
         length = request.fields.get(b"content-length")
-        cost = costs.at_most(path, scope["query_string"], length)
+        cost = policy.cost(scope["query_string"], length)
         await counting.count(scope, ahead=cost - 1)

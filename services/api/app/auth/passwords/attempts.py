@@ -13,6 +13,7 @@ from app.core.errors import Problem
 from app.idempotency.service import Answered
 from app.observability.metrics import RATE_LIMITED
 from app.ratelimit.logins import throttle_login
+from app.services import services_of
 from app.throttling.guesses import digests
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ async def password_try(request: Request, account: str) -> AsyncIterator[None]:
     Otherwise so many could be tried as fit in the time that it takes to find the first one wrong.
     Raises Overloaded, TooManyGuesses, TooManyRequests.
     """
-    state = request.app.state
-    state.passwords.require_room()
+    services = services_of(request.scope)
+    services.passwords.require_room()
     account = emails.known_as(account)
     address = rate_key(context.of(request.scope).client)
-    secret = state.settings.jwt_secret.get_secret_value()
-    guess = await state.guesses.begin(*digests(secret, account, address))
+    secret = services.settings.jwt_secret.get_secret_value()
+    guess = await services.guesses.begin(*digests(secret, account, address))
     if guess.wait_ms:
         RATE_LIMITED.labels("login-delay").inc()
         raise TooManyGuesses(headers={"Retry-After": str(guess.retry_after)})
@@ -47,6 +48,6 @@ async def password_try(request: Request, account: str) -> AsyncIterator[None]:
             logger.warning("wrong passwords make the next one wait: account %s", guess.account[:12])
         raise
     except (Problem, Answered):
-        await state.guesses.withdraw(guess)
+        await services.guesses.withdraw(guess)
         raise
-    await state.guesses.succeed(guess)
+    await services.guesses.succeed(guess)

@@ -18,6 +18,8 @@ from app.db.dependencies import SessionDep
 from app.http.body import body_of, request_body
 from app.http.openapi import PUBLIC, problems
 from app.ratelimit.logins import throttle_login
+from app.route_policy import route_policy
+from app.services import services_of
 
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
@@ -29,6 +31,7 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store
     responses=problems(403, 409, 415, 422),
     openapi_extra={**request_body(schemas.RegisterIn), **PUBLIC},
 )
+@route_policy(login=True)
 async def register(
     request: Request,
     auth: AuthDep,
@@ -45,6 +48,8 @@ async def register(
     responses=problems(401, 415, 422),
     openapi_extra={**request_body(schemas.LoginIn), **PUBLIC},
 )
+# The answer is credentials, which are kept nowhere, so a key means nothing.
+@route_policy(login=True, keyed=False)
 async def login(
     request: Request,
     auth: AuthDep,
@@ -61,6 +66,7 @@ async def login(
     responses=problems(401, 415, 422),
     openapi_extra={**request_body(schemas.RefreshIn), **PUBLIC},
 )
+@route_policy(keyed=False)
 async def refresh(
     auth: AuthDep, given: Annotated[schemas.RefreshIn, body_of(schemas.RefreshIn)]
 ) -> schemas.TokensOut:
@@ -69,6 +75,8 @@ async def refresh(
 
 
 @router.post("/logout", operation_id="logout", status_code=204, responses=problems(401, 403))
+# A user gets rid of a thief by these, who could use up the user's limit with a stolen token.
+@route_policy(per_session=True)
 async def logout(session: SessionDep, actor: CurrentActor) -> Response:
     """End the session: its tokens stop working at once."""
     await service.logout(session, actor)
@@ -92,6 +100,7 @@ async def me(auth: AuthDep, actor: CurrentActor) -> schemas.UserOut:
     openapi_extra=request_body(schemas.PasswordIn),
     dependencies=[Depends(own_session)],
 )
+@route_policy(per_session=True)
 async def change_password(
     request: Request,
     auth: AuthDep,
@@ -105,7 +114,7 @@ async def change_password(
         await service.change_password(
             auth,
             actor,
-            request.app.state.database,
+            services_of(request.scope).database,
             current=given.current_password,
             new=given.new_password,
         )

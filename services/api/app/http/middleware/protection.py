@@ -20,8 +20,9 @@ from app.http.middleware.request import PART_BYTES
 from app.observability import machine
 from app.observability.metrics import REQUESTS_SHED
 from app.overload.admission import IMPORTANCE_KEY, REFUSED_KEY
-from app.overload.concurrency import NAMES, PROBES
+from app.overload.concurrency import NAMES
 from app.overload.room import Room
+from app.route_policy import policy_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -62,7 +63,7 @@ class ProtectionMiddleware:
         if b"transfer-encoding" in request.fields:
             # Until its body has ended, which it may never: the server would read it on.
             request.headers.append(_CLOSE)
-        if scope["path"] in PROBES:
+        if policy_of(scope).probe:
             await self.app(scope, receive, send)
             return
         if (refused := scope.get(REFUSED_KEY)) is not None:

@@ -1,0 +1,190 @@
+"""Makes what a process that serves has, and says how each of it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.maint_notifications import MaintNotificationsConfig
+
+from app.auth.identity.authenticator import Authenticator
+from app.auth.identity.tokens import Tokens
+from app.auth.passwords.pool import Passwords
+from app.caching.coherent import CoherentCache
+from app.caching.memory import MemoryCache
+from app.caching.memory_generations import MemoryGenerations
+from app.caching.redis import RedisCache
+from app.caching.redis_generations import RedisGenerations
+from app.collections.checking import pool as checking
+from app.collections.registry import Registry
+from app.core.background import Background
+from app.core.errors import Problem
+from app.db.database import Database
+from app.db.pool.budget import Memory
+from app.filters.cursor import CursorCodec
+from app.idempotency.seals import Seals
+from app.ops.checks import Readiness
+from app.ops.openapi import Documents
+from app.overload.admission import Admission
+from app.overload.concurrency import Concurrency
+from app.overload.deadlines import Deadlines
+from app.ratelimit.counting import policies
+from app.ratelimit.memory import MemoryLimiter
+from app.ratelimit.redis import RedisLimiter
+from app.redis.outage import ANSWER_SECONDS
+from app.route_policy import RoutePolicies
+from app.services import Services
+from app.throttling.memory import MemoryGuesses
+from app.throttling.redis import RedisGuesses
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fastapi import FastAPI
+
+    from app.caching.cache import Cache
+    from app.caching.generations import Generations
+    from app.core.settings import Settings
+    from app.observability.tracing import Telemetry
+    from app.ratelimit.limiter import Limiter
+    from app.throttling.guesses import Guesses
+
+logger = logging.getLogger("listo")
+
+
+def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
+    """All services of a process, of which none is open yet."""
+    database = _database(settings)
+    for callback in tracing.query_loggers:
+        database.add_query_logger(callback)
+    secrets = _secrets(settings)
+    tokens = Tokens(settings)
+    passwords = Passwords(settings.password_hash_concurrency)
+    limiter, guesses, cache, redis = open_stores(settings, lambda: database.notifications.listeners)
+    background = Background()
+    lists = CoherentCache(_generations(redis), database, background)
+    route_policies = RoutePolicies()
+    deadlines = Deadlines(settings.request_timeout)
+    # Fewer than there are connections would leave some of them idle.
+    concurrency = Concurrency(
+        settings.max_concurrent_requests,
+        settings.database_pool_size,
+        delay=database.strain,
+        lingering=deadlines.older,
+    )
+    return Services(
+        settings=settings,
+        database=database,
+        background=background,
+        redis=redis,
+        cache=cache,
+        lists=lists,
+        limiter=limiter,
+        policies=policies(settings),
+        guesses=guesses,
+        passwords=passwords,
+        tokens=tokens,
+        authenticator=Authenticator(database, tokens),
+        registry=Registry(database),
+        cursors=CursorCodec(*secrets),
+        seals=Seals(*secrets),
+        documents=Documents(app),
+        readiness=Readiness(database, redis),
+        deadlines=deadlines,
+        concurrency=concurrency,
+        route_policies=route_policies,
+        admission=Admission(concurrency, route_policies, passwords.require_room),
+        tracing=tracing,
+    )
+
+
+def closing(services: Services) -> AsyncExitStack:
+    """Closes all of them in turn, each whatever became of those before."""
+    stack = AsyncExitStack()
+    for what, step in reversed(
+        (
+            ("end background work", services.background.close),
+            ("stop listening", services.database.notifications.stop),
+            ("close the database", services.database.close),
+            ("close the limiter", services.limiter.close),
+            ("close the guesses", services.guesses.close),
+            ("close the lists", services.lists.close),
+            ("close the cache", services.cache.close),
+            ("end the hashing", partial(asyncio.to_thread, services.passwords.close)),
+            ("end the checking", partial(asyncio.to_thread, checking.close)),
+            ("send the traces", partial(asyncio.to_thread, services.tracing.close)),
+        )
+    ):
+        stack.push_async_callback(attempt, what, step)
+    return stack
+
+
+def _database(settings: Settings) -> Database:
+    return Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        statement_timeout=settings.database_statement_timeout,
+        list_timeout=min(settings.list_timeout, settings.request_timeout),
+        memory=Memory(
+            settings.database_memory, min(settings.max_record_bytes, settings.max_body_bytes)
+        ),
+        name="listo-api",
+    )
+
+
+def _secrets(settings: Settings) -> list[str]:
+    """What seals and signs, the present one first."""
+    return [
+        secret.get_secret_value()
+        for secret in (settings.jwt_secret, settings.jwt_secret_previous)
+        if secret is not None
+    ]
+
+
+async def attempt(what: str, work: Callable[[], Awaitable[object]]) -> None:
+    """Do `work`; if it fails, that is logged."""
+    try:
+        await work()
+    except Exception as error:  # noqa: BLE001 - whatever it is must not end what comes after it
+        detail = error.in_one_line if isinstance(error, Problem) else _in_one_line(error)
+        logger.warning("could not %s: %s", what, detail)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def open_stores(
+    settings: Settings, processes: Callable[[], int]
+) -> tuple[Limiter, Guesses, Cache, Redis | None]:
+    """Limiter, guesses and cache: shared on Redis, whose client is fourth, or of this process.
+
+    `processes` tells how many processes serve.
+    """
+    if settings.redis_url is None:
+        return MemoryLimiter(), MemoryGuesses(), MemoryCache(), None
+    # One client each: a slow look-up in the cache must not hold up the limiter.
+    client = _redis(settings.redis_url.get_secret_value())
+    limiter = RedisLimiter(_redis(settings.redis_url.get_secret_value()), processes)
+    guesses = RedisGuesses(_redis(settings.redis_url.get_secret_value()))
+    return limiter, guesses, RedisCache(client), client
+
+
+def _generations(client: Redis | None) -> Generations:
+    return MemoryGenerations(MemoryCache()) if client is None else RedisGenerations(client)
+
+
+def _redis(url: str) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
+        client_name="listo-api",
+        # Where redis-py 8.1.0 listens for these, which only Redis Enterprise sends, it takes
+        # connections that the server has closed for good ones.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )

@@ -1,0 +1,83 @@
+"""What your own routers build on; what is not in here may change with any version.
+
+from app.public import CurrentActor, SessionDep, listo
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.auth.dependencies import CurrentActor
+from app.core.actor import Actor
+from app.core.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Problem,
+    Unauthorized,
+    ValidationFailed,
+)
+from app.db.dependencies import SessionDep, database_of
+from app.db.session import Session
+from app.events.models import Event
+from app.events.outbox import publish
+from app.http.openapi import PUBLIC, problems
+from app.ratelimit.dependencies import charge, limit
+from app.records import service as records
+from app.records.service import Body
+from app.services import services_of
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+    from app.caching.cache import Cache
+    from app.collections.registry import Registry
+    from app.core.background import Background
+    from app.db.database import Database
+
+__all__ = [
+    "PUBLIC",
+    "Actor",
+    "BadRequest",
+    "Body",
+    "Conflict",
+    "CurrentActor",
+    "Event",
+    "Forbidden",
+    "Listo",
+    "NotFound",
+    "Problem",
+    "Session",
+    "SessionDep",
+    "Unauthorized",
+    "ValidationFailed",
+    "charge",
+    "database_of",
+    "limit",
+    "listo",
+    "problems",
+    "publish",
+    "records",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Listo:
+    """What the process shares with your code.
+
+    What goes through `database` commits by itself, unlike what goes through SessionDep. `cache` is
+    shared by all processes; `background` runs what no request waits for.
+    """
+
+    database: Database
+    collections: Registry
+    cache: Cache
+    background: Background
+
+
+def listo(of: FastAPI | Request) -> Listo:
+    """Of a request, or of the application in your router's lifespan."""
+    services = services_of(of.scope if hasattr(of, "scope") else {"app": of})
+    return Listo(services.database, services.registry, services.cache, services.background)

@@ -1,0 +1,73 @@
+"""What a process that serves has: made once, by `assembly`, and handed to every request.
+
+It names types of all packages and imports none of them, so that all of them may import it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+    from typing import Any
+
+    from redis.asyncio import Redis
+
+    from app.auth.identity.authenticator import Authenticator
+    from app.auth.identity.tokens import Tokens
+    from app.auth.passwords.pool import Passwords
+    from app.caching.cache import Cache
+    from app.caching.coherent import CoherentCache
+    from app.collections.registry import Registry
+    from app.core.background import Background
+    from app.core.settings import Settings
+    from app.db.database import Database
+    from app.filters.cursor import CursorCodec
+    from app.idempotency.seals import Seals
+    from app.observability.tracing import Telemetry
+    from app.ops.checks import Readiness
+    from app.ops.openapi import Documents
+    from app.overload.admission import Admission
+    from app.overload.concurrency import Concurrency
+    from app.overload.deadlines import Deadlines
+    from app.ratelimit.counting import Kind
+    from app.ratelimit.limiter import Limiter
+    from app.ratelimit.policy import Policy
+    from app.route_policy import RoutePolicies
+    from app.throttling.guesses import Guesses
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Of one process; `assembly.closing` closes them."""
+
+    settings: Settings
+    database: Database
+    background: Background
+    # The client that caches use; None without Redis.
+    redis: Redis | None
+    cache: Cache
+    lists: CoherentCache
+    limiter: Limiter
+    policies: Mapping[Kind, Policy]
+    guesses: Guesses
+    passwords: Passwords
+    tokens: Tokens
+    authenticator: Authenticator
+    registry: Registry
+    cursors: CursorCodec
+    seals: Seals
+    documents: Documents
+    readiness: Readiness
+    deadlines: Deadlines
+    concurrency: Concurrency
+    route_policies: RoutePolicies
+    admission: Admission
+    tracing: Telemetry
+
+
+def services_of(scope: MutableMapping[str, Any]) -> Services:
+    """Of the application that serves the request or the WebSocket of this scope."""
+    services: Services = scope["app"].state.services
+    return services
