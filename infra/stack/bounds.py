@@ -54,7 +54,12 @@ RETENTION = Kind(
 # What a replica has by default, in production and not; for records of so many bytes the least of it
 # is enough, and what they are larger it takes so many times.
 _API_MEMORY = {True: "1g", False: "384m"}
+_API_CPUS = {True: "2", False: "1"}
 _RECORD_BYTES, _RECORDS = 1024**2, 40
+# The memory is enough for two passwords at once in each process. MiB of gunicorn, of a process and
+# of a password in work, and the most processes that gunicorn.conf.py starts by itself.
+_PASSWORDS = 2
+_MASTER, _PROCESS, _PASSWORD, _PROCESSES = 60, 120, 35, 8
 _PORT = (WHOLE, "1", "65535")
 BOUNDS: dict[str, tuple[Kind, str, str]] = {
     "REPLICAS": (WHOLE, "1", "100"),
@@ -97,8 +102,8 @@ def faults(*, ports: list[str], cores: int | None) -> list[str]:
     limit, data = (setting(name) for name in ("REDIS_MEMORY", "REDIS_MAXMEMORY"))
     if not found and limit and data and (MEMORY.read(limit) or 0) <= (REDIS_SIZE.read(data) or 0):
         found.append(f"REDIS_MAXMEMORY={data} does not fit into REDIS_MEMORY={limit}")
-    if not found and (fault := _too_small_for_records()):
-        found.append(fault)
+    if not found:
+        found += [one for one in (_too_small_for_records(), _too_small_for_passwords()) if one]
     return found + _addresses()
 
 
@@ -112,6 +117,20 @@ def _too_small_for_records() -> str | None:
         return None
     megabytes = -(-need // 1024**2)
     return f"MAX_RECORD_BYTES={record} takes an API_MEMORY of {megabytes}m, not {memory}"
+
+
+def _too_small_for_passwords() -> str | None:
+    """gunicorn starts as many processes as there is memory for, and leaves none for passwords."""
+    number = setting("PASSWORD_HASH_CONCURRENCY")
+    if not number.isdigit() or int(number) <= _PASSWORDS:
+        return None
+    cores = float(setting("API_CPUS", _API_CPUS[production()]))
+    processes = int(setting("WEB_CONCURRENCY") or max(1, min(int(cores + 0.5), _PROCESSES)))
+    need = _MASTER + processes * (_PROCESS + int(number) * _PASSWORD)
+    memory = setting("API_MEMORY", _API_MEMORY[production()])
+    if need * 1024**2 <= (MEMORY.read(memory) or 0):
+        return None
+    return f"PASSWORD_HASH_CONCURRENCY={number} takes an API_MEMORY of {need}m, not {memory}"
 
 
 def _fault(name: str, cores: int | None) -> str | None:

@@ -104,6 +104,29 @@ def test_large_records_want_memory(checkout: Checkout) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"PASSWORD_HASH_CONCURRENCY": "5"}, None),
+        ({"PASSWORD_HASH_CONCURRENCY": "6"}, "6 takes an API_MEMORY of 390m, not 384m"),
+        ({"PASSWORD_HASH_CONCURRENCY": "6", "API_MEMORY": "390m"}, None),
+        ({"PASSWORD_HASH_CONCURRENCY": "4", "API_CPUS": "2"}, "4 takes an API_MEMORY of 580m"),
+        ({"PASSWORD_HASH_CONCURRENCY": "4", "API_CPUS": "2", "WEB_CONCURRENCY": "1"}, None),
+        ({"PASSWORD_HASH_CONCURRENCY": "10", "COMPOSE_FILE": "compose.prod.yaml"}, None),
+        ({"PASSWORD_HASH_CONCURRENCY": "many"}, None),  # the API tells
+    ],
+)
+def test_passwords_want_memory(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], fault: str | None
+) -> None:
+    for name in ("API_MEMORY", "API_CPUS", "WEB_CONCURRENCY", "COMPOSE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in settings.items():
+        monkeypatch.setenv(name, text)
+    found = bounds.faults(ports=[], cores=None)
+    assert found == [] if fault is None else fault in found[0]
+
+
 def test_other_addresses_than_those_of_the_network_that_is_there(checkout: Checkout) -> None:
     there = "10.9.0.0/24 10.9.0.128/25"
     checkout.has(answers={"network inspect": [0, f"{there}\n"]})
