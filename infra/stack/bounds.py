@@ -64,6 +64,7 @@ _PORT = (WHOLE, "1", "65535")
 BOUNDS: dict[str, tuple[Kind, str, str]] = {
     "REPLICAS": (WHOLE, "1", "100"),
     "WEB_CONCURRENCY": (WHOLE, "1", "64"),
+    "GUNICORN_MAX_REQUESTS": (WHOLE, "0", "100000000"),
     "HTTP_PORT": _PORT,
     "HTTPS_PORT": _PORT,
     "GRAFANA_PORT": _PORT,
@@ -73,6 +74,7 @@ BOUNDS: dict[str, tuple[Kind, str, str]] = {
     "API_CPUS": (DECIMAL, "0.1", "256"),
     "POSTGRES_MEMORY": (MEMORY, "256m", "16t"),
     "POSTGRES_CPUS": (DECIMAL, "0.1", "256"),
+    "POSTGRES_CONNECTIONS": (WHOLE, "50", "5000"),
     "REDIS_MEMORY": (MEMORY, "64m", "1t"),
     "REDIS_MAXMEMORY": (REDIS_SIZE, "16mb", "1024gb"),
     "STOP_GRACE": (GRACE, "10s", "1h"),

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 OF_THE_API = {name.upper() for name in Settings.model_fields}
 ADDRESSES = {"EDGE_ADDRESS", "EDGE_SUBNET", "EDGE_RANGE"}
 COUNTED = re.compile(
-    r"(REPLICAS|CONCURRENCY|PORT|MEMORY|CPUS|GRACE|RETENTION|SIZE|FILES|SECONDS|BYTES|TIMEOUT|TTL"
+    r"(REPLICAS|CONCURRENCY|CONNECTIONS|PORT|MEMORY|CPUS|GRACE|RETENTION|SIZE|FILES|SECONDS|BYTES|TIMEOUT|TTL"
     r"|REQUESTS|DAYS)$"
 )
 
@@ -40,6 +40,8 @@ COUNTED = re.compile(
         ("LOG_FILE_SIZE", "1"),
         ("LOG_FILES", "0"),
         ("WEB_CONCURRENCY", "0"),
+        ("GUNICORN_MAX_REQUESTS", "never"),
+        ("POSTGRES_CONNECTIONS", "49"),
         ("ACME_CHECK_SECONDS", "0"),
         ("EDGE_ADDRESS", "10.213.240.200"),
         ("EDGE_SUBNET", "8x"),
@@ -65,6 +67,8 @@ def test_what_is_out_of_bounds_is_told_and_not_kept(
         ("REPLICAS", ("1", "100")),
         ("API_MEMORY", ("384m", "1g", "1.5g", "512MiB", "402653184")),
         ("API_CPUS", ("0.5", "2")),
+        ("GUNICORN_MAX_REQUESTS", ("0", "500000")),
+        ("POSTGRES_CONNECTIONS", ("50", "200")),
         ("REDIS_MAXMEMORY", ("192mb", "1g")),
         ("STOP_GRACE", ("70s", "1m10s", "2m")),
         ("METRICS_RETENTION", ("31d", "1y", "12h")),

@@ -31,6 +31,8 @@ SECRETS = {
     if SecretStr in (field.annotation, *get_args(field.annotation))
 }
 PASSED_ON = FIELDS.keys() - SECRETS - OF_THE_STACK.keys()
+# The server makes a folder for it by itself.
+OF_THE_SERVER = {"PROMETHEUS_MULTIPROC_DIR"}
 # The worker and *migrate* make no admin, and read no token.
 OF_THE_API_ALONE = {"ADMIN_EMAIL", "ADMIN_PASSWORD", "JWT_SECRET_PREVIOUS"}
 
@@ -52,6 +54,15 @@ def test_every_setting_is_passed_on(service: str) -> None:
 def test_every_secret_is_a_file(service: str) -> None:
     given = {one.upper() for one in SERVICES[service]["secrets"]}
     assert given == SECRETS - (set() if service == "api" else OF_THE_API_ALONE)
+
+
+def test_what_gunicorn_and_postgres_read_is_passed_on() -> None:
+    read = re.findall(
+        r'environ\.get\("(\w+)"\)', (ROOT / "services/api/gunicorn.conf.py").read_text()
+    )
+    assert "WEB_CONCURRENCY" in read
+    assert set(read) - OF_THE_SERVER <= SERVICES["api"]["environment"].keys()
+    assert SERVICES["postgres"]["environment"]["MAX_CONNECTIONS"] == "${POSTGRES_CONNECTIONS:-}"
 
 
 def test_what_is_the_stacks_own_is_no_setting_of_it() -> None:
