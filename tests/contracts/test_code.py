@@ -7,6 +7,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,16 @@ def test_generated_files_are_current() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_type_checkers_of_extensions_find_our_types() -> None:
+    assert (APP / "py.typed").exists()
+    project = tomllib.loads((APP.parent / "pyproject.toml").read_text())
+    packaged = project["tool"]["setuptools"]["package-data"]["app"]
+    # Setuptools leaves out whatever is not Python, unless a pattern names it.
+    others = [path for path in APP.rglob("*.*") if path.suffix not in {".py", ".pyc"}]
+    lost = [path for path in others if not any(path in APP.glob(pattern) for pattern in packaged)]
+    assert lost == []
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("services/api/requirements*.txt")))
