@@ -69,11 +69,6 @@ def test_commands_of_listo_are_there(call: str) -> None:
     assert helps(*call.split()), call
 
 
-def test_decisions_are_numbered_one_by_one() -> None:
-    texts = [path.read_text() for path in sorted((ROOT / "docs/decisions").iterdir())]
-    assert [text.partition(".")[0] for text in texts] == [f"# {n + 1}" for n in range(len(texts))]
-
-
 def test_links_lead_somewhere() -> None:
     lost = []
     for page in PAGES:
