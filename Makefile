@@ -94,11 +94,12 @@ test-model: setup ## Compare three processes with a model, EXAMPLES=500 random s
 test-rows: setup ## Filters and walks over 6,000 real rows
 	@ROWS=$${ROWS:-6000} $(PY) -m pytest tests/api/test_real_rows.py
 
-lint: setup ## Check style, types, layers, and that generated files and the lock are current
+lint: setup ## Check style, types, layers, added prose, and that generated files and the lock are current
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
+	@$(PY) tools/plain_english.py
 	@$(PY) tools/lock.py --check
 	@$(PY) -m app.dev.settings_docs --check
 	@$(PY) -m infra.grafana.dashboards --check
