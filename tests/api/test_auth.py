@@ -26,7 +26,7 @@ NEW = "another long password"
 
 def hashes() -> float:
     """How many passwords were hashed by this process until now."""
-    return REGISTRY.get_sample_value("app_password_hash_seconds_count") or 0.0
+    return REGISTRY.get_sample_value("listo_password_hash_seconds_count") or 0.0
 
 
 def log_in(client: httpx.Client, email: str, password: str = PASSWORD) -> httpx.Response:

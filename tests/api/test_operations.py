@@ -94,12 +94,12 @@ def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
     for method in ("BREW", "PROPFIND", "MKCOL"):
         assert method not in text
     for name in (
-        "app_database_pool_connections",
-        "app_password_hash_queue",
-        "app_rule_rejections_total",
-        "app_cursor_rejections_total",
-        "app_requests_in_progress",
-        "app_concurrency_limit",
+        "listo_database_pool_connections",
+        "listo_password_hash_queue",
+        "listo_rule_rejections_total",
+        "listo_cursor_rejections_total",
+        "listo_requests_in_progress",
+        "listo_concurrency_limit",
     ):
         assert f"# TYPE {name}" in text, name
 
@@ -107,7 +107,9 @@ def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
 def test_events_of_records_are_counted_by_type(admin: httpx.Client) -> None:
     def written() -> dict[str, float]:
         text = admin.get("/metrics").text
-        found = re.findall(r'^app_events_published_total\{type="(.+)"\} (.+)$', text, re.MULTILINE)
+        found = re.findall(
+            r'^listo_events_published_total\{type="(.+)"\} (.+)$', text, re.MULTILINE
+        )
         return {type_: float(count) for type_, count in found}
 
     admin.put("/collections/eventful", json={"schema": {}})
@@ -140,7 +142,7 @@ def test_collections_in_memory_are_counted_as_they_come_and_go(
     server: Server, admin: httpx.Client
 ) -> None:
     def remembered() -> float:
-        (line,) = re.findall(r"^app_collections (.+)$", admin.get("/metrics").text, re.MULTILINE)
+        (line,) = re.findall(r"^listo_collections (.+)$", admin.get("/metrics").text, re.MULTILINE)
         return float(line)
 
     admin.put("/collections/counted", json={"schema": {}})

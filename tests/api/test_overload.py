@@ -111,7 +111,7 @@ def counted(route: str) -> float:
 
 def shed(importance: str) -> float:
     labels = {"reason": "concurrency", "importance": importance}
-    return REGISTRY.get_sample_value("app_requests_shed_total", labels) or 0.0
+    return REGISTRY.get_sample_value("listo_requests_shed_total", labels) or 0.0
 
 
 def until_shed(importance: str, before: float) -> None:

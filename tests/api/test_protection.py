@@ -150,8 +150,8 @@ def test_a_large_answer_that_nobody_reads_is_in_work_until_it_is_given_up(
         while (found := sampled(name)) != value:
             assert time.monotonic() < deadline, (name, found)
 
-    in_work = 'app_requests_in_progress{importance="anonymous"}'
-    given_up = 'app_requests_shed_total{importance="anonymous",reason="timeout"}'
+    in_work = 'listo_requests_in_progress{importance="anonymous"}'
+    given_up = 'listo_requests_shed_total{importance="anonymous",reason="timeout"}'
     wait_for(in_work, 0)
     before = sampled(given_up)
     with monkeypatch.context() as unhurried, socket.socket() as peer:

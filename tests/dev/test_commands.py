@@ -181,6 +181,6 @@ def test_the_workers_metrics(database_url: str) -> None:
     with started(
         database_url, sys.executable, "-m", "app.worker", WORKER_METRICS_ADDRESS=f"127.0.0.1:{port}"
     ) as worker:
-        done = 'app_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
+        done = 'listo_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
         worker.wait_ready(f"http://127.0.0.1:{port}/metrics", done)
         assert worker.stop(signal.SIGTERM) == 0

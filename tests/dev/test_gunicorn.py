@@ -83,7 +83,7 @@ class Gunicorn(Program):
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
         # Each has a pool of four.
-        self.wait_until("app_database_pool_max_connections", 4 * number)
+        self.wait_until("listo_database_pool_max_connections", 4 * number)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def running(database_url: str, *arguments: str, **environment: str) -> Iterator[
             server.stop(signal.SIGKILL)
 
 
-IN_PROGRESS = 'app_requests_in_progress{importance="login"}'
+IN_PROGRESS = 'listo_requests_in_progress{importance="login"}'
 REQUESTS = 'http_request_duration_seconds_count{handler="/auth/me",method="GET",status="401"}'
 
 
@@ -154,7 +154,7 @@ def test_counts_outlive_a_killed_worker(database_url: str, redis_url: str) -> No
             server.wait_for_workers(2, other_than=others)
             after = server.metrics()
             assert after[REQUESTS] == 40
-            started = "app_master_start_time_seconds"
+            started = "listo_master_start_time_seconds"
             assert after[started] == before[started]
         for _ in range(10):
             server.get("/auth/me")
@@ -177,9 +177,9 @@ def test_gauges_of_all_workers(database_url: str, redis_url: str) -> None:
     with running(database_url, "-w", "2", REDIS_URL=redis_url) as server:
         server.wait_for_workers(2)
         found = server.metrics()
-        assert found["app_database_pool_connections"] >= 2
-        assert found["app_resident_memory_bytes"] > 60_000_000
-        assert found["app_listener_connected"] == 1
+        assert found["listo_database_pool_connections"] >= 2
+        assert found["listo_resident_memory_bytes"] > 60_000_000
+        assert found["listo_listener_connected"] == 1
         assert found[IN_PROGRESS] == 0
         open_ = [socket.create_connection(server.address) for _ in range(6)]
         for connection in open_:
@@ -291,7 +291,7 @@ def test_a_given_folder_is_emptied(database_url: str, tmp_path: Path) -> None:
     (tmp_path / "counter_1.db").write_bytes(b"of a former run")
     with running(database_url, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as server:
         assert not (tmp_path / "counter_1.db").exists()
-        assert server.metrics()["app_master_start_time_seconds"] == pytest.approx(
+        assert server.metrics()["listo_master_start_time_seconds"] == pytest.approx(
             time.time(), abs=60
         )
     assert tmp_path.exists()

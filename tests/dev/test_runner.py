@@ -239,7 +239,7 @@ def test_an_env_file_that_cannot_be_read(
 def test_the_workers_loops_run_beside_it(project: Path, port: int, database_url: str) -> None:
     metrics = f"127.0.0.1:{free_port()}"
     run = Run(project, port, DATABASE_URL=database_url, WORKER_METRICS_ADDRESS=metrics)
-    done = 'app_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
+    done = 'listo_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
     run.wait_ready(f"http://{metrics}/metrics", done)
     assert run.stop() == 0
 

@@ -28,7 +28,7 @@ UIDS = {
 # Of Prometheus itself, of the stack, and of parts that come later.
 OTHERS = {
     "up", "ALERTS", "scrape_duration_seconds", "listo_api_replicas_desired",
-    "app_queue_oldest_due_age_seconds", "process_cpu_seconds_total",
+    "listo_queue_oldest_due_age_seconds", "process_cpu_seconds_total",
     "process_resident_memory_bytes",
 }  # fmt: skip
 WORDS = {

@@ -15,7 +15,7 @@ from app.core.rates import parse_rates
 from app.observability.metrics import REDIS_FALLBACKS
 from app.ratelimit.policy import Check, Policy
 from app.ratelimit.redis import RedisLimiter
-from app.redis import outage
+from app.redis import circuit_breaker
 from fixtures.limiters import POLICY, admitted, client_of, limiter
 from fixtures.redis import redis_store
 from fixtures.relay import redis_relay
@@ -42,7 +42,7 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture
 def is_back(caplog: pytest.LogCaptureFixture) -> IsBack:
     """Waits until so many processes log that Redis is back. Nothing is asked meanwhile."""
-    caplog.set_level(logging.INFO, logger=outage.logger.name)
+    caplog.set_level(logging.INFO, logger=circuit_breaker.logger.name)
 
     async def wait(processes: int) -> None:
         async with asyncio.timeout(PATIENCE):

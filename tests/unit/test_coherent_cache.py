@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from app.caching.coherent import MAX_BYTES, CoherentCache, Life
+from app.caching.coherent import MAX_BYTES, CachePolicy, CoherentCache
 from app.caching.generations import MAKING_SECONDS
 from app.caching.memory import MemoryCache
 from app.caching.memory_generations import MemoryGenerations
@@ -26,7 +26,7 @@ class Processes:
         self._now = 0.0
         self.generations = MemoryGenerations(MemoryCache(self._time), self._time)
         notifications = SimpleNamespace(trusted=True, quiet=False, epoch=EPOCH)
-        database: Any = SimpleNamespace(notifications=notifications, outdating=None)
+        database: Any = SimpleNamespace(notifications=notifications, invalidating=None)
         self.each = [CoherentCache(self.generations, database, Background()) for _ in range(count)]
 
     def later(self, seconds: float) -> None:
@@ -37,7 +37,7 @@ class Processes:
 
 
 async def fetch(
-    cache: CoherentCache, make: Callable[[], Awaitable[bytes]], life: Life
+    cache: CoherentCache, make: Callable[[], Awaitable[bytes]], life: CachePolicy
 ) -> tuple[bytes, str]:
     async with asyncio.timeout(PATIENCE):
         served = await cache.fetch(GROUP, KEY, life, make)
@@ -51,7 +51,7 @@ def test_the_turn_of_one_that_died_is_taken() -> None:
         return b"made"
 
     async def work() -> None:
-        processes, life = Processes(2), Life(fresh=60, stale=0)
+        processes, life = Processes(2), CachePolicy(fresh=60, stale=0)
         dead = await processes.generations.look(GROUP, f"{EPOCH}:{KEY}", stale=0)
         assert dead is not None
         assert dead.mine
@@ -69,7 +69,7 @@ def test_what_is_old_when_it_is_made_is_made_by_all_at_once() -> None:
     """Else they would make it one after the other, each for itself, while the others wait."""
 
     async def work() -> None:
-        processes, life = Processes(3), Life(fresh=0.01, stale=0)
+        processes, life = Processes(3), CachePolicy(fresh=0.01, stale=0)
         at_work = most = 0
 
         async def make() -> bytes:
@@ -91,7 +91,7 @@ def test_nobody_waits_for_what_was_not_kept() -> None:
     """Once that is forgotten, the next one makes it, however many have made it for themselves."""
 
     async def work() -> None:
-        processes, life = Processes(2), Life(fresh=10, stale=60)
+        processes, life = Processes(2), CachePolicy(fresh=10, stale=60)
 
         async def make() -> bytes:
             return b"x" * (MAX_BYTES + 1)

@@ -104,7 +104,7 @@ def test_the_least_important_are_refused_first(strain: str) -> None:
     while concurrency.enter(Importance.ANONYMOUS):
         pass
     assert taken(concurrency, Importance.ANONYMOUS) == 0
-    assert taken(concurrency, Importance.KEYED) == places[-1] - places[0]
+    assert taken(concurrency, Importance.IDEMPOTENT_WRITE) == places[-1] - places[0]
 
 
 @pytest.mark.parametrize(("most", "least"), [(1, 10), (2, 2), (1, 1)])
@@ -147,7 +147,7 @@ def test_it_feels_that_the_event_loop_is_late() -> None:
             "POST",
             "/collections/a/records",
             {b"authorization": b"x", b"idempotency-key": b"x"},
-            Importance.KEYED,
+            Importance.IDEMPOTENT_WRITE,
         ),
     ],
 )
@@ -190,13 +190,13 @@ def test_who_waits_comes_in_by_importance_and_then_in_turn() -> None:
         ("stranger", Importance.ANONYMOUS),
         ("read", Importance.READ),
         ("another read", Importance.READ),
-        ("keyed", Importance.KEYED),
+        ("keyed", Importance.IDEMPOTENT_WRITE),
     ):
         scene.come(name, importance)
     scene.concurrency.leave(Importance.ANONYMOUS)
     # Whoever comes now does not pass those who wait.
     scene.come("late read", Importance.READ)
-    for importance in (Importance.KEYED, *[Importance.READ] * 3):
+    for importance in (Importance.IDEMPOTENT_WRITE, *[Importance.READ] * 3):
         scene.concurrency.leave(importance)
     assert scene.began == ["first", "keyed", "read", "another read", "late read", "stranger"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from app.core.actor import ANONYMOUS
+from app.idempotency.cipher import ResponseCipher
 from app.idempotency.errors import InvalidIdempotencyKey
 from app.idempotency.keys import parse
 from app.idempotency.models import Answer, KeyedRequest
-from app.idempotency.seals import Seals
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_a_seal_opens_for_the_very_request_only() -> None:
         return KeyedRequest.of(key, ANONYMOUS, method="POST", path="/", rest=[body])
 
     answer = Answer(201, [(b"etag", b'"1"'), (b"x-odd", b"\xe4")], b'{"secret":\n1}')
-    old, new = Seals("o" * 32), Seals("n" * 32, "o" * 32)
+    old, new = ResponseCipher("o" * 32), ResponseCipher("n" * 32, "o" * 32)
     kept = old.fingerprint(request()), answer.status, old.seal(request(), answer)
     assert new.open(request(), *kept) == old.open(request(), *kept) == answer
     assert new.fingerprint(request()) != old.fingerprint(request())
-    assert Seals("n" * 32).open(request(), *kept) is None
+    assert ResponseCipher("n" * 32).open(request(), *kept) is None
     assert old.open(request(key="l"), *kept) is None
     assert old.open(request(body=b"{ }"), *kept) is None
     assert b"secret" not in kept[2]

@@ -83,8 +83,8 @@ REQUESTS = (
         "MAX_CONCURRENT_REQUESTS while requests wait a second for the event loop or for a "
         "connection, and then the least important are refused first.",
         "short",
-        Series(total(here("app_requests_in_progress"), "importance"), "{{importance}}"),
-        Series(total(here("app_concurrency_limit")), "limit"),
+        Series(total(here("listo_requests_in_progress"), "importance"), "{{importance}}"),
+        Series(total(here("listo_concurrency_limit")), "limit"),
     ),
 )  # fmt: skip
 
@@ -94,7 +94,7 @@ REFUSALS = (
         "Refused for what the server could not take: too many at once, too slow, too large a body, "
         "headers or address.",
         "reqps",
-        Series(events(here("app_requests_shed_total"), "reason"), "{{reason}}"),
+        Series(events(here("listo_requests_shed_total"), "reason"), "{{reason}}"),
         span=8,
     ),
     graph(
@@ -103,7 +103,7 @@ REFUSALS = (
         "reads, writes, and last the writes with an idempotency key.",
         "reqps",
         Series(
-            events(here("app_requests_shed_total", 'reason="concurrency"'), "importance"),
+            events(here("listo_requests_shed_total", 'reason="concurrency"'), "importance"),
             "{{importance}}",
         ),
         span=8,
@@ -112,29 +112,29 @@ REFUSALS = (
         "Over a rate limit",
         "Answers 429 by policy. Many logins refused may be somebody guessing passwords.",
         "reqps",
-        Series(events(here("app_rate_limited_total"), "policy"), "{{policy}}"),
+        Series(events(here("listo_rate_limited_total"), "policy"), "{{policy}}"),
         span=8,
     ),
     graph(
         "Credentials refused",
         "Wrong passwords, expired or malformed tokens, unknown keys, refresh tokens used twice.",
         "reqps",
-        Series(events(here("app_authentication_failures_total"), "kind"), "{{kind}}"),
+        Series(events(here("listo_authentication_failures_total"), "kind"), "{{kind}}"),
         span=8,
     ),
     graph(
         "Refused by a rule",
         "Requests that a collection's rule did not allow, by operation.",
         "reqps",
-        Series(events(here("app_rule_rejections_total"), "operation"), "{{operation}}"),
+        Series(events(here("listo_rule_rejections_total"), "operation"), "{{operation}}"),
         span=8,
     ),
     graph(
         "Filters and cursors refused",
         "Filters that do not parse or cost too much, and cursors of another list or of nobody.",
         "reqps",
-        Series(events(here("app_filter_rejections_total")), "filters"),
-        Series(events(here("app_cursor_rejections_total")), "cursors"),
+        Series(events(here("listo_filter_rejections_total")), "filters"),
+        Series(events(here("listo_cursor_rejections_total")), "cursors"),
         span=8,
     ),
 )
@@ -146,8 +146,10 @@ DATABASE = (
         "pools "
         "may open (DATABASE_POOL_SIZE times processes).",
         "short",
-        Series(total(here("app_database_pool_in_use_connections"), "instance"), "{{instance}}"),
-        Series(f"max({total(here('app_database_pool_max_connections'), 'instance')})", "may open"),
+        Series(total(here("listo_database_pool_in_use_connections"), "instance"), "{{instance}}"),
+        Series(
+            f"max({total(here('listo_database_pool_max_connections'), 'instance')})", "may open"
+        ),
         span=8,
     ),
     graph(
@@ -155,9 +157,9 @@ DATABASE = (
         "At one, requests wait for a connection, and are answered 503 after five seconds.",
         "percentunit",
         Series(
-            total(here("app_database_pool_in_use_connections"), "instance")
+            total(here("listo_database_pool_in_use_connections"), "instance")
             + " / "
-            + total(here("app_database_pool_max_connections"), "instance"),
+            + total(here("listo_database_pool_max_connections"), "instance"),
             "{{instance}}",
         ),
         span=8,
@@ -168,7 +170,7 @@ DATABASE = (
         "Faults of the database",
         "Statements that PostgreSQL or the way to it failed, by kind. Each was answered 503.",
         "short",
-        Series(events(here("app_database_faults_total"), "kind"), "{{kind}}"),
+        Series(events(here("listo_database_faults_total"), "kind"), "{{kind}}"),
         span=8,
     ),
 )
@@ -179,7 +181,7 @@ INSIDE = (
         "Passwords that wait to be hashed or checked. PASSWORD_HASH_CONCURRENCY are worked on at "
         "once in each process.",
         "short",
-        Series(total(here("app_password_hash_queue"), "instance"), "{{instance}}"),
+        Series(total(here("listo_password_hash_queue"), "instance"), "{{instance}}"),
         span=8,
     ),
     graph(
@@ -187,8 +189,8 @@ INSIDE = (
         "Hashing one password, waiting included. It is slow on purpose; more than a second means a "
         "queue.",
         "s",
-        Series(quantile(0.5, here("app_password_hash_seconds_bucket")), "p50"),
-        Series(quantile(0.95, here("app_password_hash_seconds_bucket")), "p95"),
+        Series(quantile(0.5, here("listo_password_hash_seconds_bucket")), "p50"),
+        Series(quantile(0.95, here("listo_password_hash_seconds_bucket")), "p95"),
         span=8,
         steps=((None, GREEN), (1, RED)),
     ),
@@ -197,9 +199,9 @@ INSIDE = (
         "Share of look-ups of definitions and credentials that needed no statement.",
         "percentunit",
         Series(
-            total(rate(here("app_cache_lookups_total", 'outcome="hit"')), "cache")
+            total(rate(here("listo_cache_lookups_total", 'outcome="hit"')), "cache")
             + " / ("
-            + total(rate(here("app_cache_lookups_total")), "cache")
+            + total(rate(here("listo_cache_lookups_total")), "cache")
             + " > 0)",
             "{{cache}}",
         ),
@@ -233,7 +235,7 @@ REPLICAS = (
         "Whether every process of a replica gets PostgreSQL's notifications. If not, it remembers "
         "nothing and asks each time.",
         "short",
-        Series(f"min by (instance) ({here('app_listener_connected')})", "{{instance}}"),
+        Series(f"min by (instance) ({here('listo_listener_connected')})", "{{instance}}"),
         span=6,
         steps=MUST_BE_ONE,
         words={"0": ("no", RED), "1": ("yes", GREEN)},
@@ -242,14 +244,14 @@ REPLICAS = (
         "Collections",
         "Collections that a process of the replica has in memory.",
         "short",
-        Series(f"max by (instance) ({here('app_collections')})", "{{instance}}"),
+        Series(f"max by (instance) ({here('listo_collections')})", "{{instance}}"),
         span=6,
     ),
     graph(
         "Memory",
         "Memory of the workers of each replica.",
         "bytes",
-        Series(total(here("app_resident_memory_bytes"), "instance"), "{{instance}}"),
+        Series(total(here("listo_resident_memory_bytes"), "instance"), "{{instance}}"),
         span=6,
     ),
     graph(
@@ -258,7 +260,8 @@ REPLICAS = (
         "show.",
         "s",
         Series(
-            f"time() - max by (instance) ({here('app_master_start_time_seconds')})", "{{instance}}"
+            f"time() - max by (instance) ({here('listo_master_start_time_seconds')})",
+            "{{instance}}",
         ),
         span=6,
     ),
@@ -273,7 +276,7 @@ REPLICAS = (
         "Idempotency keys",
         "Writes that carried a key, by what became of it.",
         "reqps",
-        Series(events(here("app_idempotency_keys_total"), "outcome"), "{{outcome}}"),
+        Series(events(here("listo_idempotency_keys_total"), "outcome"), "{{outcome}}"),
         span=6,
     ),
 )

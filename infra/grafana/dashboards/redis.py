@@ -81,7 +81,7 @@ LIMITS = (
         "Over a rate limit",
         "Answers 429 by policy, over all replicas.",
         "reqps",
-        Series(events("app_rate_limited_total", "policy"), "{{policy}}"),
+        Series(events("listo_rate_limited_total", "policy"), "{{policy}}"),
         stacked=True,
     ),
     graph(
@@ -89,7 +89,7 @@ LIMITS = (
         "Of all requests of users. A tenth for long: one client loops, or the limit is too low.",
         "percentunit",
         Series(
-            f"({total(rate('app_rate_limited_total'))} or vector(0)) / "
+            f"({total(rate('listo_rate_limited_total'))} or vector(0)) / "
             '(sum(rate(http_request_duration_seconds_count{job="api", '
             'handler!~"/health|/health/ready|/metrics"}[$__rate_interval])) > 0)',
             "limited",
@@ -101,7 +101,7 @@ LIMITS = (
         "Calls that went on without it, by what asked. Then each process limits by itself, and "
         "caches nothing in common.",
         "ops",
-        Series(events("app_redis_fallbacks_total", "what"), "{{what}}"),
+        Series(events("listo_redis_fallbacks_total", "component"), "{{component}}"),
         steps=((None, GREEN), (0.01, RED)),
     ),
     graph(
@@ -109,9 +109,9 @@ LIMITS = (
         "Share of look-ups answered from a cache.",
         "percentunit",
         Series(
-            total(rate('app_cache_lookups_total{outcome="hit"}'), "cache")
+            total(rate('listo_cache_lookups_total{outcome="hit"}'), "cache")
             + " / ("
-            + total(rate("app_cache_lookups_total"), "cache")
+            + total(rate("listo_cache_lookups_total"), "cache")
             + " > 0)",
             "{{cache}}",
         ),
@@ -122,7 +122,7 @@ LIMITS = (
         "Lists of collections with a cache: found, found too old while a new one is made, made, or "
         "asked of PostgreSQL because a record is being written or Redis is away.",
         "reqps",
-        Series(total(rate('app_cache_lookups_total{cache="lists"}'), "outcome"), "{{outcome}}"),
+        Series(total(rate('listo_cache_lookups_total{cache="lists"}'), "outcome"), "{{outcome}}"),
         span=24,
     ),
 )

@@ -16,7 +16,7 @@ from infra.grafana.dashboards.panels import (
 from infra.grafana.dashboards.queries import Series, events, quantile, rate, total
 
 HERE = '{job="worker"}'
-FAILED = 'app_worker_loop_runs_total{outcome="failed"}'
+FAILED = 'listo_worker_loop_runs_total{outcome="failed"}'
 
 STATE = (
     stat(
@@ -35,7 +35,7 @@ STATE = (
         "take an hour.",
         "s",
         Series(
-            "time() - max by (loop) (app_worker_loop_last_success_timestamp_seconds)", "{{loop}}"
+            "time() - max by (loop) (listo_worker_loop_last_success_timestamp_seconds)", "{{loop}}"
         ),
         span=12,
         steps=((None, GREEN), (180, YELLOW), (300, RED)),
@@ -57,7 +57,7 @@ LOOPS = (
         "Runs of each loop a minute, by how they ended. Lost: another worker has taken over.",
         "opm",
         Series(
-            f"60 * {total(rate('app_worker_loop_runs_total'), 'loop', 'outcome')}",
+            f"60 * {total(rate('listo_worker_loop_runs_total'), 'loop', 'outcome')}",
             "{{loop}} {{outcome}}",
         ),
         span=6,
@@ -66,21 +66,21 @@ LOOPS = (
         "In hand",
         "Which worker has which loop in hand. Most runs are over in between two looks.",
         "short",
-        Series("app_worker_loop_running", "{{loop}} {{instance}}"),
+        Series("listo_worker_loop_running", "{{loop}} {{instance}}"),
         span=6,
     ),
     graph(
         "Time of a run",
         "Time within which 95 of 100 runs of a loop end.",
         "s",
-        Series(quantile(0.95, "app_worker_loop_seconds_bucket", "loop"), "{{loop}}"),
+        Series(quantile(0.95, "listo_worker_loop_seconds_bucket", "loop"), "{{loop}}"),
         span=6,
     ),
     graph(
         "Time spent",
         "Share of the time that each loop is at work. At one it never rests.",
         "percentunit",
-        Series(total(rate("app_worker_loop_seconds_sum"), "loop"), "{{loop}}"),
+        Series(total(rate("listo_worker_loop_seconds_sum"), "loop"), "{{loop}}"),
         span=6,
     ),
 )
@@ -90,13 +90,13 @@ QUEUES = (
         "Events written",
         "Events that services write for others to be told of, by type, over all replicas.",
         "ops",
-        Series(events("app_events_published_total", "type"), "{{type}}"),
+        Series(events("listo_events_published_total", "type"), "{{type}}"),
     ),
     graph(
         "Oldest due work",
         "How long the oldest work of each queue has been due. Filled by webhooks and jobs.",
         "s",
-        Series("max by (queue) (app_queue_oldest_due_age_seconds)", "{{queue}}"),
+        Series("max by (queue) (listo_queue_oldest_due_age_seconds)", "{{queue}}"),
         steps=((None, GREEN), (60, YELLOW), (300, RED)),
     ),
 )
@@ -120,8 +120,8 @@ PROCESS = (
         "Connections to PostgreSQL",
         "Open and in use. Each loop works on one and renews its lease on another.",
         "short",
-        Series(f"app_database_pool_connections{HERE}", "open {{instance}}"),
-        Series(f"app_database_pool_in_use_connections{HERE}", "in use {{instance}}"),
+        Series(f"listo_database_pool_connections{HERE}", "open {{instance}}"),
+        Series(f"listo_database_pool_in_use_connections{HERE}", "in use {{instance}}"),
         span=8,
     ),
 )

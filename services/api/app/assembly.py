@@ -26,7 +26,7 @@ from app.core.errors import Problem
 from app.db.database import Database
 from app.db.pool.budget import Memory
 from app.filters.cursor import CursorCodec
-from app.idempotency.seals import Seals
+from app.idempotency.cipher import ResponseCipher
 from app.ops.checks import Readiness
 from app.ops.openapi import Documents
 from app.overload.admission import Admission
@@ -35,11 +35,11 @@ from app.overload.deadlines import Deadlines
 from app.ratelimit.counting import policies
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.redis import RedisLimiter
-from app.redis.outage import ANSWER_SECONDS
+from app.redis.circuit_breaker import ANSWER_SECONDS
 from app.route_policy import RoutePolicies
 from app.services import Services
-from app.throttling.memory import MemoryGuesses
-from app.throttling.redis import RedisGuesses
+from app.throttling.memory import MemoryLoginThrottle
+from app.throttling.redis import RedisLoginThrottle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
     from app.observability.tracing import Telemetry
     from app.ratelimit.limiter import Limiter
-    from app.throttling.guesses import Guesses
+    from app.throttling.throttle import LoginThrottle
 
 logger = logging.getLogger("listo")
 
@@ -64,7 +64,9 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
     secrets = _secrets(settings)
     tokens = Tokens(settings)
     passwords = Passwords(settings.password_hash_concurrency)
-    limiter, guesses, cache, redis = open_stores(settings, lambda: database.notifications.listeners)
+    limiter, login_throttle, cache, redis = open_stores(
+        settings, lambda: database.notifications.listeners
+    )
     background = Background()
     lists = CoherentCache(_generations(redis), database, background)
     route_policies = RoutePolicies()
@@ -85,13 +87,13 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
         lists=lists,
         limiter=limiter,
         policies=policies(settings),
-        guesses=guesses,
+        login_throttle=login_throttle,
         passwords=passwords,
         tokens=tokens,
         authenticator=Authenticator(database, tokens),
         registry=Registry(database),
         cursors=CursorCodec(*secrets),
-        seals=Seals(*secrets),
+        response_cipher=ResponseCipher(*secrets),
         documents=Documents(app),
         readiness=Readiness(database, redis),
         deadlines=deadlines,
@@ -111,7 +113,7 @@ def closing(services: Services) -> AsyncExitStack:
             ("stop listening", services.database.notifications.stop),
             ("close the database", services.database.close),
             ("close the limiter", services.limiter.close),
-            ("close the guesses", services.guesses.close),
+            ("close the login throttle", services.login_throttle.close),
             ("close the lists", services.lists.close),
             ("close the cache", services.cache.close),
             ("end the hashing", partial(asyncio.to_thread, services.passwords.close)),
@@ -160,18 +162,18 @@ def _in_one_line(error: Exception) -> str:
 
 def open_stores(
     settings: Settings, processes: Callable[[], int]
-) -> tuple[Limiter, Guesses, Cache, Redis | None]:
-    """Limiter, guesses and cache: shared on Redis, whose client is fourth, or of this process.
+) -> tuple[Limiter, LoginThrottle, Cache, Redis | None]:
+    """Limiter, login throttle, cache: shared on Redis, whose client is fourth, or of this process.
 
     `processes` tells how many processes serve.
     """
     if settings.redis_url is None:
-        return MemoryLimiter(), MemoryGuesses(), MemoryCache(), None
+        return MemoryLimiter(), MemoryLoginThrottle(), MemoryCache(), None
     # One client each: a slow look-up in the cache must not hold up the limiter.
     client = _redis(settings.redis_url.get_secret_value())
     limiter = RedisLimiter(_redis(settings.redis_url.get_secret_value()), processes)
-    guesses = RedisGuesses(_redis(settings.redis_url.get_secret_value()))
-    return limiter, guesses, RedisCache(client), client
+    login_throttle = RedisLoginThrottle(_redis(settings.redis_url.get_secret_value()))
+    return limiter, login_throttle, RedisCache(client), client
 
 
 def _generations(client: Redis | None) -> Generations:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
     from app.db.database import Database
     from app.filters.cursor import CursorCodec
-    from app.idempotency.seals import Seals
+    from app.idempotency.cipher import ResponseCipher
     from app.observability.tracing import Telemetry
     from app.ops.checks import Readiness
     from app.ops.openapi import Documents
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from app.ratelimit.limiter import Limiter
     from app.ratelimit.policy import Policy
     from app.route_policy import RoutePolicies
-    from app.throttling.guesses import Guesses
+    from app.throttling.throttle import LoginThrottle
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Services:
     lists: CoherentCache
     limiter: Limiter
     policies: Mapping[Kind, Policy]
-    guesses: Guesses
+    login_throttle: LoginThrottle
     passwords: Passwords
     tokens: Tokens
     authenticator: Authenticator
     registry: Registry
     cursors: CursorCodec
-    seals: Seals
+    response_cipher: ResponseCipher
     documents: Documents
     readiness: Readiness
     deadlines: Deadlines

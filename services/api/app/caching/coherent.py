@@ -20,7 +20,7 @@ from app.caching.generations import MAKING_SECONDS
 from app.core.errors import Problem
 from app.db.notifications import QUIET_SECONDS, TRUST_SECONDS
 from app.observability.metrics import CACHE_LOOKUPS
-from app.redis.outage import RETRY_SECONDS
+from app.redis.circuit_breaker import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -51,7 +51,7 @@ Outcome = Literal["hit", "stale", "miss", "collapsed", "bypass"]
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class CachePolicy:
     """For how many seconds an entry is fresh, and then still given while a new one is made."""
 
     fresh: float
@@ -74,7 +74,7 @@ class Served:
 
 
 class CoherentCache:
-    """Reads by `fetch`; the database tells of changes, see `Database.outdating`."""
+    """Reads by `fetch`; the database tells of changes, see `Database.invalidating`."""
 
     def __init__(
         self, generations: Generations, database: Database, background: Background
@@ -88,31 +88,31 @@ class CoherentCache:
         self._left: dict[str, Collection[str]] = {}
         # When this process last began an epoch, and from when on nobody is without it.
         self._began = self._known = float("-inf")
-        database.outdating = self.outdate
+        database.invalidating = self.invalidate
 
     async def fetch(
-        self, group: str, key: str, life: Life, make: Callable[[], Awaitable[bytes]]
+        self, group: str, key: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
     ) -> Served:
         """What `make` gives, or gave since the last change of the group."""
-        served = await self._fetch(group, key, life, make)
+        served = await self._fetch(group, key, policy, make)
         outcome = "miss" if served.outcome == "collapsed" else served.outcome
         CACHE_LOOKUPS.labels("lists", outcome).inc()
         return served
 
     async def _fetch(
-        self, group: str, key: str, life: Life, make: Callable[[], Awaitable[bytes]]
+        self, group: str, key: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
     ) -> Served:
         async def ask() -> Look | None:
             notifications = self._database.notifications
             if not notifications.trusted or notifications.quiet:
                 return None
             name = f"{notifications.epoch}:{key}"
-            return await self._generations.look(group, name, stale=life.stale)
+            return await self._generations.look(group, name, stale=policy.stale)
 
         look = await ask()
         if look is not None and look.value and look.mine:
-            self._background.start(self._renew(look.name, life, make))
-        if served := _found(look, life):
+            self._background.start(self._renew(look.name, policy, make))
+        if served := _found(look, policy):
             return served
         if look is None or look.value is not None:
             return Served(await make(), "bypass")
@@ -121,7 +121,7 @@ class CoherentCache:
         if flight is not None and not look.mine:
             return replace(await asyncio.shield(flight), outcome="collapsed")
         # A task of its own: who began it may be cancelled, and others wait for it.
-        flight = asyncio.ensure_future(self._obtain(look, ask, life, make))
+        flight = asyncio.ensure_future(self._obtain(look, ask, policy, make))
         self._flights[look.name] = flight
         flight.add_done_callback(lambda done: self._landed(look.name, done))
         return await asyncio.shield(flight)
@@ -130,7 +130,7 @@ class CoherentCache:
         self,
         look: Look,
         ask: Callable[[], Awaitable[Look | None]],
-        life: Life,
+        policy: CachePolicy,
         make: Callable[[], Awaitable[bytes]],
     ) -> Served:
         """Make the entry, or wait for the process that does."""
@@ -139,14 +139,16 @@ class CoherentCache:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL)
             again = await ask()
-            if served := _found(again, life):
+            if served := _found(again, policy):
                 return replace(served, outcome="collapsed")
             if again is None or again.value is not None:
                 return Served(await make(), "bypass")
             look = again
-        return await self._make(look.name, life, make)
+        return await self._make(look.name, policy, make)
 
-    async def _make(self, name: str, life: Life, make: Callable[[], Awaitable[bytes]]) -> Served:
+    async def _make(
+        self, name: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
+    ) -> Served:
         began = time.monotonic()
         saying = asyncio.create_task(self._say_still_making(name))
         try:
@@ -156,9 +158,9 @@ class CoherentCache:
             raise
         finally:
             saying.cancel()
-        ttl = life.of(name) + life.stale - (time.monotonic() - began)
+        ttl = policy.of(name) + policy.stale - (time.monotonic() - began)
         if len(value) > MAX_BYTES or ttl <= 0:
-            kept, ttl = _NOT_KEPT, life.of(name)
+            kept, ttl = _NOT_KEPT, policy.of(name)
         else:
             kept = value
         stored = await self._generations.store(name, kept, ttl=ttl)
@@ -171,10 +173,12 @@ class CoherentCache:
             if self._database.notifications.trusted:
                 await self._generations.still_making(name)
 
-    async def _renew(self, name: str, life: Life, make: Callable[[], Awaitable[bytes]]) -> None:
+    async def _renew(
+        self, name: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
+    ) -> None:
         # Whatever is wrong will be answered to those who come when the entry is gone.
         with suppress(Problem):
-            await self._make(name, life, make)
+            await self._make(name, policy, make)
 
     def _landed(self, name: str, flight: asyncio.Future[Served]) -> None:
         if self._flights.get(name) is flight:
@@ -183,7 +187,7 @@ class CoherentCache:
             # Told to those who waited; if none did, to nobody.
             flight.exception()
 
-    async def outdate(
+    async def invalidate(
         self, session: Session, groups: Mapping[str, bool]
     ) -> Callable[[], Awaitable[None]]:
         """At the end of the transaction that changes the groups. What is returned is to be called
@@ -245,9 +249,9 @@ class CoherentCache:
         self._began = max(self._began, asked)
 
 
-def _found(look: Look | None, life: Life) -> Served | None:
+def _found(look: Look | None, policy: CachePolicy) -> Served | None:
     if look is None or not look.value:
         return None
-    left = look.left - life.stale
-    age = max(0.0, life.of(look.name) - left)
+    left = look.left - policy.stale
+    age = max(0.0, policy.of(look.name) - left)
     return Served(look.value, "hit" if left > 0 else "stale", age=age, left=left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from app.redis.outage import RedisAway, RedisOutage
+from app.redis.circuit_breaker import CircuitBreaker, RedisAway
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -16,7 +16,7 @@ class RedisCache:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._redis = RedisOutage(client, "cache", "nothing is cached")
+        self._redis = CircuitBreaker(client, "cache", "nothing is cached")
 
     async def get(self, key: str) -> bytes | None:
         with suppress(RedisAway):

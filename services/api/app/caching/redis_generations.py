@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from app.caching.generations import MAKING_SECONDS, MARK_SECONDS, Look
-from app.redis.outage import RedisAway, RedisOutage
+from app.redis.circuit_breaker import CircuitBreaker, RedisAway
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -80,7 +80,7 @@ class RedisGenerations:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._redis = RedisOutage(client, "lists", "no list is cached")
+        self._redis = CircuitBreaker(client, "lists", "no list is cached")
         self._look = client.register_script(_LOOK)
         self._store = client.register_script(_STORE)
         self._mark = client.register_script(_MARK)

@@ -45,4 +45,4 @@ class CheckTooCostly(ValidationFailed):
     """Checking the record against its collection's schema takes too long for its size."""
 
     code = "check_too_costly"
-    passing = True
+    retryable = True

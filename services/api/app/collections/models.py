@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.caching.coherent import Life
+from app.caching.coherent import CachePolicy
 from app.collections.json_schema.keywords import Annotations
 from app.collections.json_schema.validator import RecordValidator
 from app.core.actor import COLLECTION_NAME
@@ -129,13 +129,13 @@ class Collection:
         return rule
 
     @cached_property
-    def life(self) -> Life | None:
+    def cache_policy(self) -> CachePolicy | None:
         """How long lists are cached; None: not at all."""
         cache = self.definition.cache
         if cache is None:
             return None
         stale = cache.get("stale_while_revalidate")
-        return Life(seconds(cache["list"]), 0.0 if stale is None else seconds(stale))
+        return CachePolicy(seconds(cache["list"]), 0.0 if stale is None else seconds(stale))
 
     def is_visible_to(self, actor: Actor) -> bool:
         """Whether the caller may know that this collection exists."""

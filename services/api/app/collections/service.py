@@ -165,7 +165,7 @@ def _check_match(present: Collection | None, wanted: Tags | None) -> None:
 
 async def _end_cache(session: Session, collection: Collection) -> None:
     async with session.atomic() as transaction:
-        transaction.outdate(str(collection.id), ended=True)
+        transaction.invalidate(str(collection.id), ended=True)
 
 
 async def _check_records(

@@ -38,7 +38,7 @@ class RequestContext:
     # Whether the response is under way, so that nothing else can be answered any more.
     started: bool = False
     # Whether the answer is a problem that the same request may not meet again.
-    passing: bool = False
+    retryable: bool = False
     # Fields that the response gets whatever answers it, as raw ASGI headers.
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     # How many seconds of PostgreSQL's time its lists have taken.

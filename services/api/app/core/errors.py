@@ -34,7 +34,7 @@ class Problem(Exception):
     # A registered problem type; the others are named by their code.
     type: ClassVar[str] = ""
     # Whether the very same request may succeed when it is sent again.
-    passing: ClassVar[bool] = False
+    retryable: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Acknowledge = Callable[[], Awaitable[None]]
     # Given a transaction about to commit, and the groups that are out of date when it has, each
     # with whether its caching ends.
-    Outdating = Callable[[Session, Mapping[str, bool]], Awaitable[Acknowledge | None]]
+    Invalidating = Callable[[Session, Mapping[str, bool]], Awaitable[Acknowledge | None]]
 
 
 class Transaction:
@@ -37,14 +37,14 @@ class Transaction:
         self,
         connection: asyncpg.Connection[Record],
         notifications: Notifications,
-        outdating: Outdating,
+        invalidating: Invalidating,
         budget: Budget,
     ) -> None:
         self._connection = connection
         self._notifications = notifications
         self.budget = budget
-        self._outdating = outdating
-        self._outdated: dict[str, bool] = {}
+        self._invalidating = invalidating
+        self._invalidated: dict[str, bool] = {}
         self._acknowledge: Acknowledge | None = None
         self.notified: list[tuple[str, str]] = []
         self.afterwards: list[Callable[[], object]] = []
@@ -78,13 +78,13 @@ class Transaction:
     def after_commit(self, work: Callable[[], object]) -> None:
         self.afterwards.append(work)
 
-    def outdate(self, group: str, *, ended: bool = False) -> None:
-        self._outdated[group] = ended or self._outdated.get(group, False)
+    def invalidate(self, group: str, *, ended: bool = False) -> None:
+        self._invalidated[group] = ended or self._invalidated.get(group, False)
 
     async def prepare(self) -> None:
         """What belongs at the end of the transaction."""
-        if self._outdated:
-            self._acknowledge = await self._outdating(self, self._outdated)
+        if self._invalidated:
+            self._acknowledge = await self._invalidating(self, self._invalidated)
         if self.notified:
             await self._notifications.send(self, self.notified)
 
@@ -149,7 +149,7 @@ class Database(Pooled):
             self.lists = Lists(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)
         # Who knows nothing of what is cached has nobody read it.
-        self.outdating: Outdating = lambda session, _: self.notifications.begin_epoch(session)
+        self.invalidating: Invalidating = lambda session, _: self.notifications.begin_epoch(session)
 
     def add_query_logger(self, callback: Callable[[Any], None]) -> None:
         """Have `callback` see every statement of connections opened from now on."""
@@ -190,7 +190,9 @@ class Database(Pooled):
         with translated:
             connection = await turn.__aenter__()
         try:
-            transaction = Transaction(connection, self.notifications, self.outdating, self.budget)
+            transaction = Transaction(
+                connection, self.notifications, self.invalidating, self.budget
+            )
             with translated:
                 bounds = connection.transaction()
                 await bounds.start()

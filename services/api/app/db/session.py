@@ -74,7 +74,7 @@ class Atomic(Session, Protocol):
         """A savepoint: if the block raises, only what it did is undone."""
         ...
 
-    def outdate(self, group: str, *, ended: bool = False) -> None:
+    def invalidate(self, group: str, *, ended: bool = False) -> None:
         """Have nobody read what is cached of the group, from before the commit is told of.
 
         If its caching has `ended`, nor afterwards, since others may not have heard of that yet.

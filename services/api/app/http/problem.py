@@ -49,7 +49,7 @@ def response(problem: Problem) -> Response:
 
 async def handle_problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
-    context.of(request.scope).passing = problem.passing
+    context.of(request.scope).retryable = problem.retryable
     return response(problem)
 
 

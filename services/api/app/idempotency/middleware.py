@@ -61,7 +61,7 @@ class IdempotencyMiddleware:
         self, scope: Scope, request: KeyedRequest, receive: Receive, send: Send
     ) -> None:
         services = services_of(scope)
-        attempt = Attempt(services.database, services.seals, request)
+        attempt = Attempt(services.database, services.response_cipher, request)
         scope[DATABASE_KEY] = attempt.session
         response = _Response(attempt, scope, receive, send)
         try:
@@ -88,7 +88,7 @@ class _Response:
             return
         try:
             await self._attempt.conclude(
-                _answer(self._held), passing=context.of(self._scope).passing
+                _answer(self._held), retryable=context.of(self._scope).retryable
             )
         except Answered as before:
             await self.replay(before.answer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
-from app.db.joint import JointTransaction
+from app.db.request_transaction import RequestTransaction
 from app.idempotency import repository
 from app.idempotency.errors import AnswerNotKept, KeyReused, RequestInProgress
 from app.observability.metrics import IDEMPOTENCY_KEYS
@@ -18,8 +18,8 @@ from app.observability.metrics import IDEMPOTENCY_KEYS
 if TYPE_CHECKING:
     from app.db.database import Database
     from app.db.session import Session
+    from app.idempotency.cipher import ResponseCipher
     from app.idempotency.models import Answer, KeyedRequest
-    from app.idempotency.seals import Seals
 
 KEPT = timedelta(hours=24)
 # A batch of 1,000 operations is answered with some 80 kB.
@@ -48,35 +48,34 @@ class Attempt:
     lost on the way up, `conclude` raises it again.
     """
 
-    def __init__(self, database: Database, seals: Seals, request: KeyedRequest) -> None:
-        self.session = JointTransaction(database, self._claim)
+    def __init__(self, database: Database, seals: ResponseCipher, request: KeyedRequest) -> None:
+        self.session = RequestTransaction(database, self._claim)
         self._database = database
         self._seals = seals
         self._request = request
         self._begun = False
         self._lost: Exception | None = None
 
-    async def conclude(self, answer: Answer, *, passing: bool) -> None:
+    async def conclude(self, answer: Answer, *, retryable: bool) -> None:
         """Commit the request with its answer, if that is final, else undo it.
 
-        A problem that is `passing` is not final: the client is to try again. Nor is one that no
-        statement was needed for. Raises as `session` does, and DatabaseUnavailable; then it was
-        undone.
+        A `retryable` problem and an answer that needed no statement are not final: the client is to
+        try again. Raises as `session` does, and DatabaseUnavailable; then it was undone.
         """
         if self._lost is not None:
             raise self._lost
         outcome = "kept"
         if answer.status < 400:  # noqa: PLR2004
             await self.session.finish(lambda session: self._keep(session, answer))
-        elif not await self._refuse(answer, passing=passing):
+        elif not await self._refuse(answer, retryable=retryable):
             outcome = "not_final"
         IDEMPOTENCY_KEYS.labels(outcome).inc()
 
-    async def _refuse(self, answer: Answer, *, passing: bool) -> bool:
+    async def _refuse(self, answer: Answer, *, retryable: bool) -> bool:
         """Undo the request, and keep its refusal if that is final: whether it is."""
         begun = self._begun
         await self.session.undo()
-        if passing or answer.status not in _OUTCOMES:
+        if retryable or answer.status not in _OUTCOMES:
             return False
         # Nobody has the key for a moment. Who took it meanwhile goes first, as nothing came of
         # this attempt.

@@ -28,24 +28,26 @@ _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 SAMPLE_SECONDS = 1.0
 
 MASTER_START = Gauge(
-    "app_master_start_time_seconds",
+    "listo_master_start_time_seconds",
     "When the server, not just its present worker, was started.",
     multiprocess_mode="livemax",
 )
-RESIDENT = Gauge("app_resident_memory_bytes", "Memory of the workers.", multiprocess_mode="livesum")
+RESIDENT = Gauge(
+    "listo_resident_memory_bytes", "Memory of the workers.", multiprocess_mode="livesum"
+)
 POOL_SIZE = Gauge(
-    "app_database_pool_connections", "Open connections of the pool.", multiprocess_mode="livesum"
+    "listo_database_pool_connections", "Open connections of the pool.", multiprocess_mode="livesum"
 )
 POOL_MAX = Gauge(
-    "app_database_pool_max_connections",
+    "listo_database_pool_max_connections",
     "Connections that the pool may open.",
     multiprocess_mode="livesum",
 )
 POOL_IN_USE = Gauge(
-    "app_database_pool_in_use_connections", "Connections in use.", multiprocess_mode="livesum"
+    "listo_database_pool_in_use_connections", "Connections in use.", multiprocess_mode="livesum"
 )
 DATABASE_FAULTS = Counter(
-    "app_database_faults_total", "Operational faults of the database.", ["kind"]
+    "listo_database_faults_total", "Operational faults of the database.", ["kind"]
 )
 REQUEST_SECONDS = Histogram(
     "http_request_duration_seconds",
@@ -54,68 +56,68 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 REQUESTS_WAITING = Gauge(
-    "app_requests_waiting", "Requests not begun yet.", ["importance"], multiprocess_mode="livesum"
+    "listo_requests_waiting", "Requests not begun yet.", ["importance"], multiprocess_mode="livesum"
 )
 REQUESTS_IN_PROGRESS = Gauge(
-    "app_requests_in_progress", "Requests in work.", ["importance"], multiprocess_mode="livesum"
+    "listo_requests_in_progress", "Requests in work.", ["importance"], multiprocess_mode="livesum"
 )
 CONCURRENCY_LIMIT = Gauge(
-    "app_concurrency_limit",
+    "listo_concurrency_limit",
     "Requests that may be in work at once at present.",
     multiprocess_mode="livesum",
 )
 REQUESTS_SHED = Counter(
-    "app_requests_shed_total",
+    "listo_requests_shed_total",
     "Requests refused for size or number, or given up.",
     ["reason", "importance"],
 )
 PASSWORD_QUEUE = Gauge(
-    "app_password_hash_queue",
+    "listo_password_hash_queue",
     "Passwords being hashed, or waiting for it.",
     multiprocess_mode="livesum",
 )
 PASSWORD_SECONDS = Histogram(
-    "app_password_hash_seconds",
+    "listo_password_hash_seconds",
     "Time to hash one password, waiting included.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 RULE_REJECTIONS = Counter(
-    "app_rule_rejections_total", "Requests that a collection's rule refused.", ["operation"]
+    "listo_rule_rejections_total", "Requests that a collection's rule refused.", ["operation"]
 )
-CURSOR_REJECTIONS = Counter("app_cursor_rejections_total", "Cursors refused.")
-FILTER_REJECTIONS = Counter("app_filter_rejections_total", "Filters refused.")
-RATE_LIMITED = Counter("app_rate_limited_total", "Requests over their rate limit.", ["policy"])
+CURSOR_REJECTIONS = Counter("listo_cursor_rejections_total", "Cursors refused.")
+FILTER_REJECTIONS = Counter("listo_filter_rejections_total", "Filters refused.")
+RATE_LIMITED = Counter("listo_rate_limited_total", "Requests over their rate limit.", ["policy"])
 REDIS_FALLBACKS = Counter(
-    "app_redis_fallbacks_total", "Calls that went on without Redis.", ["what"]
+    "listo_redis_fallbacks_total", "Calls that went on without Redis.", ["component"]
 )
-AUTH_FAILURES = Counter("app_authentication_failures_total", "Credentials refused.", ["kind"])
-CACHE_LOOKUPS = Counter("app_cache_lookups_total", "Look-ups in a cache.", ["cache", "outcome"])
+AUTH_FAILURES = Counter("listo_authentication_failures_total", "Credentials refused.", ["kind"])
+CACHE_LOOKUPS = Counter("listo_cache_lookups_total", "Look-ups in a cache.", ["cache", "outcome"])
 IDEMPOTENCY_KEYS = Counter(
-    "app_idempotency_keys_total", "Requests with an idempotency key.", ["outcome"]
+    "listo_idempotency_keys_total", "Requests with an idempotency key.", ["outcome"]
 )
 COLLECTIONS = Gauge(
-    "app_collections", "Collections in this process' memory.", multiprocess_mode="livemax"
+    "listo_collections", "Collections in this process' memory.", multiprocess_mode="livemax"
 )
 LISTENER_CONNECTED = Gauge(
-    "app_listener_connected", "1 while change notifications arrive.", multiprocess_mode="livemin"
+    "listo_listener_connected", "1 while change notifications arrive.", multiprocess_mode="livemin"
 )
 LOOP_RUNS = Counter(
-    "app_worker_loop_runs_total", "Runs of the worker's loops.", ["loop", "outcome"]
+    "listo_worker_loop_runs_total", "Runs of the worker's loops.", ["loop", "outcome"]
 )
 LOOP_RUNNING = Gauge(
-    "app_worker_loop_running",
+    "listo_worker_loop_running",
     "1 while this worker has the loop's duty.",
     ["loop"],
     multiprocess_mode="livesum",
 )
-LOOP_SECONDS = Histogram("app_worker_loop_seconds", "Duration of one run.", ["loop"])
+LOOP_SECONDS = Histogram("listo_worker_loop_seconds", "Duration of one run.", ["loop"])
 LOOP_LAST_SUCCESS = Gauge(
-    "app_worker_loop_last_success_timestamp_seconds",
+    "listo_worker_loop_last_success_timestamp_seconds",
     "When the loop last succeeded.",
     ["loop"],
     multiprocess_mode="livemax",
 )
-EVENTS_PUBLISHED = Counter("app_events_published_total", "Events written.", ["type"])
+EVENTS_PUBLISHED = Counter("listo_events_published_total", "Events written.", ["type"])
 
 _READ: dict[Gauge, Callable[[], float]] = {}
 

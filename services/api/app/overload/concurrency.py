@@ -41,7 +41,7 @@ class Importance(IntEnum):
     LOGIN = 1
     READ = 2
     WRITE = 3
-    KEYED = 4
+    IDEMPOTENT_WRITE = 4
 
 
 NAMES = tuple(importance.name.lower() for importance in Importance)
@@ -58,7 +58,7 @@ def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]
     # Nor may who has none take the last places: bodies are read, however slowly they come.
     if policy_of(scope).login or b"authorization" not in fields:
         return Importance.LOGIN
-    return Importance.KEYED if b"idempotency-key" in fields else Importance.WRITE
+    return Importance.IDEMPOTENT_WRITE if b"idempotency-key" in fields else Importance.WRITE
 
 
 class Concurrency:

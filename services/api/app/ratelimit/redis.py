@@ -16,7 +16,7 @@ from msgspec.msgpack import decode, encode
 from app.ratelimit.gcra import decide
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.policy import OVERDRAFT, share
-from app.redis.outage import RedisAway, RedisOutage
+from app.redis.circuit_breaker import CircuitBreaker, RedisAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ class RedisLimiter:
     """
 
     def __init__(self, client: Redis, processes: Callable[[], int]) -> None:
-        self._redis = RedisOutage(client, "limiter", "each process admits its share by itself")
+        self._redis = CircuitBreaker(client, "limiter", "each process admits its share by itself")
         self._script = client.register_script(_SCRIPT)
         self._processes = processes
         self._fallback = MemoryLimiter()

@@ -26,7 +26,7 @@ class VersionConflict(PreconditionFailed):
 class ChangesTooFast(VersionConflict):
     """The record changes faster than the patch can be applied; try again."""
 
-    passing = True
+    retryable = True
 
 
 class InvalidRecord(ValidationFailed):

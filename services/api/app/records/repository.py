@@ -96,13 +96,13 @@ async def _write(
         need += sum(size.written for size in given)
     with _faults:
         async with room(session, need) as within:
-            if collection.life is None:
+            if collection.cache_policy is None:
                 rows = await within.fetch(statement.sql, *args)
             else:
                 async with within.atomic() as transaction:
                     rows = await transaction.fetch(statement.sql, *args)
                     if rows:
-                        transaction.outdate(str(collection.id))
+                        transaction.invalidate(str(collection.id))
     session.after_commit(lambda: EVENTS_PUBLISHED.labels(event).inc(len(rows)))
     return rows
 
@@ -230,8 +230,8 @@ async def delete_owned(
             )
             assert row is not None
             part = Part(row["seen"], row["deleted"], row["last"])
-            if part.deleted and collection.life is not None:
-                transaction.outdate(str(collection.id))
+            if part.deleted and collection.cache_policy is not None:
+                transaction.invalidate(str(collection.id))
     session.after_commit(lambda: EVENTS_PUBLISHED.labels("record.deleted").inc(part.deleted))
     return part if row["current"] else None
 

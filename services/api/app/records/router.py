@@ -60,7 +60,7 @@ async def list_records(collection: str, request: Request) -> Response:
     counted = costs.EXACT_COUNT if query.count == "exact" else 1
     await charge(request, counted)
     async with taken(request, counted):
-        if found.life is not None:
+        if found.cache_policy is not None:
             return await _cached(request, found, query)
         page = await listing.list_records(
             services.database.lists, actor, collection=found, query=query, cursors=services.cursors

@@ -87,7 +87,7 @@ class DefinitionChanged(Conflict):
     """The collection's definition changed while the request was in work; send it again."""
 
     code = "collection_changed"
-    passing = True
+    retryable = True
 
 
 async def get(session: Session, actor: Actor, *, collection: Collection, id_: UUID) -> Stored:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from app.throttling.guesses import ACCOUNT, KNOWN_ADDRESSES, KNOWN_MS, PAIR, Guess
+from app.throttling.throttle import ACCOUNT, KNOWN_ADDRESSES, KNOWN_MS, PAIR, Guess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.throttling.guesses import Growth
+    from app.throttling.throttle import Backoff
 
 MAX_KEYS = 100_000
 
@@ -19,7 +19,7 @@ def _monotonic() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-class MemoryGuesses:
+class MemoryLoginThrottle:
     """`now` gives milliseconds."""
 
     def __init__(self, now: Callable[[], int] = _monotonic, max_keys: int = MAX_KEYS) -> None:
@@ -72,16 +72,16 @@ class MemoryGuesses:
         count, until, forgotten = self._wrong.get(key, (0, 0, 0))
         return (count, max(0, until - now)) if forgotten > now else (0, 0)
 
-    def _take_back(self, growth: Growth, key: str, now: int) -> None:
+    def _take_back(self, backoff: Backoff, key: str, now: int) -> None:
         count, _ = self._read(key, now)
         # It was let in, so there was no wait before it.
-        self._write(growth, key, count - 1, 0, now)
+        self._write(backoff, key, count - 1, 0, now)
 
-    def _write(self, growth: Growth, key: str, count: int, until: int, now: int) -> None:
+    def _write(self, backoff: Backoff, key: str, count: int, until: int, now: int) -> None:
         if count < 1:
             self._wrong.pop(key, None)
             return
-        self._wrong[key] = (count, until, now + growth.memory(count))
+        self._wrong[key] = (count, until, now + backoff.memory(count))
         if len(self._wrong) > self._max_keys:
             self._evict(now)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.redis.outage import RedisAway, RedisOutage
-from app.throttling.guesses import (
+from app.redis.circuit_breaker import CircuitBreaker, RedisAway
+from app.throttling.memory import MemoryLoginThrottle
+from app.throttling.throttle import (
     ACCOUNT,
     KNOWN_ADDRESSES,
     KNOWN_MS,
@@ -18,24 +19,23 @@ from app.throttling.guesses import (
     PAIR,
     Guess,
 )
-from app.throttling.memory import MemoryGuesses
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_SCRIPT = (Path(__file__).parent / "guesses.lua").read_text()
+_SCRIPT = (Path(__file__).parent / "throttle.lua").read_text()
 _CONSTANTS = (LONGEST_WAIT_MS, MEMORY_MS, KNOWN_MS, KNOWN_ADDRESSES, *PAIR, *ACCOUNT)
 
 
-class RedisGuesses:
+class RedisLoginThrottle:
     """Shares its counts with every process on the same Redis."""
 
     def __init__(self, client: Redis) -> None:
-        self._redis = RedisOutage(
+        self._redis = CircuitBreaker(
             client, "login delay", "each process counts wrong passwords by itself"
         )
         self._script = client.register_script(_SCRIPT)
-        self._fallback = MemoryGuesses()
+        self._fallback = MemoryLoginThrottle()
 
     async def begin(self, account: str, pair: str) -> Guess:
         answer = await self._call("begin", account, pair)

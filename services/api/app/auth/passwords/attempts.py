@@ -14,7 +14,7 @@ from app.idempotency.service import Answered
 from app.observability.metrics import RATE_LIMITED
 from app.ratelimit.logins import throttle_login
 from app.services import services_of
-from app.throttling.guesses import digests
+from app.throttling.throttle import digests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def password_try(request: Request, account: str) -> AsyncIterator[None]:
     account = emails.known_as(account)
     address = rate_key(context.of(request.scope).client)
     secret = services.settings.jwt_secret.get_secret_value()
-    guess = await services.guesses.begin(*digests(secret, account, address))
+    guess = await services.login_throttle.begin(*digests(secret, account, address))
     if guess.wait_ms:
         RATE_LIMITED.labels("login-delay").inc()
         raise TooManyGuesses(headers={"Retry-After": str(guess.retry_after)})
@@ -48,6 +48,6 @@ async def password_try(request: Request, account: str) -> AsyncIterator[None]:
             logger.warning("wrong passwords make the next one wait: account %s", guess.account[:12])
         raise
     except (Problem, Answered):
-        await services.guesses.withdraw(guess)
+        await services.login_throttle.withdraw(guess)
         raise
-    await services.guesses.succeed(guess)
+    await services.login_throttle.succeed(guess)

@@ -11,7 +11,7 @@ from app.auth.dependencies import AuthDep, CurrentActor, no_store, own_session
 from app.auth.models import User
 from app.auth.passwords.attempts import password_try
 from app.auth.sessions import service
-from app.auth.sessions.service import Grant
+from app.auth.sessions.service import TokenPair
 from app.auth.users import repository as users
 from app.core.errors import Unauthorized
 from app.db.dependencies import SessionDep
@@ -133,7 +133,7 @@ def user_out(user: User) -> schemas.UserOut:
     )
 
 
-def _tokens(grant: Grant) -> schemas.TokensOut:
+def _tokens(grant: TokenPair) -> schemas.TokensOut:
     return schemas.TokensOut(
         access_token=grant.access_token,
         expires_in=grant.expires_in,

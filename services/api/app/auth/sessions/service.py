@@ -43,7 +43,7 @@ USER_TOPIC = "user"
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class TokenPair:
     """The credentials of a session."""
 
     access_token: str
@@ -75,7 +75,7 @@ async def register(auth: Auth, given: RegisterIn) -> User:
     )
 
 
-async def login(auth: Auth, *, email: str, password: str) -> Grant:
+async def login(auth: Auth, *, email: str, password: str) -> TokenPair:
     """A new session. Raises InvalidCredentials, the same for whatever was wrong."""
     found = await users.user_by_email(auth.database, emails.known_as(email))
     user, hashed = found or (None, None)
@@ -90,12 +90,12 @@ async def login(auth: Auth, *, email: str, password: str) -> Grant:
                 await users.set_password(session, user.id, renewed)
             session_id = uuid7()
             await repository.insert_session(session, session_id, user.id, auth.session_ttl)
-            return await _grant(session, auth, user.id, session_id)
+            return await _token_pair(session, auth, user.id, session_id)
     # While it was checked the password was changed, or the user disabled.
     return await login(auth, email=email, password=password)
 
 
-async def refresh(auth: Auth, *, refresh_token: str) -> Grant:
+async def refresh(auth: Auth, *, refresh_token: str) -> TokenPair:
     """New credentials for a session; a token used twice ends it. Raises InvalidToken."""
     async with auth.database.transaction() as session:
         found = await repository.use_refresh_token(
@@ -105,7 +105,7 @@ async def refresh(auth: Auth, *, refresh_token: str) -> Grant:
             session_id, user_id, reused = found
             if not reused:
                 await repository.extend_session(session, session_id, auth.session_ttl)
-                return await _grant(session, auth, user_id, session_id)
+                return await _token_pair(session, auth, user_id, session_id)
             await repository.revoke_session(session, session_id)
             await session.notify(SESSION_TOPIC, str(session_id))
     # Only out here: inside, raising would take the revocation back.
@@ -181,7 +181,7 @@ def own_session(actor: Actor) -> UUID:
     return actor.session_id
 
 
-async def _grant(session: Session, auth: Auth, user_id: UUID, session_id: UUID) -> Grant:
+async def _token_pair(session: Session, auth: Auth, user_id: UUID, session_id: UUID) -> TokenPair:
     text, hashed = secrets.make(secrets.REFRESH_TOKEN)
     await repository.insert_refresh_token(session, hashed, session_id)
-    return Grant(auth.tokens.issue(user_id, session_id), auth.tokens.ttl, text)
+    return TokenPair(auth.tokens.issue(user_id, session_id), auth.tokens.ttl, text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from app.records.lists import listing
-from app.records.lists.listing import Found
+from app.records.lists.listing import RawPage
 
 if TYPE_CHECKING:
     from app.caching.coherent import CoherentCache, Served
@@ -58,29 +58,29 @@ async def list_records(
 ) -> CachedPage:
     """As `listing.list_records`. The statement and its values are the key, so two callers share a
     page only where a rule tells no difference between them."""
-    asked = await listing.question(
+    prepared = await listing.prepare(
         session, actor, collection=collection, query=query, cursors=cursors
     )
 
     async def make() -> bytes:
-        return _dump(await asked.answer(session))
+        return _dump(await prepared.fetch(session))
 
-    assert collection.life is not None
+    assert collection.cache_policy is not None
     served = await cache.fetch(
-        str(collection.id), asked.key(collection.version), collection.life, make
+        str(collection.id), prepared.key(collection.version), collection.cache_policy, make
     )
     found, digest = _load(served.value)
-    page = asked.page(found, cursors)
+    page = prepared.page(found, cursors)
     tag = hashlib.sha256(f"{digest} {page.next} {page.prev} {page.total}".encode()).hexdigest()
     return CachedPage(page, tag[:32], served)
 
 
-def _dump(found: Found) -> bytes:
+def _dump(found: RawPage) -> bytes:
     digest = hashlib.sha256(found.items).hexdigest()
     return orjson.dumps([found.next, found.prev, found.total, digest]) + b"\n" + found.items
 
 
-def _load(raw: bytes) -> tuple[Found, str]:
+def _load(raw: bytes) -> tuple[RawPage, str]:
     head, _, items = raw.partition(b"\n")
     following, previous, total, digest = orjson.loads(head)
-    return Found(items, following, previous, total), digest
+    return RawPage(items, following, previous, total), digest

@@ -73,7 +73,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RawPage:
     """What is the same for all who get these records: positions in place of cursors."""
 
     items: bytes
@@ -136,7 +136,7 @@ def checked(actor: Actor, collection: Collection, query: Query) -> Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PreparedQuery:
     """A query with everything that its answer depends on, but what is in the database."""
 
     query: Query
@@ -156,14 +156,14 @@ class Question:
     def _backward(self) -> bool:
         return self.cursor is not None and self.cursor.backward
 
-    async def answer(self, session: Reading) -> Found:
+    async def fetch(self, session: Reading) -> RawPage:
         """Raises QueryTooSlow, with what would help."""
         try:
-            return await self._found(session)
+            return await self._fetch(session)
         except QueryTooSlow as slow:
             raise QueryTooSlow(f"{slow.detail} {_advice(self.query)}") from slow
 
-    async def _found(self, session: Reading) -> Found:
+    async def _fetch(self, session: Reading) -> RawPage:
         query, plan, backward = self.query, self.plan, self._backward
         rows, full = await repository.page(
             session, self.sql, self.args, limit=query.limit, largest=plan.largest
@@ -184,14 +184,14 @@ class Question:
         after_it = bool(rows) and (more or backward)
         before_it = bool(rows) and (more if backward else self.cursor is not None)
         end = _KEYS + len(plan.keys)
-        return Found(
+        return RawPage(
             ",".join([repository.rendered(row[0], row[1]) for row in rows]).encode(),
             tuple(rows[-1])[_KEYS:end] if after_it else None,
             tuple(rows[0])[_KEYS:end] if before_it else None,
             total,
         )
 
-    def page(self, found: Found, cursors: CursorCodec) -> Page:
+    def page(self, found: RawPage, cursors: CursorCodec) -> Page:
         def encode(position: Sequence[str] | None, *, back: bool) -> str | None:
             if position is None:
                 return None
@@ -205,9 +205,9 @@ class Question:
         )
 
 
-async def question(
+async def prepare(
     session: Reading, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
-) -> Question:
+) -> PreparedQuery:
     """What the caller asks by a query that was `checked`.
 
     Raises FilterError and InvalidCursor (400) with the position of the fault.
@@ -218,7 +218,7 @@ async def question(
     )
     cursor = await _cursor(session, plan, query.cursor, cursors, binding)
     sql, params = plan.page(query, cursor)
-    return Question(query, plan, cursor, sql, params.bind(actor.id, actor.roles), binding)
+    return PreparedQuery(query, plan, cursor, sql, params.bind(actor.id, actor.roles), binding)
 
 
 def _advice(query: Query) -> str:
@@ -241,8 +241,8 @@ async def list_records(
     session: Reading, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
 ) -> Page:
     """A page of the records that the caller may list. Raises as `question` does."""
-    asked = await question(session, actor, collection=collection, query=query, cursors=cursors)
-    return asked.page(await asked.answer(session), cursors)
+    prepared = await prepare(session, actor, collection=collection, query=query, cursors=cursors)
+    return prepared.page(await prepared.fetch(session), cursors)
 
 
 async def _cursor(

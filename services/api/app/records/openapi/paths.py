@@ -108,7 +108,7 @@ class _Paths:
 
     def list_(self) -> dict[str, Any] | None:
         parameters, headers, more = _LIST_PARAMETERS, None, {}
-        if self.collection.life is not None:
+        if self.collection.cache_policy is not None:
             parameters = [*parameters, precondition("If-None-Match")]
             headers = _CACHED
             more = {"304": {"description": "Not modified"}}

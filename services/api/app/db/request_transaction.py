@@ -22,7 +22,7 @@ class _Undone(Exception):
     """Ends a transaction without committing it."""
 
 
-class JointTransaction:
+class RequestTransaction:
     """Stands in for a Database; what would commit by itself waits for `finish`.
 
     It begins with the first statement, so that no connection is held before one is needed, and

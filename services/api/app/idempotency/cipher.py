@@ -16,8 +16,8 @@ from app.idempotency.models import Answer, KeyedRequest
 _NONCE_BYTES = 12
 
 
-class Seals:
-    """Seals with the first of the secrets, and opens what any of them sealed."""
+class ResponseCipher:
+    """ResponseCipher with the first of the secrets, and opens what any of them sealed."""
 
     def __init__(self, *secrets: str) -> None:
         self._secrets = [secret.encode() for secret in secrets]

@@ -13,7 +13,7 @@ KNOWN_MS = 30 * 86_400_000
 KNOWN_ADDRESSES = 20
 
 
-class Growth(NamedTuple):
+class Backoff(NamedTuple):
     """Of `free` wrong passwords the last one makes the next wait a second, which then doubles with
     every so many more.
     """
@@ -35,8 +35,8 @@ class Growth(NamedTuple):
 
 
 # At one account from one address, and from all addresses that the account never logged in from.
-PAIR = Growth(5, 1)
-ACCOUNT = Growth(20, 5)
+PAIR = Backoff(5, 1)
+ACCOUNT = Backoff(20, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Guess:
         return not self.wait_ms and (self.of_pair == PAIR.free or self.of_account == ACCOUNT.free)
 
 
-class Guesses(Protocol):
+class LoginThrottle(Protocol):
     """Counts wrong passwords, by digests of the account and of account and address together."""
 
     async def begin(self, account: str, pair: str) -> Guess:

@@ -27,7 +27,7 @@ class RedisAway(Exception):
     """Redis did not do what it was asked to. That is logged and counted already."""
 
 
-class RedisOutage:
+class CircuitBreaker:
     """Asks `client`, and after a fault nothing more until Redis takes writes again.
 
     That is found out beside the requests: one of them as a scout would have all others that come

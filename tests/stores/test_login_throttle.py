@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from app.throttling.guesses import (
+from app.throttling.memory import MemoryLoginThrottle
+from app.throttling.redis import RedisLoginThrottle
+from app.throttling.throttle import (
     ACCOUNT,
     KNOWN_ADDRESSES,
     KNOWN_MS,
     LONGEST_WAIT_MS,
     MEMORY_MS,
     PAIR,
-    Guesses,
+    LoginThrottle,
     digests,
 )
-from app.throttling.memory import MemoryGuesses
-from app.throttling.redis import RedisGuesses
 from fixtures.redis import redis_store
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def run(request: pytest.FixtureRequest) -> Run:
     """Runs a function of a fresh store."""
     url = None if request.param == "memory" else request.getfixturevalue("redis_url")
 
-    def run(work: Callable[[Guesses], Awaitable[Any]]) -> Any:
+    def run(work: Callable[[LoginThrottle], Awaitable[Any]]) -> Any:
         async def whole() -> Any:
-            store = MemoryGuesses() if url is None else RedisGuesses(Redis.from_url(url))
+            store = (
+                MemoryLoginThrottle() if url is None else RedisLoginThrottle(Redis.from_url(url))
+            )
             try:
                 return await work(store)
             finally:
@@ -55,7 +57,7 @@ def run(request: pytest.FixtureRequest) -> Run:
     return run
 
 
-async def tried(store: Guesses, account: str, address: str, times: int) -> list[bool]:
+async def tried(store: LoginThrottle, account: str, address: str, times: int) -> list[bool]:
     """Whether each of so many tries at once was let in; those that were come first."""
     tries = [store.begin(*digests(SECRET, account, address)) for _ in range(times)]
     return sorted((not guess.wait_ms for guess in await asyncio.gather(*tries)), reverse=True)
@@ -66,7 +68,7 @@ def test_so_many_at_once_and_no_more(run: Run) -> None:
 
 
 def test_waiting_as_long_as_said_gets_one_through(run: Run) -> None:
-    async def work(store: Guesses) -> tuple[int, list[bool], int]:
+    async def work(store: LoginThrottle) -> tuple[int, list[bool], int]:
         assert all(await tried(store, "waits", "a", PAIR.free))
         refused = await store.begin(*digests(SECRET, "waits", "a"))
         await asyncio.sleep(refused.wait_ms / 1000)
@@ -80,7 +82,7 @@ def test_waiting_as_long_as_said_gets_one_through(run: Run) -> None:
 
 
 def test_accounts_and_addresses_are_counted_apart(run: Run) -> None:
-    async def work(store: Guesses) -> list[bool]:
+    async def work(store: LoginThrottle) -> list[bool]:
         await tried(store, "apart", "a", 10)
         return [
             *await tried(store, "apart", "b", 1),
@@ -92,7 +94,7 @@ def test_accounts_and_addresses_are_counted_apart(run: Run) -> None:
 
 
 def test_being_right_forgets_what_was_wrong(run: Run) -> None:
-    async def work(store: Guesses) -> list[bool]:
+    async def work(store: LoginThrottle) -> list[bool]:
         await tried(store, "right", "a", PAIR.free - 1)
         await store.succeed(await store.begin(*digests(SECRET, "right", "a")))
         return await tried(store, "right", "a", PAIR.free + 1)
@@ -101,7 +103,7 @@ def test_being_right_forgets_what_was_wrong(run: Run) -> None:
 
 
 def test_what_was_not_looked_at_does_not_count(run: Run) -> None:
-    async def work(store: Guesses) -> list[bool]:
+    async def work(store: LoginThrottle) -> list[bool]:
         for number in range(30):
             guess = await store.begin(*digests(SECRET, "busy", str(number // 10)))
             await store.withdraw(guess)
@@ -111,7 +113,7 @@ def test_what_was_not_looked_at_does_not_count(run: Run) -> None:
 
 
 def test_many_addresses_share_an_account_and_the_owners_are_spared(run: Run) -> None:
-    async def work(store: Guesses) -> list[bool]:
+    async def work(store: LoginThrottle) -> list[bool]:
         await store.succeed(await store.begin(*digests(SECRET, "owner", "home")))
         strangers = [await tried(store, "owner", str(number), 1) for number in range(25)]
         return [
@@ -126,7 +128,7 @@ def test_many_addresses_share_an_account_and_the_owners_are_spared(run: Run) -> 
 
 
 def test_the_addresses_used_last_are_known(run: Run) -> None:
-    async def work(store: Guesses) -> list[bool]:
+    async def work(store: LoginThrottle) -> list[bool]:
         for number in [*range(KNOWN_ADDRESSES), 0, KNOWN_ADDRESSES]:
             await store.succeed(await store.begin(*digests(SECRET, "moves", str(number))))
         found = []
@@ -139,7 +141,7 @@ def test_the_addresses_used_last_are_known(run: Run) -> None:
 
 
 def test_it_tells_when_waiting_begins(run: Run) -> None:
-    async def work(store: Guesses) -> list[int]:
+    async def work(store: LoginThrottle) -> list[int]:
         begun = [await store.begin(*digests(SECRET, "tells", "a")) for _ in range(PAIR.free + 1)]
         return [number for number, guess in enumerate(begun) if guess.begins_waiting]
 
@@ -151,7 +153,7 @@ def test_the_wait_grows_to_its_longest_and_is_forgotten() -> None:
 
     async def work() -> tuple[list[int], bool]:
         nonlocal now
-        store = MemoryGuesses(lambda: now)
+        store = MemoryLoginThrottle(lambda: now)
         waits = []
         for _ in range(20):
             guess = await store.begin(*digests(SECRET, "grows", "a"))
@@ -172,7 +174,7 @@ def test_an_address_is_known_for_a_month() -> None:
 
     async def work() -> list[bool]:
         nonlocal now
-        store = MemoryGuesses(lambda: now)
+        store = MemoryLoginThrottle(lambda: now)
         await store.succeed(await store.begin(*digests(SECRET, "month", "a")))
         known = []
         for time in (KNOWN_MS - 1, KNOWN_MS):
@@ -185,7 +187,7 @@ def test_an_address_is_known_for_a_month() -> None:
 
 def test_a_flood_of_accounts_is_bounded_and_frees_nobody_who_waits() -> None:
     async def work() -> tuple[int, list[bool]]:
-        store = MemoryGuesses(lambda: 0, max_keys=1000)
+        store = MemoryLoginThrottle(lambda: 0, max_keys=1000)
         await tried(store, "waiting", "a", PAIR.free)
         for number in range(5000):
             await tried(store, str(number), "b", 1)
@@ -199,7 +201,7 @@ def test_replicas_agree_and_keep_no_address(redis_url: str) -> None:
     async def work() -> tuple[int, bytes, list[int]]:
         redis = Redis.from_url(redis_url)
         await redis.flushall()
-        replicas = [RedisGuesses(Redis.from_url(redis_url)) for _ in range(3)]
+        replicas = [RedisLoginThrottle(Redis.from_url(redis_url)) for _ in range(3)]
         counts = await asyncio.gather(
             *(tried(each, "ada@example.com", "192.0.2.7", 20) for each in replicas)
         )
@@ -220,7 +222,7 @@ def test_replicas_agree_and_keep_no_address(redis_url: str) -> None:
 
 def test_redis_away_counts_in_the_process_and_spares_the_owner() -> None:
     async def work() -> tuple[list[bool], list[bool]]:
-        store = RedisGuesses(Redis.from_url(NOWHERE))
+        store = RedisLoginThrottle(Redis.from_url(NOWHERE))
         await store.succeed(await store.begin(*digests(SECRET, "away", "home")))
         passed = await tried(store, "away", "a", 20)
         for number in range(30):
