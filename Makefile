@@ -21,7 +21,7 @@ endif
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
-	test-rotation test-crash test-model test-rows lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
+	test-rotation test-crash test-model test-rows compare-answers lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
 
 ##@ Use
 
@@ -93,6 +93,9 @@ test-model: setup ## Compare three processes with a model, EXAMPLES=500 random s
 
 test-rows: setup ## Filters and walks over 6,000 real rows
 	@ROWS=$${ROWS:-6000} $(PY) -m pytest tests/api/test_real_rows.py
+
+compare-answers: setup ## Send the same requests to this code and to a commit's, and show other answers (BEFORE=main; SEED=2; KEEP=folder)
+	@exec $(PY) -m bench.answers $(if $(SEED),--seed '$(SEED)') $(if $(KEEP),--keep '$(KEEP)') -- '$(BEFORE)'
 
 lint: setup ## Check style, types, layers, added prose, and that generated files and the lock are current
 	@$(VENV)/bin/ruff check
