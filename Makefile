@@ -21,7 +21,7 @@ endif
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
-	test-rotation test-crash test-model test-rows compare-answers lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
+	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
 
 ##@ Use
 
@@ -90,6 +90,9 @@ test-crash: setup ## kill -9 under a writing load, ROUNDS=20 times
 
 test-model: setup ## Compare three processes with a model, EXAMPLES=500 random sessions
 	@EXAMPLES=$${EXAMPLES:-500} $(PY) -m pytest tests/model -n0 -s
+
+test-busy: setup ## The whole suite ROUNDS=10 times, while a loop takes all of one core
+	@exec $(PY) tools/beside_a_busy_loop.py $${ROUNDS:-10}
 
 test-rows: setup ## Filters and walks over 6,000 real rows
 	@ROWS=$${ROWS:-6000} $(PY) -m pytest tests/api/test_real_rows.py

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
@@ -11,6 +12,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from app.core import emails, passwords
 from app.core.actor import COLLECTION_NAME, Scope
 from app.core.rates import parse_rates
+
+if TYPE_CHECKING:
+    from app.auth.models import ApiKey, User
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -132,6 +136,11 @@ class UserOut(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, user: User) -> UserOut:
+        disabled = user.disabled_at is not None
+        return cls(**{**asdict(user), "roles": sorted(user.roles), "disabled": disabled})
+
 
 class RemovalOut(BaseModel):
     """How far the records of a deleted user are deleted."""
@@ -157,6 +166,11 @@ class ApiKeyOut(BaseModel):
     expires_at: datetime | None
     last_used_at: datetime | None
     rate_limit: str | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> ApiKeyOut:
+        collections = None if key.collections is None else sorted(key.collections)
+        return cls(**{**asdict(key), "scopes": sorted(key.scopes), "collections": collections})
 
 
 class NewApiKeyOut(ApiKeyOut):

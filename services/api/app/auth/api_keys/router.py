@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Response
 from app.auth import schemas
 from app.auth.api_keys import service as api_keys
 from app.auth.dependencies import AuthDep, CurrentActor, no_store, own_session
-from app.auth.models import ApiKey
 from app.db.dependencies import SessionDep
 from app.http.body import body_of, request_body
 from app.http.openapi import problems
@@ -46,14 +45,14 @@ async def create_api_key(
         expires_at=given.expires_at,
         rate_limit=given.rate_limit,
     )
-    return schemas.NewApiKeyOut(**api_key_out(key).model_dump(), key=text)
+    return schemas.NewApiKeyOut(**schemas.ApiKeyOut.of(key).model_dump(), key=text)
 
 
 @router.get("/api-keys", operation_id="listApiKeys", responses=problems(401, 403))
 async def list_api_keys(session: SessionDep, actor: CurrentActor) -> schemas.ApiKeysOut:
     """Your keys."""
     keys = await api_keys.list_own(session, actor)
-    return schemas.ApiKeysOut(items=[api_key_out(key) for key in keys])
+    return schemas.ApiKeysOut(items=[schemas.ApiKeyOut.of(key) for key in keys])
 
 
 @router.delete(
@@ -66,17 +65,3 @@ async def delete_api_key(session: SessionDep, actor: CurrentActor, key_id: UUID)
     """Delete a key: it stops working at once."""
     await api_keys.delete(session, actor, key_id=key_id)
     return Response(status_code=204)
-
-
-def api_key_out(key: ApiKey) -> schemas.ApiKeyOut:
-    return schemas.ApiKeyOut(
-        id=key.id,
-        name=key.name,
-        prefix=key.prefix,
-        scopes=sorted(key.scopes),
-        collections=None if key.collections is None else sorted(key.collections),
-        created_at=key.created_at,
-        expires_at=key.expires_at,
-        last_used_at=key.last_used_at,
-        rate_limit=key.rate_limit,
-    )

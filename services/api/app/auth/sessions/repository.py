@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from app.auth.users.repository import user_from
+from app.auth.users.repository import USER_COLUMNS, user_from
 from app.db.session import affected
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from app.auth.models import User
     from app.db.session import Session
+
+_USER = ", ".join(f"u.{name}" for name in USER_COLUMNS)
 
 
 async def insert_session(session: Session, id_: UUID, user_id: UUID, ttl: timedelta) -> None:
@@ -27,8 +29,7 @@ async def insert_session(session: Session, id_: UUID, user_id: UUID, ttl: timede
 async def session_user(session: Session, session_id: UUID) -> User | None:
     """The user of a session that is neither revoked nor expired; None also if disabled."""
     row = await session.fetchrow(
-        "SELECT u.id, u.email, u.name, u.roles, u.disabled_at, u.created_at, u.updated_at"
-        " FROM listo.sessions s JOIN listo.users u ON u.id = s.user_id"
+        f"SELECT {_USER} FROM listo.sessions s JOIN listo.users u ON u.id = s.user_id"
         " WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > now()"
         " AND u.disabled_at IS NULL",
         session_id,

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from app.auth import schemas
 from app.auth.dependencies import AuthDep, CurrentActor, no_store, own_session
-from app.auth.models import User
 from app.auth.passwords.attempts import password_try
 from app.auth.sessions import service
 from app.auth.sessions.service import TokenPair
@@ -39,7 +38,7 @@ async def register(
 ) -> schemas.UserOut:
     """Make an account, where registration is open."""
     await throttle_login(request, given.email)
-    return user_out(await service.register(auth, given))
+    return schemas.UserOut.of(await service.register(auth, given))
 
 
 @router.post(
@@ -89,7 +88,7 @@ async def me(auth: AuthDep, actor: CurrentActor) -> schemas.UserOut:
     user = None if actor.id is None else await users.user(auth.database, actor.id)
     if user is None:
         raise Unauthorized
-    return user_out(user)
+    return schemas.UserOut.of(user)
 
 
 @router.post(
@@ -119,18 +118,6 @@ async def change_password(
             new=given.new_password,
         )
     return Response(status_code=204)
-
-
-def user_out(user: User) -> schemas.UserOut:
-    return schemas.UserOut(
-        id=user.id,
-        email=user.email,
-        name=user.name,
-        roles=sorted(user.roles),
-        disabled=user.disabled_at is not None,
-        created_at=user.created_at,
-        updated_at=user.updated_at,
-    )
 
 
 def _tokens(grant: TokenPair) -> schemas.TokensOut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from app.auth.errors import EmailTaken
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from app.db.session import Session
 
-_USER = "id, email, name, roles, disabled_at, created_at, updated_at"
+USER_COLUMNS = tuple(field.name for field in fields(User))
+_USER = ", ".join(USER_COLUMNS)
 
 # Any number will do; taken by whoever changes who is an admin.
 _ADMINS_LOCK = 0x6C697374_61646D
@@ -129,12 +131,6 @@ async def delete_user(session: Session, id_: UUID) -> None:
 
 
 def user_from(row: Record) -> User:
-    return User(
-        id=row["id"],
-        email=row["email"],
-        name=row["name"],
-        roles=frozenset(row["roles"]),
-        disabled_at=row["disabled_at"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
+    """Needs a row that has USER_COLUMNS at least."""
+    values = {name: row[name] for name in USER_COLUMNS}
+    return User(**{**values, "roles": frozenset(row["roles"])})

@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse
 from app.auth import schemas
 from app.auth.dependencies import AuthDep, CurrentActor, no_store
 from app.auth.models import Removal
-from app.auth.sessions.router import user_out
 from app.auth.users import removals
 from app.auth.users import service as users
 from app.db.dependencies import SessionDep
@@ -42,7 +41,7 @@ async def create_user(
     One that an API key makes is no admin, has no password and is disabled, until an admin gives it
     a password (`PATCH`) in a session.
     """
-    return user_out(await users.create(auth, actor, given))
+    return schemas.UserOut.of(await users.create(auth, actor, given))
 
 
 @router.get("", operation_id="listUsers", responses=problems(401, 403))
@@ -55,14 +54,14 @@ async def list_users(
     """All users, oldest first."""
     found = await users.list_users(session, actor, after=cursor, limit=limit + 1)
     return schemas.UsersOut(
-        items=[user_out(user) for user in found[:limit]],
+        items=[schemas.UserOut.of(user) for user in found[:limit]],
         next=str(found[limit - 1].id) if len(found) > limit else None,
     )
 
 
 @router.get("/{user_id}", operation_id="getUser", responses=problems(401, 403, 404))
 async def get_user(session: SessionDep, actor: CurrentActor, user_id: UUID) -> schemas.UserOut:
-    return user_out(await users.get(session, actor, user_id=user_id))
+    return schemas.UserOut.of(await users.get(session, actor, user_id=user_id))
 
 
 @router.patch(
@@ -83,7 +82,7 @@ async def change_user(
     Disabling ends sessions and API keys for good. An API key gives nobody a role or a password,
     enables nobody, and does not change admins.
     """
-    return user_out(await users.change(auth, actor, user_id=user_id, patch=given))
+    return schemas.UserOut.of(await users.change(auth, actor, user_id=user_id, patch=given))
 
 
 @router.delete(
