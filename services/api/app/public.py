@@ -1,12 +1,11 @@
-"""What your own routers build on; what is not in here may change with any version.
-
-from app.public import CurrentActor, SessionDep, listo
-"""
+"""Names that your own routers build on. Everything else may change with any version."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
 
 from app.auth.dependencies import CurrentActor
 from app.core.actor import Actor
@@ -30,7 +29,7 @@ from app.records.service import Body
 from app.services import services_of
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from fastapi import Request
 
     from app.caching.cache import Cache
     from app.collections.registry import Registry
@@ -79,5 +78,5 @@ class Listo:
 
 def listo(of: FastAPI | Request) -> Listo:
     """Of a request, or of the application in your router's lifespan."""
-    services = services_of(of.scope if hasattr(of, "scope") else {"app": of})
+    services = services_of({"app": of} if isinstance(of, FastAPI) else of.scope)
     return Listo(services.database, services.registry, services.cache, services.background)

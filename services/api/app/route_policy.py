@@ -1,7 +1,7 @@
 """What a route says of itself, to all that decide before it runs.
 
     @router.post("/login")
-    @route_policy(login=True, keyed=False)
+    @RoutePolicy(login=True, keyed=False)
     async def login(…): …
 
 It holds for all methods of the route's path.
@@ -26,7 +26,7 @@ def _one(_query: bytes, _length: bytes | None) -> int:
     return 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoutePolicy:
     """`probe`: answers when nothing else does, so no place, time or size is asked for.
     `public`: the same for everybody; credentials are not looked at, and requests not counted.
@@ -43,27 +43,13 @@ class RoutePolicy:
     per_session: bool = False
     cost: Callable[[bytes, bytes | None], int] = _one
 
-
-DEFAULT = RoutePolicy()
-
-
-def route_policy(
-    *,
-    probe: bool = False,
-    public: bool = False,
-    login: bool = False,
-    keyed: bool = True,
-    per_session: bool = False,
-    cost: Callable[[bytes, bytes | None], int] = _one,
-) -> Callable[[Endpoint], Endpoint]:
-    """Declares the policy of an endpoint, below the decorator that makes it a route."""
-    policy = RoutePolicy(probe, public, login, keyed, per_session, cost)
-
-    def declare(endpoint: Endpoint) -> Endpoint:
-        setattr(endpoint, _ATTRIBUTE, policy)
+    def __call__(self, endpoint: Endpoint) -> Endpoint:
+        """Declares the endpoint's policy, below the decorator that makes it a route."""
+        setattr(endpoint, _ATTRIBUTE, self)
         return endpoint
 
-    return declare
+
+DEFAULT = RoutePolicy()
 
 
 class RoutePolicies:

@@ -48,10 +48,10 @@ class Attempt:
     lost on the way up, `conclude` raises it again.
     """
 
-    def __init__(self, database: Database, seals: ResponseCipher, request: KeyedRequest) -> None:
+    def __init__(self, database: Database, cipher: ResponseCipher, request: KeyedRequest) -> None:
         self.session = RequestTransaction(database, self._claim)
         self._database = database
-        self._seals = seals
+        self._cipher = cipher
         self._request = request
         self._begun = False
         self._lost: Exception | None = None
@@ -94,7 +94,7 @@ class Attempt:
             return
         if row["fingerprint"] is None:
             self._lose("in_progress", RequestInProgress())
-        answer = self._seals.open(request, row["fingerprint"], row["status"], row["answer"])
+        answer = self._cipher.open(request, row["fingerprint"], row["status"], row["answer"])
         if answer is None:
             self._lose("reused", KeyReused())
         if answer.whole:
@@ -106,9 +106,9 @@ class Attempt:
         if not await repository.insert(
             session,
             request.id,
-            self._seals.fingerprint(request),
+            self._cipher.fingerprint(request),
             status=answer.status,
-            answer=self._seals.seal(request, answer),
+            answer=self._cipher.seal(request, answer),
             kept=KEPT,
         ):
             # Not possible while all who write hold the lock; if it were, nothing is done twice.

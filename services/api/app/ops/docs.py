@@ -16,7 +16,7 @@ from app.http import preconditions
 from app.http.middleware.request import POLICY_KEY
 from app.ratelimit import costs
 from app.ratelimit.dependencies import charge
-from app.route_policy import route_policy
+from app.route_policy import RoutePolicy
 from app.services import services_of
 
 if TYPE_CHECKING:
@@ -133,27 +133,27 @@ def _named(visible: Iterable[Collection], names: str) -> list[Collection]:
 
 
 @router.get("/")
-@route_policy(public=True)
+@RoutePolicy(public=True)
 async def start_page() -> Response:
     # Relative, since a proxy may have put something before it.
     return RedirectResponse("docs")
 
 
 @router.get("/docs")
-@route_policy(public=True)
+@RoutePolicy(public=True)
 async def page(request: Request) -> Response:
     request.scope[POLICY_KEY] = _SECURITY_HEADERS
     return HTMLResponse(_PAGE)
 
 
 @router.get("/docs/start.js")
-@route_policy(public=True)
+@RoutePolicy(public=True)
 async def start() -> Response:
     return Response(_START, media_type="text/javascript")
 
 
 @router.get("/docs/{asset}")
-@route_policy(public=True)
+@RoutePolicy(public=True)
 async def asset(asset: str) -> Response:
     if asset not in _MEDIA_TYPES:
         raise NotFound

@@ -25,7 +25,7 @@ from app.records.lists import cached as lists
 from app.records.lists import listing
 from app.records.lists.listing import Query
 from app.records.service import Body, DefinitionChanged, Stored
-from app.route_policy import route_policy
+from app.route_policy import RoutePolicy
 from app.services import services_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _TRIES = 3
 
 
 @router.get("/records")
-@route_policy(cost=costs.of_query)
+@RoutePolicy(cost=costs.of_query)
 async def list_records(collection: str, request: Request) -> Response:
     query = _query(request)
     services, actor = services_of(request.scope), context.of(request.scope).actor
@@ -83,7 +83,7 @@ async def create_record(collection: str, request: Request) -> Response:
 
 
 @router.post("/records:batch")
-@route_policy(cost=costs.of_length)
+@RoutePolicy(cost=costs.of_length)
 async def batch_records(collection: str, request: Request) -> Response:
     await _admit(request, collection, "create", "update", "delete")
     operations = batch.parse(Body.read(await read_body(request)))

@@ -1,4 +1,4 @@
--- Counts wrong passwords on Redis' clock, see guesses.py.
+-- Counts wrong passwords on Redis' clock, see throttle.py.
 --
 -- KEYS: the wrong ones of account and address, those of the account, the account's known addresses.
 -- ARGV: what to do; the address; whether it was known; the longest wait, the least time to remember

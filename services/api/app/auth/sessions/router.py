@@ -17,7 +17,7 @@ from app.db.dependencies import SessionDep
 from app.http.body import body_of, request_body
 from app.http.openapi import PUBLIC, problems
 from app.ratelimit.logins import throttle_login
-from app.route_policy import route_policy
+from app.route_policy import RoutePolicy
 from app.services import services_of
 
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store
     responses=problems(403, 409, 415, 422),
     openapi_extra={**request_body(schemas.RegisterIn), **PUBLIC},
 )
-@route_policy(login=True)
+@RoutePolicy(login=True)
 async def register(
     request: Request,
     auth: AuthDep,
@@ -48,7 +48,7 @@ async def register(
     openapi_extra={**request_body(schemas.LoginIn), **PUBLIC},
 )
 # The answer is credentials, which are kept nowhere, so a key means nothing.
-@route_policy(login=True, keyed=False)
+@RoutePolicy(login=True, keyed=False)
 async def login(
     request: Request,
     auth: AuthDep,
@@ -65,7 +65,7 @@ async def login(
     responses=problems(401, 415, 422),
     openapi_extra={**request_body(schemas.RefreshIn), **PUBLIC},
 )
-@route_policy(keyed=False)
+@RoutePolicy(keyed=False)
 async def refresh(
     auth: AuthDep, given: Annotated[schemas.RefreshIn, body_of(schemas.RefreshIn)]
 ) -> schemas.TokensOut:
@@ -75,7 +75,7 @@ async def refresh(
 
 @router.post("/logout", operation_id="logout", status_code=204, responses=problems(401, 403))
 # A user gets rid of a thief by these, who could use up the user's limit with a stolen token.
-@route_policy(per_session=True)
+@RoutePolicy(per_session=True)
 async def logout(session: SessionDep, actor: CurrentActor) -> Response:
     """End the session: its tokens stop working at once."""
     await service.logout(session, actor)
@@ -99,7 +99,7 @@ async def me(auth: AuthDep, actor: CurrentActor) -> schemas.UserOut:
     openapi_extra=request_body(schemas.PasswordIn),
     dependencies=[Depends(own_session)],
 )
-@route_policy(per_session=True)
+@RoutePolicy(per_session=True)
 async def change_password(
     request: Request,
     auth: AuthDep,
