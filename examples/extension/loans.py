@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pyrate_limiter import Duration, Limiter, Rate
 
 from app.public import (
+    Access,
     Body,
     Conflict,
     CurrentActor,
@@ -94,9 +95,9 @@ async def lend(request: Request, session: SessionDep, actor: CurrentActor, book:
     """Lend a book that the caller may see, which the collection's rules decide."""
     if actor.id is None:
         raise Unauthorized
-    books = await listo(request).collections.get("books")
+    books = Access(session, actor, await listo(request).collections.get("books"))
     # Raises RecordNotFound for a book that the caller may not read.
-    stored = await records.get(session, actor, collection=books, id_=book)
+    stored = await records.get(books, book)
     lent = await session.fetchrow(
         "INSERT INTO public.loans (book, reader) VALUES ($1, $2)"
         " ON CONFLICT DO NOTHING RETURNING book",
@@ -106,7 +107,7 @@ async def lend(request: Request, session: SessionDep, actor: CurrentActor, book:
     if lent is None:
         raise AlreadyLent
     record: dict[str, Any] = stored.value()
-    await records.patch(session, actor, collection=books, id_=book, merge=Body.of({"lent": True}))
+    await records.patch(books, book, Body.from_value({"lent": True}))
     await publish(
         session, actor, Event("loan.created", subject=book, data={"title": record["title"]})
     )

@@ -25,9 +25,10 @@ from uuid import UUID
 from app.collections.models import Collection
 from app.db.session import Session
 from app.records import service
+from app.records.access import Access
 
 async def route(session: Session, found: Collection, id_: UUID) -> object:
-    return await service.get(session, "ada", collection=found, id_=id_)
+    return await service.get(Access(session, "ada", found), id_)
 """,
         "arg-type",
     ),
@@ -37,9 +38,10 @@ from uuid import UUID
 from app.core.actor import Actor
 from app.db.session import Session
 from app.records import service
+from app.records.access import Access
 
 async def route(session: Session, actor: Actor, id_: UUID) -> object:
-    return await service.get(session, actor, id_=id_)
+    return await service.get(Access(session, actor), id_)
 """,
         "call-arg",
     ),

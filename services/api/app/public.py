@@ -25,6 +25,7 @@ from app.events.outbox import publish
 from app.http.openapi import PUBLIC, problems
 from app.ratelimit.dependencies import charge, limit
 from app.records import service as records
+from app.records.access import Access
 from app.records.service import Body
 from app.services import services_of
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PUBLIC",
+    "Access",
     "Actor",
     "BadRequest",
     "Body",

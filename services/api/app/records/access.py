@@ -1,18 +1,23 @@
-"""Who may do what with a collection's records, as far as no record is needed to tell."""
+"""A caller's access to the records of a collection, as far as no record is needed to tell."""
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.collections.errors import CollectionNotFound
 from app.core.actor import Scope
 from app.core.errors import Forbidden, Unauthorized
 from app.observability.metrics import RULE_REJECTIONS
+from app.records.statements import statements_of
 
 if TYPE_CHECKING:
     from app.collections.models import Collection, Operation
     from app.core.actor import Actor
     from app.core.errors import Problem
+    from app.db.session import Session
+    from app.records.statements import Statements
 
 _SCOPES = {
     "list": Scope.RECORDS_READ,
@@ -23,27 +28,44 @@ _SCOPES = {
 }
 
 
-def check(actor: Actor, collection: Collection, operation: Operation) -> None:
-    """Raises CollectionNotFound, Unauthorized or Forbidden where no record could change that."""
-    allowed = actor.is_admin or collection.rules[operation] is not False
-    if actor.scopes is None and allowed:
-        return
-    # Who may create where nothing can be read knows of the collection too, also by a key.
-    if not collection.is_visible_to(actor) and not (allowed and actor.reaches(collection.name)):
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The session that statements run in, the caller and the collection: resolved once for a
+    request, and handed to everything that the request does with records."""
+
+    session: Session
+    actor: Actor
+    collection: Collection
+
+    @property
+    def statements(self) -> Statements:
+        return statements_of(self.collection, self.actor)
+
+    def within(self, session: Session) -> Access:
+        """The same in another session."""
+        return dataclasses.replace(self, session=session)
+
+    def require(self, operation: Operation) -> None:
+        """Raises CollectionNotFound, Unauthorized or Forbidden, where no record could change it."""
+        actor, collection = self.actor, self.collection
+        allowed = actor.is_admin or collection.rules[operation] is not False
+        if actor.scopes is None and allowed:
+            return
+        # Who may create where nothing can be read knows of the collection too, also by a key.
+        if not collection.is_visible_to(actor) and not (allowed and actor.reaches(collection.name)):
+            RULE_REJECTIONS.labels(operation).inc()
+            raise CollectionNotFound
+        if not actor.has_scope(_SCOPES[operation]):
+            raise InsufficientScope(f"The API key lacks the scope {_SCOPES[operation]}.")
+        if not allowed:
+            raise self.refusal(operation)
+
+    def refusal(self, operation: Operation) -> Problem:
+        """The problem for a caller whom a rule refuses what they may know of."""
         RULE_REJECTIONS.labels(operation).inc()
-        raise CollectionNotFound
-    if not actor.has_scope(_SCOPES[operation]):
-        raise InsufficientScope(f"The API key lacks the scope {_SCOPES[operation]}.")
-    if not allowed:
-        raise refused(actor, operation)
-
-
-def refused(actor: Actor, operation: Operation) -> Problem:
-    """The problem for a caller whom a rule refuses what they may know of."""
-    RULE_REJECTIONS.labels(operation).inc()
-    if actor.is_anonymous:
-        return Unauthorized()
-    return Forbidden(f"The collection's {operation} rule does not allow this.")
+        if self.actor.is_anonymous:
+            return Unauthorized()
+        return Forbidden(f"The collection's {operation} rule does not allow this.")
 
 
 class InsufficientScope(Forbidden):

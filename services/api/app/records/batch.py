@@ -13,7 +13,7 @@ from app.core import json
 from app.core.errors import FieldError, Problem
 from app.core.ids import parse_uuid, uuid7
 from app.ratelimit import costs
-from app.records import access, repository, service
+from app.records import repository, service
 from app.records.errors import InvalidBatch
 from app.records.service import Body
 from app.records.sizes import Size
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.collections.models import Collection
-    from app.core.actor import Actor
     from app.db.pool.budget import Budget
-    from app.db.session import Session
-
+    from app.records.access import Access
 
 _MEMBERS = {
     "create": {"op", "id", "data"},
@@ -65,7 +63,7 @@ class Result:
     version: int | None
 
 
-def parse(body: Body) -> list[Operation]:
+def parse_operations(body: Body) -> list[Operation]:
     """The operations of a batch. Raises InvalidBatch with a pointer to the first fault."""
     value = body.value
     if not isinstance(value, dict) or set(value) != {"operations"}:
@@ -82,13 +80,13 @@ def parse(body: Body) -> list[Operation]:
     ]
 
 
-def cost(operations: list[Operation]) -> int:
+def request_cost(operations: list[Operation]) -> int:
     """For how many requests the batch counts."""
     creates = sum(operation.op == "create" for operation in operations)
     return costs.of_batch(creates, len(operations) - creates)
 
 
-def need(operations: list[Operation], collection: Collection, budget: Budget) -> int:
+def memory_needed(operations: list[Operation], collection: Collection, budget: Budget) -> int:
     """Bytes of PostgreSQL's memory that each statement of `run` takes at most."""
     written = [
         Size(operation.data.text).written for operation in operations if operation.data is not None
@@ -99,30 +97,26 @@ def need(operations: list[Operation], collection: Collection, budget: Budget) ->
     return most
 
 
-async def run(
-    session: Session, actor: Actor, *, collection: Collection, operations: list[Operation]
-) -> list[Result]:
-    """Run the operations in order; `session` must be a transaction, so that a failure undoes all.
+async def run(access: Access, operations: list[Operation]) -> list[Result]:
+    """Run the operations in order, in a transaction, so that a failure undoes all.
 
     Raises the first failure's own problem, with `index` as a further member.
     """
-    await _lock(session, actor, collection, operations)
+    await _lock(access, operations)
     results: list[Result] = []
     while len(results) < len(operations):
         start = len(results)
-        creates = _run_of_creates(operations, start, session.budget)
+        creates = _run_of_creates(operations, start, access.session.budget)
         if len(creates) > 1:
-            await _create_all(session, actor, collection, creates, start)
+            await _create_all(access, creates, start)
             results += [Result(operation.id, 1) for operation in creates]
         else:
             with _Indexed(start):
-                results.append(await _one(session, actor, collection, operations[start]))
+                results.append(await _one(access, operations[start]))
     return results
 
 
-async def _lock(
-    session: Session, actor: Actor, collection: Collection, operations: list[Operation]
-) -> None:
+async def _lock(access: Access, operations: list[Operation]) -> None:
     """Two batches that touch the same records in another order must not wait for each other."""
     ids: dict[str, set[UUID]] = {op: set() for op in _MEMBERS}
     for operation in operations:
@@ -130,12 +124,10 @@ async def _lock(
             ids[operation.op].add(operation.id)
     if len(ids["create"]) > 1:
         # What is not there yet cannot be locked. Created by one statement it is in order.
-        alone = len(_run_of_creates(operations, 0, session.budget)) < len(operations)
-        await repository.lock_creation(session, collection, alone=alone)
+        alone = len(_run_of_creates(operations, 0, access.session.budget)) < len(operations)
+        await repository.lock_creation(access, alone=alone)
     if len(ids["update"] | ids["delete"]) > 1:
-        await repository.lock(
-            session, actor, collection, updated=list(ids["update"]), deleted=list(ids["delete"])
-        )
+        await repository.lock(access, updated=list(ids["update"]), deleted=list(ids["delete"]))
 
 
 def _run_of_creates(operations: list[Operation], start: int, budget: Budget) -> list[Operation]:
@@ -152,49 +144,34 @@ def _run_of_creates(operations: list[Operation], start: int, budget: Budget) -> 
     return operations[start:end]
 
 
-async def _create_all(
-    session: Session, actor: Actor, collection: Collection, creates: list[Operation], start: int
-) -> None:
+async def _create_all(access: Access, creates: list[Operation], start: int) -> None:
     with _Indexed(start):
-        access.check(actor, collection, "create")
+        access.require("create")
     data = []
     for offset, operation in enumerate(creates):
         with _Indexed(start + offset):
             assert operation.data is not None
-            kept = await service.prepared(actor, collection, operation.data)
-            data.append(service.checked_size(session, kept.text))
-    created = await repository.create_many(
-        session, actor, collection, [operation.id for operation in creates], data
-    )
+            kept = await service.prepared(access, operation.data)
+            data.append(service.checked_size(access, kept.text))
+    created = await repository.create_many(access, [operation.id for operation in creates], data)
     for offset, operation in enumerate(creates):
         if operation.id not in created:
             with _Indexed(start + offset):
                 # Finds and raises the reason; nothing is created a second time.
-                await _one(session, actor, collection, operation)
+                await _one(access, operation)
 
 
-async def _one(
-    session: Session, actor: Actor, collection: Collection, operation: Operation
-) -> Result:
+async def _one(access: Access, operation: Operation) -> Result:
     id_, version = operation.id, operation.version
     match operation.op:
         case "create":
             assert operation.data is not None
-            stored = await service.create(
-                session, actor, collection=collection, data=operation.data, id_=id_
-            )
+            stored = await service.create(access, operation.data, id_=id_)
         case "update":
             assert operation.data is not None
-            stored = await service.patch(
-                session,
-                actor,
-                collection=collection,
-                id_=id_,
-                merge=operation.data,
-                if_version=version,
-            )
+            stored = await service.patch(access, id_, operation.data, if_version=version)
         case "delete":
-            await service.delete(session, actor, collection=collection, id_=id_, if_version=version)
+            await service.delete(access, id_, if_version=version)
             return Result(id_, None)
     return Result(id_, stored.version)
 
@@ -250,7 +227,7 @@ def _wrong(index: int, at: str, message: str) -> NoReturn:
     raise InvalidBatch(errors=[FieldError(at, message, "invalid")], index=index)
 
 
-def dump(results: list[Result]) -> bytes:
+def dump_results(results: list[Result]) -> bytes:
     return orjson.dumps(
         {"results": [{"id": str(result.id), "version": result.version} for result in results]}
     )

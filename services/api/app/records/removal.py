@@ -14,6 +14,7 @@ from app.collections import repository as collections
 from app.core.actor import Actor
 from app.db.notifications import Notifications
 from app.records import repository
+from app.records.access import Access
 
 if TYPE_CHECKING:
     from app.auth.models import Removal
@@ -59,9 +60,8 @@ async def _go_on(session: Session, removal: Removal, size: int) -> None:
         return
     after = removal.record if collection.name == here else None
     actor = Actor("user", removal.requested_by)
-    part = await repository.delete_owned(
-        session, actor, collection, removal.user_id, after=after, size=size
-    )
+    access = Access(session, actor, collection)
+    part = await repository.delete_owned(access, removal.user_id, after=after, size=size)
     if part is None:
         # Read anew, it is known by the next step.
         return

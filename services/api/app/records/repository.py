@@ -12,16 +12,16 @@ from app.collections.errors import CollectionNotFound
 from app.core.actor import SYSTEM
 from app.db.pool.budget import ALONE_LOCK, room
 from app.observability.metrics import EVENTS_PUBLISHED
-from app.records import sizes, statements
+from app.records import sizes
 from app.records.errors import IndexedValueTooLong
+from app.records.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from app.collections.models import Collection
-    from app.core.actor import Actor
     from app.db.session import Cursor, Reading, Session
+    from app.records.access import Access
     from app.records.sizes import Size
     from app.records.statements import Statement
 
@@ -53,15 +53,15 @@ def rendered(head: str, data: str | None) -> str:
     return f"{head}}}" if data in (None, "{}") else f"{head},{data[1:]}"
 
 
-async def read(session: Session, actor: Actor, collection: Collection, id_: UUID) -> Row | None:
-    statement = statements.of(collection).get("read", actor)
-    args = statement.args(actor, id_)
+async def read(access: Access, id_: UUID) -> Row | None:
+    session, collection, statement = access.session, access.collection, access.statements.read
+    args = statement.args(access.actor, id_)
     if sizes.read(statement.sql, collection.largest) > session.budget.share:
         # Small records among large ones do not wait.
-        small = statements.of(collection).get("read_small", actor)
+        small = access.statements.read_small
         least = session.budget.share // 8
         with _faults:
-            row = await session.fetchrow(small.sql, *small.args(actor, id_, least))
+            row = await session.fetchrow(small.sql, *small.args(access.actor, id_, least))
         if row is None or row[2] is not None:
             return None if row is None else (row[0], row[1], row[2])
         need = sizes.read(statement.sql, min(row[3], collection.largest))
@@ -77,8 +77,7 @@ async def _fetchrow(session: Session, sql: str, args: Sequence[object], need: in
 
 
 async def _write(
-    session: Session,
-    collection: Collection,
+    access: Access,
     statement: Statement,
     args: Sequence[object],
     event: str,
@@ -88,6 +87,7 @@ async def _write(
 
     If there are any, lists are out of date. `given` are the records' new data.
     """
+    session, collection = access.session, access.collection
     largest = max((size.weight for size in given), default=0)
     if largest > collection.largest:
         await collections.announce(session, collection, largest)
@@ -107,98 +107,65 @@ async def _write(
     return rows
 
 
-async def create(
-    session: Session, actor: Actor, collection: Collection, id_: UUID, data: Size
-) -> Row | None:
-    statement = statements.of(collection).get("create", actor)
-    args = statement.args(actor, id_, data.text, actor.id, collection.version)
-    rows = await _write(session, collection, statement, args, "record.created", [data])
+async def create(access: Access, id_: UUID, data: Size) -> Row | None:
+    statement, actor = access.statements.create, access.actor
+    args = statement.args(actor, id_, data.text, actor.id, access.collection.version)
+    rows = await _write(access, statement, args, "record.created", [data])
     return rows[0] if rows else None
 
 
-async def create_many(
-    session: Session,
-    actor: Actor,
-    collection: Collection,
-    ids: Sequence[UUID],
-    data: Sequence[Size],
-) -> set[UUID]:
+async def create_many(access: Access, ids: Sequence[UUID], data: Sequence[Size]) -> set[UUID]:
     """The ids that were created; those that are missing were refused."""
-    statement = statements.of(collection).get("create_many", actor)
+    statement, actor = access.statements.create_many, access.actor
     texts = [each.text for each in data]
-    args = statement.args(actor, ids, texts, actor.id, collection.version)
-    rows = await _write(session, collection, statement, args, "record.created", data)
+    args = statement.args(actor, ids, texts, actor.id, access.collection.version)
+    rows = await _write(access, statement, args, "record.created", data)
     return {row["id"] for row in rows}
 
 
-async def replace(
-    session: Session,
-    actor: Actor,
-    collection: Collection,
-    id_: UUID,
-    data: Size,
-    version: int | None,
-) -> Row | None:
-    """None also where the record has that data already, see `unchanged`."""
-    statement = statements.of(collection).get("replace", actor)
-    args = statement.args(actor, id_, data.text, version, collection.version, actor.id)
-    rows = await _write(session, collection, statement, args, "record.updated", [data])
-    return rows[0] if rows else None
+async def replace(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
+    """The record with that data, which is as it was where it had that already."""
+    statement, actor = access.statements.replace, access.actor
+    args = statement.args(actor, id_, data.text, version, access.collection.version, actor.id)
+    rows = await _write(access, statement, args, "record.updated", [data])
+    return rows[0] if rows else await _unchanged(access, id_, data, version)
 
 
-async def unchanged(
-    session: Session,
-    actor: Actor,
-    collection: Collection,
-    id_: UUID,
-    data: Size,
-    version: int | None,
-) -> Row | None:
-    """The record, if it is what `replace` would make of it."""
-    statement = statements.of(collection).get("unchanged", actor)
-    need = sizes.read(statement.sql, collection.largest) + data.written
-    return await _fetchrow(
-        session, statement.sql, statement.args(actor, id_, data.text, version), need
-    )
+async def _unchanged(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
+    statement = access.statements.unchanged
+    need = sizes.read(statement.sql, access.collection.largest) + data.written
+    args = statement.args(access.actor, id_, data.text, version)
+    return await _fetchrow(access.session, statement.sql, args, need)
 
 
-async def before(session: Session, actor: Actor, collection: Collection, id_: UUID) -> Row | None:
+async def before(access: Access, id_: UUID) -> Row | None:
     """The record, if the caller may change it."""
-    statement = statements.of(collection).get("before", actor)
-    need = sizes.read(statement.sql, collection.largest)
-    return await _fetchrow(session, statement.sql, statement.args(actor, id_), need)
+    statement = access.statements.before
+    need = sizes.read(statement.sql, access.collection.largest)
+    return await _fetchrow(access.session, statement.sql, statement.args(access.actor, id_), need)
 
 
-async def lock(
-    session: Session,
-    actor: Actor,
-    collection: Collection,
-    *,
-    updated: Sequence[UUID],
-    deleted: Sequence[UUID],
-) -> None:
+async def lock(access: Access, *, updated: Sequence[UUID], deleted: Sequence[UUID]) -> None:
     """Have nobody else change these records until the transaction ends, in the order of ids."""
-    statement = statements.of(collection).get("lock", actor)
+    statement = access.statements.lock
     with _faults:
-        await session.execute(statement.sql, *statement.args(actor, updated, deleted))
+        await access.session.execute(statement.sql, *statement.args(access.actor, updated, deleted))
 
 
-async def lock_creation(session: Session, collection: Collection, *, alone: bool) -> None:
+async def lock_creation(access: Access, *, alone: bool) -> None:
     """Have nobody else create records under their own ids who might wait for one of these while
     these wait for one of theirs."""
     how = "" if alone else "_shared"
-    await session.execute(
+    await access.session.execute(
         f"SELECT pg_advisory_xact_lock{how}(hashtextextended('creation:' || $1, 0))",
-        str(collection.id),
+        str(access.collection.id),
     )
 
 
-async def delete(
-    session: Session, actor: Actor, collection: Collection, id_: UUID, version: int | None
-) -> bool:
-    statement = statements.of(collection).get("delete", actor)
-    args = statement.args(actor, id_, version, actor.id, collection.version)
-    return bool(await _write(session, collection, statement, args, "record.deleted"))
+async def delete(access: Access, id_: UUID, version: int | None) -> bool:
+    statement, actor = access.statements.delete, access.actor
+    args = statement.args(actor, id_, version, actor.id, access.collection.version)
+    return bool(await _write(access, statement, args, "record.deleted"))
 
 
 class Part(NamedTuple):
@@ -210,23 +177,18 @@ class Part(NamedTuple):
 
 
 async def delete_owned(
-    session: Session,
-    actor: Actor,
-    collection: Collection,
-    owner: UUID,
-    *,
-    after: UUID | None,
-    size: int,
+    access: Access, owner: UUID, *, after: UUID | None, size: int
 ) -> Part | None:
     """Delete what is the owner's of the `size` records after that id, whatever the rules say.
 
     None where the definition has changed, and nothing was done.
     """
-    statement = statements.of(collection).get("delete_owned", SYSTEM)
+    session, collection = access.session, access.collection
+    statement = statements_of(collection, SYSTEM).delete_owned
     with _faults:
         async with session.atomic() as transaction:
             row = await transaction.fetchrow(
-                statement.sql, owner, after, size, collection.version, actor.id
+                statement.sql, owner, after, size, collection.version, access.actor.id
             )
             assert row is not None
             part = Part(row["seen"], row["deleted"], row["last"])
@@ -236,19 +198,19 @@ async def delete_owned(
     return part if row["current"] else None
 
 
-async def visible_version(
-    session: Session, actor: Actor, collection: Collection, id_: UUID
-) -> int | None:
+async def visible_version(access: Access, id_: UUID) -> int | None:
     """The version of a record that the caller may read, else None."""
-    statement = statements.of(collection).get("look", actor)
+    statement = access.statements.visible_version
     with _faults:
-        version: int | None = await session.fetchval(statement.sql, *statement.args(actor, id_))
+        version: int | None = await access.session.fetchval(
+            statement.sql, *statement.args(access.actor, id_)
+        )
     return version
 
 
-async def definition_version(session: Session, collection: Collection) -> int | None:
-    version: int | None = await session.fetchval(
-        "SELECT version FROM listo.collections WHERE id = $1", collection.id
+async def definition_version(access: Access) -> int | None:
+    version: int | None = await access.session.fetchval(
+        "SELECT version FROM listo.collections WHERE id = $1", access.collection.id
     )
     return version
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -19,7 +20,8 @@ from app.http import preconditions
 from app.http.body import read_body
 from app.ratelimit import costs
 from app.ratelimit.dependencies import charge, taken
-from app.records import access, batch, service
+from app.records import batch, service
+from app.records.access import Access
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
 from app.records.lists import cached as lists
 from app.records.lists import listing
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from app.collections.models import Collection, Operation
-    from app.core.actor import Actor
+    from app.collections.models import Operation
     from app.http.preconditions import Tags
 
 Result = TypeVar("Result")
@@ -54,54 +55,51 @@ _TRIES = 3
 @RoutePolicy(cost=costs.of_query)
 async def list_records(collection: str, request: Request) -> Response:
     query = _query(request)
-    services, actor = services_of(request.scope), context.of(request.scope).actor
-    found = await services.registry.get(collection)
-    query = listing.checked(actor, found, query)
+    access = await _access(request, collection)
+    query = listing.checked(access, query)
     counted = costs.EXACT_COUNT if query.count == "exact" else 1
     await charge(request, counted)
     async with taken(request, counted):
-        if found.cache_policy is not None:
-            return await _cached(request, found, query)
+        if access.collection.cache_policy is not None:
+            return await _cached(request, access, query)
+        services = services_of(request.scope)
         page = await listing.list_records(
-            services.database.lists, actor, collection=found, query=query, cursors=services.cursors
+            access, query, reading=services.database.lists, cursors=services.cursors
         )
     return Response(page.dump(), headers={**_PRIVATE, **_links(request, page)}, media_type=JSON)
 
 
 @router.post("/records")
 async def create_record(collection: str, request: Request) -> Response:
-    await _admit(request, collection, "create")
-    data = Body.read(await read_body(request))
+    access = await _access(request, collection)
+    access.require("create")
+    data = Body.from_json(await read_body(request))
 
-    async def create(found: Collection) -> Stored:
-        return await service.create(
-            database_of(request), _actor(request), collection=found, data=data
-        )
+    async def create(access: Access) -> Stored:
+        return await service.create(access, data)
 
-    stored = await _with_collection(request, collection, create)
-    return _created(collection, stored)
+    return _created(collection, await _retrying(request, access, create))
 
 
 @router.post("/records:batch")
 @RoutePolicy(cost=costs.of_length)
 async def batch_records(collection: str, request: Request) -> Response:
-    await _admit(request, collection, "create", "update", "delete")
-    operations = batch.parse(Body.read(await read_body(request)))
-    await charge(request, batch.cost(operations))
+    access = await _access(request, collection)
+    _require_any(access, "create", "update", "delete")
+    operations = batch.parse_operations(Body.from_json(await read_body(request)))
+    await charge(request, batch.request_cost(operations))
+    budget = services_of(request.scope).database.budget
 
-    async def run(found: Collection) -> list[batch.Result]:
-        budget = services_of(request.scope).database.budget
+    async def run(access: Access) -> list[batch.Result]:
         # Before there is a connection, which others need to get on with what they hold of it.
         async with (
-            budget.take(batch.need(operations, found, budget)),
+            budget.take(batch.memory_needed(operations, access.collection, budget)),
             database_of(request).transaction() as session,
         ):
-            return await batch.run(
-                session, _actor(request), collection=found, operations=operations
-            )
+            return await batch.run(access.within(session), operations)
 
-    results = await _with_collection(request, collection, run)
-    return Response(batch.dump(results), media_type=JSON)
+    results = await _retrying(request, access, run)
+    return Response(batch.dump_results(results), media_type=JSON)
 
 
 @router.get("/records/{record_id}")
@@ -109,13 +107,7 @@ async def get_record(collection: str, record_id: str, request: Request) -> Respo
     known = preconditions.parse(request.headers.get("if-none-match"))
     # Before the collection, which not everybody may know of.
     id_ = _id(record_id)
-    services = services_of(request.scope)
-    stored = await service.get(
-        services.database,
-        context.of(request.scope).actor,
-        collection=await services.registry.get(collection),
-        id_=id_,
-    )
+    stored = await service.get(await _access(request, collection), id_)
     headers = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
     if known is not None and known.match(stored.version):
         return Response(status_code=304, headers=headers)
@@ -131,52 +123,38 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
         raise InvalidId
     if absent is not None and (not absent.any or wanted is not None):
         raise InvalidPrecondition("PUT takes If-Match, or If-None-Match: * to create.")
-    await _admit(request, collection, "update" if absent is None else "create")
-    data = Body.read(await read_body(request))
+    access = await _access(request, collection)
+    access.require("update" if absent is None else "create")
+    data = Body.from_json(await read_body(request))
 
-    async def create(found: Collection) -> Stored:
+    async def create(access: Access) -> Stored:
         try:
-            return await service.create(
-                database_of(request), _actor(request), collection=found, data=data, id_=id_
-            )
+            return await service.create(access, data, id_=id_)
         except RecordExists:
             raise VersionConflict("There already is a record with this id.") from None
 
-    async def replace(found: Collection) -> Stored:
-        version = await _version(request, found, id_, wanted)
-        return await service.replace(
-            database_of(request),
-            _actor(request),
-            collection=found,
-            id_=id_,
-            data=data,
-            if_version=version,
-        )
+    async def replace(access: Access) -> Stored:
+        version = await _version(access, id_, wanted)
+        return await service.replace(access, id_, data, if_version=version)
 
     if absent is not None:
-        return _created(collection, await _with_collection(request, collection, create))
-    return _changed(request, await _with_collection(request, collection, replace))
+        return _created(collection, await _retrying(request, access, create))
+    return _changed(access, await _retrying(request, access, replace))
 
 
 @router.patch("/records/{record_id}")
 async def patch_record(collection: str, record_id: str, request: Request) -> Response:
     wanted = preconditions.parse(request.headers.get("if-match"))
     id_ = _id(record_id)
-    await _admit(request, collection, "update")
-    merge = Body.read(await read_body(request, JSON, MERGE_PATCH))
+    access = await _access(request, collection)
+    access.require("update")
+    merge = Body.from_json(await read_body(request, JSON, MERGE_PATCH))
 
-    async def patch(found: Collection) -> Stored:
-        version = await _version(request, found, id_, wanted)
-        return await service.patch(
-            database_of(request),
-            _actor(request),
-            collection=found,
-            id_=id_,
-            merge=merge,
-            if_version=version,
-        )
+    async def patch(access: Access) -> Stored:
+        version = await _version(access, id_, wanted)
+        return await service.patch(access, id_, merge, if_version=version)
 
-    return _changed(request, await _with_collection(request, collection, patch))
+    return _changed(access, await _retrying(request, access, patch))
 
 
 @router.delete("/records/{record_id}")
@@ -184,72 +162,71 @@ async def delete_record(collection: str, record_id: str, request: Request) -> Re
     wanted = preconditions.parse(request.headers.get("if-match"))
     id_ = _id(record_id)
 
-    async def delete(found: Collection) -> None:
-        version = await _version(request, found, id_, wanted)
-        await service.delete(
-            database_of(request), _actor(request), collection=found, id_=id_, if_version=version
-        )
+    async def delete(access: Access) -> None:
+        await service.delete(access, id_, if_version=await _version(access, id_, wanted))
 
-    await _with_collection(request, collection, delete)
+    await _retrying(request, await _access(request, collection), delete)
     return Response(status_code=204)
 
 
-async def _admit(request: Request, name: str, *operations: Operation) -> None:
+async def _access(request: Request, name: str) -> Access:
+    """Raises CollectionNotFound."""
+    services, actor = services_of(request.scope), context.of(request.scope).actor
+    return Access(database_of(request), actor, await services.registry.get(name))
+
+
+def _require_any(access: Access, *operations: Operation) -> None:
     """Refuse a caller who may do none of the operations before a body is read, which costs."""
-    found = await services_of(request.scope).registry.get(name)
     refusals = []
     for operation in operations:
         try:
-            return access.check(_actor(request), found, operation)
+            return access.require(operation)
         except Problem as refusal:
             refusals.append(refusal)
     raise refusals[0]
 
 
-async def _with_collection(
-    request: Request, name: str, work: Callable[[Collection], Awaitable[Result]]
+async def _retrying(
+    request: Request, access: Access, work: Callable[[Access], Awaitable[Result]]
 ) -> Result:
     """Run `work`, again with the new definition where another process just changed it."""
-    registry, session = services_of(request.scope).registry, None
-    for attempt in range(1, _TRIES + 1):
+    registry, name = services_of(request.scope).registry, access.collection.name
+    for _ in range(_TRIES - 1):
         try:
-            return await work(await registry.get(name, session))
+            return await work(access)
         except DefinitionChanged:
             registry.drop(name)
             # With a key a connection is in hand now, which must not wait for another one.
-            session = database_of(request)
-            if attempt == _TRIES:
-                raise
-    raise AssertionError("unreachable")
+            access = dataclasses.replace(
+                access, collection=await registry.get(name, access.session)
+            )
+    return await work(access)
 
 
-async def _version(
-    request: Request, found: Collection, id_: UUID, wanted: Tags | None
-) -> int | None:
+async def _version(access: Access, id_: UUID, wanted: Tags | None) -> int | None:
     """The version that the record must have for If-Match, if that field is there."""
     if wanted is None or wanted.any:
         return None
     if (only := wanted.only_version) is not None:
         return only
-    stored = await service.get(database_of(request), _actor(request), collection=found, id_=id_)
+    stored = await service.get(access, id_)
     if not wanted.match(stored.version):
         raise VersionConflict
     return stored.version
 
 
-async def _cached(request: Request, found: Collection, query: Query) -> Response:
+async def _cached(request: Request, access: Access, query: Query) -> Response:
     known = preconditions.parse(request.headers.get("if-none-match"))
-    services, actor = services_of(request.scope), _actor(request)
+    services = services_of(request.scope)
     cached = await lists.list_records(
-        services.lists,
-        services.database.lists,
-        actor,
-        collection=found,
-        query=query,
+        access,
+        query,
+        cache=services.lists,
+        reading=services.database.lists,
         cursors=services.cursors,
     )
     headers = {**_PRIVATE, **cached.headers, **_links(request, cached.page)}
-    if actor.is_anonymous and found.rules["list"] is True:
+    if access.actor.is_anonymous and access.collection.rules["list"] is True:
         headers["Cache-Control"] = "public, no-cache"
     if known is not None and known.match(cached.tag):
         return Response(status_code=304, headers=headers)
@@ -298,9 +275,9 @@ def _created(collection: str, stored: Stored) -> Response:
     )
 
 
-def _changed(request: Request, stored: Stored) -> Response:
+def _changed(access: Access, stored: Stored) -> Response:
     text: str | bytes = stored.json
-    if not _actor(request).has_scope(Scope.RECORDS_READ):
+    if not access.actor.has_scope(Scope.RECORDS_READ):
         # As a batch says it: a patch that changes nothing must not be a way to read.
         text = orjson.dumps({"id": stored.id, "version": stored.version})
     return Response(text, headers={"ETag": preconditions.etag(stored.version)}, media_type=JSON)
@@ -311,7 +288,3 @@ def _id(text: str) -> UUID:
     if id_ is None:
         raise RecordNotFound
     return id_
-
-
-def _actor(request: Request) -> Actor:
-    return context.of(request.scope).actor

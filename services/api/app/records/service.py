@@ -18,7 +18,7 @@ from app.core import json
 from app.core.errors import Conflict, FieldError
 from app.core.ids import uuid7
 from app.observability.metrics import RULE_REJECTIONS
-from app.records import access, merging, repository
+from app.records import merging, repository
 from app.records.errors import (
     ChangesTooFast,
     InvalidRecord,
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from app.collections.models import Collection, Operation
-    from app.core.actor import Actor
     from app.core.errors import Problem
-    from app.db.session import Session
+    from app.records.access import Access
     from app.records.repository import Row
 
 # A patch is tried again when somebody else changed the record in between.
@@ -50,37 +49,28 @@ class Body:
     value: Any
 
     @classmethod
-    def read(cls, raw: bytes) -> Body:
+    def from_json(cls, raw: bytes) -> Body:
         """Raises InvalidJson or ValidationFailed."""
         value = json.parse(raw)
         return cls(raw.decode(), value)
 
     @classmethod
-    def of(cls, value: dict[str, Any]) -> Body:
+    def from_value(cls, value: dict[str, Any]) -> Body:
         """For callers that made the value themselves."""
-        return cls.read(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+        return cls.from_json(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record as it is stored now."""
+    """A record as it is stored now: its JSON text."""
 
+    id: UUID
     version: int
     json: str
-
-    @property
-    def id(self) -> str:
-        # It comes first in the text, see statements.HEAD.
-        return self.json[len('{"id":"') :][:36]
 
     def value(self) -> dict[str, Any]:
         parsed: dict[str, Any] = json.stored(self.json)
         return parsed
-
-    @classmethod
-    def of(cls, row: Row) -> Stored:
-        version, head, data = row
-        return cls(version, repository.rendered(head, data))
 
 
 class DefinitionChanged(Conflict):
@@ -90,109 +80,78 @@ class DefinitionChanged(Conflict):
     retryable = True
 
 
-async def get(session: Session, actor: Actor, *, collection: Collection, id_: UUID) -> Stored:
+async def get(access: Access, id_: UUID) -> Stored:
     """The record of that id. Raises RecordNotFound."""
-    access.check(actor, collection, "read")
-    row = await repository.read(session, actor, collection, id_)
+    access.require("read")
+    row = await repository.read(access, id_)
     if row is None:
         raise RecordNotFound
-    return Stored.of(row)
+    return _stored(id_, row)
 
 
-async def create(
-    session: Session,
-    actor: Actor,
-    *,
-    collection: Collection,
-    data: Body,
-    id_: UUID | None = None,
-) -> Stored:
+async def create(access: Access, data: Body, *, id_: UUID | None = None) -> Stored:
     """A new record, under the client's own id where one is given.
 
     Raises InvalidRecord and RecordTooLarge (422), RecordExists (409), Forbidden by the create rule.
     """
-    access.check(actor, collection, "create")
-    data = await prepared(actor, collection, data)
-    size = checked_size(session, data.text)
-    row = await repository.create(session, actor, collection, id_ or uuid7(), size)
+    access.require("create")
+    data = await prepared(access, data)
+    new = id_ or uuid7()
+    row = await repository.create(access, new, checked_size(access, data.text))
     if row is not None:
-        return Stored.of(row)
-    await _check_definition(session, collection)
-    if id_ is not None and await repository.visible_version(session, actor, collection, id_):
+        return _stored(new, row)
+    await _check_definition(access)
+    if id_ is not None and await repository.visible_version(access, id_):
         raise RecordExists
     # An id that is taken by a record which the caller may not see must look like any refusal.
-    raise access.refused(actor, "create")
+    raise access.refusal("create")
 
 
 async def replace(
-    session: Session,
-    actor: Actor,
-    *,
-    collection: Collection,
-    id_: UUID,
-    data: Body,
-    if_version: int | None = None,
+    access: Access, id_: UUID, data: Body, *, if_version: int | None = None
 ) -> Stored:
     """The record with its own fields replaced; one that has them already stays as it is.
 
     Who may not write a `readOnly` field leaves it as it is. Raises InvalidRecord and RecordTooLarge
     (422), RecordNotFound, VersionConflict.
     """
-    access.check(actor, collection, "update")
-    kept = () if actor.is_admin else collection.annotations.read_only
+    access.require("update")
+    collection = access.collection
+    kept = () if access.actor.is_admin else collection.annotations.read_only
     if kept and isinstance(data.value, dict):
-        _refuse_read_only(actor, collection, data.value)
+        _refuse_read_only(access, data.value)
         _refuse_reserved(data.value)
         given = _filled(collection, data).text
         return await _change(
-            session, actor, collection, id_, if_version,
-            lambda stored: keywords.keeping(given, stored, kept),
-        )  # fmt: skip
-    data = await prepared(actor, collection, data)
-    size = checked_size(session, data.text)
-    row = await repository.replace(session, actor, collection, id_, size, if_version)
+            access, id_, if_version, lambda stored: keywords.keeping(given, stored, kept)
+        )
+    data = await prepared(access, data)
+    row = await repository.replace(access, id_, checked_size(access, data.text), if_version)
     if row is None:
-        row = await repository.unchanged(session, actor, collection, id_, size, if_version)
-    if row is None:
-        raise await _why_not(session, actor, collection, id_, if_version, "update")
-    return Stored.of(row)
+        raise await _why_not(access, id_, if_version, "update")
+    return _stored(id_, row)
 
 
-async def patch(
-    session: Session,
-    actor: Actor,
-    *,
-    collection: Collection,
-    id_: UUID,
-    merge: Body,
-    if_version: int | None = None,
-) -> Stored:
+async def patch(access: Access, id_: UUID, merge: Body, *, if_version: int | None = None) -> Stored:
     """The record with a JSON Merge Patch (RFC 7396) applied. One that it changes nothing of stays
     as it is, version and all. Raises as `replace` does."""
-    access.check(actor, collection, "update")
+    access.require("update")
     if not isinstance(merge.value, dict):
         raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
     _refuse_reserved(merge.value)
-    _refuse_read_only(actor, collection, merge.value)
-    return await _change(
-        session, actor, collection, id_, if_version,
-        lambda stored: merging.merge(stored, merge.text),
-    )  # fmt: skip
+    _refuse_read_only(access, merge.value)
+    return await _change(access, id_, if_version, lambda stored: merging.merge(stored, merge.text))
 
 
 async def _change(
-    session: Session,
-    actor: Actor,
-    collection: Collection,
-    id_: UUID,
-    if_version: int | None,
-    change: Callable[[str], str],
+    access: Access, id_: UUID, if_version: int | None, change: Callable[[str], str]
 ) -> Stored:
     """The record with what `change` makes of its own fields; it may be called several times."""
+    collection = access.collection
     for _ in range(_PATCH_TRIES):
-        before = await repository.before(session, actor, collection, id_)
+        before = await repository.before(access, id_)
         if before is None:
-            raise await _why_not(session, actor, collection, id_, None, "update")
+            raise await _why_not(access, id_, None, "update")
         version, _, data = before
         if if_version is not None and version != if_version:
             raise VersionConflict
@@ -200,29 +159,24 @@ async def _change(
         # Also where nothing changes: what the schema is now decides.
         await check_data(collection, Body(text, _read(text)))
         if text == data and not collection.annotations.write_only:
-            return Stored.of(before)
-        size = checked_size(session, text)
-        row = await repository.replace(session, actor, collection, id_, size, version)
-        if row is None:
-            row = await repository.unchanged(session, actor, collection, id_, size, version)
+            return _stored(id_, before)
+        row = await repository.replace(access, id_, checked_size(access, text), version)
         if row is not None:
-            return Stored.of(row)
-        await _check_definition(session, collection)
+            return _stored(id_, row)
+        await _check_definition(access)
     raise ChangesTooFast
 
 
-async def delete(
-    session: Session,
-    actor: Actor,
-    *,
-    collection: Collection,
-    id_: UUID,
-    if_version: int | None = None,
-) -> None:
+async def delete(access: Access, id_: UUID, *, if_version: int | None = None) -> None:
     """Delete the record. Raises RecordNotFound, VersionConflict."""
-    access.check(actor, collection, "delete")
-    if not await repository.delete(session, actor, collection, id_, if_version):
-        raise await _why_not(session, actor, collection, id_, if_version, "delete")
+    access.require("delete")
+    if not await repository.delete(access, id_, if_version):
+        raise await _why_not(access, id_, if_version, "delete")
+
+
+def _stored(id_: UUID, row: Row) -> Stored:
+    version, head, data = row
+    return Stored(id_, version, repository.rendered(head, data))
 
 
 def _read(text: str) -> Any:
@@ -241,19 +195,19 @@ async def check_data(collection: Collection, data: Body) -> None:
         raise InvalidRecord(errors=errors)
 
 
-def checked_size(session: Session, data: str) -> Size:
+def checked_size(access: Access, data: str) -> Size:
     """Raises RecordTooLarge."""
     size = Size(data)
-    size.check(session.budget.largest_record)
+    size.check(access.session.budget.largest_record)
     return size
 
 
-async def prepared(actor: Actor, collection: Collection, data: Body) -> Body:
+async def prepared(access: Access, data: Body) -> Body:
     """The whole fields of a record as they are kept, with defaults. Raises as `check_data` does."""
     if isinstance(data.value, dict):
-        _refuse_read_only(actor, collection, data.value)
-        data = _filled(collection, data)
-    await check_data(collection, data)
+        _refuse_read_only(access, data.value)
+        data = _filled(access.collection, data)
+    await check_data(access.collection, data)
     return data
 
 
@@ -262,8 +216,8 @@ def _filled(collection: Collection, data: Body) -> Body:
     return data if text is data.text else Body(text, json.stored(text))
 
 
-def _refuse_read_only(actor: Actor, collection: Collection, data: dict[str, Any]) -> None:
-    names = () if actor.is_admin else collection.annotations.read_only
+def _refuse_read_only(access: Access, data: dict[str, Any]) -> None:
+    names = () if access.actor.is_admin else access.collection.annotations.read_only
     if sent := [name for name in names if name in data]:
         raise InvalidRecord(
             errors=[
@@ -286,24 +240,19 @@ def _refuse_reserved(data: dict[str, Any]) -> None:
 
 
 async def _why_not(
-    session: Session,
-    actor: Actor,
-    collection: Collection,
-    id_: UUID,
-    if_version: int | None,
-    operation: Operation,
+    access: Access, id_: UUID, if_version: int | None, operation: Operation
 ) -> Problem:
     """Why a statement on an existing record found nothing, told only as far as the caller sees."""
-    await _check_definition(session, collection)
-    version = await repository.visible_version(session, actor, collection, id_)
+    await _check_definition(access)
+    version = await repository.visible_version(access, id_)
     if version is None:
         RULE_REJECTIONS.labels(operation).inc()
         return RecordNotFound()
     if if_version is not None and version != if_version:
         return VersionConflict()
-    return access.refused(actor, operation)
+    return access.refusal(operation)
 
 
-async def _check_definition(session: Session, collection: Collection) -> None:
-    if await repository.definition_version(session, collection) != collection.version:
+async def _check_definition(access: Access) -> None:
+    if await repository.definition_version(access) != access.collection.version:
         raise DefinitionChanged

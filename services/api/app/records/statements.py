@@ -9,6 +9,7 @@ why, `service` asks afterwards.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -81,62 +82,57 @@ class Statement:
 
 
 class Statements:
-    """All statements on single records of one collection."""
+    """All statements on single records of one collection: with its rules, or for an admin without.
+    Each is built when it is first asked for."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, *, unrestricted: bool) -> None:
         self._collection = collection
+        self._unrestricted = unrestricted
         hidden = collection.annotations.write_only
         self._shown = shown(hidden)
         self._given = shown(hidden, "$2::jsonb")
-        self._built: dict[tuple[str, bool], Statement] = {}
 
-    def get(self, name: str, actor: Actor) -> Statement:
-        """The statement of that name: with its rule, or for an admin without one."""
-        key = (name, actor.is_admin)
-        statement = self._built.get(key)
-        if statement is None:
-            build = getattr(self, f"_{name}")
-            statement = self._built[key] = build(unrestricted=actor.is_admin)
-        return statement
-
-    def _guard(self, operation: Operation, start: int, *, unrestricted: bool) -> tuple[str, Params]:
+    def _guard(self, operation: Operation, start: int) -> tuple[str, Params]:
         """The condition for an operation, and its values from number `start` on."""
         params = Params(start)
-        return self._condition(operation, params, unrestricted=unrestricted), params
+        return self._condition(operation, params), params
 
-    def _condition(self, operation: Operation, params: Params, *, unrestricted: bool) -> str:
+    def _condition(self, operation: Operation, params: Params) -> str:
         # What may be changed must be seen as well.
         operations: tuple[Operation, ...] = (operation,)
         if operation in ("update", "delete"):
             operations = ("read", operation)
         conditions = []
         for rule in (self._collection.rules[each] for each in operations):
-            if unrestricted or rule is True:
+            if self._unrestricted or rule is True:
                 continue
             conditions.append(
                 "false" if rule is False else compile_filter(rule, self._collection.fields, params)
             )
         return " AND ".join(conditions) or "true"
 
-    def _read(self, *, unrestricted: bool) -> Statement:
-        guard, params = self._guard("read", 2, unrestricted=unrestricted)
+    @cached_property
+    def read(self) -> Statement:
+        guard, params = self._guard("read", 2)
         return Statement(
             f"SELECT version, {HEAD}, {self._shown} FROM {self._table} WHERE id = $1 AND {guard}",
             params,
         )
 
-    def _read_small(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def read_small(self) -> Statement:
         """$1 id, $2 bytes: without the data where it may take more, and how much that may be."""
-        guard, params = self._guard("read", 3, unrestricted=unrestricted)
+        guard, params = self._guard("read", 3)
         return Statement(
             f"SELECT version, {HEAD}, CASE WHEN {_UNPACKED} <= $2::bigint THEN {self._shown} END,"
             f" {_UNPACKED} FROM {self._table} WHERE id = $1 AND {guard}",
             params,
         )
 
-    def _create(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def create(self) -> Statement:
         """$1 id, $2 data, $3 owner, $4 version of the definition."""
-        guard, params = self._guard("create", 5, unrestricted=unrestricted)
+        guard, params = self._guard("create", 5)
         return Statement(
             f"WITH changed AS (INSERT INTO {self._table} (id, data, owner)"
             " SELECT id, data, owner FROM (SELECT $1::uuid AS id, 1::bigint AS version,"
@@ -150,9 +146,10 @@ class Statements:
             new=True,
         )
 
-    def _create_many(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def create_many(self) -> Statement:
         """$1 ids, $2 data, $3 owner, $4 version of the definition; rows in no special order."""
-        guard, params = self._guard("create", 5, unrestricted=unrestricted)
+        guard, params = self._guard("create", 5)
         return Statement(
             f"WITH changed AS (INSERT INTO {self._table} (id, data, owner)"
             " SELECT id, data, owner FROM (SELECT id, 1::bigint AS version,"
@@ -167,12 +164,13 @@ class Statements:
             new=True,
         )
 
-    def _replace(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def replace(self) -> Statement:
         """$1 id, $2 data, $3 version or null, $4 version of the definition, $5 the actor's id.
 
         Nothing where the record has just that data, unless that tells what nobody may read.
         """
-        guard, params = self._guard("update", 6, unrestricted=unrestricted)
+        guard, params = self._guard("update", 6)
         other = "true" if self._collection.annotations.write_only else f"NOT {_SAME}"
         return Statement(
             f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
@@ -183,35 +181,39 @@ class Statements:
             params,
         )
 
-    def _unchanged(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def unchanged(self) -> Statement:
         """$1 id, $2 data, $3 version or null: the record, if that is its data."""
-        guard, params = self._guard("update", 4, unrestricted=unrestricted)
+        guard, params = self._guard("update", 4)
         return Statement(
             f"SELECT version, {HEAD}, {self._shown} FROM {self._table}"
             f" WHERE id = $1 AND ($3::bigint IS NULL OR version = $3) AND {guard} AND {_SAME}",
             params,
         )
 
-    def _before(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def before(self) -> Statement:
         """$1 id: the record that is to be changed, with what nobody reads."""
-        guard, params = self._guard("update", 2, unrestricted=unrestricted)
+        guard, params = self._guard("update", 2)
         return Statement(
             f"SELECT version, {HEAD}, data FROM {self._table} WHERE id = $1 AND {guard}", params
         )
 
-    def _lock(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def lock(self) -> Statement:
         """$1 ids to update, $2 ids to delete: has nobody else change them until the end."""
-        update, params = self._guard("update", 3, unrestricted=unrestricted)
-        delete = self._condition("delete", params, unrestricted=unrestricted)
+        update, params = self._guard("update", 3)
+        delete = self._condition("delete", params)
         return Statement(
             f"SELECT FROM {self._table} WHERE id = ANY($1::uuid[]) AND {update}"
             f" OR id = ANY($2::uuid[]) AND {delete} ORDER BY id FOR UPDATE",
             params,
         )
 
-    def _delete(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def delete(self) -> Statement:
         """$1 id, $2 version or null, $3 the actor's id, $4 version of the definition."""
-        guard, params = self._guard("delete", 5, unrestricted=unrestricted)
+        guard, params = self._guard("delete", 5)
         return Statement(
             f"WITH changed AS (DELETE FROM {self._table} WHERE id = $1"
             f" AND ($2::bigint IS NULL OR version = $2) AND {guard} AND {self._current(4)}"
@@ -221,13 +223,13 @@ class Statements:
             params,
         )
 
-    def _delete_owned(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def delete_owned(self) -> Statement:
         """$1 owner, $2 id or null, $3 how many records to look at, $4 version of the definition, $5
         the actor's id: whatever of the owner is among so many records after that id.
 
         None at all where the definition is another one by now.
         """
-        assert unrestricted
         return Statement(
             f"WITH part AS (SELECT id, owner FROM {self._table} WHERE ($2::uuid IS NULL OR id > $2)"
             f" AND {self._current(4)} ORDER BY id LIMIT $3),"
@@ -240,9 +242,10 @@ class Statements:
             Params(6),
         )
 
-    def _look(self, *, unrestricted: bool) -> Statement:
+    @cached_property
+    def visible_version(self) -> Statement:
         """$1 id: the version of a record that the caller may read."""
-        guard, params = self._guard("read", 2, unrestricted=unrestricted)
+        guard, params = self._guard("read", 2)
         return Statement(f"SELECT version FROM {self._table} WHERE id = $1 AND {guard}", params)
 
     @property
@@ -261,12 +264,15 @@ class Statements:
         return _EVENT.format(verb=verb, name=self._collection.name, actor=actor)
 
 
-_statements: WeakKeyDictionary[Collection, Statements] = WeakKeyDictionary()
+_statements: WeakKeyDictionary[Collection, tuple[Statements, Statements]] = WeakKeyDictionary()
 
 
-def of(collection: Collection) -> Statements:
-    """The statements of a collection, built when first asked for."""
+def statements_of(collection: Collection, actor: Actor) -> Statements:
+    """The statements that this caller runs on records of the collection."""
     known = _statements.get(collection)
     if known is None:
-        known = _statements[collection] = Statements(collection)
-    return known
+        known = _statements[collection] = (
+            Statements(collection, unrestricted=False),
+            Statements(collection, unrestricted=True),
+        )
+    return known[actor.is_admin]

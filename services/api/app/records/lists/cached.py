@@ -13,10 +13,9 @@ from app.records.lists.listing import RawPage
 
 if TYPE_CHECKING:
     from app.caching.coherent import CoherentCache, Served
-    from app.collections.models import Collection
-    from app.core.actor import Actor
     from app.db.session import Reading
     from app.filters.cursor import CursorCodec
+    from app.records.access import Access
     from app.records.lists.listing import Page, Query
 
 
@@ -48,22 +47,20 @@ class CachedPage:
 
 
 async def list_records(
-    cache: CoherentCache,
-    session: Reading,
-    actor: Actor,
-    *,
-    collection: Collection,
+    access: Access,
     query: Query,
+    *,
+    cache: CoherentCache,
+    reading: Reading,
     cursors: CursorCodec,
 ) -> CachedPage:
     """As `listing.list_records`. The statement and its values are the key, so two callers share a
     page only where a rule tells no difference between them."""
-    prepared = await listing.prepare(
-        session, actor, collection=collection, query=query, cursors=cursors
-    )
+    collection = access.collection
+    prepared = await listing.prepare(access, query, reading=reading, cursors=cursors)
 
     async def make() -> bytes:
-        return _dump(await prepared.fetch(session))
+        return _dump(await prepared.fetch(reading))
 
     assert collection.cache_policy is not None
     served = await cache.fetch(

@@ -23,7 +23,7 @@ from app.filters.language.parser import parse_filter
 from app.filters.params import Params
 from app.filters.sort import SortKey, after, key_columns, order_by, parse_sort
 from app.observability.metrics import CURSOR_REJECTIONS, FILTER_REJECTIONS
-from app.records import access, repository
+from app.records import repository
 from app.records.lists.fields import record_columns
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
     from app.db.session import Reading
     from app.filters.cursor import Cursor, CursorCodec
+    from app.records.access import Access
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
@@ -121,15 +122,17 @@ class Plan:
         return page, params
 
 
-def checked(actor: Actor, collection: Collection, query: Query) -> Query:
+def checked(access: Access, query: Query) -> Query:
     """What the caller gets who asks for that, without asking PostgreSQL.
 
-    Raises InvalidParameter, and what `access.check` raises.
+    Raises InvalidParameter, and what `Access.require` raises.
     """
-    access.check(actor, collection, "list")
+    access.require("list")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidParameter(f"limit must be 1 to {MAX_LIMIT}.")
-    if query.count == "estimated" and not (actor.is_admin or collection.rules["list"] is True):
+    if query.count == "estimated" and not (
+        access.actor.is_admin or access.collection.rules["list"] is True
+    ):
         # The planner's statistics are of all records, and would tell of those out of sight.
         return replace(query, count="exact")
     return query
@@ -156,17 +159,17 @@ class PreparedQuery:
     def _backward(self) -> bool:
         return self.cursor is not None and self.cursor.backward
 
-    async def fetch(self, session: Reading) -> RawPage:
+    async def fetch(self, reading: Reading) -> RawPage:
         """Raises QueryTooSlow, with what would help."""
         try:
-            return await self._fetch(session)
+            return await self._fetch(reading)
         except QueryTooSlow as slow:
             raise QueryTooSlow(f"{slow.detail} {_advice(self.query)}") from slow
 
-    async def _fetch(self, session: Reading) -> RawPage:
+    async def _fetch(self, reading: Reading) -> RawPage:
         query, plan, backward = self.query, self.plan, self._backward
         rows, full = await repository.page(
-            session, self.sql, self.args, limit=query.limit, largest=plan.largest
+            reading, self.sql, self.args, limit=query.limit, largest=plan.largest
         )
         total = None
         if query.count == "exact":
@@ -175,7 +178,7 @@ class PreparedQuery:
             rows = [row for row in rows if row[0] is not None]
         elif query.count == "estimated":
             sql = f"SELECT 1 FROM {plan.table} WHERE {plan.where}"
-            total = await repository.estimate(session, sql, self.args[: len(plan.params)])
+            total = await repository.estimate(reading, sql, self.args[: len(plan.params)])
         more = full or len(rows) > query.limit
         rows = rows[: query.limit]
         if backward:
@@ -206,17 +209,18 @@ class PreparedQuery:
 
 
 async def prepare(
-    session: Reading, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
+    access: Access, query: Query, *, reading: Reading, cursors: CursorCodec
 ) -> PreparedQuery:
     """What the caller asks by a query that was `checked`.
 
     Raises FilterError and InvalidCursor (400) with the position of the fault.
     """
+    actor, collection = access.actor, access.collection
     plan = plan_of(collection, actor, query)
     binding = (
         f"{collection.id}\n{query.filter}\n{query.sort}\n{actor.kind}:{actor.id}{plan.read_as}"
     )
-    cursor = await _cursor(session, plan, query.cursor, cursors, binding)
+    cursor = await _cursor(reading, plan, query.cursor, cursors, binding)
     sql, params = plan.page(query, cursor)
     return PreparedQuery(query, plan, cursor, sql, params.bind(actor.id, actor.roles), binding)
 
@@ -238,15 +242,15 @@ def _advice(query: Query) -> str:
 
 
 async def list_records(
-    session: Reading, actor: Actor, *, collection: Collection, query: Query, cursors: CursorCodec
+    access: Access, query: Query, *, reading: Reading, cursors: CursorCodec
 ) -> Page:
-    """A page of the records that the caller may list. Raises as `question` does."""
-    prepared = await prepare(session, actor, collection=collection, query=query, cursors=cursors)
-    return prepared.page(await prepared.fetch(session), cursors)
+    """A page of the records that the caller may list. Raises as `prepare` does."""
+    prepared = await prepare(access, query, reading=reading, cursors=cursors)
+    return prepared.page(await prepared.fetch(reading), cursors)
 
 
 async def _cursor(
-    session: Reading, plan: Plan, text: str | None, codec: CursorCodec, binding: str
+    reading: Reading, plan: Plan, text: str | None, codec: CursorCodec, binding: str
 ) -> Cursor | None:
     """The cursor that the query brings, with its values; those too long for a URL are looked up."""
     if text is None:
@@ -258,7 +262,7 @@ async def _cursor(
         columns = ", ".join(key_columns(plan.keys))
         sql = f"SELECT {columns} FROM {plan.table} WHERE id = $1"
         rows, _ = await repository.page(
-            session, sql, [UUID(cursor.record)], limit=1, largest=plan.largest
+            reading, sql, [UUID(cursor.record)], limit=1, largest=plan.largest
         )
         return cursor.resolve(tuple(rows[0]) if rows else None)
     except InvalidCursor:
