@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.application import create_app
 from app.core.settings import Settings
 from app.http.middleware.admission import AdmissionMiddleware
 from app.http.middleware.protection import ProtectionMiddleware
 from app.idempotency.middleware import IdempotencyMiddleware
-from app.main import create_app
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -23,6 +23,8 @@ def in_development(arguments: list[str]) -> int:
 
 
 def in_the_stack(arguments: list[str]) -> int:
+    if arguments[:1] in (["serve"], ["worker"]) and "--help" not in arguments:
+        raise CannotRun("the stack's services serve and work already, from make up to make down")
     images.choose()
     arguments, file = _given(arguments)
     with file or sys.stdin.buffer as source:

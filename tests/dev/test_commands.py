@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import sys
 import time
@@ -71,6 +72,46 @@ def test_uvicorn_reloads_and_listens_everywhere(database_url: str) -> None:
     assert "Traceback" not in program.output
 
 
+def test_listo_serves_by_one_process_in_development(database_url: str) -> None:
+    port = free_port()
+    command = (str(BIN / "listo"), "serve", "--port", str(port))
+    with started(database_url, *command) as program:
+        program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+        assert not psutil.Process(program.process.pid).children()
+        assert program.stop(signal.SIGINT) == 0
+    assert "Traceback" not in program.output
+
+
+def test_listo_serves_by_gunicorn_in_production(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    # From any folder.
+    command = ("bash", "-c", f"cd {tmp_path} && exec {BIN}/listo serve --port {port}")
+    production = {"ENVIRONMENT": "production", "JWT_SECRET": secrets.token_urlsafe(32)}
+    with started(database_url, *command, **production) as program:
+        program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
+        (worker,) = psutil.Process(program.process.pid).children()
+        assert "gunicorn" in " ".join(worker.cmdline())
+        assert program.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in program.output
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "line"),
+    [
+        (["--workers=2"], 4, "2 workers need Redis"),
+        (["--port=70000"], 2, "--port"),
+        (["--host=192.0.2.1"], 3, "192.0.2.1"),
+    ],
+)
+def test_listo_tells_why_it_does_not_serve(
+    database_url: str, options: list[str], status: int, line: str
+) -> None:
+    with started(database_url, str(BIN / "listo"), "serve", *options) as program:
+        assert program.finish() == status, program.output
+    assert line in program.output
+    assert "Traceback" not in program.output
+
+
 def test_gunicorn_with_one_worker(database_url: str) -> None:
     port = free_port()
     command = (*GUNICORN, "-w", "1", "--bind", f"127.0.0.1:{port}")
@@ -133,7 +174,11 @@ def test_a_second_process_without_redis_is_refused(database_url: str) -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).is_success
 
 
-@pytest.mark.parametrize("command", [("uvicorn", "app.main:app"), ("gunicorn", "app.main:app")])
+@pytest.mark.parametrize(
+    "command",
+    [("uvicorn", "app.main:app"), ("gunicorn", "app.main:app"), ("listo", "serve"),
+     ("listo", "worker")],
+)  # fmt: skip
 def test_wrong_settings(database_url: str, command: tuple[str, ...]) -> None:
     program, *rest = command
     with started(database_url, str(BIN / program), *rest, JWT_SECRET="short") as run:
@@ -156,14 +201,16 @@ def test_logs_are_json_or_colours_as_the_setting_says(database_url: str) -> None
 
 
 @pytest.mark.parametrize(
-    "command", [(str(BIN / "uvicorn"), "app.main:app"), GUNICORN], ids=["uvicorn", "gunicorn"]
+    "command",
+    [(str(BIN / "uvicorn"), "app.main:app"), (str(BIN / "listo"), "serve"), GUNICORN],
+    ids=["uvicorn", "listo", "gunicorn"],
 )
 def test_no_server_takes_a_clients_word_for_its_address(
     database_url: str, command: tuple[str, ...]
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    where = ("--port", str(port)) if "uvicorn" in command[0] else ("--bind", f"127.0.0.1:{port}")
+    where = ("--bind", f"127.0.0.1:{port}") if command == GUNICORN else ("--port", str(port))
     with started(database_url, *command, *where, RATE_LIMIT_ANONYMOUS="2/hour") as program:
         program.wait_ready(f"{url}/health/ready")
         answers = [
@@ -179,7 +226,7 @@ def test_no_server_takes_a_clients_word_for_its_address(
 def test_the_workers_metrics(database_url: str) -> None:
     port = free_port()
     with started(
-        database_url, sys.executable, "-m", "app.worker", WORKER_METRICS_ADDRESS=f"127.0.0.1:{port}"
+        database_url, str(BIN / "listo"), "worker", WORKER_METRICS_ADDRESS=f"127.0.0.1:{port}"
     ) as worker:
         done = 'listo_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
         worker.wait_ready(f"http://127.0.0.1:{port}/metrics", done)

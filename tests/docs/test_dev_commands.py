@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # It has a test of its own, which takes its time.
 DEMO = "make demo"
-SERVERS = ("uvicorn ", "gunicorn ", "python -m app.worker")
+SERVERS = ("uvicorn ", "gunicorn ", "listo serve", "listo worker")
 # What a reader's shell does not have, and these tests' does.
 NOT_READERS = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PORT", "PYTHONPATH")
 
@@ -125,12 +125,12 @@ def test_an_extension_as_its_page_starts_it(reader: Reader) -> None:
 
 def test_the_servers_of_the_page_for_operators(reader: Reader, database_url: str) -> None:
     """From `services/api` with DATABASE_URL and JWT_SECRET set, as the page says."""
-    (block,) = of("docs/operations.md")
+    blocks = of("docs/operations.md")
     settings = {
         "DATABASE_URL": database_url, "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",
         "WEB_CONCURRENCY": "1",
     }  # fmt: skip
-    for line in block.text.splitlines():
+    for line in "".join(block.text for block in blocks).splitlines():
         if not line.startswith(SERVERS):
             reader.types(line, "services/api", **settings)
             continue

@@ -55,6 +55,15 @@ def test_in_the_stack_its_status_is_ours(checkout: Checkout) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_the_stack_serves_already(checkout: Checkout, command: str) -> None:
+    checkout.has()
+    done = run(checkout, "./listo", command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("listo: the stack's services serve and work already")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_file_goes_to_the_stack_by_standard_input(checkout: Checkout, tmp_path: Path) -> None:
     file = tmp_path / "books.json"
     file.write_text('{"schema": {}}')

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,7 +55,7 @@ def url(cluster_url: str) -> Iterator[str]:
 @contextmanager
 def worker(url: str, name: str) -> Iterator[Program]:
     program = Program(
-        [sys.executable, "-m", "app.worker"],
+        [str(Path(sys.executable).parent / "listo"), "worker"],
         {"DATABASE_URL": f"{url}&test.worker={name}", "LOG_LEVEL": "INFO",
          "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv"},
     )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,9 +17,7 @@ from app.auth.sessions import repository as sessions_repository
 from app.collections import indexes
 from app.collections import repository as collections_repository
 from app.core.clock import utcnow
-from app.core.env_file import SettingsError
 from app.core.errors import Problem
-from app.core.settings import Settings
 from app.db import leases
 from app.db.database import Database
 from app.events import repository as events_repository
@@ -33,6 +30,7 @@ from app.records import removal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from app.core.settings import Settings
     from app.db.leases import Lease
 
 logger = logging.getLogger("listo.worker")
@@ -187,12 +185,8 @@ def _serve_metrics(settings: Settings) -> None:
         raise Problem(f"WORKER_METRICS_ADDRESS={host}:{port} cannot be used: {error}.") from error
 
 
-def main() -> int:
-    try:
-        settings = Settings.load()
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 4
+def run(settings: Settings) -> int:
+    """The exit status: 0 after a signal, 3 where the database is away or an address is taken."""
     log.configure(settings)
     try:
         _serve_metrics(settings)
@@ -201,7 +195,3 @@ def main() -> int:
         logger.critical(problem.detail)
         return 3
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

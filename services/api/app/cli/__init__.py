@@ -15,7 +15,7 @@ from app.auth.api_keys import service as api_keys
 from app.auth.schemas import ApiKeyIn, RegisterIn, UserIn
 from app.auth.users import repository
 from app.auth.users import service as users
-from app.cli import collections
+from app.cli import collections, servers
 from app.cli.rehearsal import rehearse
 from app.cli.shared import AsJson, Failed, checked, say, with_auth
 from app.collections.files import reading as files
@@ -40,6 +40,8 @@ settings = typer.Typer(help="Settings.", no_args_is_help=True)
 for name, group in (("admin", admin), ("keys", keys), ("collections", collections.group)):
     app.add_typer(group, name=name)
 app.add_typer(settings, name="settings")
+app.command("serve")(servers.serve)
+app.command("worker")(servers.work)
 
 Email = Annotated[str, typer.Argument(help="The e-mail address.")]
 Password = Annotated[
@@ -170,7 +172,7 @@ def create_key(  # noqa: PLR0913 - the parts of a key
 
 def main() -> None:
     """The exit status: 0 done, 1 refused, 2 wrong usage, 3 database away or at another migration,
-    4 wrong settings."""
+    or a server that cannot start, 4 wrong settings."""
     as_json = "--json" in sys.argv
     try:
         # What is wrong with the usage is shown by typer itself, unless that is to be JSON.

@@ -19,7 +19,7 @@ def rehearse(settings: Settings, *, database: bool) -> str | None:
     Raises SettingsError, DatabaseNewer, DatabaseUnavailable.
     """
     # Imported here: all other commands do without it.
-    from app.main import create_app  # noqa: PLC0415
+    from app.application import create_app  # noqa: PLC0415
 
     create_app(settings)
     return asyncio.run(_look(settings)) if database else None

@@ -31,20 +31,16 @@ class Processes:
         self._environment = environment
         self._socket = socket
         self._commands: dict[str, tuple[str, ...]] = {
-            "server": (
-                "uvicorn", "app.main:app", "--fd", str(socket), "--no-server-header",
-                "--http", "app.http.protocol:Protocol",
-                "--timeout-graceful-shutdown", "5", "--log-level", "warning",
-            ),
-            "worker": ("app.worker",),
-        }  # fmt: skip
+            "server": ("serve", "--fd", str(socket)),
+            "worker": ("worker",),
+        }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         """Start both. The socket is kept, so that requests wait while the server starts anew."""
         for name, command in self._commands.items():
             self._running[name] = subprocess.Popen(  # noqa: S603 - our own arguments
-                [sys.executable, "-m", *command],
+                [sys.executable, "-m", "app.cli", *command],
                 cwd=API,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
