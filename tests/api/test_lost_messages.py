@@ -14,7 +14,7 @@ import pytest
 
 from app.db.database import Database
 from app.db.notifications import CHANNEL, LISTENER
-from app.ops import checks
+from app.ops import readiness
 from fixtures.cluster import execute, fetch
 from fixtures.relay import postgres_relay
 from fixtures.server import serving, settings
@@ -35,7 +35,7 @@ OBJECT = {"type": "object"}
 @pytest.fixture(autouse=True)
 def report_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readiness is asked for right after what changes it."""
-    monkeypatch.setattr(checks, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "KEPT_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Response
 
 from app.db import migrations
 from app.observability import log
-from app.ops import checks
+from app.ops import readiness
 from fixtures.cluster import execute
 from fixtures.server import PASSWORD, serving, settings
 
@@ -51,7 +51,7 @@ def test_many_who_ask_whether_it_is_ready_cost_one_report(server: Server) -> Non
 def test_a_database_behind_the_code_is_not_ready(
     database_url: str, anonymous: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "KEPT_SECONDS", 0.0)
     execute(database_url, "UPDATE listo.migrations SET version_num = '0000'")
     try:
         response = anonymous.get("/health/ready")
@@ -67,7 +67,7 @@ def test_a_database_behind_the_code_is_not_ready(
 def test_a_database_ahead_of_the_code_is_ready(
     database_url: str, anonymous: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "KEPT_SECONDS", 0.0)
     execute(database_url, "UPDATE listo.migrations SET version_num = '9999'")
     try:
         assert anonymous.get("/health/ready").json()["status"] == "ready"

@@ -23,18 +23,20 @@ from app.collections.checking import pool as checking
 from app.collections.registry import Registry
 from app.core.background import Background
 from app.core.errors import Problem
+from app.db import checks as db_checks
 from app.db.database import Database
 from app.db.pool.budget import Memory
 from app.filters.cursor import CursorCodec
 from app.idempotency.cipher import ResponseCipher
-from app.ops.checks import Readiness
 from app.ops.openapi import Documents
+from app.ops.readiness import Readiness
 from app.overload.admission import Admission
 from app.overload.concurrency import Concurrency
 from app.overload.deadlines import Deadlines
 from app.ratelimit.counting import policies
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.redis import RedisLimiter
+from app.redis import checks as redis_checks
 from app.redis.circuit_breaker import ANSWER_SECONDS
 from app.route_policy import RoutePolicies
 from app.services import Services
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from app.caching.cache import Cache
     from app.caching.generations import Generations
     from app.core.settings import Settings
+    from app.observability.checks import Check
     from app.observability.tracing import Telemetry
     from app.ratelimit.limiter import Limiter
     from app.throttling.throttle import LoginThrottle
@@ -95,7 +98,7 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
         cursors=CursorCodec(*secrets),
         response_cipher=ResponseCipher(*secrets),
         documents=Documents(app),
-        readiness=Readiness(database, redis),
+        readiness=Readiness([*db_checks.checks(database), *_redis_checks(redis)]),
         deadlines=deadlines,
         concurrency=concurrency,
         route_policies=route_policies,
@@ -174,6 +177,10 @@ def open_stores(
     limiter = RedisLimiter(_redis(settings.redis_url.get_secret_value()), processes)
     login_throttle = RedisLoginThrottle(_redis(settings.redis_url.get_secret_value()))
     return limiter, login_throttle, RedisCache(client), client
+
+
+def _redis_checks(client: Redis | None) -> list[Check]:
+    return [] if client is None else redis_checks.checks(client)
 
 
 def _generations(client: Redis | None) -> Generations:

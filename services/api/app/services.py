@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from app.filters.cursor import CursorCodec
     from app.idempotency.cipher import ResponseCipher
     from app.observability.tracing import Telemetry
-    from app.ops.checks import Readiness
     from app.ops.openapi import Documents
+    from app.ops.readiness import Readiness
     from app.overload.admission import Admission
     from app.overload.concurrency import Concurrency
     from app.overload.deadlines import Deadlines

@@ -186,9 +186,9 @@ class Database(Pooled):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A session in one transaction: committed when the block ends, rolled back if it raises."""
-        turn = self._acquire()
+        pending = self._acquire()
         with translated:
-            connection = await turn.__aenter__()
+            connection = await pending.acquire()
         try:
             transaction = Transaction(
                 connection, self.notifications, self.invalidating, self.budget
@@ -208,7 +208,7 @@ class Database(Pooled):
                 await bounds.commit()
         finally:
             try:
-                await turn.__aexit__()
+                await pending.release()
             finally:
                 # This process need not wait for its own message: whoever gets the response may
                 # rely on it. A commit that was cancelled, or whose answer got lost, may be done.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from asyncpg import Record
 
@@ -32,7 +31,7 @@ class RequestTransaction:
     def __init__(self, database: Database, first: Callable[[Session], Awaitable[None]]) -> None:
         self._database = database
         self._first = first
-        self._bounds: AbstractAsyncContextManager[Transaction] | None = None
+        self._bounds: AsyncExitStack | None = None
         self._session: Transaction | None = None
         self._refused: Exception | None = None
         self._ended = False
@@ -54,7 +53,7 @@ class RequestTransaction:
             raise
         bounds, self._bounds, self._ended = self._bounds, None, True
         if bounds is not None:
-            await bounds.__aexit__(None, None, None)
+            await bounds.aclose()
 
     async def undo(self) -> None:
         """Undo everything, unless it is finished."""
@@ -107,8 +106,8 @@ class RequestTransaction:
         if self._refused is not None:
             raise self._refused
         if self._session is None:
-            bounds = self._database.transaction()
-            session = await bounds.__aenter__()
+            bounds = AsyncExitStack()
+            session = await bounds.enter_async_context(self._database.transaction())
             self._bounds = bounds
             try:
                 await self._first(session)
@@ -123,5 +122,6 @@ class RequestTransaction:
         bounds, self._bounds = self._bounds, None
         if bounds is not None:
             # A connection that is lost has undone it as well.
-            with suppress(Problem):
-                await bounds.__aexit__(_Undone, _Undone(), None)
+            with suppress(_Undone, Problem):
+                async with bounds:
+                    raise _Undone

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from app.auth.errors import InvalidCredentials, TooManyGuesses
 from app.core import context, emails
 from app.core.context import rate_key
-from app.core.errors import Problem
-from app.idempotency.service import Answered
 from app.observability.metrics import RATE_LIMITED
 from app.ratelimit.logins import throttle_login
 from app.services import services_of
@@ -47,7 +45,7 @@ async def password_try(request: Request, account: str) -> AsyncIterator[None]:
         if guess.begins_waiting:
             logger.warning("wrong passwords make the next one wait: account %s", guess.account[:12])
         raise
-    except (Problem, Answered):
+    except Exception:
         await services.login_throttle.withdraw(guess)
         raise
     await services.login_throttle.succeed(guess)

@@ -138,8 +138,8 @@ def _expire(waiter: _Waiter) -> None:
         waiter.set_exception(TimeoutError())
 
 
-class Turn:
-    """A connection of the pool, to be entered, once it is the caller's turn."""
+class PendingAcquire:
+    """A connection of the pool, once it is the caller's turn: entered, or acquired and released."""
 
     __slots__ = ("_connection", "_gate", "_pool", "caller")
 
@@ -150,7 +150,8 @@ class Turn:
         self.caller = None if request is None else request.holder
         self._connection: Any = None
 
-    async def __aenter__(self) -> Any:
+    async def acquire(self) -> Any:
+        """Raises Overloaded."""
         gate = self._gate
         if not gate.take(self.caller):
             await gate.wait(self.caller)
@@ -161,8 +162,13 @@ class Turn:
             raise
         return self._connection
 
-    async def __aexit__(self, *_: object) -> None:
+    async def release(self) -> None:
         try:
             await self._pool.release(self._connection)
         finally:
             self._gate.leave(self.caller)
+
+    __aenter__ = acquire
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.release()

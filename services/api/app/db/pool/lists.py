@@ -16,7 +16,7 @@ import asyncpg
 
 from app.core import context
 from app.core.errors import QueryTooSlow
-from app.db.pool.gate import Gate, Turn
+from app.db.pool.gate import Gate, PendingAcquire
 from app.db.pool.pooled import Pooled
 from app.observability.metrics import DATABASE_FAULTS
 
@@ -78,12 +78,12 @@ class Lists(Pooled):
     async def open(self, *, at_once: int = 0) -> None:
         await super().open(at_once=at_once)
 
-    def _acquire(self) -> Turn:
-        return _Timed(self.pool, self._gate, self._windows)
+    def _acquire(self) -> PendingAcquire:
+        return _TimedAcquire(self.pool, self._gate, self._windows)
 
 
-class _Timed(Turn):
-    """A turn whose time is noted, for the caller's next ones and for what it is charged."""
+class _TimedAcquire(PendingAcquire):
+    """A connection whose time is noted, for the caller's next ones and for what it is charged."""
 
     __slots__ = ("_began", "_late", "_request", "_windows")
 
@@ -94,7 +94,7 @@ class _Timed(Turn):
         self._began = self._late = 0.0
 
     async def __aenter__(self) -> Any:
-        connection = await super().__aenter__()
+        connection = await self.acquire()
         self._began = time.monotonic()
         asyncio.get_running_loop().call_soon(self._is_late)
         return connection
@@ -109,7 +109,7 @@ class _Timed(Turn):
         self._windows.note(self.caller, seconds)
         if self._request is not None:
             self._request.query_seconds += seconds
-        await super().__aexit__(*raised)
+        await self.release()
         if isinstance(raised[1], asyncpg.QueryCanceledError):
             DATABASE_FAULTS.labels("query_too_slow").inc()
             raise QueryTooSlow from raised[1]

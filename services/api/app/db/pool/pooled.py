@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from app.db.errors import translated
-from app.db.pool.gate import Turn
+from app.db.pool.gate import PendingAcquire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -115,8 +115,8 @@ class Pooled:
                 status: str = await connection.execute(query, *args)
                 return status
 
-    def _acquire(self) -> Turn:
-        return Turn(self.pool, self._gate)
+    def _acquire(self) -> PendingAcquire:
+        return PendingAcquire(self.pool, self._gate)
 
     async def _init(self, connection: asyncpg.Connection[Record]) -> None:
         for callback in self.query_loggers:

@@ -1,0 +1,19 @@
+"""A check, by which a package says whether what it needs works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`run` raises Problem with the fault as its detail. Without what is `required` the process
+    cannot serve; without the rest it serves with less."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+    required: bool
