@@ -39,28 +39,28 @@ listo: ## The command line, in `make dev` or else in the stack (ARGS="collection
 engine: ## Install and start a Docker engine where none runs (Debian 12, 13)
 	@infra/engine/install.sh
 
-up: ## Start everything behind HTTPS, or bring it up to date (REPLICAS=3, FRESH=1)
+up: ## Start everything behind HTTPS, or bring the stack up to date (REPLICAS=3, FRESH=1)
 	@exec $(STACK) up
 
-down: ## Stop it, keep the data
+down: ## Stop the stack, keep the data
 	@exec $(STACK) down
 
-destroy: ## Stop it and remove all data; asks first (YES=1: does not)
+destroy: ## Stop the stack and remove all data; asks first (YES=1: does not)
 	@exec $(STACK) $(if $(YES),destroy-now,destroy)
 
-rotate: ## Give a secret of it another value (SECRET=postgres_app_password; without: the list)
+rotate: ## Give a secret of the stack another value (SECRET=postgres_app_password; without: the list)
 	@exec $(STACK) rotate
 
-ps: ## Its services
+ps: ## The services of the stack
 	@docker compose ps --all
 
-logs: ## What its services say (SERVICE=api)
+logs: ## The lines of its services (SERVICE=api)
 	@docker compose logs --follow --tail 100 $(SERVICE)
 
-alerts: ## What it alerts of
+alerts: ## The alerts that fire in the stack
 	@exec $(STACK) alerts
 
-shell-db: ## psql in its database
+shell-db: ## psql in the database of the stack
 	@exec $(STACK) shell-db
 
 firewall: ## Let in HTTP, HTTPS and SSH only (DRY_RUN=1; ACTION=confirm|off|status)

@@ -13,10 +13,10 @@ from infra.stack.compose import (
     CannotRun,
     compose,
     elsewhere,
+    error_output,
     foreground,
     lock,
     others,
-    said,
 )
 from infra.stack.silence import silenced
 
@@ -28,7 +28,7 @@ def down() -> int:
         with silenced("make down"):
             result = compose("--profile", "*", "down", "--remove-orphans", timeout=END_SECONDS)
         if result.returncode:
-            raise CannotRun(said(result))
+            raise CannotRun(error_output(result))
     print("Stopped. The data stays; `make up` starts it again.")
     return 0
 
@@ -57,7 +57,7 @@ def destroy_now() -> int:
             "--profile", "*", "down", "--remove-orphans", "--volumes", timeout=END_SECONDS
         )
         if result.returncode:
-            raise CannotRun(said(result))
+            raise CannotRun(error_output(result))
         if theirs:
             stay = ", ".join(theirs)
             print(f"Gone: containers and data. The secrets in .listo stay, for {stay}.")

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from infra.stack import images
-from infra.stack.compose import CannotRun, compose, said
+from infra.stack.compose import CannotRun, compose, error_output
 
 # Both are asked inside, where production has no ports either.
 _PLACES = {
@@ -52,7 +52,7 @@ def _key(labels: dict[str, str]) -> str:
 def _ask(service: str) -> Any:
     result = compose("exec", "--no-TTY", service, "wget", "-q", "-O", "-", _PLACES[service])
     if result.returncode:
-        raise CannotRun(f"{service} does not answer: {said(result)}")
+        raise CannotRun(f"{service} does not answer: {error_output(result)}")
     return json.loads(result.stdout)
 
 

@@ -102,11 +102,13 @@ def compose(
     return docker("compose", *arguments, timeout=timeout, stdin=stdin)
 
 
-def told(*arguments: str, timeout: float = 60, more: Mapping[str, str] | None = None) -> str:
+def docker_output(
+    *arguments: str, timeout: float = 60, more: Mapping[str, str] | None = None
+) -> str:
     """What `docker …` wrote. Raises CannotRun where it failed."""
     result = docker(*arguments, timeout=timeout, more=more)
     if result.returncode:
-        raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {said(result)}")
+        raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {error_output(result)}")
     return result.stdout
 
 
@@ -117,7 +119,7 @@ def foreground(*arguments: str) -> int:
 
 def containers() -> list[dict[str, Any]]:
     """Every container of the stack's services, ended ones too. Raises CannotRun."""
-    listed = told("compose", "ps", "--all", "--format", "json", timeout=30)
+    listed = docker_output("compose", "ps", "--all", "--format", "json", timeout=30)
     # One object a line in some versions, one list in others.
     found: list[dict[str, Any]] = []
     for line in listed.splitlines():
@@ -131,14 +133,16 @@ def containers() -> list[dict[str, Any]]:
 
 def config() -> dict[str, Any]:
     """The Compose files, as Compose reads them. Raises CannotRun."""
-    found: dict[str, Any] = json.loads(told("compose", "config", "--format", "json", timeout=30))
+    found: dict[str, Any] = json.loads(
+        docker_output("compose", "config", "--format", "json", timeout=30)
+    )
     return found
 
 
 def elsewhere() -> str | None:
     """The folder of another checkout that the stack's containers belong to. Raises CannotRun."""
     label = f'{{{{.Label "{LABEL}.project.working_dir"}}}}'
-    listed = told("ps", "--all", "--filter", OURS, "--format", label, timeout=15)
+    listed = docker_output("ps", "--all", "--filter", OURS, "--format", label, timeout=15)
     return next((line for line in listed.splitlines() if line and Path(line) != ROOT), None)
 
 
@@ -148,13 +152,13 @@ def others() -> list[str]:
     project, folder = (
         f'{{{{.Label "{LABEL}.{name}"}}}}' for name in ("project", "project.working_dir")
     )
-    listed = told(
+    listed = docker_output(
         "ps", "--all", "--filter", f"label={LABEL}.project", "--format", f"{project} {folder}"
     )
     lines = [line.partition(" ") for line in listed.splitlines()]
     ours = {name for name, _, where in lines if Path(where) == ROOT}
     abroad = {name for name, _, _ in lines} - ours
-    databases = told(
+    databases = docker_output(
         "volume", "ls", "--filter", f"label={LABEL}.volume=postgres", "--format", project
     )
     return sorted((ours | set(databases.split()) - abroad) - {PROJECT})
@@ -176,7 +180,7 @@ def lock() -> Iterator[None]:
         yield
 
 
-def said(result: subprocess.CompletedProcess[str]) -> str:
+def error_output(result: subprocess.CompletedProcess[str]) -> str:
     """The last line of an error message."""
     lines = [line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()]
     return lines[-1] if lines else f"exit status {result.returncode}"

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infra.stack.compose import LABEL, ROOT, STATE, config, containers, setting, told
+from infra.stack.compose import LABEL, ROOT, STATE, config, containers, docker_output, setting
 
 # What is read from a service's folder of `infra` when it starts, and never again. Not Grafana's
 # dashboards, which are JSON that is made by the code beside it.
@@ -63,12 +63,12 @@ def look() -> list[Container]:
     names = [one["Name"] for one in containers()]
     if not names:
         return []
-    found: list[dict[str, Any]] = json.loads(told("inspect", *names))
+    found: list[dict[str, Any]] = json.loads(docker_output("inspect", *names))
     made = [_container(one, wanted()) for one in found]
     return sorted(made, key=lambda one: (one.service, one.number))
 
 
-def of(service: str, among: list[Container]) -> list[Container]:
+def service_containers(service: str, among: list[Container]) -> list[Container]:
     return [one for one in among if one.service == service]
 
 
@@ -97,7 +97,7 @@ def _marks(stack: dict[str, Any]) -> dict[str, set[str]]:
     _ALONE.write_text("\n".join(["services:", *lines, ""]))
     files = setting("COMPOSE_FILE")
     for each in (files, f"{files}:{_ALONE}"):
-        listed = told("compose", "config", "--hash", "*", more={"COMPOSE_FILE": each})
+        listed = docker_output("compose", "config", "--hash", "*", more={"COMPOSE_FILE": each})
         for line in listed.splitlines():
             service, mark = line.split()
             found.setdefault(service, set()).add(mark)
@@ -106,7 +106,7 @@ def _marks(stack: dict[str, Any]) -> dict[str, set[str]]:
 
 def _images(stack: dict[str, Any]) -> dict[str, str]:
     names = sorted({one["image"] for one in stack["services"].values()})
-    ids = told("image", "inspect", "--format", "{{.Id}}", *names).split()
+    ids = docker_output("image", "inspect", "--format", "{{.Id}}", *names).split()
     return dict(zip(names, ids, strict=True))
 
 

@@ -18,11 +18,11 @@ from infra.stack.compose import (
     CannotRun,
     containers,
     docker,
+    docker_output,
     elsewhere,
     production,
     published,
     setting,
-    told,
 )
 
 GIB = 1 << 30
@@ -113,7 +113,7 @@ def _others() -> list[Check]:
     """What of another checkout's stack is in the way of this one's; nothing, as a rule."""
     try:
         folder = elsewhere()
-        data = told("volume", "ls", "--quiet", "--filter", OURS, timeout=15).split()
+        data = docker_output("volume", "ls", "--quiet", "--filter", OURS, timeout=15).split()
         containers()
     except CannotRun as error:
         return [Check("stack", ok=False, found=str(error))]

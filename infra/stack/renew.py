@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.stack import credentials, outdated, roles, trial
-from infra.stack.compose import CannotRun, compose, containers, said, told
+from infra.stack.compose import CannotRun, compose, containers, docker_output, error_output
 from infra.stack.roll import roll
 
 # Others log in there, so these know a changed password first.
@@ -41,7 +41,7 @@ def all_services(behind: set[str]) -> None:
     renewed |= _others()
     # Compose does not see that files changed which these have mounted.
     if former := [one for one in trial.TESTS if one not in renewed]:
-        told("compose", "kill", "--signal", "HUP", *former)
+        docker_output("compose", "kill", "--signal", "HUP", *former)
 
 
 def replicas(behind: set[str]) -> None:
@@ -67,7 +67,7 @@ def restart_outdated(among: tuple[str, ...] | None = None) -> bool:
     for service in services:
         _say_restarted(service)
     if services:
-        told("compose", "restart", *services, timeout=_SECONDS)
+        docker_output("compose", "restart", *services, timeout=_SECONDS)
     return bool(services)
 
 
@@ -111,7 +111,7 @@ def _refresh(*services: str) -> set[str]:
             _up(one.service)
         else:
             _say_restarted(one.service)
-            told("compose", "restart", *_grace(one.service), one.service, timeout=_SECONDS)
+            docker_output("compose", "restart", *_grace(one.service), one.service, timeout=_SECONDS)
             _wait_up(one.service)
         done.add(one.service)
     return done
@@ -123,7 +123,7 @@ def _say_restarted(service: str) -> None:
 
 
 def _up(service: str) -> None:
-    told(
+    docker_output(
         "compose", "up", "--detach", "--no-deps", "--no-build", *_grace(service), service,
         timeout=_SECONDS,
     )  # fmt: skip
@@ -137,7 +137,7 @@ def _grace(service: str) -> tuple[str, ...]:
 def _wait_up(service: str) -> None:
     """Raises CannotRun where a store does not come back; others are waited for at the end."""
     if service in STORES:
-        told(
+        docker_output(
             "compose", "up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--wait",
             service, timeout=1800,
         )  # fmt: skip
@@ -145,12 +145,12 @@ def _wait_up(service: str) -> None:
 
 def _once(service: str) -> None:
     """Raises CannotRun with its last words where it fails."""
-    told("compose", "up", "--detach", "--no-deps", "--no-build", service, timeout=_SECONDS)
+    docker_output("compose", "up", "--detach", "--no-deps", "--no-build", service, timeout=_SECONDS)
     (name,) = (one["Name"] for one in containers() if one["Service"] == service)
-    if (status := told("wait", name, timeout=1800).strip()) != "0":
+    if (status := docker_output("wait", name, timeout=1800).strip()) != "0":
         result = compose("logs", "--no-log-prefix", "--tail", "1", service)
         raise CannotRun(
-            f"what ran goes on, since {service} ended with status {status}: {said(result)}"
+            f"what ran goes on, since {service} ended with status {status}: {error_output(result)}"
         )
 
 
@@ -159,4 +159,4 @@ def _remove_orphans() -> None:
     services = outdated.wanted().stack["services"]
     for one in containers():
         if one["Service"] not in services:
-            told("rm", "--force", one["Name"])
+            docker_output("rm", "--force", one["Name"])

@@ -8,7 +8,7 @@ password of `listo_app` changes, replicas are replaced twice: by some that log i
 from __future__ import annotations
 
 from infra.stack import credentials
-from infra.stack.compose import CannotRun, containers, docker, said
+from infra.stack.compose import CannotRun, containers, docker, error_output
 
 # A busy machine takes its time.
 _SECONDS = 180
@@ -58,7 +58,7 @@ def behind() -> set[str]:
         more=passwords, timeout=_SECONDS,
     )  # fmt: skip
     if result.returncode:
-        raise CannotRun(f"PostgreSQL's roles could not be looked at: {said(result)}")
+        raise CannotRun(f"PostgreSQL's roles could not be looked at: {error_output(result)}")
     return set(result.stdout.split())
 
 
@@ -87,7 +87,9 @@ def _run(statements: str, role: str) -> None:
         stdin=_QUIETLY + statements, more={"PASSWORD": _password(role)}, timeout=_SECONDS,
     )  # fmt: skip
     if result.returncode:
-        raise CannotRun(f"PostgreSQL's role listo_{role} could not be changed: {said(result)}")
+        raise CannotRun(
+            f"PostgreSQL's role listo_{role} could not be changed: {error_output(result)}"
+        )
 
 
 def _password(role: str) -> str:

@@ -17,9 +17,9 @@ from infra.stack.compose import (
     CannotRun,
     containers,
     docker,
-    said,
+    docker_output,
+    error_output,
     setting,
-    told,
 )
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def roll(service: str, count: int) -> bool:
 
     Raises CannotRun, and leaves what serves.
     """
-    present = outdated.of(service, outdated.look())
+    present = outdated.service_containers(service, outdated.look())
     for one in present:
         if not one.running:
-            told("rm", "--force", one.name)
+            docker_output("rm", "--force", one.name)
     # One that is not healthy may be busy, and another one would be busy as well.
     former = [one for one in present if one.running and one.outdated]
     good = [one.name for one in present if one.running and one not in former]
@@ -77,7 +77,7 @@ def _start(service: str, total: int, edge: str | None) -> list[str]:
     before = _names(service)
     scale = f"{service}={total}"
     try:
-        told(
+        docker_output(
             "compose", "up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--scale",
             scale, service, timeout=_START_SECONDS,
         )  # fmt: skip
@@ -116,7 +116,7 @@ def _wait_ready(service: str, name: str) -> None:
 
 def _last_words(name: str) -> str:
     result = docker("logs", "--tail", "1", name)
-    return said(subprocess.CompletedProcess((), 0, result.stdout + result.stderr, ""))
+    return error_output(subprocess.CompletedProcess((), 0, result.stdout + result.stderr, ""))
 
 
 def _edge() -> str | None:
@@ -130,7 +130,9 @@ def _edge() -> str | None:
 def _address(name: str) -> str:
     """Where nginx finds it; empty where it is not there for nginx."""
     network = f'{{{{with index .NetworkSettings.Networks "{PROJECT}_edge"}}}}'
-    return told("inspect", "--format", f"{network}{{{{.IPAddress}}}}{{{{end}}}}", name).strip()
+    return docker_output(
+        "inspect", "--format", f"{network}{{{{.IPAddress}}}}{{{{end}}}}", name
+    ).strip()
 
 
 def _wait_known(name: str, edge: str) -> None:
@@ -149,8 +151,8 @@ def _end(name: str, edge: str | None) -> None:
             # Whatever becomes of it: who stops refuses what is new and ends what is in work.
             _within(_EDGE_SECONDS, lambda: not docker("exec", edge, "sh", "-c", script).returncode)
             time.sleep(_LAST_SECONDS)
-        told("stop", name, timeout=END_SECONDS)
-        told("rm", "--force", name)
+        docker_output("stop", name, timeout=END_SECONDS)
+        docker_output("rm", "--force", name)
     finally:
         if edge and address:
             # The next one may have this address.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from infra.stack import credentials, images, renew, roles, up
-from infra.stack.compose import CannotRun, compose, containers, docker, lock, said, setting
+from infra.stack.compose import CannotRun, compose, containers, docker, error_output, lock, setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +77,7 @@ def _admin(name: str) -> None:
             setting("ADMIN_EMAIL", "admin@example.com"), more={"LISTO_PASSWORD": fresh},
         )  # fmt: skip
         if result.returncode:
-            raise CannotRun(f"the admin's password was not changed: {said(result)}")
+            raise CannotRun(f"the admin's password was not changed: {error_output(result)}")
 
 
 def _grafana(name: str) -> None:
@@ -87,7 +87,7 @@ def _grafana(name: str) -> None:
     with _kept(name, fresh):
         result = compose("exec", "--no-TTY", "grafana", *_GRAFANA, stdin=f"{fresh}\n")
         if result.returncode:
-            raise CannotRun(f"Grafana's password was not changed: {said(result)}")
+            raise CannotRun(f"Grafana's password was not changed: {error_output(result)}")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from infra.stack.compose import STATE, CannotRun, compose, docker, said, setting
+from infra.stack.compose import STATE, CannotRun, compose, docker, error_output, setting
 
 if TYPE_CHECKING:
     import subprocess
@@ -49,7 +49,7 @@ def _why(result: subprocess.CompletedProcess[str]) -> str:
     """What the program said, in one line, without what Compose says of the things it makes."""
     lines = [line for line in result.stderr.splitlines() if not line.startswith(_MADE)]
     if not lines or any(line.startswith("Traceback") for line in lines):
-        return said(result)
+        return error_output(result)
     return " ".join(" ".join(lines).split())
 
 

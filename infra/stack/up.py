@@ -17,12 +17,12 @@ from infra.stack.compose import (
     compose,
     containers,
     docker,
+    docker_output,
+    error_output,
     lock,
     production,
     published,
-    said,
     setting,
-    told,
 )
 from infra.stack.silence import silenced
 from infra.stack.table import Table, settled, state
@@ -79,7 +79,7 @@ def _without_unfinished(present: list[dict[str, Any]]) -> list[dict[str, Any]]:
         one for one in present if one["State"] == "created" and _UNFINISHED.match(one["Name"])
     ]
     for one in unfinished:
-        told("rm", "--force", one["Name"])
+        docker_output("rm", "--force", one["Name"])
     return [one for one in present if one not in unfinished]
 
 
@@ -191,7 +191,7 @@ def _copy_authority() -> None:
     name = next(one["Name"] for one in containers() if one["Service"] == "authority")
     result = docker("cp", f"{name}:/authority/ca.crt", str(AUTHORITY))
     if result.returncode:
-        raise CannotRun(f"the authority's certificate could not be copied: {said(result)}")
+        raise CannotRun(f"the authority's certificate could not be copied: {error_output(result)}")
     AUTHORITY.chmod(0o644)
 
 

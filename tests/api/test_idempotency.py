@@ -11,8 +11,8 @@ import pytest
 from app.core.actor import Actor
 from app.idempotency.models import KeyedRequest
 from fixtures.cluster import fetch
-from fixtures.held import held_lock
 from fixtures.keyed import BATCH, PATH, REPLAYED, count, kept, replays, send
+from fixtures.open_transactions import held_lock
 
 if TYPE_CHECKING:
     from fixtures.server import Server
@@ -127,7 +127,9 @@ def test_a_request_in_work(
 
 
 def lock_of(kind: Any, id_: str, method: str, path: str, key: str) -> int:
-    return KeyedRequest.of(key, Actor(kind, UUID(id_)), method=method, path=path, rest=()).lock
+    return KeyedRequest.from_parts(
+        key, Actor(kind, UUID(id_)), method=method, path=path, rest=()
+    ).lock
 
 
 @pytest.mark.parametrize("field", ["", '""', "a" * 256, "a b", '"a', "\u00e4"])

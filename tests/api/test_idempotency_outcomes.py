@@ -14,8 +14,8 @@ import pytest
 
 from app.idempotency import service
 from fixtures.cluster import database, execute, fetch
-from fixtures.held import held
 from fixtures.keyed import ANYONE, BATCH, PATH, REPLAYED, SCHEMA, count, kept, replays, send
+from fixtures.open_transactions import open_transaction
 from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def test_a_change_that_is_noticed_late_is_read_without_a_second_connection(
         # As by another process, whose notice has not come yet.
         execute(url, "UPDATE listo.collections SET version = 7 WHERE name = 'orders'")
         with ThreadPoolExecutor() as pool:
-            with held(url, "LOCK TABLE records.held IN EXCLUSIVE MODE"):
+            with open_transaction(url, "LOCK TABLE records.held IN EXCLUSIVE MODE"):
                 waiting = pool.submit(admin.post, "/collections/held/records", json={"n": 1})
                 deadline = time.monotonic() + 20
                 while not fetch(url, WAITING):

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from fixtures.cluster import database, execute, fetch
-from fixtures.held import held
+from fixtures.open_transactions import open_transaction
 from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def test_a_request_that_is_given_up_leaves_its_key(cluster_url: str) -> None:
     with database(cluster_url) as url, serving(settings(url, request_timeout=1)) as server:
         admin = server.admin()
         admin.put("/collections/orders", json={"schema": {}})
-        with held(url, "LOCK TABLE records.orders IN ACCESS EXCLUSIVE MODE"):
+        with open_transaction(url, "LOCK TABLE records.orders IN ACCESS EXCLUSIVE MODE"):
             given_up = admin.post(RECORDS, json={"n": 1}, headers=key)
             assert (given_up.status_code, given_up.json()["code"]) == (503, "request_timeout")
         done = admin.post(RECORDS, json={"n": 1}, headers=key)

@@ -13,10 +13,10 @@ import pytest
 
 from app.collections import service
 from app.db import locks
+from fixtures.background_program import PATIENCE
 from fixtures.cluster import fetch
-from fixtures.held import held
 from fixtures.listo import Listo, Outcome
-from fixtures.program import PATIENCE
+from fixtures.open_transactions import open_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ def begin_index(admin: httpx.Client, url: str, name: str, **body: object) -> Non
 
 def in_the_way(url: str, name: str) -> AbstractContextManager[None]:
     """What nobody may cancel, such as a VACUUM by hand; readers and writers go on beside it."""
-    return held(url, f'LOCK TABLE records."{name}" IN SHARE UPDATE EXCLUSIVE MODE')
+    return open_transaction(url, f'LOCK TABLE records."{name}" IN SHARE UPDATE EXCLUSIVE MODE')
 
 
 def asked_for(url: str, name: str, mode: str) -> Callable[[], bool]:
@@ -99,7 +99,7 @@ def asked_for(url: str, name: str, mode: str) -> Callable[[], bool]:
 def test_a_schema_changes_while_an_index_is_built(
     admin: httpx.Client, database_url: str, name: str
 ) -> None:
-    with held(database_url, OLD_SNAPSHOT):
+    with open_transaction(database_url, OLD_SNAPSHOT):
         begin_index(admin, database_url, name)
         put(admin, name, {**OTHER, "indexes": ["a", "b"]})
         write(admin, name)
@@ -111,7 +111,7 @@ def test_a_schema_changes_while_an_index_is_built(
 def test_a_collection_is_deleted_while_an_index_is_built(
     admin: httpx.Client, database_url: str, name: str
 ) -> None:
-    with held(database_url, OLD_SNAPSHOT):
+    with open_transaction(database_url, OLD_SNAPSHOT):
         begin_index(admin, database_url, name)
         gone = admin.delete(f"/collections/{name}?confirm={name}")
         assert gone.status_code == 204, gone.text
@@ -122,7 +122,7 @@ def test_a_collection_is_deleted_while_an_index_is_built(
 def test_a_refused_change_has_the_index_go_on(
     admin: httpx.Client, database_url: str, name: str
 ) -> None:
-    with held(database_url, OLD_SNAPSHOT):
+    with open_transaction(database_url, OLD_SNAPSHOT):
         begin_index(admin, database_url, name)
         refused = admin.put(f"/collections/{name}", json={"schema": {"required": ["b"]}})
         assert refused.json()["code"] == "records_do_not_fit"
@@ -144,7 +144,7 @@ def test_writers_go_on_while_a_change_waits(
 def test_readers_go_on_while_a_deletion_waits(
     admin: httpx.Client, database_url: str, name: str, threads: ThreadPoolExecutor
 ) -> None:
-    with held(database_url, f'SELECT FROM records."{name}"'):
+    with open_transaction(database_url, f'SELECT FROM records."{name}"'):
         where = f"/collections/{name}?confirm={name}"
         deletion: Future[Any] = threads.submit(admin.delete, where)
         until(asked_for(database_url, name, "AccessExclusiveLock"))
@@ -177,7 +177,7 @@ def test_who_waits_for_another_change_holds_up_no_index(
     other = f"{name}x"
     put(admin, other, {"schema": {}})
     changing = f"SELECT pg_advisory_xact_lock(hashtextextended('collection:{name}', 0))"
-    with held(database_url, changing):
+    with open_transaction(database_url, changing):
         change: Future[Any] = threads.submit(admin.put, f"/collections/{name}", json=OTHER)
         put(admin, other, {"schema": {}, "indexes": ["a"]})
         until(lambda: states(admin, other) == {"ready"})
@@ -211,7 +211,7 @@ def test_applying_files_while_an_index_is_built(
 ) -> None:
     file = tmp_path / "all.yaml"
     file.write_text(f"name: {name}\nschema: {{title: b}}\n")
-    with held(database_url, OLD_SNAPSHOT):
+    with open_transaction(database_url, OLD_SNAPSHOT):
         begin_index(admin, database_url, name)
         Listo(database_url).succeed("collections", "apply", file, "--yes")
         write(admin, name)

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 
 from app.overload.concurrency import WAITING_PER_PLACE, Importance
 from fixtures.cluster import database
-from fixtures.held import held
+from fixtures.open_transactions import open_transaction
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
     note = f"{notes}/{admin.post(notes, json={}).json()['id']}"
     statement = "LOCK TABLE records.notes IN ACCESS EXCLUSIVE MODE"
     with ThreadPoolExecutor(MOST) as pool:
-        with held(database_url, statement):
+        with open_transaction(database_url, statement):
             # Some have the connections, the others wait for one.
             waiting = [pool.submit(admin.get, note) for _ in range(POOL + 3)]
             deadline = time.monotonic() + PATIENCE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fixtures.cluster import database, execute, fetch
-from fixtures.held import held
+from fixtures.open_transactions import open_transaction
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_a_list_is_ended_in_postgres_and_told_what_would_help(url: str) -> None:
 def test_who_waits_for_a_lock_was_not_slow(url: str) -> None:
     with serving(settings(url, list_timeout=0.5)) as server:
         filled(server, url)
-        with held(url, "LOCK TABLE records.quick IN ACCESS EXCLUSIVE MODE"):
+        with open_transaction(url, "LOCK TABLE records.quick IN ACCESS EXCLUSIVE MODE"):
             answer = server.client().get(QUICK)
         assert (answer.status_code, answer.json()["code"]) == (503, "request_timeout")
 

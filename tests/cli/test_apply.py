@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+from fixtures.background_program import API, PATIENCE
 from fixtures.listo import COMMAND, Listo, environment
-from fixtures.program import API, PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.background_program import API, PATIENCE
 from fixtures.cluster import fetch
-from fixtures.held import held
 from fixtures.listo import COMMAND, Listo, environment
-from fixtures.program import API, PATIENCE
+from fixtures.open_transactions import open_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def test_its_building_of_an_index_ends(listo: Listo, database_url: str, tmp_path
     file.write_text("name: books\nschema: {}\nindexes: [a]\n")
     old = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"
     with (
-        held(database_url, old),
+        open_transaction(database_url, old),
         killed_at_work(database_url, "collections", "apply", file, "--yes") as kill,
     ):
         until(lambda: waiting(database_url) == ["listo-indexes"])
@@ -80,7 +80,9 @@ def test_its_building_of_an_index_ends(listo: Listo, database_url: str, tmp_path
 def test_its_statements_end(listo: Listo, database_url: str) -> None:
     assert listo("admin", "create", EMAIL, LISTO_PASSWORD="a long enough password").status == 0
     with (
-        held(database_url, f"SELECT FROM listo.users WHERE email = '{EMAIL}' FOR UPDATE"),
+        open_transaction(
+            database_url, f"SELECT FROM listo.users WHERE email = '{EMAIL}' FOR UPDATE"
+        ),
         killed_at_work(database_url, "admin", "reset-password", EMAIL) as kill,
     ):
         until(lambda: waiting(database_url) == ["listo-cli"])

@@ -13,8 +13,8 @@ import pytest
 
 from app.db import migrations
 from fixtures.cluster import execute, fetch
-from fixtures.held import held
 from fixtures.listo import Listo
+from fixtures.open_transactions import open_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def test_a_lock_is_waited_for_shortly_and_asked_for_again(
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.2)
     asking: set[int] = set()
     with ThreadPoolExecutor(1) as threads:
-        with held(unmigrated_url, TAKEN):
+        with open_transaction(unmigrated_url, TAKEN):
             migrating = threads.submit(migrations.upgrade, unmigrated_url)
             while len(asking) < 3:
                 rows = fetch(unmigrated_url, ASKING)
@@ -87,7 +87,7 @@ def test_a_lock_that_is_not_to_be_had_is_told_of(
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.1)
     monkeypatch.setattr(migrations, "LOCK_PATIENCE_SECONDS", 0.3)
     with (
-        held(unmigrated_url, TAKEN),
+        open_transaction(unmigrated_url, TAKEN),
         pytest.raises(migrations.CannotMigrate, match=r"got no lock within 0\.3 s"),
     ):
         migrations.upgrade(unmigrated_url)

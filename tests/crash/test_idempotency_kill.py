@@ -16,9 +16,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from fixtures.background_program import PATIENCE, Program, free_ports
 from fixtures.cluster import fetch
 from fixtures.crash import kill, lasting_postgres, launch, start
-from fixtures.program import PATIENCE, Program, free_ports
 from fixtures.server import ADMIN
 
 if TYPE_CHECKING:

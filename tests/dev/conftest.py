@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.background_program import free_port
 from fixtures.cluster import database
 from fixtures.dev import processes_of
-from fixtures.program import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

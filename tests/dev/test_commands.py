@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from fixtures import needs, redis
+from fixtures.background_program import Program, free_port, wait_until_ended
 from fixtures.cluster import execute, fetch
-from fixtures.program import Program, free_port, wait_until_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

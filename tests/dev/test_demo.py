@@ -7,8 +7,8 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from fixtures.background_program import API, Program
 from fixtures.dev import GREETED, Run
-from fixtures.program import API, Program
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.background_program import Program
 from fixtures.dev import GREETED, Run
 from fixtures.packets import holds_back
-from fixtures.program import Program
 
 BIN = Path(sys.executable).parent
 SERVERS = {

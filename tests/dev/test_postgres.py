@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from app.dev.postgres import THROW_AWAY, EmbeddedPostgres, PostgresError
+from fixtures.background_program import wait_until_ended
 from fixtures.cluster import execute, fetch
-from fixtures.program import wait_until_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from fixtures.background_program import PATIENCE, Program, free_port
 from fixtures.dev import GREETED
 from fixtures.pages import ROOT, Block, commands
-from fixtures.program import PATIENCE, Program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     return Reader(folder)
 
 
-def of(page: str) -> list[Block]:
+def blocks_of(page: str) -> list[Block]:
     return [block for block in commands("dev") if block.page == page]
 
 
@@ -92,7 +92,7 @@ def served(reader: Reader) -> Iterator[Program]:
 
 
 def test_the_readme_from_its_first_line_to_its_last(reader: Reader, served: Program) -> None:
-    first, *rest = of("README.md")
+    first, *rest = blocks_of("README.md")
     assert first.text == "make dev\n"
     readme = (ROOT / "README.md").read_text()
     files = re.findall(r"`(\w+\.yaml)` holds.*?\n```yaml\n(.*?)```", readme, re.DOTALL)
@@ -112,7 +112,7 @@ def test_the_readme_from_its_first_line_to_its_last(reader: Reader, served: Prog
 
 
 def test_an_extension_as_its_page_starts_it(reader: Reader) -> None:
-    (block,) = of("docs/extensions.md")
+    (block,) = blocks_of("docs/extensions.md")
     (line,) = block.text.splitlines()
     run = reader.starts(line)
     try:
@@ -125,7 +125,7 @@ def test_an_extension_as_its_page_starts_it(reader: Reader) -> None:
 
 def test_the_servers_of_the_page_for_operators(reader: Reader, database_url: str) -> None:
     """From `services/api` with DATABASE_URL and JWT_SECRET set, as the page says."""
-    blocks = of("docs/operations.md")
+    blocks = blocks_of("docs/operations.md")
     settings = {
         "DATABASE_URL": database_url, "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",
         "WEB_CONCURRENCY": "1",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from fixtures.programs import run_program
+from fixtures.stack_programs import run_program
 from infra.alertmanager.render import Refused, configuration
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 import app.observability.metrics  # noqa: F401 - registers them
-from fixtures.programs import run_program
+from fixtures.stack_programs import run_program
 from infra.grafana.dashboards.__main__ import PAGES, differing
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import yaml
 
 from fixtures import needs
 from fixtures.acme import BASE
-from fixtures.forward import Receiver, listening, receiver, stop_with_lines_unread
+from fixtures.forward_receiver import Receiver, listening, receiver, stop_with_lines_unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.programs import run_program
+from fixtures.stack_programs import run_program
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "infra/prometheus"

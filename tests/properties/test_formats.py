@@ -53,7 +53,7 @@ def test_constants_and_stored_values_have_one_form_in_the_order_of_the_values(
     stored: Stored, name: str, data: st.DataObject
 ) -> None:
     texts = data.draw(st.lists(format_texts.valid[name], min_size=2, max_size=8))
-    forms = [FORMATS[name].of(text) for text in texts]
+    forms = [FORMATS[name].form_of(text) for text in texts]
     assert stored(name, [json.dumps(text) for text in texts]) == forms
     values = [value_of(name, text) for text in texts]
     for form, value in zip(forms, values, strict=True):
@@ -74,7 +74,7 @@ def test_a_filter_takes_what_a_record_takes(name: str, data: st.DataObject) -> N
     validator = RecordValidator({"properties": {"v": {"format": name}}})
     faults = validator.errors(record, json.dumps(record))
     assert bool(faults) is not format_texts.is_valid(name, text)
-    taken = FORMATS[name].of(text) is not None
+    taken = FORMATS[name].form_of(text) is not None
     assert taken is not bool(faults) or (name == "duration" and re.search("[0-9]{16}", text))
 
 
@@ -85,7 +85,7 @@ def test_postgresql_fails_for_no_text_and_has_null_for_what_is_no_such_value(
 ) -> None:
     texts = data.draw(st.lists(format_texts.malformed[name], min_size=1, max_size=8))
     for text, form in zip(texts, stored(name, [json.dumps(text) for text in texts]), strict=True):
-        assert form == FORMATS[name].of(text)
+        assert form == FORMATS[name].form_of(text)
 
 
 @pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.function])

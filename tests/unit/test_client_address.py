@@ -20,7 +20,7 @@ PROXIES = ("10.0.0.0/8", "2001:db8:a::/48")
 def client(peer: str | None, *fields: str, trusted: Sequence[str] = PROXIES) -> str:
     headers = [(b"x-forwarded-for", field.encode("latin-1")) for field in fields]
     scope = {"client": None if peer is None else (peer, 4711), "headers": headers}
-    return ClientAddress(trusted).of(scope)
+    return ClientAddress(trusted).address_of(scope)
 
 
 @pytest.mark.parametrize(

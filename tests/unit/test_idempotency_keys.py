@@ -7,7 +7,7 @@ import pytest
 from app.core.actor import ANONYMOUS
 from app.idempotency.cipher import ResponseCipher
 from app.idempotency.errors import InvalidIdempotencyKey
-from app.idempotency.keys import parse
+from app.idempotency.keys import parse_key
 from app.idempotency.models import Answer, KeyedRequest
 
 
@@ -26,7 +26,7 @@ from app.idempotency.models import Answer, KeyedRequest
     ],
 )
 def test_well_formed(field: bytes, key: str) -> None:
-    assert parse(field) == key
+    assert parse_key(field) == key
 
 
 @pytest.mark.parametrize(
@@ -40,20 +40,20 @@ def test_well_formed(field: bytes, key: str) -> None:
 )  # fmt: skip
 def test_malformed(field: bytes) -> None:
     with pytest.raises(InvalidIdempotencyKey):
-        parse(field)
+        parse_key(field)
 
 
 def test_anybody_is_one_caller() -> None:
     """Anonymous clients are told apart by the whole request alone, whatever network they are in."""
-    one = KeyedRequest.of("k", ANONYMOUS, method="POST", path="/", rest=[b"a", b""])
-    two = KeyedRequest.of("k", ANONYMOUS, method="POST", path="/", rest=[b"", b"a"])
+    one = KeyedRequest.from_parts("k", ANONYMOUS, method="POST", path="/", rest=[b"a", b""])
+    two = KeyedRequest.from_parts("k", ANONYMOUS, method="POST", path="/", rest=[b"", b"a"])
     assert one.id == two.id
     assert one.digest != two.digest
 
 
 def test_a_seal_opens_for_the_very_request_only() -> None:
     def request(key: str = "k", body: bytes = b"{}") -> KeyedRequest:
-        return KeyedRequest.of(key, ANONYMOUS, method="POST", path="/", rest=[body])
+        return KeyedRequest.from_parts(key, ANONYMOUS, method="POST", path="/", rest=[body])
 
     answer = Answer(201, [(b"etag", b'"1"'), (b"x-odd", b"\xe4")], b'{"secret":\n1}')
     old, new = ResponseCipher("o" * 32), ResponseCipher("n" * 32, "o" * 32)

@@ -45,7 +45,7 @@ def policies() -> RoutePolicies:
     ],
 )
 def test_a_policy_is_that_of_whole_paths(path: str, policy: RoutePolicy) -> None:
-    assert policies().of(path) is policy
+    assert policies().policy_at(path) is policy
 
 
 def test_routes_of_one_path_have_one_policy() -> None:

@@ -153,16 +153,16 @@ def test_a_wait_for_ones_own_is_no_strain(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_windows_open_by_quick_statements_and_close_by_slow_ones() -> None:
     windows = Windows(4)
-    assert windows.of("a") == 2
+    assert windows.most_for("a") == 2
     for _ in range(5):
         windows.note("a", 0.01)
-    assert windows.of("a") == 4
+    assert windows.most_for("a") == 4
     windows.note("a", 0.5)
-    assert windows.of("a") == 4
+    assert windows.most_for("a") == 4
     windows.note("a", 3)
-    assert windows.of("a") == 1
-    assert windows.of("b") == 2
+    assert windows.most_for("a") == 1
+    assert windows.most_for("b") == 2
     for number in range(20_000):
         windows.note(number, 0.01)
-    assert windows.of("a") == 2
-    assert Windows(1).of("a") == 1
+    assert windows.most_for("a") == 2
+    assert Windows(1).most_for("a") == 1

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.worker import LOOPS
+from fixtures.background_program import PATIENCE, Program
 from fixtures.cluster import database, execute, fetch
-from fixtures.held import held
-from fixtures.program import PATIENCE, Program
+from fixtures.open_transactions import open_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +101,7 @@ def wait_until_done(url: str) -> set[str]:
 
 def test_each_duty_is_done_by_one(url: str) -> None:
     with worker(url, "one") as one, worker(url, "other") as other:
-        with held(url, HOLD):
+        with open_transaction(url, HOLD):
             for program in (one, other):
                 program.wait_for("worker started")
             until(lambda: at_work(url) == 1)
@@ -132,7 +132,7 @@ def test_each_duty_is_done_by_one(url: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
     with worker(url, "one") as one, ExitStack() as rest:
-        with held(url, HOLD):
+        with open_transaction(url, HOLD):
             until(lambda: at_work(url) == 1)
             other = rest.enter_context(worker(url, "other"))
             other.wait_for("worker started")
@@ -155,7 +155,7 @@ def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
 
 
 def test_a_worker_that_stops_gives_back_what_it_has(url: str) -> None:
-    with worker(url, "one") as one, held(url, HOLD):
+    with worker(url, "one") as one, open_transaction(url, HOLD):
         until(lambda: at_work(url) == 1)
         assert one.stop(signal.SIGTERM) == 0
         free = "SELECT holder IS NULL AND greatest(expires_at, due_at) <= now() FROM listo.leases"

@@ -70,7 +70,7 @@ class RoutePolicies:
             if known.setdefault(path, policy) != policy:
                 raise ValueError(f"routes of {route.path} have different policies")
 
-    def of(self, path: str) -> RoutePolicy:
+    def policy_at(self, path: str) -> RoutePolicy:
         """The policy of a path, or of the template of one."""
         exact = self._exact.get(path)
         if exact is not None:

@@ -8,14 +8,14 @@ from fastapi import Depends, Request, Response
 
 from app.auth.sessions import service
 from app.auth.sessions.service import Auth
-from app.core import context
 from app.core.actor import Actor
+from app.core.context import context_of
 from app.db.dependencies import database_of
 from app.services import services_of
 
 
 async def get_actor(request: Request) -> Actor:
-    return context.of(request.scope).actor
+    return context_of(request.scope).actor
 
 
 async def no_store(response: Response) -> None:

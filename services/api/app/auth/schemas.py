@@ -137,7 +137,7 @@ class UserOut(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def of(cls, user: User) -> UserOut:
+    def from_user(cls, user: User) -> UserOut:
         disabled = user.disabled_at is not None
         return cls(**{**asdict(user), "roles": sorted(user.roles), "disabled": disabled})
 
@@ -168,7 +168,7 @@ class ApiKeyOut(BaseModel):
     rate_limit: str | None
 
     @classmethod
-    def of(cls, key: ApiKey) -> ApiKeyOut:
+    def from_api_key(cls, key: ApiKey) -> ApiKeyOut:
         collections = None if key.collections is None else sorted(key.collections)
         return cls(**{**asdict(key), "scopes": sorted(key.scopes), "collections": collections})
 

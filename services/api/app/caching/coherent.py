@@ -57,7 +57,7 @@ class CachePolicy:
     fresh: float
     stale: float
 
-    def of(self, name: str) -> float:
+    def fresh_for(self, name: str) -> float:
         """How long the entry of that name is fresh: up to a tenth more or less."""
         return self.fresh * (0.9 + 0.2 * crc32(name.encode()) / 0xFFFFFFFF)
 
@@ -158,9 +158,9 @@ class CoherentCache:
             raise
         finally:
             saying.cancel()
-        ttl = policy.of(name) + policy.stale - (time.monotonic() - began)
+        ttl = policy.fresh_for(name) + policy.stale - (time.monotonic() - began)
         if len(value) > MAX_BYTES or ttl <= 0:
-            kept, ttl = _NOT_KEPT, policy.of(name)
+            kept, ttl = _NOT_KEPT, policy.fresh_for(name)
         else:
             kept = value
         stored = await self._generations.store(name, kept, ttl=ttl)
@@ -253,5 +253,5 @@ def _found(look: Look | None, policy: CachePolicy) -> Served | None:
     if look is None or not look.value:
         return None
     left = look.left - policy.stale
-    age = max(0.0, policy.of(look.name) - left)
+    age = max(0.0, policy.fresh_for(look.name) - left)
     return Served(look.value, "hit" if left > 0 else "stale", age=age, left=left)

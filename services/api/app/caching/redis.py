@@ -20,7 +20,7 @@ class RedisCache:
 
     async def get(self, key: str) -> bytes | None:
         with suppress(RedisAway):
-            value = await self._redis.ask(lambda: self._client.get(_name(key)))
+            value = await self._redis.call(lambda: self._client.get(_name(key)))
             return value if isinstance(value, bytes) else None
         return None
 
@@ -30,12 +30,12 @@ class RedisCache:
             return
         px = max(1, int(ttl * 1000))
         with suppress(RedisAway):
-            await self._redis.ask(lambda: self._client.set(_name(key), value, px=px))
+            await self._redis.call(lambda: self._client.set(_name(key), value, px=px))
 
     async def delete(self, key: str) -> None:
         # Tried during an outage as well: an entry that outlives its deletion is wrong.
         with suppress(RedisAway):
-            await self._redis.ask(lambda: self._client.delete(_name(key)), anyway=True)
+            await self._redis.call(lambda: self._client.delete(_name(key)), even_if_open=True)
 
     async def close(self) -> None:
         await self._redis.close()

@@ -130,7 +130,7 @@ class RedisGenerations:
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:
         """Whether Redis did it, and what it answered."""
         try:
-            return True, await self._redis.ask(call)
+            return True, await self._redis.call(call)
         except RedisAway:
             return False, None
 

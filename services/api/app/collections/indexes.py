@@ -66,7 +66,7 @@ def _is_array(path: Path, fields: Fields) -> bool:
     return path[0] not in SYSTEM_TYPES and ({"array"} <= fields.types(path) <= {"array", "null"})
 
 
-def of(collection: Collection) -> list[Index]:
+def indexes_of(collection: Collection) -> list[Index]:
     return [
         Index(collection.name, spec, collection.fields) for spec in collection.definition.indexes
     ]
@@ -79,7 +79,7 @@ class States:
         self._existing = existing
         self._building = building
 
-    def of(self, index: Index) -> tuple[State, str | None]:
+    def state_of(self, index: Index) -> tuple[State, str | None]:
         """The state, and why it failed where trying again is of no use."""
         found = self._existing.get(index.name)
         if found is None or (not found.valid and index.name in self._building):
@@ -143,7 +143,7 @@ def _differences(
 
     What cannot be built is not missing: its records would have to change first.
     """
-    declared = {index.name: index for index in of(collection)}
+    declared = {index.name: index for index in indexes_of(collection)}
     there = {name for name, found in existing.items() if found.valid or found.fault}
     missing = [index for name, index in declared.items() if name not in there]
     return missing, [name for name in existing if name not in declared]

@@ -70,7 +70,7 @@ class Definition:
         return json.dumps(dumped, ensure_ascii=False, allow_nan=False)
 
     @classmethod
-    def parse(cls, text: str) -> Definition:
+    def from_json(cls, text: str) -> Definition:
         raw = json.loads(text)
         indexes = tuple(tuple(index) for index in raw["indexes"])
         return cls(raw["schema"], raw["rules"], indexes, raw.get("cache"))

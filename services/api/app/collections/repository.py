@@ -247,7 +247,7 @@ def _collection(row: Record) -> Collection:
         id=row["id"],
         name=row["name"],
         version=row["version"],
-        definition=Definition.parse(row["definition"]),
+        definition=Definition.from_json(row["definition"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         largest=max(row["largest"] or 0, LARGEST),

@@ -88,8 +88,8 @@ async def put_collection(
     given: Annotated[CollectionIn, body_of(CollectionIn, at_most=None)],
 ) -> CollectionOut:
     """Create the collection, or change it to this definition. Doing it twice is harmless."""
-    wanted = preconditions.parse(request.headers.get("if-match"))
-    absent = preconditions.parse(request.headers.get("if-none-match"))
+    wanted = preconditions.parse_tags(request.headers.get("if-match"))
+    absent = preconditions.parse_tags(request.headers.get("if-none-match"))
     if absent is not None and (not absent.any or wanted is not None):
         raise InvalidPrecondition("PUT takes If-Match, or If-None-Match: * to create.")
     definition = service.define(collection, given)
@@ -126,7 +126,7 @@ async def delete_collection(
     request: Request, actor: CurrentActor, collection: Name, confirm: str | None = None
 ) -> Response:
     """Delete the collection and all its records; `confirm` repeats its name."""
-    wanted = preconditions.parse(request.headers.get("if-match"))
+    wanted = preconditions.parse_tags(request.headers.get("if-match"))
     async with database_of(request).transaction() as session:
         await service.delete(session, actor, name=collection, confirm=confirm, if_match=wanted)
     return Response(status_code=204)
@@ -153,7 +153,7 @@ def _one(collection: Collection, states: indexes.States | None) -> CollectionOut
         out.rules = Rules(**definition.rules)
         out.cache = Cache(**definition.cache) if definition.cache else None
         out.indexes = []
-        for index in indexes.of(collection):
-            state, reason = states.of(index)
+        for index in indexes.indexes_of(collection):
+            state, reason = states.state_of(index)
             out.indexes.append(IndexOut(fields=list(index.spec), state=state, reason=reason))
     return out

@@ -99,7 +99,7 @@ async def put(
     _check_match(present, if_match)
     if present is None:
         created = await repository.insert(session, uuid7(), name, definition)
-        for index in indexes.of(created):
+        for index in indexes.indexes_of(created):
             await repository.create_index(session, name, index.name, index.definition)
         await session.notify(TOPIC, name)
         return created, True

@@ -66,6 +66,6 @@ def current() -> RequestContext | None:
     return _current.get()
 
 
-def of(scope: MutableMapping[str, Any]) -> RequestContext:
+def context_of(scope: MutableMapping[str, Any]) -> RequestContext:
     context: RequestContext = scope[SCOPE_KEY]
     return context

@@ -38,7 +38,7 @@ _BEFORE_VALUES = (b"[", b"{", b",")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 
-def parse(body: bytes) -> Any:
+def parse_strict(body: bytes) -> Any:
     """The value of a JSON text: integers exact, object keys unique, at most 64 levels deep.
 
     Raises InvalidJson (400) for what is no JSON text, ContentTooLarge (413) for more values than

@@ -53,7 +53,7 @@ class Format:
         """Whether a record may hold it."""
         return self._match(text) is not None
 
-    def of(self, text: str) -> str | None:
+    def form_of(self, text: str) -> str | None:
         """The form of a value that is written so; None if none is, or none that is compared."""
         match = self._match(text)
         return None if match is None else self.form(match)
@@ -78,7 +78,7 @@ class Format:
         """
         if not isinstance(given.value, str):
             return given.text
-        form = self.of(given.value)
+        form = self.form_of(given.value)
         if form is None:
             hint = lost_plus(given.value)
             raise FilterError(

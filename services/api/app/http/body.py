@@ -46,7 +46,7 @@ def body_of(model: type[Model], *, at_most: int | None = MAX_FORM_BYTES) -> Any:
         body = await read_body(request)
         if at_most is not None and len(body) > at_most:
             raise ContentTooLarge(f"The body is larger than the {at_most} bytes that this takes.")
-        value = json.parse(body)
+        value = json.parse_strict(body)
         check_members(model, value)
         try:
             return model.model_validate(value)

@@ -46,7 +46,7 @@ class ClientAddress:
         # The same few proxies and many requests of the same clients.
         self._is_trusted = lru_cache(_KEPT)(partial(_is_within, networks))
 
-    def of(self, scope: Scope) -> str:
+    def address_of(self, scope: Scope) -> str:
         """The client's address as text, empty where the transport has none (a Unix socket)."""
         peer = _plain((scope.get("client") or ("", 0))[0])
         if not self._is_trusted(peer):

@@ -44,7 +44,7 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def parse(field: str | None) -> Tags | None:
+def parse_tags(field: str | None) -> Tags | None:
     """The tags of an If-Match or If-None-Match field. Raises InvalidPrecondition."""
     if field is None:
         return None

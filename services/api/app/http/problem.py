@@ -9,6 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from app.core import context
+from app.core.context import context_of
 from app.core.errors import FieldError, InvalidParameter, Problem, ValidationFailed
 from app.core.json import pointer
 from app.http.routes import methods_of
@@ -49,7 +50,7 @@ def response(problem: Problem) -> Response:
 
 async def handle_problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
-    context.of(request.scope).retryable = problem.retryable
+    context_of(request.scope).retryable = problem.retryable
     return response(problem)
 
 

@@ -16,7 +16,7 @@ _BARE = re.compile(rb"[!#-+\--:<-~]+")
 _ESCAPED = re.compile(rb"\\(.)")
 
 
-def parse(field: bytes) -> str:
+def parse_key(field: bytes) -> str:
     """The key that the field gives; quotes are no part of it. Raises InvalidIdempotencyKey."""
     field = field.strip(b" \t")
     if quoted := _QUOTED.fullmatch(field):

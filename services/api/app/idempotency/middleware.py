@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.core import context
+from app.core.context import context_of
 from app.core.errors import Problem
 from app.db.dependencies import DATABASE_KEY
 from app.http import problem
 from app.http.routes import is_routed
-from app.idempotency.keys import FIELD, parse
+from app.idempotency.keys import FIELD, parse_key
 from app.idempotency.models import Answer, KeyedRequest
 from app.idempotency.service import MAX_KEPT_BYTES, Answered, Attempt
 from app.route_policy import policy_of
@@ -39,7 +39,7 @@ class IdempotencyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (
             scope["type"] != "http"
-            or FIELD not in context.of(scope).fields
+            or FIELD not in context_of(scope).fields
             or scope["method"] not in METHODS
             or not policy_of(scope).keyed
             # It is refused without its body, for which nobody is to be waited.
@@ -48,7 +48,7 @@ class IdempotencyMiddleware:
             await self.app(scope, receive, send)
             return
         try:
-            key = parse(context.of(scope).fields[FIELD])
+            key = parse_key(context_of(scope).fields[FIELD])
             # All of it, before a connection is needed.
             body = await _read(receive)
         except Problem as refused:
@@ -88,7 +88,7 @@ class _Response:
             return
         try:
             await self._attempt.conclude(
-                _answer(self._held), retryable=context.of(self._scope).retryable
+                _answer(self._held), retryable=context_of(self._scope).retryable
             )
         except Answered as before:
             await self.replay(before.answer)
@@ -140,9 +140,9 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _request(scope: Scope, key: str, body: bytes) -> KeyedRequest:
-    request = context.of(scope)
+    request = context_of(scope)
     rest = [scope["query_string"], *(request.fields.get(name, b"") for name in _TELLING), body]
-    return KeyedRequest.of(
+    return KeyedRequest.from_parts(
         key, request.actor, method=scope["method"], path=scope["path"], rest=rest
     )
 

@@ -23,7 +23,7 @@ class KeyedRequest:
     digest: bytes
 
     @classmethod
-    def of(
+    def from_parts(
         cls, key: str, actor: Actor, *, method: str, path: str, rest: Iterable[bytes]
     ) -> KeyedRequest:
         """`rest` is everything else that makes another request another one."""

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 
 from app.collections.errors import CollectionNotFound
-from app.core import context
+from app.core.context import context_of
 from app.core.errors import NotFound
 from app.http import preconditions
 from app.http.middleware.request import POLICY_KEY
@@ -108,12 +108,12 @@ function look(response) {
 async def document(request: Request, collections: str | None = None) -> Response:
     """The document for this caller: admins see all collections, others those they may see; of
     these only the ones that `collections` names, where it is given."""
-    known = preconditions.parse(request.headers.get("if-none-match"))
-    actor, services = context.of(request.scope).actor, services_of(request.scope)
+    known = preconditions.parse_tags(request.headers.get("if-none-match"))
+    actor, services = context_of(request.scope).actor, services_of(request.scope)
     visible = await services.registry.visible_to(actor)
     if collections is not None:
         visible = _named(visible, collections)
-    made = await services.documents.of(actor, visible)
+    made = await services.documents.document_for(actor, visible)
     headers = {
         "ETag": f'"{made.tag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization",
     }  # fmt: skip

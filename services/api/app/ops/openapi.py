@@ -64,7 +64,7 @@ class Documents:
         self._app = app
         self._known = MemoryCache(max_bytes=_KEPT_BYTES)
 
-    async def of(self, actor: Actor, collections: Sequence[Collection]) -> Document:
+    async def document_for(self, actor: Actor, collections: Sequence[Collection]) -> Document:
         """The document with these collections, or with the first of them that fit into it."""
         paths, schemas = [], []
         frame = self._frame
@@ -173,7 +173,7 @@ def finish(base: dict[str, Any], policies: RoutePolicies) -> dict[str, Any]:
             if response and "application/json" in response.get("content", {}):
                 # Faulty parameters are 400 here.
                 del operation["responses"]["422"]
-    describe({path: each for path, each in base["paths"].items() if policies.of(path).keyed})
+    describe({path: each for path, each in base["paths"].items() if policies.policy_at(path).keyed})
     _share_responses(base["paths"])
     return base
 

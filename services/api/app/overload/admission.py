@@ -75,7 +75,7 @@ class Admission:
 
     def enter(self, scope: Scope) -> bool:
         """Whether the request goes on at once, if only to be refused; then it has to `leave`."""
-        policy = self._policies.of(scope["path"])
+        policy = self._policies.policy_at(scope["path"])
         enter(scope, policy)
         if policy.probe:
             return True

@@ -30,7 +30,7 @@ class Room:
             yield
         finally:
             self._taken -= number
-            self._admit()
+            self._hand_on()
 
     async def _enter(self, number: int) -> None:
         if not self._waiting and self._has_room(number):
@@ -46,10 +46,10 @@ class Room:
                 self._taken -= number
             elif (number, turn) in self._waiting:
                 self._waiting.remove((number, turn))
-            self._admit()
+            self._hand_on()
             raise
 
-    def _admit(self) -> None:
+    def _hand_on(self) -> None:
         while self._waiting and self._has_room(self._waiting[0][0]):
             number, turn = self._waiting.popleft()
             if not turn.done():

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from app.core import context
-from app.core.context import rate_key
+from app.core.context import context_of, rate_key
 from app.core.rates import parse_rates
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Decision, Policy
@@ -31,7 +30,7 @@ def policies(settings: Settings) -> dict[Kind, Policy]:
 
 async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0) -> None:
     """Count a request under its caller's limit, see `Check`. Raises TooManyRequests."""
-    request = context.of(scope)
+    request = context_of(scope)
     policy = policy_of(scope, request.actor)
     caller = caller_of(request)
     if route_policy_of(scope).per_session and request.actor.session_id is not None:

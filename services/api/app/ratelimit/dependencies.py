@@ -18,7 +18,7 @@ from fastapi_limiter.callback import default_callback
 from fastapi_limiter.depends import RateLimiter
 from fastapi_limiter.identifier import default_identifier
 
-from app.core import context
+from app.core.context import context_of
 from app.core.rates import Rate, parse_rates
 from app.http.middleware.request import route_of
 from app.ratelimit import costs
@@ -51,7 +51,7 @@ async def taken(request: Request, counted: int) -> AsyncIterator[None]:
 
     As far as it is more than was `counted`: the request itself is through, the next ones wait.
     """
-    known = context.of(request.scope)
+    known = context_of(request.scope)
     try:
         yield
     finally:
@@ -100,7 +100,7 @@ async def _counted(self: RateLimiter, request: Request, response: Response) -> N
 async def _limit(
     limiter: RateLimiter, policy: Policy, request: Request, response: Response, cost: int = 1
 ) -> None:
-    known = context.of(request.scope)
+    known = context_of(request.scope)
     if limiter.identifier is default_identifier:
         # That one believes whatever a client writes into X-Forwarded-For.
         caller = caller_of(known)
@@ -123,7 +123,7 @@ async def _refuse(
     problem = refusal(decision)
     if limiter.callback is default_callback:
         raise problem
-    context.of(request.scope).headers += [
+    context_of(request.scope).headers += [
         (name.lower().encode(), value.encode()) for name, value in problem.headers.items()
     ]
     await limiter.callback(request, response)

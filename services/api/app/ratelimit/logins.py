@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.core import context, emails
-from app.core.context import rate_key
+from app.core import emails
+from app.core.context import context_of, rate_key
 from app.ratelimit.limiter import refusal
 from app.ratelimit.policy import Check, Policy
 from app.services import services_of
@@ -24,7 +24,7 @@ async def throttle_login(request: Request, account: str, *, known: bool = False)
     rates = services.settings.rates("login")
     if not rates:
         return
-    address = rate_key(context.of(request.scope).client)
+    address = rate_key(context_of(request.scope).client)
     account = emails.known_as(account)
     decision = await services.limiter.admit(
         (

@@ -86,7 +86,7 @@ class RedisLimiter:
             return list(_decisions([checks for checks, _ in batch], owed))
 
         try:
-            return cast("list[Decision]", await self._redis.ask(shared, calls=len(batch)))
+            return cast("list[Decision]", await self._redis.call(shared, calls=len(batch)))
         except RedisAway:
             return [await self._admit_alone(checks) for checks, _ in batch]
 

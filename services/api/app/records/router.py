@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from app.core import context
 from app.core.actor import Scope
+from app.core.context import context_of
 from app.core.errors import InvalidParameter, InvalidPrecondition, Problem
 from app.core.ids import parse_uuid
 from app.db.dependencies import database_of
@@ -104,7 +104,7 @@ async def batch_records(collection: str, request: Request) -> Response:
 
 @router.get("/records/{record_id}")
 async def get_record(collection: str, record_id: str, request: Request) -> Response:
-    known = preconditions.parse(request.headers.get("if-none-match"))
+    known = preconditions.parse_tags(request.headers.get("if-none-match"))
     # Before the collection, which not everybody may know of.
     id_ = _id(record_id)
     stored = await service.get(await _access(request, collection), id_)
@@ -116,8 +116,8 @@ async def get_record(collection: str, record_id: str, request: Request) -> Respo
 
 @router.put("/records/{record_id}")
 async def put_record(collection: str, record_id: str, request: Request) -> Response:
-    absent = preconditions.parse(request.headers.get("if-none-match"))
-    wanted = preconditions.parse(request.headers.get("if-match"))
+    absent = preconditions.parse_tags(request.headers.get("if-none-match"))
+    wanted = preconditions.parse_tags(request.headers.get("if-match"))
     id_ = parse_uuid(record_id)
     if id_ is None:
         raise InvalidId
@@ -144,7 +144,7 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
 
 @router.patch("/records/{record_id}")
 async def patch_record(collection: str, record_id: str, request: Request) -> Response:
-    wanted = preconditions.parse(request.headers.get("if-match"))
+    wanted = preconditions.parse_tags(request.headers.get("if-match"))
     id_ = _id(record_id)
     access = await _access(request, collection)
     access.require("update")
@@ -159,7 +159,7 @@ async def patch_record(collection: str, record_id: str, request: Request) -> Res
 
 @router.delete("/records/{record_id}")
 async def delete_record(collection: str, record_id: str, request: Request) -> Response:
-    wanted = preconditions.parse(request.headers.get("if-match"))
+    wanted = preconditions.parse_tags(request.headers.get("if-match"))
     id_ = _id(record_id)
 
     async def delete(access: Access) -> None:
@@ -171,7 +171,7 @@ async def delete_record(collection: str, record_id: str, request: Request) -> Re
 
 async def _access(request: Request, name: str) -> Access:
     """Raises CollectionNotFound."""
-    services, actor = services_of(request.scope), context.of(request.scope).actor
+    services, actor = services_of(request.scope), context_of(request.scope).actor
     return Access(database_of(request), actor, await services.registry.get(name))
 
 
@@ -216,7 +216,7 @@ async def _version(access: Access, id_: UUID, wanted: Tags | None) -> int | None
 
 
 async def _cached(request: Request, access: Access, query: Query) -> Response:
-    known = preconditions.parse(request.headers.get("if-none-match"))
+    known = preconditions.parse_tags(request.headers.get("if-none-match"))
     services = services_of(request.scope)
     cached = await lists.list_records(
         access,

@@ -51,7 +51,7 @@ class Body:
     @classmethod
     def from_json(cls, raw: bytes) -> Body:
         """Raises InvalidJson or ValidationFailed."""
-        value = json.parse(raw)
+        value = json.parse_strict(raw)
         return cls(raw.decode(), value)
 
     @classmethod

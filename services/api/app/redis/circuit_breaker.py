@@ -1,4 +1,5 @@
-"""Redis is away: told in one line, counted per call, and waited for by no request but the first."""
+"""A circuit breaker for Redis: an outage is logged in one line and counted per call, and only the
+first request waits for Redis meanwhile."""
 
 from __future__ import annotations
 
@@ -28,11 +29,11 @@ class RedisAway(Exception):
 
 
 class CircuitBreaker:
-    """Asks `client`, and after a fault nothing more until Redis takes writes again.
+    """Closed, calls go to `client`. A fault opens it; it closes when Redis takes writes again.
 
-    That is found out beside the requests: one of them as a scout would have all others that come
-    before its answer go on as if Redis were away. `user` is a word for the metric and the log,
-    `consequence` says how it goes on without.
+    A task beside the requests finds that out: with one request as the trial, all others that come
+    before its answer would go on as if Redis were away. `user` is a word for the metric and the
+    log, `consequence` tells how requests go on without Redis.
     """
 
     def __init__(self, client: Redis, user: str, consequence: str) -> None:
@@ -42,24 +43,21 @@ class CircuitBreaker:
         self._fallbacks = REDIS_FALLBACKS.labels(user)
         self._return: asyncio.Task[None] | None = None
 
-    async def ask(
-        self, call: Callable[[], Awaitable[Any]], *, calls: int = 1, anyway: bool = False
+    async def call(
+        self, command: Callable[[], Awaitable[Any]], *, calls: int = 1, even_if_open: bool = False
     ) -> Any:
-        """What `call` returns, which stands for so many `calls`; tried during an outage `anyway`.
-
-        Raises RedisAway.
-        """
-        if self._away and not anyway:
+        """The result of `command`, which counts as so many `calls`. Raises RedisAway."""
+        if self._is_open and not even_if_open:
             self._fallbacks.inc(calls)
             raise RedisAway
         try:
             # The client's own limits are on each step of it, of which a new connection has several.
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await call()
+                return await command()
         # Whatever it is: requests wait for this, and none may fail for the sake of it.
         except Exception as error:
             self._fallbacks.inc(calls)
-            if not self._away:
+            if not self._is_open:
                 # Not in the context of the request, whose id would be in the log.
                 self._return = asyncio.create_task(self._until_back(), context=Context())
                 reason = str(error) or type(error).__name__
@@ -69,7 +67,7 @@ class CircuitBreaker:
             raise RedisAway from error
 
     @property
-    def _away(self) -> bool:
+    def _is_open(self) -> bool:
         return self._return is not None and not self._return.done()
 
     async def close(self) -> None:

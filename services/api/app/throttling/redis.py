@@ -62,7 +62,7 @@ class RedisLoginThrottle:
         """What the script returns, or None where Redis is away."""
         prefix = f"listo:guesses:{account}"
         try:
-            answer: list[int] | None = await self._redis.ask(
+            answer: list[int] | None = await self._redis.call(
                 lambda: self._script(
                     keys=[f"{prefix}:{pair}", prefix, f"{prefix}:known"],
                     args=[what, pair, int(known), *_CONSTANTS],

@@ -45,14 +45,14 @@ async def create_api_key(
         expires_at=given.expires_at,
         rate_limit=given.rate_limit,
     )
-    return schemas.NewApiKeyOut(**schemas.ApiKeyOut.of(key).model_dump(), key=text)
+    return schemas.NewApiKeyOut(**schemas.ApiKeyOut.from_api_key(key).model_dump(), key=text)
 
 
 @router.get("/api-keys", operation_id="listApiKeys", responses=problems(401, 403))
 async def list_api_keys(session: SessionDep, actor: CurrentActor) -> schemas.ApiKeysOut:
     """Your keys."""
     keys = await api_keys.list_own(session, actor)
-    return schemas.ApiKeysOut(items=[schemas.ApiKeyOut.of(key) for key in keys])
+    return schemas.ApiKeysOut(items=[schemas.ApiKeyOut.from_api_key(key) for key in keys])
 
 
 @router.delete(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.core import context
+from app.core.context import context_of
 from app.core.errors import Problem
 from app.http import problem
 from app.ratelimit import counting
@@ -27,15 +27,15 @@ class AuthMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = context.of(scope)
+        request = context_of(scope)
         try:
-            await self._admit(scope, request)
+            await self._identify(scope, request)
         except Problem as refused:
             await problem.response(refused)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
-    async def _admit(self, scope: Scope, request: RequestContext) -> None:
+    async def _identify(self, scope: Scope, request: RequestContext) -> None:
         policy = policy_of(scope)
         if policy.probe or policy.public:
             return

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from app.auth.errors import InvalidCredentials, TooManyGuesses
-from app.core import context, emails
-from app.core.context import rate_key
+from app.core import emails
+from app.core.context import context_of, rate_key
 from app.observability.metrics import RATE_LIMITED
 from app.ratelimit.logins import throttle_login
 from app.services import services_of
@@ -32,7 +32,7 @@ async def password_try(request: Request, account: str) -> AsyncIterator[None]:
     services = services_of(request.scope)
     services.passwords.require_room()
     account = emails.known_as(account)
-    address = rate_key(context.of(request.scope).client)
+    address = rate_key(context_of(request.scope).client)
     secret = services.settings.jwt_secret.get_secret_value()
     guess = await services.login_throttle.begin(*digests(secret, account, address))
     if guess.wait_ms:

@@ -38,7 +38,7 @@ async def register(
 ) -> schemas.UserOut:
     """Make an account, where registration is open."""
     await throttle_login(request, given.email)
-    return schemas.UserOut.of(await service.register(auth, given))
+    return schemas.UserOut.from_user(await service.register(auth, given))
 
 
 @router.post(
@@ -88,7 +88,7 @@ async def me(auth: AuthDep, actor: CurrentActor) -> schemas.UserOut:
     user = None if actor.id is None else await users.user(auth.database, actor.id)
     if user is None:
         raise Unauthorized
-    return schemas.UserOut.of(user)
+    return schemas.UserOut.from_user(user)
 
 
 @router.post(

@@ -41,7 +41,7 @@ async def create_user(
     One that an API key makes is no admin, has no password and is disabled, until an admin gives it
     a password (`PATCH`) in a session.
     """
-    return schemas.UserOut.of(await users.create(auth, actor, given))
+    return schemas.UserOut.from_user(await users.create(auth, actor, given))
 
 
 @router.get("", operation_id="listUsers", responses=problems(401, 403))
@@ -54,14 +54,14 @@ async def list_users(
     """All users, oldest first."""
     found = await users.list_users(session, actor, after=cursor, limit=limit + 1)
     return schemas.UsersOut(
-        items=[schemas.UserOut.of(user) for user in found[:limit]],
+        items=[schemas.UserOut.from_user(user) for user in found[:limit]],
         next=str(found[limit - 1].id) if len(found) > limit else None,
     )
 
 
 @router.get("/{user_id}", operation_id="getUser", responses=problems(401, 403, 404))
 async def get_user(session: SessionDep, actor: CurrentActor, user_id: UUID) -> schemas.UserOut:
-    return schemas.UserOut.of(await users.get(session, actor, user_id=user_id))
+    return schemas.UserOut.from_user(await users.get(session, actor, user_id=user_id))
 
 
 @router.patch(
@@ -82,7 +82,7 @@ async def change_user(
     Disabling ends sessions and API keys for good. An API key gives nobody a role or a password,
     enables nobody, and does not change admins.
     """
-    return schemas.UserOut.of(await users.change(auth, actor, user_id=user_id, patch=given))
+    return schemas.UserOut.from_user(await users.change(auth, actor, user_id=user_id, patch=given))
 
 
 @router.delete(

@@ -11,7 +11,7 @@ import yaml
 
 from app.collections import repository, service, turns
 from app.collections.files.yaml_text import FLOAT
-from app.http.preconditions import etag, parse
+from app.http.preconditions import etag, parse_tags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Change:
             actor,
             name=self.name,
             definition=self.wanted,
-            if_match=None if self.version is None else parse(etag(self.version)),
+            if_match=None if self.version is None else parse_tags(etag(self.version)),
             only_create=self.version is None,
         )
 

@@ -15,7 +15,7 @@ from app.collections import service
 from app.collections.files import yaml_text
 from app.collections.schemas import CollectionIn
 from app.core.errors import InvalidJson, Problem
-from app.core.json import parse
+from app.core.json import parse_strict
 from app.http.members import invalid
 
 if TYPE_CHECKING:
@@ -67,15 +67,15 @@ def written(name: str, definition: Definition) -> dict[str, Any]:
 def _documents(file: Path) -> list[Any]:
     content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
     if file.suffix == ".json":
-        return [parse(content)]
+        return [parse_strict(content)]
     # As some shells write what a command prints.
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if wide else "utf-8-sig")
     try:
         # JSON is YAML, all of it, whatever the parser of YAML thinks.
-        return [parse(text.encode())]
+        return [parse_strict(text.encode())]
     except InvalidJson:
-        parts = [parse(part.encode()) for part in yaml_text.documents(text)]
+        parts = [parse_strict(part.encode()) for part in yaml_text.documents(text)]
         return [part for part in parts if part is not None]
 
 

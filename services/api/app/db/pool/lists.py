@@ -38,7 +38,7 @@ class Windows:
         self._most = most
         self._known: OrderedDict[Hashable, int] = OrderedDict()
 
-    def of(self, caller: Hashable) -> int:
+    def most_for(self, caller: Hashable) -> int:
         return self._known.get(caller, min(AT_FIRST, self._most))
 
     def note(self, caller: Hashable, seconds: float) -> None:
@@ -46,7 +46,7 @@ class Windows:
         if seconds > SLOW_SECONDS:
             self._known[caller] = 1
         elif seconds < QUICK_SECONDS:
-            self._known[caller] = min(self._most, self.of(caller) + 1)
+            self._known[caller] = min(self._most, self.most_for(caller) + 1)
         else:
             return
         self._known.move_to_end(caller)
@@ -72,7 +72,7 @@ class Lists(Pooled):
             # Waiting for a lock is no fault of the statement, and is to be told from slowness.
             "lock_timeout": str(int(timeout * 900)),
         }
-        gate = Gate(places, self._windows.of, "list_waited")
+        gate = Gate(places, self._windows.most_for, "list_waited")
         super().__init__(url, {**settings, **limits}, gate, budget)
 
     async def open(self, *, at_once: int = 0) -> None:

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from app.core import context
+from app.core.context import context_of
 from app.core.errors import Forbidden
 from app.http import problem
 
@@ -56,7 +56,7 @@ class CorsMiddleware(CORSMiddleware):
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = context.of(scope)
+        request = context_of(scope)
         asks = b"origin" in request.fields and b"access-control-request-method" in request.fields
         if asks and scope["method"] == "OPTIONS":
             await self.preflight_response(Headers(scope=scope))(scope, receive, send)

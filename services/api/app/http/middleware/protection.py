@@ -7,7 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from app.core import context
+from app.core.context import context_of
 from app.core.errors import (
     ContentTooLarge,
     Overloaded,
@@ -59,7 +59,7 @@ class ProtectionMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = context.of(scope)
+        request = context_of(scope)
         if b"transfer-encoding" in request.fields:
             # Until its body has ended, which it may never: the server would read it on.
             request.headers.append(_CLOSE)
