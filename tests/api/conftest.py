@@ -1,4 +1,4 @@
-"""What tests of idempotency keys begin with."""
+"""Fixtures of the tests of idempotency keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from fixtures.keyed import ANYONE, SCHEMA
+from fixtures.keyed import SCHEMA
+from fixtures.rules import ANYONE
 
 if TYPE_CHECKING:
     import httpx

@@ -10,17 +10,17 @@ from uuid import uuid4
 import pytest
 
 from app.collections.json_schema.keywords import Annotations
+from fixtures.rules import ANYONE
 
 if TYPE_CHECKING:
     import httpx
 
-RULES = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
 SYSTEM = {"id", "version", "created_at", "updated_at", "owner"}
 
 
 def define(admin: httpx.Client, schema: dict[str, Any], **more: Any) -> str:
     name = f"annotated_{uuid4().hex[:12]}"
-    made = admin.put(f"/collections/{name}", json={"schema": schema, "rules": RULES, **more})
+    made = admin.put(f"/collections/{name}", json={"schema": schema, "rules": ANYONE, **more})
     assert made.status_code == 201, made.text
     return f"/collections/{name}/records"
 
@@ -267,7 +267,7 @@ def test_nor_told_by_a_version_that_stays(anonymous: httpx.Client, admin: httpx.
 
 
 def test_rules_may_be_about_it(anonymous: httpx.Client, admin: httpx.Client) -> None:
-    path = define(admin, WRITE_ONLY, rules={**RULES, "list": '`it\'s data` = "shown"'})
+    path = define(admin, WRITE_ONLY, rules={**ANYONE, "list": '`it\'s data` = "shown"'})
     for text in ("shown", "other"):
         anonymous.post(path, json={"title": text, "it's data": text})
     assert [item["title"] for item in anonymous.get(path).json()["items"]] == ["shown"]
@@ -308,7 +308,7 @@ def test_own_fields_share_a_definition(anonymous: httpx.Client, admin: httpx.Cli
         ({"properties": {"a": {"items": "X"}}}, "/properties/a/items"),
         ({"anyOf": [{"properties": {"a": "X"}}]}, "/anyOf/0/properties/a"),
         ({"additionalProperties": "X"}, "/additionalProperties"),
-        # One that is heeded where it stands, or is referred to, and not elsewhere.
+        # The keyword counts where it stands or is referred to, and nowhere else.
         (
             {"$defs": {"s": "X"}, "properties": {"a": SHARED, "b": {"items": SHARED}}},
             "/$defs/s",

@@ -12,6 +12,7 @@ import pytest
 from app.auth.identity import authenticator as credentials
 from fixtures.api_keys import READ, make
 from fixtures.cluster import database, execute, fetch
+from fixtures.rules import ANYONE
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ ALL = [READ, WRITE, "collections:admin", "webhooks:admin", "users:admin"]
 
 @pytest.fixture(scope="module", autouse=True)
 def collections(admin: httpx.Client) -> None:
-    rules = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
+    rules = ANYONE
     for name in ("one", "two"):
         body = {"schema": {"type": "object"}, "rules": rules}
         assert admin.put(f"/collections/{name}", json=body).is_success
@@ -122,7 +123,7 @@ def test_a_key_names_collections_that_exist(
     for name, rules in (("hidden", {}), ("passing", {"read": ""})):
         assert admin.put(f"/collections/{name}", json={"schema": {}, "rules": rules}).is_success
     body = {"name": "k", "scopes": [READ], "collections": ["one", "no-such", "hidden"]}
-    # What a member can do nothing with is like what is not there.
+    # To a member a collection out of reach looks like a missing one.
     for client, unknown in (
         (admin, ["/collections/1"]),
         (ada, ["/collections/1", "/collections/2"]),
@@ -131,7 +132,7 @@ def test_a_key_names_collections_that_exist(
         assert refused.status_code == 422
         assert [error["pointer"] for error in refused.json()["errors"]] == unknown
         assert refused.json()["errors"][0]["code"] == "unknown_collection"
-    # Nor does it reach another one that gets the name later.
+    # The key does not reach a later collection of the same name.
     both = make(ada, READ, collections=["one", "passing"])
     alone = make(ada, READ, collections=["passing"])
     clients = [server.client(key["key"]) for key in (both, alone)]
@@ -175,7 +176,7 @@ def test_a_deleted_key_is_out_at_once(server: Server, ada: httpx.Client, bob: ht
     client = server.client(made["key"])
     assert client.get("/auth/me").status_code == 200
     path = f"/auth/api-keys/{made['id']}"
-    # It is nobody else's.
+    # Only the owner reaches the key.
     assert bob.delete(path).json()["code"] == "api_key_not_found"
     assert client.get("/auth/me").status_code == 200
     assert ada.delete(path).status_code == 204
@@ -267,7 +268,7 @@ def test_use_is_noted_without_a_write_per_request(cluster_url: str) -> None:
             for _ in range(3):
                 client.get("/nothing")
             assert server.statements == []
-        # What was not written down yet is when the server stops.
+        # A server that stops notes the last uses.
         with serving(settings(url)) as server:
             keys = server.admin().get("/auth/api-keys").json()["items"]
             assert keys[0]["last_used_at"] > made["created_at"]
@@ -304,7 +305,7 @@ def test_a_key_that_only_writes_is_shown_no_record(server: Server, admin: httpx.
         # Nothing was changed.
         assert answer.json() == {"id": id_, "version": 2}
     assert client.put(path, json={"n": 2}).json() == {"id": id_, "version": 3}
-    # What it creates it knows already.
+    # A key without the scope to read gets back the record that it sent.
     assert client.post("/collections/one/records", json={"n": 3}).json()["n"] == 3
     both = server.client(make(admin, READ, WRITE)["key"])
     assert both.patch(path, json={}).json()["n"] == 2

@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from fixtures.rules import ANYONE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,7 +22,7 @@ RECORDS = 40
 
 @pytest.fixture(scope="module", autouse=True)
 def crossed(admin: httpx.Client) -> None:
-    rules = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
+    rules = ANYONE
     definition = {"schema": {"type": "object"}, "rules": rules}
     assert admin.put("/collections/crossed", json=definition).is_success
 
@@ -71,7 +73,7 @@ def test_creations_in_opposite_order(ada: httpx.Client, bob: httpx.Client, betwe
 
     def operations(ids: list[str]) -> list[dict[str, Any]]:
         made = [create(id_) for id_ in ids]
-        # What is between keeps them from being one statement.
+        # An update between two creates keeps them from being one statement.
         return [each for one in made for each in (one, update(changed))] if between else made
 
     with ThreadPoolExecutor(2) as pool:

@@ -1,4 +1,4 @@
-"""What a request may cost once caches are warm: statements, round trips to PostgreSQL, bytes."""
+"""Budgets of a request once caches are warm: statements, round trips to PostgreSQL, bytes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def record(admin: httpx.Client, ada: httpx.Client) -> str:
         ("POST", PATH, {"n": 1}, 1, 1),
         ("PUT", "RECORD", "ANOTHER", 1, 1),
         ("PATCH", "RECORD", "ANOTHER", 2, 2),
-        # What changes nothing.
+        # Writes that change nothing.
         ("PUT", "RECORD", {"n": 1}, 2, 2),
         ("PATCH", "RECORD", {"n": 2}, 1, 1),
         # BEGIN and COMMIT among them.

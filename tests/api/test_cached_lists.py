@@ -15,6 +15,7 @@ import redis
 
 from app.caching.generations import MAKING_SECONDS
 from fixtures.redis import redis_store
+from fixtures.rules import ANYONE
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from fixtures.server import Server
 
 ROUNDS = int(os.environ.get("ROUNDS", "300"))
-OPEN = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}, "kind": {"type": "string"}}}
 
 
@@ -61,7 +61,7 @@ def made(admins: list[httpx.Client]) -> str:
 def make(admin: httpx.Client, **definition: Any) -> str:
     """The path of the records of a new collection, with one record."""
     name = f"c{uuid4().hex[:12]}"
-    body = {"schema": SCHEMA, "rules": OPEN, "cache": {"list": "5m"}, **definition}
+    body = {"schema": SCHEMA, "rules": ANYONE, "cache": {"list": "5m"}, **definition}
     response = admin.put(f"/collections/{name}", json=body)
     assert response.status_code == 201, response.text
     path = f"/collections/{name}/records"
@@ -186,7 +186,7 @@ def test_so_is_one_that_outlasts_the_patience_with_a_dead_server(
 
 
 def test_cursors_and_callers_stay_apart(servers: list[Server], admins: list[httpx.Client]) -> None:
-    rules = {**OPEN, "list": "owner = @user.id", "create": ""}
+    rules = {**ANYONE, "list": "owner = @user.id", "create": ""}
     path = make(admins[0], rules=rules)
     users = [servers[0].member(f"{name}@example.com") for name in ("ada", "bob")]
     for number in range(6):
@@ -206,7 +206,7 @@ def test_cursors_and_callers_stay_apart(servers: list[Server], admins: list[http
 def test_callers_whom_the_rule_does_not_tell_apart_share(
     servers: list[Server], admins: list[httpx.Client]
 ) -> None:
-    path = make(admins[0], rules={**OPEN, "list": "n >= 0"})
+    path = make(admins[0], rules={**ANYONE, "list": "n >= 0"})
     ada = servers[1].member("ada@example.com")
     assert status_of(ada.get(path)) == "fwd=miss; stored"
     assert status_of(servers[2].client().get(path)).startswith("hit")
@@ -216,7 +216,7 @@ def test_callers_whom_the_rule_does_not_tell_apart_share(
 
 def test_roles_and_rules_are_effective(servers: list[Server], admins: list[httpx.Client]) -> None:
     rule = '@user.roles has "editor"'
-    path = make(admins[0], rules={**OPEN, "list": rule})
+    path = make(admins[0], rules={**ANYONE, "list": rule})
     user = servers[0].member("carol@example.com")
     id_ = user.get("/auth/me").json()["id"]
     try:
@@ -224,7 +224,7 @@ def test_roles_and_rules_are_effective(servers: list[Server], admins: list[httpx
             admins[0].patch(f"/users/{id_}", json={"roles": roles})
             for _ in range(2):
                 assert len(user.get(path).json()["items"]) == count
-        body = {"schema": SCHEMA, "rules": OPEN, "cache": {"list": "5m"}}
+        body = {"schema": SCHEMA, "rules": ANYONE, "cache": {"list": "5m"}}
         admins[0].put(path.removesuffix("/records"), json=body)
         assert len(user.get(path).json()["items"]) == 1
     finally:
@@ -251,7 +251,7 @@ def test_conditional_requests(servers: list[Server], made: str) -> None:
 def test_only_what_anybody_gets_is_public(
     servers: list[Server], admins: list[httpx.Client], made: str
 ) -> None:
-    ruled = make(admins[0], rules={**OPEN, "list": "owner = @user.id or n = 0"})
+    ruled = make(admins[0], rules={**ANYONE, "list": "owner = @user.id or n = 0"})
     uncached = make(admins[0], cache=None)
     stranger = servers[0].client()
     for client, path, expected in (
@@ -305,7 +305,7 @@ def test_a_collection_that_begins_to_cache_and_ends_to(admins: list[httpx.Client
     path = make(admins[0], cache=None)
     collection = path.removesuffix("/records")
     for number, cache in enumerate(({"list": "1s"}, None, {"list": "60m"}), start=1):
-        body = {"schema": SCHEMA, "rules": OPEN, "cache": cache}
+        body = {"schema": SCHEMA, "rules": ANYONE, "cache": cache}
         assert admins[1].put(collection, json=body).json().get("cache") == cache
         admins[2].post(path, json={"n": number})
         for admin in admins:

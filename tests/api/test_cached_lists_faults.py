@@ -24,6 +24,7 @@ from fixtures.cluster import fetch
 from fixtures.needs import missing
 from fixtures.redis import PROGRAM
 from fixtures.relay import redis_relay
+from fixtures.rules import ANYONE
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
     from fixtures.relay import Relay
     from fixtures.server import Server
 
-RULES = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
 PATIENCE = 30
 CACHE = {"list": "60m", "stale_while_revalidate": "60m"}
-DEFINITION = {"schema": {"type": "object"}, "rules": RULES, "cache": CACHE}
+DEFINITION = {"schema": {"type": "object"}, "rules": ANYONE, "cache": CACHE}
 
 
 class OwnRedis:
@@ -118,7 +118,7 @@ class Stage:
         return len(rows)
 
     def check(self, *readers: int) -> list[str]:
-        """What was written last is seen, twice; how each answer came about."""
+        """Each reader sees the last write, twice; returns how each answer came about."""
         statuses = []
         for reader in (readers or (0, 1, 2)) * 2:
             response = self.clients[reader].get(self.list)
@@ -269,7 +269,7 @@ def test_redis_is_flushed_again_and_again(stage: Stage) -> None:
 
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: bool) -> None:
-    """Who knows of it marks nothing any more, and is seen by who does not know all the same."""
+    """A writer that knows of the end marks nothing; a reader that does not know sees its writes."""
     stage.warm()
     admin = stage.servers[0].admin()
     collection = f"/collections/c{uuid4().hex[:12]}"
@@ -281,7 +281,7 @@ def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: 
 
     async def said(command: str) -> None:
         while True:
-            # It asks whether its connection lives, and two at once cannot use that.
+            # The listener asks whether its connection lives, and a connection serves one statement.
             with suppress(asyncpg.InterfaceError):
                 await notifications._connection.execute(f"{command} {CHANNEL}")
                 return
@@ -304,7 +304,7 @@ def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: 
 
 
 def test_a_writer_dies_after_its_commit(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it wrote is there, and is in every list, although nobody was told of it."""
+    """Its record is there, and in every list, although no process was told of the write."""
     stage.warm()
     died, buried = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""What a process does beside its requests, and when it stops: a fault leaves nothing else out."""
+"""The end of a process and its work beside requests: a fault in a step leaves no other step out."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_values_have_an_order_and_a_value_has_many_spellings(
             assert kept(f'v in ["{text}", null]  and v is not null') == sorted(group)
             assert kept(f'v < "{text}"') == flat(groups[:number])
             assert kept(f'v >= "{text}"') == flat(groups[number:])
-    # What a record shows is as it was written.
+    # A record shows its values as they were written.
     assert flat(groups) == kept("v is not null")
 
 

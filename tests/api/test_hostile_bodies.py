@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fixtures.rules import ANYONE
+
 if TYPE_CHECKING:
     import httpx
 
 PATH = "/collections/hostile/records"
 JSON = {"Content-Type": "application/json"}
-RULES = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def hostile(admin: httpx.Client) -> None:
-    assert admin.put("/collections/hostile", json={"schema": {}, "rules": RULES}).is_success
+    assert admin.put("/collections/hostile", json={"schema": {}, "rules": ANYONE}).is_success
 
 
 def send(client: httpx.Client, text: str) -> httpx.Response:
@@ -167,14 +168,14 @@ def test_a_large_body_that_is_wrong_everywhere_costs_no_fault_for_each_place(
     pointer: str,
 ) -> None:
     schema = {"properties": {"tags": tags}}
-    admin.put("/collections/wrong", json={"schema": schema, "rules": RULES}).raise_for_status()
+    admin.put("/collections/wrong", json={"schema": schema, "rules": ANYONE}).raise_for_status()
     body = f'{{"tags":{value}}}'
     before = most_memory()
     response = anonymous.post("/collections/wrong/records", content=body, headers=JSON)
     assert response.status_code == 422
     (fault,) = response.json()["errors"]
     assert fault["pointer"] == pointer
-    # One that named them all would be made of all of them.
+    # A message that named all values would be as large as the body.
     assert pointer or "too large to say where" in fault["message"]
     # All faults at once were more than a gigabyte.
     assert most_memory() - before < 200 << 20
@@ -184,7 +185,7 @@ def test_a_long_body_is_told_of_what_is_too_much(
     admin: httpx.Client, anonymous: httpx.Client
 ) -> None:
     schema = {"properties": {"text": {}}, "additionalProperties": False}
-    admin.put("/collections/wordy", json={"schema": schema, "rules": RULES}).raise_for_status()
+    admin.put("/collections/wordy", json={"schema": schema, "rules": ANYONE}).raise_for_status()
     body = {"text": "x" * 20_000, "other": [1] * 4000}
     (fault,) = anonymous.post("/collections/wordy/records", json=body).json()["errors"]
     assert fault["pointer"] == "/other"
@@ -192,7 +193,7 @@ def test_a_long_body_is_told_of_what_is_too_much(
 
 def test_a_small_body_is_told_twenty_faults(admin: httpx.Client, anonymous: httpx.Client) -> None:
     schema = {"properties": {"tags": ITEMS}}
-    admin.put("/collections/told", json={"schema": schema, "rules": RULES}).raise_for_status()
+    admin.put("/collections/told", json={"schema": schema, "rules": ANYONE}).raise_for_status()
     faults = anonymous.post("/collections/told/records", json={"tags": [1] * 4000}).json()["errors"]
     assert [fault["pointer"] for fault in faults] == [f"/tags/{n}" for n in range(20)]
 

@@ -64,7 +64,7 @@ def test_another_request_with_the_same_key(
     assert first.status_code == 201
     headers = {"Content-Type": "application/json", **change.pop("headers", {})}
     other = send(ada, method, path, key, **change, headers=headers)
-    # What is no JSON is found to be that first, and nothing is looked up.
+    # A body that is no JSON is refused before the key is looked up.
     wanted = (400, "invalid_json") if b"not" in change.get("content", b"") else (
         422, "idempotency_key_reused")  # fmt: skip
     assert (other.status_code, other.json()["code"]) == wanted
@@ -121,7 +121,7 @@ def test_a_request_in_work(
         assert send(ada, "POST", PATH, str(uuid4()), json={"n": 1}).status_code == 201
     first = send(ada, "POST", PATH, text, json={"n": 1})
     assert first.status_code == 201
-    # Who has an answer needs no lock.
+    # A replay needs no lock.
     with held_lock(database_url, lock_of("user", me, "POST", PATH, key)):
         assert replays(first, send(ada, "POST", PATH, text, json={"n": 1}))
 

@@ -12,7 +12,8 @@ from app.idempotency import service
 from app.idempotency.repository import purge
 from app.worker import LOOPS
 from fixtures.cluster import database, execute
-from fixtures.keyed import ANYONE, PATH, REPLAYED, SCHEMA, kept, replays, send
+from fixtures.keyed import PATH, REPLAYED, SCHEMA, kept, replays, send
+from fixtures.rules import ANYONE
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:

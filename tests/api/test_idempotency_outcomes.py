@@ -14,8 +14,9 @@ import pytest
 
 from app.idempotency import service
 from fixtures.cluster import database, execute, fetch
-from fixtures.keyed import ANYONE, BATCH, PATH, REPLAYED, SCHEMA, count, kept, replays, send
+from fixtures.keyed import BATCH, PATH, REPLAYED, SCHEMA, count, kept, replays, send
 from fixtures.open_transactions import open_transaction
+from fixtures.rules import ANYONE
 from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def test_who_may_not_yet_may_later(ada: httpx.Client, admin: httpx.Client, key: 
     admin.put("/collections/gated", json={**definition, "rules": ANYONE})
     assert send(ada, "POST", path, key, json={"n": 1}).status_code == 201
     assert send(ada, "POST", path, key, json={"n": 1}).headers[REPLAYED] == "true"
-    # Who may not any more is not told what was answered to them before.
+    # A caller who lost the right gets no replay of the former answer.
     admin.put("/collections/gated", json=definition)
     assert send(ada, "POST", path, key, json={"n": 1}).status_code == 403
 

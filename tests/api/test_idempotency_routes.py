@@ -10,6 +10,7 @@ import pytest
 
 from fixtures.cluster import database, execute, fetch
 from fixtures.open_transactions import open_transaction
+from fixtures.rules import ANYONE
 from fixtures.server import PASSWORD, serving, settings
 
 if TYPE_CHECKING:
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
     from fixtures.server import Server
 
 RECORDS = "/collections/orders/records"
-RULES = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
 TABLES = ("users", "sessions", "api_keys", "removals", "collections", "events")
 
 Call = tuple["httpx.Client", str, Any]
 
 
 class Callers:
-    """What the routes need to be there."""
+    """The records and users that the routes need."""
 
     def __init__(self, server: Server) -> None:
         self.anonymous = server.client()
@@ -92,12 +92,12 @@ CALLS: dict[str, Callable[[Callers], Call]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def orders(admin: httpx.Client) -> None:
-    body = {"schema": {"type": "object"}, "rules": RULES}
+    body = {"schema": {"type": "object"}, "rules": ANYONE}
     assert admin.put("/collections/orders", json=body).is_success
 
 
 def state(url: str) -> list[object]:
-    """What there is in every table that a route writes to."""
+    """Count and digest of every table that a route writes to."""
     names = "SELECT format('records.%I', name) FROM listo.collections"
     tables = [*(f"listo.{name}" for name in TABLES), *(row[0] for row in fetch(url, names))]
     rows = "SELECT count(*), md5(string_agg(t::text, '' ORDER BY t::text)) FROM"
@@ -112,7 +112,7 @@ def test_none_is_forgotten(admin: httpx.Client) -> None:
         if method != "get"
         # Their answers are credentials, which are kept nowhere.
         and path not in {"/auth/login", "/auth/refresh"}
-        # Of collections that other tests of this file made.
+        # Other tests of this file make collections.
         and not (path.startswith("/collections/c") and "/records" in path)
     }
     assert there == CALLS.keys()
@@ -141,7 +141,7 @@ def test_a_route_writes_with_its_answer_or_not_at_all(
     again = client.request(method, path, json=body, headers=key)
     assert state(database_url) == after
     if path == "/auth/logout":
-        # Who is not known any more is answered nothing.
+        # An ended session gets no replay.
         assert again.status_code == 401
     else:
         assert (again.status_code, again.content) == (first.status_code, first.content)

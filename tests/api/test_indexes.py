@@ -1,10 +1,9 @@
-"""What becomes of the indexes that a collection declares."""
+"""Indexes that a collection declares: built, failed, dropped."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -16,10 +15,9 @@ from app.db.database import Database
 from app.records.lists.listing import Query, plan_of
 from fixtures.cluster import execute, fetch
 from fixtures.indexes import existing, run_worker, states, with_database
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import httpx
 
     from fixtures.server import Server
@@ -44,14 +42,8 @@ def put(admin: httpx.Client, name: str, schema: object, *declared: object) -> di
     return shown
 
 
-def until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not met():
-        assert time.monotonic() < deadline
-
-
 def until_ready(admin: httpx.Client, name: str) -> None:
-    until(lambda: set(states(admin, name).values()) == {"ready"})
+    wait_until(lambda: set(states(admin, name).values()) == {"ready"})
 
 
 def test_indexes_follow_the_definition(database_url: str, admin: httpx.Client) -> None:
@@ -60,7 +52,7 @@ def test_indexes_follow_the_definition(database_url: str, admin: httpx.Client) -
     changed = put(admin, "indexed", OBJECT, "b", ["a", "b"])
     assert [index["fields"] for index in changed["indexes"]] == [["b"], ["a", "b"]]
     until_ready(admin, "indexed")
-    until(lambda: len(existing(database_url, "indexed")) == 2)
+    wait_until(lambda: len(existing(database_url, "indexed")) == 2)
 
 
 def test_an_index_stays_that_was_declared_since_somebody_looked(
@@ -127,13 +119,13 @@ def test_an_index_that_cannot_be_built_keeps_back_no_other(
     put(admin, "blocked", OBJECT)
     made = admin.post("/collections/blocked/records", json={"a": LONG, "b": 1})
     put(admin, "blocked", OBJECT, "a", "b")
-    until(lambda: states(admin, "blocked") == {"a": "failed", "b": "ready"})
-    until(lambda: "reason" in admin.get("/collections/blocked").json()["indexes"][0])
+    wait_until(lambda: states(admin, "blocked") == {"a": "failed", "b": "ready"})
+    wait_until(lambda: "reason" in admin.get("/collections/blocked").json()["indexes"][0])
     failed, ready = admin.get("/collections/blocked").json()["indexes"]
     assert "index row" in failed["reason"]
     assert "reason" not in ready
 
-    # Nor does the worker try it again, nor leave out what comes after it.
+    # The worker leaves a failed index alone and builds those after it.
     oids = "SELECT indexrelid FROM pg_index WHERE indrelid = 'records.blocked'::regclass ORDER BY 1"
     before = fetch(database_url, oids)
     put(admin, "lacking", OBJECT, "a")
@@ -144,10 +136,10 @@ def test_an_index_that_cannot_be_built_keeps_back_no_other(
     assert fetch(database_url, oids) == before
     assert run_worker(server, Pooled)
 
-    # Who mended the record declares it anew.
+    # After the record is mended, the index is declared anew.
     admin.patch(made.headers["location"], json={"a": 1})
     put(admin, "blocked", OBJECT, "b")
-    until(lambda: len(existing(database_url, "blocked")) == 1)
+    wait_until(lambda: len(existing(database_url, "blocked")) == 1)
     put(admin, "blocked", OBJECT, "a", "b")
     until_ready(admin, "blocked")
 

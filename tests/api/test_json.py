@@ -1,4 +1,4 @@
-"""What JSON backends get wrong sooner or later: decided in docs/json.md, held to here."""
+"""Cases that JSON backends get wrong sooner or later: decided in docs/json.md, held to here."""
 
 from __future__ import annotations
 
@@ -150,61 +150,6 @@ def test_every_key_can_be_filtered_and_sorted_by(anonymous: httpx.Client, key: s
     }
     items = anonymous.get(PATH, params=parameters).json()["items"]
     assert items == [{"id": record["id"], key: record[key]}]
-
-
-@pytest.mark.parametrize(
-    ("text", "status", "code"),
-    [
-        ('{"v":"\\u0000"}', 422, "validation_failed"),
-        ('{"a\\u0000":1}', 422, "validation_failed"),
-        ('{"v":["\\u0000"]}', 422, "validation_failed"),
-        ('{"v":"\\ud800"}', 400, "invalid_json"),
-        ('{"v":"\\udc00\\ud800"}', 400, "invalid_json"),
-        ('{"\\ud800":1}', 400, "invalid_json"),
-        ('{"v":1,"v":2}', 400, "invalid_json"),
-        ('{"v":{"a":1,"a":1}}', 400, "invalid_json"),
-        ('{"v":NaN}', 400, "invalid_json"),
-        ('{"v":Infinity}', 400, "invalid_json"),
-        ('{"v":1e309}', 422, "validation_failed"),
-        ('{"v":1e-309}', 422, "validation_failed"),
-        ('{"v":1e99999}', 422, "validation_failed"),
-        ('{"v":1e999999999999999999999}', 422, "validation_failed"),
-        ('{"v":' + "9" * 5000 + "}", 400, "invalid_json"),
-        ('{"v":1.8e308}', 422, "validation_failed"),
-        ('{"v":-' + "9" * 310 + ".5}", 422, "validation_failed"),
-        ('{"v":' + "9" * 310 + "e0}", 422, "validation_failed"),
-        ('{"v":' + "1" * 3993 + "e308}", 422, "validation_failed"),
-        ('{"v":' + "1" * 4000 + "E-308}", 422, "validation_failed"),
-        ('{"v":[1,{"w":0.' + "1" * 15_999 + "e-308}]}", 422, "validation_failed"),
-        ('{"v":' + "[" * 64 + "]" * 64 + "}", 400, "invalid_json"),
-        ("[" * 100_000, 400, "invalid_json"),
-        ('{"v":01}', 400, "invalid_json"),
-        ('{"v":+1}', 400, "invalid_json"),
-        ('{"v":.5}', 400, "invalid_json"),
-        ('{"v":1.}', 400, "invalid_json"),
-        ('{"v":"\t"}', 400, "invalid_json"),
-        ("{'v':1}", 400, "invalid_json"),
-        ('{"v":1,}', 400, "invalid_json"),
-        ('{"v":1} x', 400, "invalid_json"),
-        ('{"v":1}{"v":2}', 400, "invalid_json"),
-        ("", 400, "invalid_json"),
-        (" ", 400, "invalid_json"),
-        ("null", 422, "invalid_record"),
-        ("[]", 422, "invalid_record"),
-        ('"x"', 422, "invalid_record"),
-    ],
-)
-def test_texts_that_are_refused(anonymous: httpx.Client, text: str, status: int, code: str) -> None:
-    response = send(anonymous, text)
-    assert (response.status_code, response.json()["code"]) == (status, code), response.text
-
-
-@pytest.mark.parametrize(
-    "raw", [b"\xef\xbb\xbf{}", b'{"v":"\xff"}', b'{"v":"\xed\xa0\x80"}', b"{\x00}"]
-)
-def test_bytes_that_are_no_utf8_text(anonymous: httpx.Client, raw: bytes) -> None:
-    response = send(anonymous, raw)
-    assert (response.status_code, response.json()["code"]) == (400, "invalid_json")
 
 
 def test_numbers_in_exponent_form_cannot_grow_without_bound(anonymous: httpx.Client) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fixtures.cluster import database
 from fixtures.server import serving, settings
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     import pytest
@@ -25,16 +25,13 @@ def test_no_more_large_bodies_are_taken_in_than_there_is_memory_for(
         admin.put("/collections/large", json={"schema": {}}).raise_for_status()
         address = urlsplit(server.url)
         with socket.create_connection((address.hostname, address.port)) as client:
-            # It may have all of it, since it is the only one.
+            # The only large body may have all of the room.
             client.sendall(
                 "POST /collections/large/records HTTP/1.1\r\nHost: x\r\n"
                 f"Authorization: {admin.headers['authorization']}\r\n"
                 "Content-Type: application/json\r\nContent-Length: 9000000\r\n\r\n{".encode()
             )
-            deadline = time.monotonic() + 20
-            while sum(server.services.concurrency.in_work) != 1:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(lambda: sum(server.services.concurrency.in_work) == 1)
             refused = admin.post("/collections/large/records", json=large)
             assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
             assert admin.post("/collections/large/records", json={}).status_code == 201

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,6 +16,7 @@ from fixtures.background_program import PATIENCE
 from fixtures.cluster import fetch
 from fixtures.listo import Listo, Outcome
 from fixtures.open_transactions import open_transaction
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def name(admin: httpx.Client) -> str:
-    """Of a collection with a record."""
+    """The name of a collection with a record."""
     made = f"c{uuid4().hex}"
     put(admin, made, {"schema": {}, "rules": {"list": ""}})
     write(admin, made)
@@ -67,13 +67,6 @@ def states(admin: httpx.Client, name: str) -> set[str]:
     return {index["state"] for index in admin.get(f"/collections/{name}").json()["indexes"]}
 
 
-def until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def begin_index(admin: httpx.Client, url: str, name: str, **body: object) -> None:
     """Have an index built, up to where it waits for the old snapshot."""
     put(admin, name, {"schema": {}, "rules": {"list": ""}, "indexes": ["a"], **body})
@@ -81,12 +74,12 @@ def begin_index(admin: httpx.Client, url: str, name: str, **body: object) -> Non
         "SELECT FROM pg_stat_progress_create_index WHERE relid = to_regclass($1)"
         " AND phase = 'waiting for old snapshots'"
     )
-    until(lambda: bool(fetch(url, waiting, f'records."{name}"')))
+    wait_until(lambda: bool(fetch(url, waiting, f'records."{name}"')))
     assert states(admin, name) == {"building"}
 
 
 def in_the_way(url: str, name: str) -> AbstractContextManager[None]:
-    """What nobody may cancel, such as a VACUUM by hand; readers and writers go on beside it."""
+    """A lock that is not cancelled, as of a VACUUM by hand; readers and writers go on beside it."""
     return open_transaction(url, f'LOCK TABLE records."{name}" IN SHARE UPDATE EXCLUSIVE MODE')
 
 
@@ -104,7 +97,7 @@ def test_a_schema_changes_while_an_index_is_built(
         put(admin, name, {**OTHER, "indexes": ["a", "b"]})
         write(admin, name)
         assert "ready" not in states(admin, name)
-    until(lambda: states(admin, name) == {"ready"})
+    wait_until(lambda: states(admin, name) == {"ready"})
     assert admin.get(f"/collections/{name}").json()["version"] == 3
 
 
@@ -126,7 +119,7 @@ def test_a_refused_change_has_the_index_go_on(
         begin_index(admin, database_url, name)
         refused = admin.put(f"/collections/{name}", json={"schema": {"required": ["b"]}})
         assert refused.json()["code"] == "records_do_not_fit"
-    until(lambda: states(admin, name) == {"ready"})
+    wait_until(lambda: states(admin, name) == {"ready"})
 
 
 def test_writers_go_on_while_a_change_waits(
@@ -134,7 +127,7 @@ def test_writers_go_on_while_a_change_waits(
 ) -> None:
     with in_the_way(database_url, name):
         change: Future[Any] = threads.submit(admin.put, f"/collections/{name}", json=OTHER)
-        until(asked_for(database_url, name, "ShareRowExclusiveLock"))
+        wait_until(asked_for(database_url, name, "ShareRowExclusiveLock"))
         for _ in range(20):
             write(admin, name)
         assert not change.done()
@@ -147,7 +140,7 @@ def test_readers_go_on_while_a_deletion_waits(
     with open_transaction(database_url, f'SELECT FROM records."{name}"'):
         where = f"/collections/{name}?confirm={name}"
         deletion: Future[Any] = threads.submit(admin.delete, where)
-        until(asked_for(database_url, name, "AccessExclusiveLock"))
+        wait_until(asked_for(database_url, name, "AccessExclusiveLock"))
         for _ in range(20):
             assert admin.get(f"/collections/{name}/records").is_success
         assert not deletion.done()
@@ -180,7 +173,7 @@ def test_who_waits_for_another_change_holds_up_no_index(
     with open_transaction(database_url, changing):
         change: Future[Any] = threads.submit(admin.put, f"/collections/{name}", json=OTHER)
         put(admin, other, {"schema": {}, "indexes": ["a"]})
-        until(lambda: states(admin, other) == {"ready"})
+        wait_until(lambda: states(admin, other) == {"ready"})
         assert not change.done()
     assert change.result().status_code == 200
 
@@ -198,7 +191,7 @@ def test_applying_files_holds_up_nobody(
         applied: Future[Outcome] = threads.submit(
             Listo(database_url), "collections", "apply", file, "--yes"
         )
-        until(asked_for(database_url, name, "ShareRowExclusiveLock"))
+        wait_until(asked_for(database_url, name, "ShareRowExclusiveLock"))
         for _ in range(5):
             write(admin, first)
             write(admin, name)

@@ -4,7 +4,6 @@ effective there all the same."""
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -18,6 +17,7 @@ from app.ops import readiness
 from fixtures.cluster import execute, fetch
 from fixtures.relay import postgres_relay
 from fixtures.server import serving, settings
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fixtures.relay import Relay
     from fixtures.server import Server
 
-# What would be forgotten anyway takes longer.
+# Credentials and definitions would be forgotten anyway after a longer time.
 PATIENCE = 20
 OBJECT = {"type": "object"}
 
@@ -54,11 +54,8 @@ def pair(database_url: str, relay: tuple[str, Relay]) -> Iterator[tuple[Server, 
         yield one, other
 
 
-def until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def until(condition: Callable[[], object]) -> None:
+    wait_until(condition, PATIENCE)
 
 
 @pytest.fixture(params=["silent", "unlistened", "terminated"])
@@ -77,7 +74,7 @@ def deafen(
         notifications: Any = pair[1].services.database.notifications
 
         async def unlisten() -> None:
-            # It may be asking something itself.
+            # The listener may be asking something itself.
             while True:
                 with suppress(asyncpg.InterfaceError):
                     await notifications._connection.execute(f"UNLISTEN {CHANNEL}")

@@ -1,4 +1,4 @@
-"""What a path answers to, how a body may be encoded, and fields that are given more than once."""
+"""Methods of a path, encodings of a body, and fields that are given more than once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from fixtures.cluster import database
+from fixtures.rules import ANYONE
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
-OPEN = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
 PATH = "/collections/fielded/records"
 RECORD = f"{PATH}/019b3c2e-7f00-7a61-8c1d-2f9e4b6a7c50"
 
 
 @pytest.fixture(scope="module")
 def fielded(admin: httpx.Client) -> str:
-    admin.put("/collections/fielded", json={"schema": {}, "rules": OPEN}).raise_for_status()
+    admin.put("/collections/fielded", json={"schema": {}, "rules": ANYONE}).raise_for_status()
     return PATH
 
 
@@ -34,7 +34,7 @@ ALLOWED = {
     "/openapi.json": "GET, HEAD, OPTIONS",
     "/collections": "GET, HEAD, OPTIONS",
     "/collections/fielded": "GET, HEAD, PUT, DELETE, OPTIONS",
-    # Of one that there is not, the same: what methods there are tells nothing of it.
+    # A missing collection has the same methods: they do not tell whether a collection is there.
     "/collections/nothing": "GET, HEAD, PUT, DELETE, OPTIONS",
     PATH: "GET, HEAD, POST, OPTIONS",
     f"{PATH}:batch": "POST, OPTIONS",

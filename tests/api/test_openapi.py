@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from fixtures.cluster import database
 from fixtures.redis import redis_store
+from fixtures.rules import ANYONE
 from fixtures.server import serving
 from fixtures.server import settings as configured
 
@@ -49,7 +50,7 @@ def document(admin: httpx.Client) -> dict[str, Any]:
 
 def defined(admin: httpx.Client) -> dict[str, Any]:
     """The document with collections of each kind."""
-    open_ = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
+    open_ = ANYONE
     for name, rules in (("books", open_), ("read-only", {"list": "", "read": ""}), ("hidden", {})):
         assert admin.put(f"/collections/{name}", json={"schema": SCHEMA, "rules": rules}).is_success
     found: dict[str, Any] = admin.get("/openapi.json").json()
@@ -197,7 +198,7 @@ def test_any_request_gets_a_documented_answer(own_server: Server) -> None:
     """
     admin = own_server.admin()
     kept = defined(admin)
-    # It would end the session that all other requests are made in.
+    # A log-out would end the session of all other requests.
     del kept["paths"]["/auth/logout"]["post"]
     schema = schemathesis.openapi.from_dict(kept)
     schema.config.update(base_url=own_server.url)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of collections is sound, whatever their names and schemas are."""
+"""The OpenAPI document is sound for any names and schemas of collections."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from urllib.parse import unquote
 import jsonschema_rs
 import pytest
 
+from fixtures.rules import ANYONE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
 
-OPEN = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
 SYSTEM = ("id", "version", "created_at", "updated_at", "owner")
 # Where a schema holds values, which may look like anything.
 VALUES = ("const", "enum", "default", "examples", "example")
 
 
 def put(admin: httpx.Client, name: str, schema: dict[str, Any], rules: Any = None) -> str:
-    body = {"schema": schema, "rules": OPEN if rules is None else rules}
+    body = {"schema": schema, "rules": ANYONE if rules is None else rules}
     response = admin.put(f"/collections/{name}", json=body)
     assert response.is_success, response.text
     return f"/collections/{name}/records"
@@ -35,7 +36,7 @@ def document(client: httpx.Client) -> dict[str, Any]:
 
 
 def resolve(whole: Any, reference: str) -> Any:
-    """What a reference is to: a pointer into the document, since generators know no others."""
+    """The target of a reference: a pointer into the document, since generators know no others."""
     assert reference.startswith("#/"), reference
     found = whole
     for part in unquote(reference[2:]).split("/"):
@@ -372,7 +373,7 @@ def test_nothing_of_what_others_may_not_see_is_told(
         "examples": [{"c81d4e2e_p": "c81d4e2e"}],
     }
     put(admin, "c81d4e2e-hidden", schema, {})
-    # Who may write without reading is told no more.
+    # A caller who may write without reading learns no more.
     put(admin, "c81d4e2e-written", schema, {"create": "", "update": "", "delete": ""})
     put(admin, "shown", {"type": "object"}, {"list": ""})
     key = {"name": "key", "scopes": ["records:read"], "collections": ["shown"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,12 @@ import pytest
 from app.dev.postgres import THROW_AWAY, EmbeddedPostgres
 from fixtures.cluster import execute
 from fixtures.server import serving, settings
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
-
-PATIENCE = 30
 
 
 @pytest.fixture
@@ -35,12 +33,11 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 
 def until(client: httpx.Client, status: int, state: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    def reached() -> bool:
         response = client.get("/health/ready")
-        if (response.status_code, response.json()["status"]) == (status, state):
-            return
-    raise AssertionError(f"not {state} in time: {response.text}")
+        return (response.status_code, response.json()["status"]) == (status, state)
+
+    wait_until(reached)
 
 
 def test_an_outage_is_503_and_passes_by_itself(postgres: EmbeddedPostgres) -> None:
@@ -60,7 +57,7 @@ def test_an_outage_is_503_and_passes_by_itself(postgres: EmbeddedPostgres) -> No
             postgres.start()
             until(admin, 200, "ready")
             assert admin.get(path).json()["a"] == 1
-        # What was remembered before may have changed meanwhile, so it was forgotten.
+        # Credentials of before may have changed meanwhile, so the server forgot them.
         assert admin.post("/auth/logout").status_code == 204
         assert admin.get("/auth/me").status_code == 401
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from app.overload.concurrency import WAITING_PER_PLACE, Importance
 from fixtures.cluster import database
 from fixtures.open_transactions import open_transaction
 from fixtures.server import serving, settings
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,11 +77,14 @@ def in_work(server: Server, number: int) -> Iterator[None]:
 
 def until(client: httpx.Client, path: str, status: int) -> httpx.Response:
     """The first answer of that status."""
-    deadline = time.monotonic() + PATIENCE
-    while (answer := client.get(path)).status_code != status:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.05)
-    return answer
+    answers: list[httpx.Response] = []
+
+    def answered() -> bool:
+        answers.append(client.get(path))
+        return answers[-1].status_code == status
+
+    wait_until(answered)
+    return answers[-1]
 
 
 @contextmanager
@@ -98,10 +101,7 @@ def received(client: socket.socket) -> bytes:
 
 def waits(server: Server, number: int) -> None:
     """Until so many strangers wait."""
-    deadline = time.monotonic() + PATIENCE
-    while server.services.concurrency.waiting(Importance.ANONYMOUS) != number:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: server.services.concurrency.waiting(Importance.ANONYMOUS) == number)
 
 
 def counted(route: str) -> float:
@@ -116,10 +116,7 @@ def shed(importance: str) -> float:
 
 def until_shed(importance: str, before: float) -> None:
     """Until more of them have been counted than before."""
-    deadline = time.monotonic() + PATIENCE
-    while shed(importance) <= before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: shed(importance) > before)
 
 
 def test_lists_of_strangers_make_room_for_writes_with_a_key(server: Server, notes: str) -> None:
@@ -268,18 +265,12 @@ def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
         with open_transaction(database_url, statement):
             # Some have the connections, the others wait for one.
             waiting = [pool.submit(admin.get, note) for _ in range(POOL + 3)]
-            deadline = time.monotonic() + PATIENCE
-            while limit.limit > POOL:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(lambda: limit.limit <= POOL)
             refused = stranger.get("/collections")
             assert refused.json()["code"] == "overloaded"
         statuses = {each.result().status_code for each in waiting}
-    # Who waited too long for a connection was told so.
+    # Requests that waited too long for a connection were refused.
     assert 200 in statuses
     assert statuses <= {200, 503}
     until(stranger, "/collections", 200)
-    deadline = time.monotonic() + PATIENCE
-    while limit.limit < MOST:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: limit.limit >= MOST)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tokens(server: Server, anonymous: httpx.Client, request: pytest.FixtureRequest) -> Any:
-    """What a login gave to a user of this test's own."""
+    """The tokens of a user of this test's own."""
     email = f"{request.node.name[:40].replace('[', '-').replace(']', '')}@example.com"
     server.member(email)
     return anonymous.post("/auth/login", json={"email": email, "password": PASSWORD}).json()

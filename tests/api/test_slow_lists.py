@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 from fixtures.cluster import database, execute, fetch
 from fixtures.open_transactions import open_transaction
 from fixtures.server import serving, settings
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
-PATIENCE = 30
 SLOW, QUICK = "/collections/slow/records", "/collections/quick/records"
 # In place of records that take long to look through.
 SLEEP = """
@@ -52,10 +51,13 @@ def filled(server: Server, url: str) -> httpx.Client:
 
 def sleeping(url: str, number: int) -> list[int]:
     """Those backends that sleep, once they are so many."""
-    deadline = time.monotonic() + PATIENCE
-    while len(found := [row[0] for row in fetch(url, SLEEPING)]) != number:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.02)
+    found: list[int] = []
+
+    def asleep() -> bool:
+        found[:] = [row[0] for row in fetch(url, SLEEPING)]
+        return len(found) == number
+
+    wait_until(asleep)
     return found
 
 
@@ -114,11 +116,14 @@ def test_one_caller_keeps_nobody_from_the_database(url: str) -> None:
                 assert admin.get(f"{QUICK}/{one}").status_code == 200
                 assert admin.post(QUICK, json={"title": "y"}).status_code == 201
             assert sorted(sleeping(url, 2)) == sorted(pids)
-            # Of those who waited in vain none has begun.
-            while not all(each.done() for each in slow):
+
+            # No list that waited in vain has begun.
+            def ended() -> bool:
                 for row in fetch(url, SLEEPING):
                     fetch(url, "SELECT pg_cancel_backend($1)", row[0])
-                time.sleep(0.05)
+                return all(each.done() for each in slow)
+
+            wait_until(ended)
             codes = [each.result().json()["code"] for each in slow]
             assert codes.count("query_too_slow") >= 2
             assert set(codes) <= {"query_too_slow", "overloaded"}

@@ -145,7 +145,7 @@ def test_a_new_secret_logs_nobody_out() -> None:
     assert rotated.verify(old).user_id == user
     new = rotated.issue(user, session)
     assert parts(new)[0]["kid"] != parts(old)[0]["kid"]
-    # What the old secret signs is not what is issued any more, and ends with it.
+    # Tokens of the old secret are no longer issued, and end with that secret.
     assert tokens(NEXT).verify(new).session_id == session
     with pytest.raises(InvalidToken):
         tokens(NEXT).verify(old)

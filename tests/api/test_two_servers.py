@@ -3,12 +3,12 @@ are to take as well."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fixtures.server import PASSWORD, serving, settings
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
+# Credentials and definitions would be forgotten anyway after a longer time.
 PATIENCE = 10
 OBJECT = {"type": "object"}
 
@@ -28,10 +29,8 @@ def pair(database_url: str) -> Iterator[tuple[Server, Server]]:
         yield one, other
 
 
-def until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not met():
-        assert time.monotonic() < deadline
+def until(condition: Callable[[], object]) -> None:
+    wait_until(condition, PATIENCE)
 
 
 def on(server: Server, client: httpx.Client) -> httpx.Client:

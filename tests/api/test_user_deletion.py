@@ -12,14 +12,13 @@ from app.db import leases
 from app.db.database import Database
 from app.records import removal
 from fixtures.cluster import database, execute, fetch
+from fixtures.rules import ANYONE
 from fixtures.server import ADMIN, serving, settings
 
 if TYPE_CHECKING:
     import httpx
 
     from fixtures.server import Server
-
-ANYONE = dict.fromkeys(("list", "read", "create", "update", "delete"), "")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,7 +95,7 @@ def test_records_are_kept_and_name_their_owner(
 def test_records_are_deleted_by_the_worker_in_parts(
     server: Server, admin: httpx.Client, ada: httpx.Client, database_url: str
 ) -> None:
-    # What others asked for comes first.
+    # Removals that other tests asked for come first.
     work(database_url)
     client = server.member("leaver@example.com")
     user = id_of(client)
@@ -118,7 +117,7 @@ def test_records_are_deleted_by_the_worker_in_parts(
     }  # fmt: skip
     assert client.get("/auth/me").status_code == 401
 
-    # It is broken off, and goes on with another worker.
+    # The removal is broken off, and another worker goes on.
     while not (first := admin.get(where).json())["deleted"]:
         work(database_url, size=3, parts=1)
     assert first["deleted"] <= 3

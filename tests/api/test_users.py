@@ -237,7 +237,7 @@ def test_whom_an_api_key_makes_logs_in_once_an_admin_says_so(
     # The first one is the only one that another sets.
     again = admin.patch(path, json={"password": "another long password"})
     assert again.json()["code"] == "password_known"
-    # It may take, and rename.
+    # Taking roles away and renaming are allowed.
     changed = program.patch(path, json={"roles": [], "disabled": True, "name": "P."}).json()
     assert (changed["roles"], changed["disabled"], changed["name"]) == ([], True, "P.")
 

@@ -127,6 +127,60 @@ def test_too_deep(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        rb'{"v":"\ud800"}',
+        rb'{"v":"\udc00\ud800"}',
+        rb'{"\ud800":1}',
+        b'{"v":1,"v":2}',
+        b'{"v":{"a":1,"a":1}}',
+        b'{"v":NaN}',
+        b'{"v":Infinity}',
+        b'{"v":' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"v":01}',
+        b'{"v":+1}',
+        b'{"v":.5}',
+        b'{"v":1.}',
+        b'{"v":"\t"}',
+        b"{'v':1}",
+        b'{"v":1,}',
+        b'{"v":1} x',
+        b'{"v":1}{"v":2}',
+        b"",
+        b" ",
+        b"\xef\xbb\xbf{}",
+        b'{"v":"\xff"}',
+        b'{"v":"\xed\xa0\x80"}',
+        b"{\x00}",
+    ],
+)
+def test_texts_that_are_no_json_here(text: bytes) -> None:
+    with pytest.raises(InvalidJson):
+        json.parse_strict(text)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        b"1e309",
+        b"1e-309",
+        b"1e99999",
+        b"1e999999999999999999999",
+        b"1.8e308",
+        b"-" + b"9" * 310 + b".5",
+        b"9" * 310 + b"e0",
+        b"1" * 3993 + b"e308",
+        b"1" * 4000 + b"E-308",
+        b"0." + b"1" * 15_999 + b"e-308",
+    ],
+)
+def test_numbers_out_of_bounds(number: bytes) -> None:
+    with pytest.raises(ValidationFailed):
+        json.parse_strict(b'{"v":[1,{"w":' + number + b"}]}")
+
+
+@pytest.mark.parametrize(
     ("text", "pointer"),
     [
         (rb'"\u0000"', ""),
