@@ -30,7 +30,7 @@ hypothesis_settings.load_profile("listo")
 _CLUSTER = pytest.StashKey[Cluster]()
 _URL = pytest.StashKey[str]()
 
-# The environment and the umask of whoever runs the tests must not change them.
+# The caller's environment and umask must not change the tests.
 os.umask(0o022)
 for _name in Settings.model_fields:
     os.environ.pop(_name.upper(), None)

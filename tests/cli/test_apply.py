@@ -38,7 +38,7 @@ def listo(database_url: str) -> Listo:
 
 @pytest.fixture
 def name() -> str:
-    """Of no collection yet."""
+    """A name that no collection has yet."""
     return f"c{uuid4().hex}"
 
 

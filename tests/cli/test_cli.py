@@ -52,7 +52,7 @@ def test_every_command_helps_and_those_that_do_something_take_json(
     outcome = Listo(NOBODY)(*command, "--help")
     assert outcome.status == 0
     assert "Usage: " in outcome.output
-    # `listo --json …` is the same as to say it at the end.
+    # `--json` may stand after `listo` or at the end.
     assert ("--json" in outcome.output) is (not command or "Commands" not in outcome.output)
 
 

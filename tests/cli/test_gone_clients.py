@@ -1,4 +1,4 @@
-"""What PostgreSQL still does for a process that is gone."""
+"""PostgreSQL ends the statements of a process that is gone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITING = (
 
 @contextmanager
 def killed_at_work(url: str, *arguments: object) -> Iterator[Callable[[], None]]:
-    """A command that runs; what is yielded kills it."""
+    """A command that runs; the yielded function kills it."""
     process = subprocess.Popen(
         (*COMMAND, *map(str, arguments)), cwd=API,
         env=environment(url, LISTO_PASSWORD="a long enough password"),

@@ -1,4 +1,4 @@
-"""`listo migrate` beside others who are at work in the same database."""
+"""`listo migrate` beside others that work in the same database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASKING = (
     " AND datname = current_database() AND wait_event_type = 'Lock'"
 )
 
-# The name is free again at the end, and whoever wants it waits for that.
+# The name is free again at the end; a statement that wants the name waits for that.
 TAKEN = "CREATE SCHEMA records; DROP SCHEMA records"
 
 

@@ -1,4 +1,4 @@
-"""`listo admin …` and `listo keys …`: what they make works on a server that is running."""
+"""`listo admin …` and `listo keys …`: admins and keys work on a server that is running."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def listo(database_url: str) -> Listo:
 
 @pytest.fixture
 def email() -> str:
-    """Of nobody yet."""
+    """An address that no user has yet."""
     return f"{uuid4().hex}@example.com"
 
 
@@ -41,7 +41,7 @@ def status_of(client: httpx.Client, path: str) -> int:
 
 
 def wait_until_refused(client: httpx.Client) -> None:
-    """Another process's change comes by notification: soon, but not before the command ends."""
+    """Another process's change comes by notification, soon after the command ends."""
     deadline = datetime.now(UTC) + timedelta(seconds=20)
     while client.get("/auth/me").status_code != 401:
         assert datetime.now(UTC) < deadline, "the session still works"

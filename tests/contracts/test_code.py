@@ -41,7 +41,7 @@ def test_files_and_functions_stay_small() -> None:
 
 
 def test_services_import_none_of_what_they_name() -> None:
-    # Whoever imports them would import all packages, and the ladder of layers would not see it.
+    # A module that imports them would import all packages, unseen by the ladder of layers.
     imported = [
         node.module
         for node in ast.parse((APP / "services.py").read_text()).body
@@ -103,7 +103,7 @@ def test_type_checkers_of_extensions_find_our_types() -> None:
     assert (APP / "py.typed").exists()
     project = tomllib.loads((APP.parent / "pyproject.toml").read_text())
     packaged = project["tool"]["setuptools"]["package-data"]["app"]
-    # Setuptools leaves out whatever is not Python, unless a pattern names it.
+    # Setuptools includes other files than Python only where a pattern names them.
     others = [path for path in APP.rglob("*.*") if path.suffix not in {".py", ".pyc"}]
     lost = [path for path in others if not any(path in APP.glob(pattern) for pattern in packaged)]
     assert lost == []

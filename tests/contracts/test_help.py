@@ -32,7 +32,7 @@ def test_a_terminal_gets_colours_unless_it_says_no() -> None:
         ):
             os.close(writer)
             shown = b""
-            # At its end a terminal has no bytes but a fault.
+            # A terminal ends with an error instead of no bytes.
             with suppress(OSError):
                 while read := os.read(reader, 4096):
                     shown += read

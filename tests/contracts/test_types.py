@@ -1,4 +1,4 @@
-"""What the type checker refuses before anything runs."""
+"""Code that the type checker refuses before anything runs."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 CLIENTS = 50
 RECORDS = "/collections/crash/records"
-# Two processes need Redis; that it is away they take as well.
+# Two processes need a REDIS_URL, but also serve while Redis is away.
 AWAY = {"REDIS_URL": "redis://127.0.0.1:1"}
 
 
@@ -48,7 +48,7 @@ class Replicas:
         self.ports = free_ports(number)
         limits = httpx.Limits(max_connections=2 * CLIENTS)
         self.client = httpx.Client(trust_env=False, timeout=PATIENCE, limits=limits)
-        # One after the other: the first makes the admin.
+        # The servers start one after the other: the first makes the admin.
         self.servers: list[Program] = [
             start(self.database_url, port, **AWAY) for port in self.ports
         ]
@@ -74,7 +74,7 @@ class Replicas:
 
 
 def persist(replicas: Replicas, first: int, send: dict[str, Any]) -> httpx.Response:
-    """Send the request again and again, by turns to each replica, until it is answered for good."""
+    """Send the request to each replica by turns, until an answer is final."""
     turn, pause = first, threading.Event()
     while True:
         try:
@@ -122,7 +122,7 @@ def one_round(
         replicas.kill_one()
     answers = [each.result(PATIENCE) for each in waiting]
 
-    # The one that carried it out may have died before it said so; never are there two.
+    # The first answer is lost where its replica died before sending it; there are never two.
     firsts = [each for each in answers if "idempotency-replayed" not in each.headers]
     assert len(firsts) <= 1
     assert len({each.content for each in answers}) == 1

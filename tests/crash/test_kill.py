@@ -1,4 +1,4 @@
-"""kill -9 under a writing load: what was acknowledged is there, and nothing is there twice.
+"""kill -9 under a writing load: every acknowledged write is there, and none is there twice.
 
 `make test-crash ROUNDS=20` is the long run; every other round kills PostgreSQL as well.
 """
@@ -37,9 +37,9 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 
 class Writers:
-    """Clients that write until the server is gone, and keep in mind what it acknowledged.
+    """Clients that write until the server is gone, and remember the acknowledged writes.
 
-    Each record has a title of its own, so one that was written twice would show.
+    Each record has a title of its own, so a record that was written twice would show.
     """
 
     def __init__(self, url: str, token: str) -> None:
@@ -57,13 +57,13 @@ class Writers:
             self._started.append(thread)
 
     def wait_until(self, written: int) -> None:
-        """Until so many records were acknowledged."""
+        """Return once so many records were acknowledged."""
         while len(self.versions) < written:
             assert self._started[0].is_alive()
             self._started[0].join(0.001)
 
     def wait(self) -> None:
-        """Until all have noticed that nobody is there any more."""
+        """Return once all clients have noticed that the server is gone."""
         while self._started:
             self._started.pop().join()
 
@@ -94,7 +94,7 @@ class Writers:
             self.batches[-1] = (titles, True)
 
     def _put(self, client: httpx.Client) -> None:
-        """With an id of its own, so that what was not answered can be tried again."""
+        """Create with the client's own id, so that an unanswered write can be tried again."""
         for id_, title in [*self.unanswered.items(), (str(uuid4()), uuid4().hex)]:
             self.unanswered[id_] = title
             answer = client.put(
@@ -144,7 +144,7 @@ def check(database_url: str, writers: Writers) -> None:
     for titles, acknowledged in writers.batches:
         there = len(titles & found.keys())
         assert there == 10 if acknowledged else there in (0, 10)
-    # An event for each write, and none for what was not written.
+    # Each write has one event, and there are no other events.
     odd = fetch(
         database_url,
         "SELECT r.id FROM records.crash r FULL JOIN (SELECT subject, max(version) AS version,"

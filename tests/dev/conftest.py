@@ -1,4 +1,4 @@
-"""What each `make dev` of a test has to itself."""
+"""Project folder, port and database that each `make dev` of a test has to itself."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def port() -> int:
 
 @pytest.fixture
 def fresh_database(cluster_url: str) -> Iterator[str]:
-    """One in which there is no admin yet."""
+    """A database without an admin."""
     with database(cluster_url) as url:
         yield url

@@ -30,7 +30,7 @@ GUNICORN = (
 
 @contextmanager
 def started(database_url: str, *command: str, **environment: str) -> Iterator[Program]:
-    """The program; whatever of it still runs at the end is killed."""
+    """The program; processes that still run at the end are killed."""
     program = Program(
         command,
         {"DATABASE_URL": database_url, "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",
@@ -84,7 +84,7 @@ def test_listo_serves_by_one_process_in_development(database_url: str) -> None:
 
 def test_listo_serves_by_gunicorn_in_production(database_url: str, tmp_path: Path) -> None:
     port = free_port()
-    # From any folder.
+    # The command works in any folder.
     command = ("bash", "-c", f"cd {tmp_path} && exec {BIN}/listo serve --port {port}")
     production = {"ENVIRONMENT": "production", "JWT_SECRET": secrets.token_urlsafe(32)}
     with started(database_url, *command, **production) as program:
@@ -157,7 +157,7 @@ def test_a_second_process_without_redis_is_refused(database_url: str) -> None:
         with started(database_url, *second, JSON_LOGGING="true") as program:
             while sessions(database_url) <= before:
                 assert program.process.poll() is None
-            # Nor does it hold up anybody who builds an index while it looks whether it is alone.
+            # While the second process looks whether it is alone, others can build indexes.
             execute(
                 database_url,
                 "SET statement_timeout = '30s'",
@@ -194,7 +194,7 @@ def test_logs_are_json_or_colours_as_the_setting_says(database_url: str) -> None
         with started(database_url, *command, JSON_LOGGING=setting, LOG_LEVEL="INFO") as program:
             program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
             program.stop(signal.SIGINT)
-        # Of the lines before the settings are read uvicorn is the author.
+        # uvicorn writes the lines before the settings are read.
         own = [line for line in program.lines if "health/ready" in line]
         assert own
         assert all(line.startswith(first) for line in own)

@@ -34,7 +34,7 @@ def test_the_demo_finds_it_loads_and_asks(project: Path, port: int, fresh_databa
     run = Run(project, port, PORT="", LISTO_ENV_FILE=str(settings), DATABASE_URL=fresh_database)
     run.wait_for(GREETED)
     for _ in range(2):
-        # The second time all is there.
+        # The second run finds all records there.
         shown = demo(project)
         assert shown.process.returncode == 0, shown.output
         loaded = re.findall(r"^(\w+) .* (\d+)/(\d+) ", shown.output, re.MULTILINE)

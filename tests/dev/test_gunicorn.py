@@ -1,4 +1,4 @@
-"""gunicorn with several workers: numbers of them, metrics of all, and changes without a loss."""
+"""gunicorn with several workers: their number, the metrics of all, and changes without a loss."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Gunicorn(Program):
             time.sleep(0.05)
 
     def wait_for_workers(self, number: int, *, other_than: set[int] | None = None) -> None:
-        """Until so many serve, and none of those of before does."""
+        """Return once so many workers serve, and none of the former ones."""
         deadline = time.monotonic() + PATIENCE
         before = other_than or set()
         while True:
@@ -82,7 +82,7 @@ class Gunicorn(Program):
                 break
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
-        # Each has a pool of four.
+        # Each worker has a pool of four.
         self.wait_until("listo_database_pool_max_connections", 4 * number)
 
 
@@ -104,7 +104,7 @@ REQUESTS = 'http_request_duration_seconds_count{handler="/auth/me",method="GET",
 
 
 class Clients:
-    """Some that ask without a pause, half of them on a connection of their own per request."""
+    """Clients that ask without a pause, half of them on a new connection for each request."""
 
     def __init__(self, server: Gunicorn, number: int) -> None:
         self.server = server
@@ -159,7 +159,7 @@ def test_counts_outlive_a_killed_worker(database_url: str, redis_url: str) -> No
         for _ in range(10):
             server.get("/auth/me")
         assert server.metrics()[REQUESTS] == 50
-        # Of the dead there is one file a kind, of the living one each.
+        # All dead workers together have one file of each kind, each living worker its own.
         counters = {path.name for folder in _folders(server) for path in folder.glob("counter_*")}
         living = {f"counter_{worker.pid}.db" for worker in server.workers()}
         assert counters == {"counter_gone.db", *living}
@@ -168,7 +168,7 @@ def test_counts_outlive_a_killed_worker(database_url: str, redis_url: str) -> No
 
 
 def _folders(server: Gunicorn) -> list[Path]:
-    """Where the metrics of this server are, and not of another that runs at the same time."""
+    """The folders with the metrics of this server alone; another may run at the same time."""
     pid = server.workers()[0].pid
     return [path.parent for path in Path("/dev/shm").glob(f"listo-metrics-*/counter_{pid}.db")]  # noqa: S108
 
@@ -205,7 +205,7 @@ def test_hashing_ends_with_its_server(database_url: str) -> None:
         server.wait_for_workers(1, other_than={first.pid})
         (second,) = server.workers()
         hashing = server.hash()
-        # All at once, as a terminal does it.
+        # The signal goes to all processes at once, as from a terminal.
         server.send(signal.SIGINT)
         wait_until_ended(hashing, second)
 
@@ -260,7 +260,7 @@ def test_a_worker_that_goes_lets_its_requests_have_their_time(
 
 
 def test_a_server_that_stops_refuses_connections_while_it_still_works(database_url: str) -> None:
-    """So that a proxy goes elsewhere at once."""
+    """A proxy then goes elsewhere at once."""
     with running(database_url, "-w", "1") as server:
         body = b'{"email": "nobody@example.com", "password": "a wrong guess"}'
         head = (

@@ -1,4 +1,4 @@
-"""No answer on a kept connection waits for an acknowledgement, whatever started the server."""
+"""Under each server command, no answer on a kept connection waits for an acknowledgement."""
 
 from __future__ import annotations
 

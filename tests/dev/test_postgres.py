@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: what a killed or half-made one leaves is no obstacle."""
+"""The embedded PostgreSQL starts despite the remains of a killed or half-made one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the package is found from now on, and where only root can get to."""
+    """The folder where the package is found from now on, and that only root can enter."""
     if os.geteuid() != 0:
         pytest.skip("the server runs as another user only for root")
     found = tmp_path / "hidden"
@@ -53,7 +53,7 @@ def pid(postgres: EmbeddedPostgres) -> int:
 
 
 def test_a_cluster_is_made_kept_and_taken_over(folder: Path) -> None:
-    # With the settings of `make dev`: what was committed is there after a crash.
+    # With the settings of `make dev`, committed data is there after a crash.
     first = EmbeddedPostgres(folder)
     first.start()
     execute(first.url("postgres"), "CREATE TABLE kept (x int)")
@@ -80,7 +80,7 @@ def test_a_half_made_cluster_is_made_anew(folder: Path) -> None:
 
 
 def provide(package: Path) -> None:
-    """Have the installed package there, in place of what is."""
+    """Put the installed package there, in place of the present one."""
     for suffix in ("", ".libs"):
         shutil.rmtree(f"{package}{suffix}", ignore_errors=True)
         Path(f"{package}{suffix}").symlink_to(f"{INSTALLED}{suffix}")
@@ -170,7 +170,7 @@ def test_a_server_that_is_still_starting_is_waited_for(folder: Path) -> None:
 
 
 def test_somebody_elses_socket_folder_is_refused(folder: Path) -> None:
-    # So long that the sockets go where everybody can write.
+    # The path is so long that the sockets go where everybody can write.
     deep = folder / ("x" * 100)
     sockets = Path(parse_qs(urlsplit(EmbeddedPostgres(deep).url()).query)["host"][0])
     assert sockets.parent == Path(tempfile.gettempdir())
@@ -187,7 +187,7 @@ def test_somebody_elses_socket_folder_is_refused(folder: Path) -> None:
 
 
 def test_the_log_is_for_its_owner_only(folder: Path) -> None:
-    # It holds statements with their values.
+    # The log holds statements with their values.
     postgres = EmbeddedPostgres(folder, THROW_AWAY)
     postgres.start()
     assert postgres.log.stat().st_mode & 0o077 == 0

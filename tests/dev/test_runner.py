@@ -1,4 +1,4 @@
-"""`make dev` as its user meets it: real processes in a project folder of the test's own."""
+"""`make dev` as a user runs it: real processes in a project folder of the test's own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
     started = time.monotonic()
     again = Run(project, port)
     again.wait_ready(f"{again.url}/health/ready")
-    # Alone on the machine it takes less than 3 s; here other tests run beside it.
+    # Alone on the machine a start takes less than 3 s; here other tests run beside it.
     assert time.monotonic() - started < 20
     again.wait_for(GREETED)
     assert password[1] not in again.output
@@ -133,7 +133,7 @@ def test_requests_wait_while_changed_code_starts_anew(
         (code / "__init__.py").write_text("print('not yet'\n")
         run.wait_for("the server ended")
         (code / "__init__.py").write_text(text.format(42))
-    # From here on there always is somebody to connect to.
+    # From here on a server always takes connections.
     answer = httpx.get(f"{run.url}/answer", trust_env=False, timeout=PATIENCE)
     assert answer.json() == 42
     assert run.stop() == 0

@@ -18,7 +18,7 @@ HEAD = re.compile(
 
 
 def fault(name: str, decisions: dict[str, str]) -> str | None:
-    """The reason why that file is no decision as it should be."""
+    """The reason why that file breaks the form of a decision."""
     head = HEAD.match(decisions[name])
     if head is None:
         return "no title, or no status with its date"

@@ -22,15 +22,15 @@ from fixtures.pages import ROOT, Block, commands
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# It has a test of its own, which takes its time.
+# The demo has a test of its own, which takes its time.
 DEMO = "make demo"
 SERVERS = ("uvicorn ", "gunicorn ", "listo serve", "listo worker")
-# What a reader's shell does not have, and these tests' does.
+# Variables of these tests' shell that a reader's shell does not have.
 NOT_READERS = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PORT", "PYTHONPATH")
 
 
 class Reader:
-    """Who copies commands from a page into a shell, in a checkout without data."""
+    """A person who copies commands from a page into a shell, in a checkout without data."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,11 +40,11 @@ class Reader:
         self.environment = environment | {"PATH": path, "PORT": self.port}
 
     def written(self, text: str) -> str:
-        """For the port that is free here."""
+        """The text for the port that is free here."""
         return re.sub(r"\b8000\b", self.port, text)
 
     def types(self, text: str, folder: str = ".", **environment: str) -> str:
-        """What the commands print; each must succeed."""
+        """The output of the commands; each must succeed."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self.written(text)],
             cwd=self.folder / folder, env=self.environment | environment,
@@ -69,7 +69,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     for name in files.split("\0"):
         if name and (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            # With its time, by which make sees that all is installed.
+            # The copy keeps its time, by which make sees that all is installed.
             shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     return Reader(folder)
@@ -87,7 +87,7 @@ def served(reader: Reader) -> Iterator[Program]:
         yield run
     finally:
         status = run.stop(signal.SIGINT)
-    # Of make, where a signal ended what it ran.
+    # make ends with these statuses where a signal ended its program.
     assert status in (0, 2, 130, -signal.SIGINT), run.output
 
 
@@ -106,7 +106,7 @@ def test_the_readme_from_its_first_line_to_its_last(reader: Reader, served: Prog
     assert [book["title"] for book in json.loads(found)["items"]] == ["Moby Dick"], curls
     assert '"code":' not in curls, "a problem was answered"
     assert files, "the file that `collections apply` takes is gone from the README"
-    # It says the same as the PUT before it.
+    # The file says the same as the PUT before it.
     assert "would change" not in printed[str(rest[-1])], printed
     assert "Traceback" not in served.output
 

@@ -1,4 +1,4 @@
-"""What the pages name is there: targets, commands, services, modules, other pages."""
+"""Targets, commands, services, modules and pages that the pages name are there."""
 
 from __future__ import annotations
 
@@ -84,6 +84,6 @@ def test_links_lead_somewhere() -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """As a browser of repositories makes them of headings."""
+    """The anchors that a browser of repositories makes of headings."""
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}

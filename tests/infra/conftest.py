@@ -1,4 +1,4 @@
-"""What the tests of `make up` share."""
+"""Fixtures that the tests of `make up` share."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_issue(lab: Lab) -> None:
     wait(lambda: _said(name, "is published, valid until"))
     assert site.published() != local
     wait(lambda: site.served() == site.published(), 5)
-    # A client that trusts the authority, and asks for the name, is content.
+    # A client that trusts the authority and asks for the name accepts the certificate.
     verdict = site.shell(
         "curl -sS -o /dev/null -w '%{ssl_verify_result}' --cacert /pki/pebble.pem.root "
         f"--connect-to ::localhost: https://{site.domain}:8443/metrics"
@@ -50,7 +50,7 @@ def test_issue(lab: Lab) -> None:
     assert docker("inspect", "--format", "{{.State.ExitCode}}", name).strip() == "0"
     assert messages(name)[-1] == "Stopped."
 
-    # Started again there is nothing to do; over anything else it publishes what it has again.
+    # A second start has nothing to do; over another certificate it publishes its own again.
     serial = site.published()
     code, told = site.once()
     assert (code, told) == (0, [])
@@ -70,7 +70,7 @@ def test_issue(lab: Lab) -> None:
 @needs_docker
 def test_renew_while_serving(lab: Lab) -> None:
     site = Site(lab, "renew")
-    # The pair that a reader finds always fits, at any time.
+    # The key and the chain that a reader finds fit together at any time.
     watch = lab.run(
         lab.tools, "sh", "-c",
         """while :; do
@@ -93,7 +93,7 @@ def test_renew_while_serving(lab: Lab) -> None:
         wait(lambda: site.served() == site.published(), 5)
         serials.add(site.served())
     assert len(serials) == 2
-    # After two thirds of 45 s, not at once; before the end, as the watch saw.
+    # The renewal came after two thirds of 45 s, and before the end, as the watch saw.
     assert time.monotonic() - began > 30
     assert docker("logs", watch) == ""
     docker("stop", "--time", "0", name, watch)
@@ -105,7 +105,7 @@ def test_refused_the_old_certificate_stays(lab: Lab) -> None:
     assert site.once()[0] == 0
     serial = site.published()
     wait(lambda: site.served() == serial, 5)
-    # Another authority, so an order is due, and a webroot that nobody serves.
+    # Another authority makes an order due; no server serves the webroot.
     dark = lab.volume("refuse-dark")
     docker("run", "--rm", "--volume", f"{dark}:/challenge", "--entrypoint", "true", lab.acme)
     limits = {"ACME_RETRY_SECONDS": "1", "ACME_RETRY_MAX_SECONDS": "2"}
@@ -122,7 +122,7 @@ def test_refused_the_old_certificate_stays(lab: Lab) -> None:
     docker("exec", name, "acme", "health")
     docker("rm", "--force", name)
 
-    # The fault mended, a HUP spares the waiting.
+    # Once the fault is mended, a HUP ends the wait.
     slow = site.keep("run", authority="short", challenge=dark, ACME_RETRY_SECONDS="600")
     wait(lambda: _said(slow, "next try in 600 s"))
     docker("kill", "--signal", "HUP", slow)

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration by settings: who is told of what, and what is held back."""
+"""Alertmanager's configuration by settings: receivers of alerts, and alerts that are held back."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, str], said: s
 
 
 def test_files_are_read_on_the_host() -> None:
-    """Alertmanager's container sees none of them."""
+    """Alertmanager's container sees none of the files."""
     page = next(one for one in configuration(EVERYTHING)["receivers"] if one["name"] == "page")
     assert page["email_configs"][0]["auth_password"] == SMTP_PASSWORD
     assert page["slack_configs"][0]["api_url"] == SLACK_URL

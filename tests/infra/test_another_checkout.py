@@ -44,7 +44,7 @@ def test_containers_of_another_checkout_are_left_alone(checkout: Checkout, comma
     [
         ([], [], None),
         ([{PROJECT: "listo-ci", FOLDER: "HERE"}], [], "listo-ci"),
-        # As `make down` leaves it.
+        # `make down` leaves this state.
         ([], [{PROJECT: "listo-ci", VOLUME: "postgres"}], "listo-ci"),
         ([], [{PROJECT: "listo-ci", VOLUME: "redis"}], None),
         ([], [{PROJECT: "listo", VOLUME: "postgres"}], None),
@@ -96,6 +96,6 @@ def test_an_end_of_input_is_no_yes(checkout: Checkout) -> None:
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.endswith("Nothing was done.\n")
-    # It asks before all else.
+    # The command asks before all else.
     assert not (checkout.path / ".env").exists()
     assert not checkout.asked("^(compose|pull|image) ")

@@ -1,4 +1,4 @@
-"""What may be set for the stack, and what is refused before anything is changed or kept."""
+"""Bounds of the stack's settings: a wrong value is refused before anything is changed or kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fixtures.checkout import Checkout
 
 ROOT = Path(__file__).parents[2]
-# Passed on to the API, which checks them before replicas are replaced.
+# Settings for the API, which checks them before replicas are replaced.
 OF_THE_API = {name.upper() for name in Settings.model_fields}
 ADDRESSES = {"EDGE_ADDRESS", "EDGE_SUBNET", "EDGE_RANGE"}
 COUNTED = re.compile(

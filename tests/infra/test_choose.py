@@ -1,4 +1,4 @@
-"""What `make up` keeps in `.env`, so that `docker compose` by hand means the same stack."""
+"""`make up` keeps choices in `.env`, so that `docker compose` by hand means the same stack."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ PRODUCTION = ("compose.yaml", "compose.prod.yaml")
 DEBIAN_PRODUCTION = ("compose.yaml", "compose.debian.yaml", "compose.prod.yaml")
 STACKS = (REGISTRY, DEBIAN, PRODUCTION, DEBIAN_PRODUCTION)
 LEFT_OUT = {"grafana", "loki", "fluent-bit"}
-# They do one thing and end.
+# These services do one thing and end.
 ONE_SHOTS = {"volumes", "authority", "migrate", "replicas"}
-# Its image has no program but its own, which cannot ask itself. Prometheus does.
+# The only program of this image cannot check itself. Prometheus checks it.
 WITHOUT_HEALTH_CHECK = {"fluent-bit"}
 SETTING = re.compile(r"\$\{(\w+)")
 REQUIRED = {
@@ -54,7 +54,7 @@ pytestmark = needs.unless(MISSING)
 def compose(
     files: tuple[str, ...], *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """What `docker compose config` says, with these settings and none of this machine's."""
+    """The answer of `docker compose config`, with these settings and none of this machine's."""
     named = [word for name in files for word in ("--file", name)]
     return subprocess.run(
         ["docker", "compose", "--env-file", "/dev/null", *named, "--profile", "acme", "config",
@@ -68,7 +68,7 @@ def config(files: tuple[str, ...]) -> dict[str, Any]:
     settings = REQUIRED if "compose.prod.yaml" in files else {}
     done = compose(files, "--format", "json", **settings)
     assert done.returncode == 0, done.stderr
-    # A setting that is not there is told here, and is a blank.
+    # Compose warns of a missing setting here, and takes it as empty.
     assert not done.stderr, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -169,7 +169,7 @@ def test_every_service_is_hardened(files: tuple[str, ...]) -> None:
 
 @every_stack
 def test_nothing_of_the_host_is_written_to(files: tuple[str, ...]) -> None:
-    """But the folder of the socket; and no service sees the engine's socket."""
+    """The folder of the socket is an exception; no service sees the engine's socket."""
     for name, one in services(files).items():
         for volume in one.get("volumes", ()):
             assert "docker.sock" not in volume["source"], name
@@ -207,7 +207,7 @@ def test_logs_are_bounded(files: tuple[str, ...]) -> None:
     for name, one in services(files).items():
         logging = one["logging"]
         if "compose.debian.yaml" in files or name in {"loki", "fluent-bit"}:
-            # What ships the lines cannot take its own.
+            # The shipper cannot take its own lines.
             assert logging["driver"] == "local", name
             assert set(logging["options"]) == {"max-size", "max-file"}, name
         else:
@@ -224,7 +224,7 @@ def test_ports_of_the_host(files: tuple[str, ...]) -> None:
         for name, one in services(files).items()
         for port in one.get("ports", ())
     }
-    # Not by IPv6, where every client would have the engine's address, and one limit for all.
+    # By IPv6 every client would have the engine's address, and one limit would count for all.
     expected = {("nginx", "0.0.0.0", "80"), ("nginx", "0.0.0.0", "443")}  # noqa: S104
     if not production(files):
         expected |= {
@@ -273,7 +273,7 @@ def test_a_database_elsewhere_can_be_reached(files: tuple[str, ...]) -> None:
         ({}, "10.213.240.10/32", ""),
         ({"EDGE_ADDRESS": "10.9.0.10"}, "10.9.0.10/32", ""),
         ({"TRUSTED_PROXIES": "192.0.2.0/24"}, "10.213.240.10/32,192.0.2.0/24", ""),
-        # Of some other program on this host.
+        # UPSTREAM may belong to another program on this host.
         ({"UPSTREAM": "shop:80"}, "10.213.240.10/32", ""),
         ({"API_UPSTREAM": "replicas:8000"}, "10.213.240.10/32", "replicas:8000"),
     ],
@@ -298,7 +298,7 @@ def test_start_order_waits_for_health(files: tuple[str, ...]) -> None:
             if other in ONE_SHOTS:
                 expected = {"service_completed_successfully"}
             assert how["condition"] in expected, f"{name}: {other}"
-        # It may be away; nobody waits for it.
+        # No service waits for the shipper, which may be away.
         assert "fluent-bit" not in one.get("depends_on", {}), name
 
 
@@ -310,7 +310,7 @@ def test_the_engine_writes_where_the_shipper_listens(files: tuple[str, ...]) -> 
     found = json.loads(done.stdout)["services"]
     (socket,) = (one for one in found["fluent-bit"]["volumes"] if one["target"] == "/socket")
     assert socket["source"] == "/run/of/listo"
-    # Made by the engine it would be root's, and no place for the shipper.
+    # A folder that the engine made would be root's, closed to the shipper.
     assert not socket["bind"].get("create_host_path")
     address = found["api"]["logging"]["options"]["fluentd-address"]
     assert address == "unix:///run/of/listo/fluent-bit.sock"
@@ -381,7 +381,7 @@ def test_secrets_are_files_and_nowhere_else(files: tuple[str, ...], tmp_path: Pa
     assert not any(mark in rendered.stdout for mark in marks.values())
     found = json.loads(rendered.stdout)
     for name, one in found["secrets"].items():
-        if name not in {"ca", "pip"}:  # of the build, not of the stack
+        if name not in {"ca", "pip"}:  # secrets of the build
             assert one["file"] == str(tmp_path / name)
     for service, one in found["services"].items():
         for variable, value in (one.get("environment") or {}).items():

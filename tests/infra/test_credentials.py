@@ -63,7 +63,7 @@ def test_passwords_of_another_tool(secrets: Path, text: str, password: str) -> N
     assert list(json.loads((secrets / "redis_exporter").read_text()).values()) == [password]
     hashed = hashlib.sha256(password.encode()).hexdigest()
     assert (secrets / "redis_users").read_text().count(f"#{hashed} ") == len(("listo", "monitor"))
-    # Left as it was, for that tool to find.
+    # The file stays as it was, for that tool to find.
     assert (secrets / given[0]).read_text() == text
 
 

@@ -1,4 +1,4 @@
-"""The drills of alerts: what they refuse to do, and where they look."""
+"""The drills of alerts: their refusals, and the places where they look."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which replicas get requests, and which requests go to another one: nginx of the stack in front of
-replicas that refuse, hang, or break off."""
+"""Replicas that get requests, and requests that go to another replica: nginx of the stack in front
+of replicas that refuse, hang, or break off."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STAND_IN = (Path(__file__).parents[1] / "fixtures" / "stand_in.pl").read_text()
 ONE, OTHER, THIRD, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 ALL = (ONE, OTHER, THIRD)
-# So that what waits for a replica is given up after 6 s.
+# nginx then gives up a request that waits for a replica after 6 s.
 SETTINGS = ("REQUEST_TIMEOUT=1",)
 KILL = (
     "pid=$(cat /tmp/{0}); kill -KILL $pid 2>/dev/null; "
@@ -38,7 +38,7 @@ class Edge:
         self.settle()
 
     def settle(self) -> None:
-        """All get requests: nginx takes a moment to read, and passes by who failed for a second."""
+        """Return once all get requests: nginx reads late, and skips failed ones for a second."""
         self.are(*ALL)
         self.box.must(
             "for i in $(seq 300); do curl -s -k -o /dev/null https://127.0.0.1:8443/x; "
@@ -54,7 +54,7 @@ class Edge:
         self.box.must(f"{start} & echo $! >/tmp/{address}")
 
     def are(self, *addresses: str, answering: tuple[str, ...] | None = None) -> None:
-        """The name stands for these, and requests go to those of them that answer."""
+        """Have the name stand for these; requests go to those of them that answer."""
         if addresses != self.named:
             self.box.replicas(*addresses)
             self.named = addresses
@@ -67,7 +67,7 @@ class Edge:
         self.box.must(f"kill -{name} $(cat /tmp/{address})")
 
     def ask(self, method: str, path: str, *options: str) -> str:
-        """The status."""
+        """The status of the answer."""
         return self.box.must(
             "rm -f /tmp/seen/asked; "
             f"curl -s -k -m 60 -o /tmp/answer -w '%{{http_code}}' -X {method} {' '.join(options)} "
@@ -93,7 +93,7 @@ def _edge() -> Iterator[Edge]:
 @pytest.fixture
 def edge(_edge: Edge) -> Iterator[Edge]:
     yield _edge
-    # What is left of a test that failed must not fail others.
+    # The remains of a failed test must not fail others.
     _edge.box.must("rm -rf /tmp/seen/* /run/nginx/leaving")
     for address in ALL:
         _edge.signal("CONT", address)
@@ -160,7 +160,7 @@ def test_an_address_with_a_blank_is_no_key(edge: Edge, path: str) -> None:
 def test_three_broken_requests_of_one_cost_nobody_else_an_answer(edge: Edge) -> None:
     for method, options in (("POST", BODY), ("GET", ""), ("PATCH", f"{BODY} {KEY}")):
         for _ in range(3):
-            # Faster than nginx takes up a replica again that just failed.
+            # The requests come before nginx takes up a failed replica again.
             lines = edge.box.must(
                 "for one in 1 2 3; do curl -s -k -o /dev/null "
                 f"-w '%{{http_code}} ' -X {method} {options} https://127.0.0.1:8443/break; done; "
@@ -171,7 +171,7 @@ def test_three_broken_requests_of_one_cost_nobody_else_an_answer(edge: Edge) -> 
 
 
 def test_nor_do_they_while_a_replica_is_gone_and_the_others_are_busy(edge: Edge) -> None:
-    """The one that is gone has the fewest connections, so least_conn would go on asking it."""
+    """The replica that is gone has the fewest connections, so least_conn would go on asking it."""
     ask = "curl -s -k -o /dev/null -w '%{http_code} ' https://127.0.0.1:8443"
     try:
         lines = edge.box.must(
@@ -190,7 +190,7 @@ def test_nor_do_they_while_a_replica_is_gone_and_the_others_are_busy(edge: Edge)
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST", "PATCH"])
 def test_in_the_moment_when_a_replica_leaves_nobody_notices(edge: Edge, method: str) -> None:
-    """Until it is found out who refuses connections, which takes a second."""
+    """For a second nginx does not know yet which replica refuses connections."""
     try:
         for _ in range(3):
             edge.kill(ONE)
@@ -214,7 +214,7 @@ def test_a_replica_that_is_about_to_stop_gets_no_requests(edge: Edge) -> None:
     edge.box.must(f"echo {ONE} >/run/nginx/leaving")
     edge.go_to(OTHER, THIRD)
     assert ONE not in edge.box.must("cat /run/nginx/upstream.read")
-    # Whoever wrote it was killed.
+    # The writer of the file was killed.
     edge.box.must("touch -d '3 minutes ago' /run/nginx/leaving")
     edge.go_to(*ALL)
 

@@ -18,7 +18,7 @@ case "$*" in
 esac
 """,
     "apt-get": 'echo "apt-get $*" >>"$CALLS"; exit "$APT"',
-    # It knows the name of a package that is not installed as well.
+    # dpkg-query knows the name of a package that is not installed as well.
     "dpkg-query": 'printf %s "$DPKG"',
     "id": 'echo "$USER_ID"',
     "grep": 'exec /bin/grep "$@"',
@@ -31,7 +31,7 @@ MMDEBSTRAP = ["apt-get install -y -qq --no-install-recommends mmdebstrap"]
 
 
 def engine(folder: Path, **changes: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """What it said, and what it asked of apt-get."""
+    """The outcome of the script, and its calls of apt-get."""
     for name, text in PROGRAMS.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)

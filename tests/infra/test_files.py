@@ -1,4 +1,4 @@
-"""What no program of its own checks: YAML can be read, and Dockerfiles keep to the rules."""
+"""Files that no program of their own checks: YAML can be read, Dockerfiles keep to the rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def listed(*patterns: str) -> list[str]:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with Compose's tags, in which a key may stand once only."""
+    """YAML with Compose's tags, in which a key may stand only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -88,7 +88,7 @@ def versioned(image: str) -> bool:
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Comments left out, continued lines joined."""
+    """The instructions of a Dockerfile, without comments, and with continued lines joined."""
     lines = [
         line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
     ]
@@ -100,7 +100,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 def faults(text: str) -> list[str]:
     found: list[str] = []
     arguments: dict[str, str] = {}
-    # Of each stage the user it ends with; whose stages others start from may be root.
+    # The last user of each stage; a stage that others start from may end as root.
     users: dict[str, str] = {}
     used: set[str] = set()
     stage = ""

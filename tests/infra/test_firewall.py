@@ -1,4 +1,4 @@
-"""The firewall, seen from another network namespace: who gets an answer, and who still does."""
+"""The firewall from another network namespace: hosts that get an answer, before and after."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The dashboards, without Grafana: what is checked in, and whether each panel can be understood."""
+"""The dashboards without Grafana: the files in git, and whether readers understand each panel."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 GRAFANA = Path(__file__).parents[2] / "infra" / "grafana"
 RULES = GRAFANA.parent / "prometheus" / "rules"
-# People keep addresses.
+# Users keep the addresses of dashboards.
 UIDS = {
     "listo-overview", "listo-api", "listo-postgresql", "listo-redis", "listo-nginx", "listo-logs",
     "listo-worker",
 }  # fmt: skip
-# Of Prometheus itself, of the stack, and of parts that come later.
+# Metrics of Prometheus itself, of the stack, and of parts that come later.
 OTHERS = {
     "up", "ALERTS", "scrape_duration_seconds", "listo_api_replicas_desired",
     "listo_queue_oldest_due_age_seconds", "process_cpu_seconds_total",
@@ -56,7 +56,7 @@ def targets() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def known_metrics() -> set[str]:
-    """What the API, the exporters (as they were seen to say) and the recording rules offer."""
+    """Metrics of the API, of the exporters (by an earlier answer) and of the recording rules."""
     names = set(OTHERS)
     for metric in REGISTRY.collect():
         names.add(metric.name)

@@ -33,7 +33,7 @@ def run(
 
 
 def called(checkout: Checkout) -> str:
-    """What the engine was asked to run last."""
+    """The last command that the engine was asked to run."""
     return (checkout.engine / "calls").read_text().splitlines()[-1]
 
 

@@ -1,4 +1,4 @@
-"""Docker's half of the way of a line: the log driver, with the options of compose.yaml."""
+"""Docker's half of a line's way: the log driver, with the options of compose.yaml."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def command(shipper: Receiver, script: str) -> list[str]:
 
 
 def log(shipper: Receiver, script: str) -> float:
-    """Run a container that writes lines; how many seconds it took."""
+    """Run a container that writes lines; return the seconds that it took."""
     started = time.monotonic()
-    # What a container wrote in the moment before its end is not waited for by the driver.
+    # The driver does not wait for lines that a container wrote right before its end.
     subprocess.run(
         command(shipper, f"{script}\nsleep 2"), check=True, capture_output=True, timeout=60
     )

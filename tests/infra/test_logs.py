@@ -1,7 +1,7 @@
-"""The shipper's and Loki's configuration, as far as neither program is needed.
+"""The shipper's and Loki's configuration, as far as tests need neither program.
 
 Lines that the services wrote go through the shipper's own parsers (their expressions, by Python's
-`re`) and its own script, in LuaJIT, which is what Fluent Bit has inside.
+`re`) and its own script, in LuaJIT, which Fluent Bit contains.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOGFMT = re.compile(r'\s*(?:([^\s="]+)=("(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)|(\S+
 
 
 def load(*path: str) -> Any:
-    # Strings stay what they are, `on` say, as both programs read them.
+    # Strings such as `on` stay strings, as both programs read them.
     return yaml.load(INFRA.joinpath(*path).read_text(), yaml.BaseLoader)  # noqa: S506
 
 
@@ -34,7 +34,7 @@ FILTERS = SHIPPER["pipeline"]["filters"]
 
 
 class Line(NamedTuple):
-    """A line as a service wrote it, and what is expected of it."""
+    """A line as a service wrote it, and the values that are expected of it."""
 
     service: str
     level: str
@@ -56,7 +56,7 @@ def logfmt(text: str) -> dict[str, str] | None:
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """The first of the filter's parsers that takes the line, and what it makes of it."""
+    """The first of the filter's parsers that takes the line, and its result."""
     parsers = {one["name"]: one for one in SHIPPER["parsers"]}
     for name in FILTERS[1]["parser"]:
         parser = parsers[name]
@@ -87,7 +87,7 @@ class Script:
 
     def __call__(self, name: str, record: dict[str, Any]) -> dict[str, Any] | None:
         """The record after the function, None where it is held back."""
-        # What is null in JSON is nothing in Lua.
+        # A JSON null is absent in Lua.
         given = {key: value for key, value in record.items() if value is not None}
         code, _, table = self._lua.globals()[name]("listo.x", 0, self._lua.table_from(given))
         return None if code == -1 else dict(table.items())
@@ -317,7 +317,7 @@ def test_loki_takes_what_the_shipper_sends() -> None:
     assert len(metadata) <= int(limits["max_structured_metadata_entries_count"])
     assert len(OUTPUT["labels"].split(", ")) <= int(limits["max_label_names_per_series"])
     assert bytes_of(limits["max_line_size"]) == 256 << 10
-    # It would be a third label.
+    # The shard would be a third label.
     assert limits["shard_streams"]["enabled"] == "false"
     # Structured metadata needs this schema.
     (schema,) = LOKI["schema_config"]["configs"]

@@ -1,4 +1,4 @@
-"""What `make up` asks the engine to do: in a copy of this checkout, with an engine of paper."""
+"""The engine's calls during `make up`, in a copy of this checkout with a fake engine."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_one_at_a_time(checkout: Checkout, command: str) -> None:
 
 
 def test_what_is_starting_still_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its health check, however long that gives it, and no longer."""
+    """`make up` waits for as long as the health check allows, and no longer."""
     states = iter(["starting", "starting", "healthy"])
     started: dict[str, object] = {
         "Service": "postgres", "Name": "listo-postgres-1", "State": "running",
@@ -250,7 +250,7 @@ def test_a_folder_that_cannot_be_is_told_in_one_line(checkout: Checkout) -> None
 
 
 def test_a_folder_of_others_is_not_closed_to_them(checkout: Checkout, tmp_path: Path) -> None:
-    """`SECRETS_DIR=/etc` would keep everybody on the host from what is there."""
+    """`SECRETS_DIR=/etc` would close the files there to everybody on the host."""
     folder = tmp_path / "etc"
     (folder / "ssl").mkdir(parents=True)
     folder.chmod(0o755)

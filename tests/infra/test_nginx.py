@@ -18,7 +18,7 @@ NGINX = "nginx -c /etc/listo/nginx/nginx.conf"
 
 @pytest.fixture
 def still() -> Iterator[Box]:
-    """Nothing runs in it."""
+    """A box in which nothing runs."""
     with box("exec sleep 600") as made:
         yield made
 
@@ -32,7 +32,7 @@ def nginx() -> Iterator[Box]:
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[Box]:
-    """What its tests only ask."""
+    """A box for tests that only send requests."""
     with box(SERVE) as made:
         wait(made.serving)
         yield made
@@ -46,7 +46,7 @@ def test_the_configuration_is_accepted_for_any_number_of_replicas(nginx: Box) ->
         wait(lambda expected=expected: nginx.servers() == expected)  # type: ignore[misc]
         done = nginx.run(f"{NGINX} -t")
         assert done.returncode == 0, done.stderr
-        # Not a warning either.
+        # There are no warnings either.
         assert [line.rpartition(" ")[2] for line in done.stderr.splitlines()] == [
             "ok",
             "successful",
@@ -91,7 +91,7 @@ def test_a_page_of_another_origin_can_read_what_the_edge_says(nginx: Box) -> Non
         "https://localhost:8443/collections"
     )
     fields = answer.lower().splitlines()
-    # It holds nothing of anybody; what the API answers goes by CORS_ORIGINS.
+    # This answer holds no client's data; answers of the API go by CORS_ORIGINS.
     assert "access-control-allow-origin: *" in fields
     assert "access-control-expose-headers: retry-after, x-request-id" in fields
 
@@ -147,7 +147,7 @@ def test_what_it_refuses_by_itself_is_a_problem(
 
 def test_settings_are_written_into_the_configuration() -> None:
     settings = ("HTTPS_PORT=8444", "MAX_BODY_BYTES=1000", "UPSTREAM=elsewhere:81")
-    # As the API reads it: 8.2 seconds.
+    # The API reads this setting as 8.2 seconds.
     with box(SERVE, *settings, "REQUEST_TIMEOUT=08.2") as one:
         wait(one.serving)
         assert "proxy_read_timeout 14s;" in one.must("cat /run/nginx/settings.conf")
@@ -176,7 +176,7 @@ V1 = "mkdir cpu && cd cpu && echo 100000 >cpu.cfs_period_us && echo {} >cpu.cfs_
     ],
 )
 def test_it_has_a_worker_for_each_core_that_it_may_use(limit: str, workers: int | None) -> None:
-    """At most one for each that there is."""
+    """The cores of the machine bound the number."""
     command = f"(mkdir /tmp/cgroup && cd /tmp/cgroup && {limit}) && {SERVE}"
     with box(command, "CGROUP=/tmp/cgroup") as one:
         wait(one.serving)
@@ -193,7 +193,7 @@ def test_a_certificate_that_is_none_is_not_served(nginx: Box) -> None:
     assert nginx.must(met) == before
     nginx.must("cp /tmp/good /certificates/current/fullchain.pem")
     wait(lambda: nginx.said("the certificate changed, configuration read again"))
-    # Another by the same authority.
+    # The same authority issues another certificate.
     assert nginx.authority("api.example.org").returncode == 0
     wait(lambda: nginx.must(met) == nginx.serial())
     assert nginx.must(met) != before
@@ -216,7 +216,7 @@ def test_the_authority_issues_once(still: Box) -> None:
         "DNS:api.example.org, IP Address:192.0.2.7"
     )
     assert still.days_left(396)
-    # Browsers take no more.
+    # Browsers accept no longer term.
     assert not still.days_left(398)
     modes = still.must("stat -Lc %a /authority/ca.key /authority/ca.crt /certificates/privkey.pem")
     assert modes.split() == ["600", "644", "600"]

@@ -15,7 +15,7 @@ from app.core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-# Fixed in compose.yaml, each for its reason.
+# Settings that compose.yaml fixes, each for its reason.
 OF_THE_STACK = {
     "ENVIRONMENT": "the stack is production",
     "DEBUG": "production refuses it; LOG_LEVEL is passed on",
@@ -31,9 +31,9 @@ SECRETS = {
     if SecretStr in (field.annotation, *get_args(field.annotation))
 }
 PASSED_ON = FIELDS.keys() - SECRETS - OF_THE_STACK.keys()
-# The server makes a folder for it by itself.
+# The server makes a folder for this setting by itself.
 OF_THE_SERVER = {"PROMETHEUS_MULTIPROC_DIR"}
-# The worker and *migrate* make no admin, and read no token.
+# The worker and *migrate* make no admin, and read no tokens.
 OF_THE_API_ALONE = {"ADMIN_EMAIL", "ADMIN_PASSWORD", "JWT_SECRET_PREVIOUS"}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def container() -> Iterator[StackPostgres]:
-    """Not started."""
+    """A PostgreSQL that is not started."""
     with stack_postgres() as made:
         yield made
 
@@ -49,7 +49,7 @@ def test_settings(postgres: StackPostgres) -> None:
         "config_file": str(postgres.sockets / "postgresql.conf"),
     }  # fmt: skip
     assert {name: setting(postgres, name) for name in wanted} == wanted
-    # What an argument overrides "could not be applied", which is as it should be.
+    # PostgreSQL says of settings that an argument overrides that they "could not be applied".
     assert set(postgres.superuser(
         "SELECT name FROM pg_file_settings WHERE error IS NOT NULL").split()
     ) == {"listen_addresses", "port"}  # fmt: skip

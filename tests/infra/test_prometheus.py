@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "infra/prometheus"
 RUNBOOKS = ROOT / "docs/runbooks"
 SUITES = sorted((HERE / "tests").glob("*.yml"))
-# In a stack of any kind; those that come and go with it are found by name.
+# Jobs in every kind of stack; jobs of some kinds alone are found by name.
 ALWAYS = {"api", "ready", "worker", "nginx", "blackbox", "postgres", "redis", "node"} | {
     "prometheus",
     "alertmanager",
@@ -37,7 +37,7 @@ NAMES = sorted({rule["alert"] for rule in ALERTS})
 
 
 def _identity(name: str, labels: dict[str, Any]) -> tuple[str, ...]:
-    """What tells the alerts of one name apart."""
+    """The labels that tell alerts of one name apart."""
     return (name, *(str(labels.get(label, "")) for label in ("severity", "window", "cause")))
 
 
@@ -70,7 +70,7 @@ def test_every_alert_is_tested_both_ways() -> None:
                 fires |= {_identity(name, one["exp_labels"]) for one in check["exp_alerts"]}
                 silent |= set() if check["exp_alerts"] else {name}
     assert {_identity(rule["alert"], rule["labels"]) for rule in ALERTS} == fires
-    # The watchdog is there to never be silent.
+    # The watchdog must never be silent.
     assert set(NAMES) - silent == {"Watchdog"}
 
 

@@ -1,5 +1,5 @@
-"""How `make up` brings a stack that serves up to date: in a copy of this checkout, with an engine
-of paper. tests/stack/test_renewal.py does it with clients."""
+"""`make up` brings a stack that serves up to date: in a copy of this checkout, with a fake engine.
+tests/stack/test_renewal.py does it with clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fixtures.checkout import Checkout
 
 ONE_SHOTS = ["volumes", "authority", "replicas", "migrate"]
-# What becomes of services, in order: each that is started, restarted or stopped.
+# Services in order as they are started, restarted or stopped.
 DONE = re.compile(r"^(?:compose (up|restart) .*?([\w-]+)|(stop) listo-([\w-]+))$")
 
 
@@ -23,7 +23,7 @@ def done(checkout: Checkout) -> list[str]:
 
 
 def rolled(service: str, first: int, last: int) -> list[str]:
-    """Each is started before its forerunner is stopped."""
+    """Each container is started before its forerunner is stopped."""
     numbers = range(first, last + 1)
     return [word for old in numbers for word in (f"up {service}", f"stop {service}-{old}")]
 
@@ -71,14 +71,14 @@ def test_another_image_replaces_whoever_runs_it(checkout: Checkout) -> None:
     ("secret", "expected"),
     [
         ("jwt_secret", EVERY_REPLICA),
-        # Redis lets both in until nobody needs the former one.
+        # Redis accepts both passwords until no service needs the former one.
         ("redis_listo_password", ["restart redis", "up redis", *EVERY_REPLICA, "restart redis",
                                   "up redis"]),
         ("grafana_secret_key", ["restart grafana"]),
-        # They count at the first start.
+        # These passwords count at the first start alone.
         ("admin_password", []),
         ("grafana_admin_password", []),
-        # PostgreSQL is told while it runs, and nobody else has them.
+        # PostgreSQL takes these while it runs, and no other service has them.
         ("postgres_owner_password", []),
         ("postgres_backup_password", []),
     ],
@@ -171,7 +171,7 @@ def test_what_somebody_removed_is_there_again(checkout: Checkout, service: str) 
 
 
 def test_what_was_interrupted_while_it_was_made_anew_is_removed_first(checkout: Checkout) -> None:
-    """Compose would meet its own name for it, and fail."""
+    """Compose would find its own name for that container taken, and fail."""
     checkout.up()
     redis = next(one for one in checkout.there() if one["Service"] == "redis")
     name = f"0123456789ab_{redis['Name']}"

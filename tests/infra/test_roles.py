@@ -57,7 +57,7 @@ def test_all_that_the_api_does(server: Server, admin: httpx.Client, application:
     path = admin.post(records, json={"title": "a", "n": 1}).headers["location"]
     assert admin.patch(path, json={"n": 2}).json()["version"] == 2
     assert admin.get(records, params={"filter": 'title = "a"'}).json()["items"][0]["n"] == 2
-    # An index on a table that is there is built concurrently, after the answer.
+    # An index on an existing table is built concurrently, after the answer.
     definition["indexes"] = ["title", "n"]
     assert admin.put("/collections/things", json=definition).status_code == 200
     deadline = time.monotonic() + 30
@@ -185,6 +185,6 @@ def test_a_role_that_is_not_there(owner: str) -> None:
 
 
 def test_the_role_that_migrates_itself(owner: str) -> None:
-    """One role for all, named all the same: nothing is taken from it."""
+    """A role that is owner and application role at once loses no right."""
     assert Listo(owner)("migrate", DATABASE_APP_ROLE="listo_owner").status == 0
     execute(owner, "UPDATE listo.migrations SET version_num = version_num")

@@ -1,4 +1,4 @@
-"""`make rotate` and `make alerts`: in a copy of this checkout, with an engine of paper."""
+"""`make rotate` and `make alerts`, in a copy of this checkout with a fake engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.stack import rotate
 if TYPE_CHECKING:
     from fixtures.checkout import Checkout
 
-# What PostgreSQL's roles are asked by, and then their answer: the API's password is another one.
+# The call that tries the roles of PostgreSQL, and its answer: the API's password is another one.
 BEHIND = {"exec --env PASSWORD_owner": [0, "app\n"]}
 REPLACED = r"^stop listo-api"
 
@@ -25,7 +25,7 @@ def secret(checkout: Checkout, name: str) -> str:
 
 def test_every_secret_is_rotated_or_told_what_it_follows_from(checkout: Checkout) -> None:
     named = yaml.safe_load((checkout.path / "compose.yaml").read_text())["secrets"]
-    # These two are no secrets of the stack, but of the builder of images.
+    # These two secrets belong to the builder of images.
     assert {*named} - {"ca", "pip"} <= {*rotate.ROTATIONS, *rotate.FOLLOWING}
     checkout.up()
     for name, source in rotate.FOLLOWING.items():
@@ -78,7 +78,7 @@ def test_all_accept_what_a_new_secret_signs_before_it_signs(checkout: Checkout) 
 
 
 def test_a_full_disk_leaves_the_former_secret(checkout: Checkout) -> None:
-    """What the product has and what the files say stay the same."""
+    """The product and the files keep the former secret."""
     checkout.up()
     for name in ("admin_password", "grafana_admin_password"):
         former = secret(checkout, name)
@@ -129,7 +129,7 @@ def test_what_interrupted_it_leaves_both_ways_in(checkout: Checkout) -> None:
     url = f"postgresql://listo_app_next:{password}@postgres:5432/listo"
     assert secret(checkout, "database_url") == url
     checkout.has(answers=BEHIND)
-    # The value that some may know already is kept.
+    # The run keeps the value that some services may have already.
     assert checkout.run("rotate", SECRET="postgres_app_password").returncode == 0
     assert secret(checkout, "postgres_app_password") == password
 

@@ -34,7 +34,7 @@ def test_shell_can_read_it(script: str) -> None:
 @pytest.mark.parametrize("script", _scripts())
 def test_shellcheck_is_content(script: str) -> None:
     done = subprocess.run(
-        # `test && test || fail` is how they refuse, and fail ends the script.
+        # The scripts refuse by `test && test || fail`, and fail ends the script.
         ["shellcheck", "--exclude", "SC2015", "--format", "gcc", script],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip

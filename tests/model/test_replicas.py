@@ -1,9 +1,9 @@
 """Random clients on three processes, compared with a model that knows of one caller at a time.
 
-What one process has answered, every other one must know: at once where it is about records, and as
-soon as it has heard of it where it is about rules, sessions, roles and keys.
+Every process must know of a change that one process has acknowledged: of records at once, of rules,
+sessions, roles and keys as soon as it has heard of the change.
 
-SEED says which sessions are tried, EXAMPLES how many; `make test-model` is the long run.
+SEED chooses the sessions, EXAMPLES their number; `make test-model` is the long run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ processes = st.integers(0, PROCESSES - 1)
 values = st.fixed_dictionaries(
     {}, optional={"n": st.integers(0, 3), "s": st.sampled_from(["a", "b", "c"])}
 )
-# One in some is refused by the schema.
+# The schema refuses some of these.
 data = st.one_of(values, values, values, values, st.just({"n": "x"}))
 patches = st.one_of(data, st.sampled_from([{"n": None}, {"s": None}]))
 rules = st.fixed_dictionaries(
@@ -83,7 +83,7 @@ class Machine(Clients):
         ),
     )
     def people(self, process: int, choice: st.DataObject, what: str) -> None:
-        """All in one, so that most requests are about records."""
+        """All these requests in one rule, so that most requests are about records."""
         getattr(self, what)(process, choice)
 
     def join(self, process: int, choice: st.DataObject) -> None:
@@ -112,7 +112,7 @@ class Machine(Clients):
             session = f"{label}'s session {len(self.sessions())}"
             self.tokens[session] = answer.json()["access_token"]
             self.model.credentials[session] = Credential(user)
-            # Its token is good everywhere at once.
+            # All processes accept its token at once.
             for each in range(PROCESSES):
                 self.compare(each, session, self.model.collections)
 
@@ -332,7 +332,7 @@ class Machine(Clients):
     def walk(
         self, choice: st.DataObject, filter_: str, sort: str, limit: int, *, count: bool
     ) -> None:
-        """Page by page, each on whichever process."""
+        """Walk the list page by page, each page on a random process."""
         who, name = choice.draw(self.whoever()), choice.draw(self.some_collection())
         query: dict[str, Any] = {"filter": filter_, "sort": sort, "limit": limit}
         if count:

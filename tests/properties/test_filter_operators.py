@@ -77,20 +77,20 @@ def kind(value: str) -> str:
 
 
 def free_records() -> list[Record]:
-    """Any value in any field: all the same, and each another."""
+    """Any value in any field: one value in all fields, and another one in each."""
     count = len(VALUES)
     rows = [dict.fromkeys(NAMES, value) for value in VALUES]
     rows += [
         {name: VALUES[(number + 5 * place) % count] for place, name in enumerate(NAMES)}
         for number in range(count)
     ]
-    # A list within a list is no element of it, and neither is a part of one.
+    # Only scalars count as elements; inner lists and parts of elements do not.
     rows += [{"tags": '[["a","b"],{"x":1}]', "note": '["a"]', "title": "[[]]", "size": "{}"}]
     return [record(number, row) for number, row in enumerate([{}, *rows])]
 
 
 def typed_records() -> list[Record]:
-    """Values that the schema allows, fields that need not be there left out in turn."""
+    """Values that the schema allows; optional fields are left out in turn."""
     allowed = {
         name: [value for value in VALUES if kind(value) in kinds] for name, kinds in TYPES.items()
     }
@@ -114,7 +114,7 @@ class Database:
     def kept(
         self, terms: list[Comparison], fields: Fields, records: list[Record], asker: Asker
     ) -> list[list[bool]]:
-        """For each term, whether it keeps each record. None where SQL says neither."""
+        """For each term, whether it keeps each record, or None where SQL gives null."""
         params = Params(7)
         conditions = [
             compile_filter(parse_filter(texts.text_of(term)), fields, params) for term in terms

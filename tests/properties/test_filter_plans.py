@@ -1,4 +1,4 @@
-"""The SQL of filters and sorts is such that an index on the field serves it."""
+"""An index on a field serves the SQL of filters and sorts by it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ INDEXES = (
 
 
 class Planner:
-    """Explains how the records of a page would be found."""
+    """Explains how PostgreSQL would find the records of a page."""
 
     def __init__(self, runner: asyncio.Runner, connection: Any) -> None:
         self._runner, self._connection = runner, connection
@@ -139,7 +139,7 @@ def test_a_page_starts_where_the_cursor_says_and_needs_no_sorting_of_the_rest(
     order = f"ORDER BY {order_by(keys, reverse=reverse)} LIMIT 50"
     explained = plan(after(keys, params, values, reverse=reverse), params, order)
     assert "Index Cond" in explained, explained
-    # Equal first keys are put in order, but only those.
+    # Only records with equal first keys are sorted.
     assert "Incremental Sort" in explained or "Sort" not in explained, explained
 
 

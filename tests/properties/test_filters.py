@@ -1,4 +1,4 @@
-"""Filters mean to PostgreSQL what they mean to plain Python, for every record and every caller."""
+"""Filters mean the same to PostgreSQL and to plain Python, for every record and every caller."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Kept = Callable[[str, Fields, Sequence[Record], Asker], list[bool]]
 
 @pytest.fixture(scope="module")
 def kept(database_url: str) -> Iterator[Kept]:
-    """Which of the records a filter keeps; that its negation keeps the others is seen to."""
+    """Which of the records a filter keeps; asserts that its negation keeps the others."""
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(database_url))
 

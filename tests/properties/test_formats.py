@@ -24,7 +24,7 @@ Stored = Callable[[str, list[str]], list[Any]]
 
 @pytest.fixture(scope="module")
 def stored(database_url: str) -> Iterator[Stored]:
-    """What PostgreSQL makes of members `v` of a format, given as JSON."""
+    """PostgreSQL's values of members `v` of a format, given as JSON."""
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(database_url))
 

@@ -1,4 +1,4 @@
-"""JSON comes back as it went, and merge patches do what RFC 7396 says, for any value."""
+"""JSON comes back as it was sent, and merge patches follow RFC 7396, for any value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PATH = "/collections/json/records"
 
-# What a text may hold: no NUL, no lone surrogates.
+# Texts may hold neither NUL nor lone surrogates.
 TEXT = st.text(
     st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20
 )  # fmt: skip
@@ -88,7 +88,7 @@ def test_round_trip(anonymous: httpx.Client, value: dict[str, Any]) -> None:
     assert created.status_code == 201, created.text
     read = anonymous.get(created.headers["location"])
     assert own(read.text) == exact(value)
-    # And once more: what was read is taken as it is.
+    # The server takes the JSON of its own answer unchanged.
     replaced = send(anonymous, "PUT", created.headers["location"], own(read.text))
     assert own(replaced.text) == exact(value)
 
@@ -98,7 +98,7 @@ def test_merge_patch(
     anonymous: httpx.Client, target: dict[str, Any], patch: dict[str, Any], *, again: bool
 ) -> None:
     if again:
-        # Patches that meet what is there tell more than those that do not.
+        # Patches of present members find more faults than others.
         patch = {**patch, **{key: None if n % 2 else {"x": None} for n, key in enumerate(target)}}
     location = send(anonymous, "POST", PATH, target).headers["location"]
     patched = send(anonymous, "PATCH", location, patch)

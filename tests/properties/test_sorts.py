@@ -1,4 +1,4 @@
-"""Pages by cursor: every record once and in order, whatever the values, there and back."""
+"""Pages by cursor, forward and back: every record once and in order, for any values."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def lister(database_url: str) -> Iterator[Lister]:
 
 
 def walk(lister: Lister, records: Sequence[Record], sort: str, limit: int) -> list[UUID]:
-    """The ids in order, from pages that go to the end; the way back must give the same."""
+    """The ids in order, from pages up to the end; the way back must give the same."""
     pages = []
     page = lister.page(records, sort, limit)
     while page is not None:
@@ -171,7 +171,7 @@ def test_mixed_types_and_nulls(lister: Lister, sort: str, limit: int) -> None:
 
 
 def long_records() -> list[Record]:
-    # Equal far beyond what a cursor can carry.
+    # These values are equal far beyond the length that a cursor can carry.
     data = [json.dumps({"v": "x" * 5000 + chr(ord("a") + number % 4)}) for number in range(8)]
     return [
         Record(UUID(int=number), 1, texts.START, texts.START, None, text)

@@ -1,4 +1,4 @@
-"""These tests are of the stack that runs in this checkout; `make test-stack` asks for them."""
+"""Tests of the stack that runs in this checkout, by `make test-stack`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def collection(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture
 def others(stack: Stack) -> Iterator[None]:
-    """Meanwhile who reads a small record gets it."""
+    """Meanwhile another client can read a small record."""
     ended = Event()
     with stack.collection() as name, stack.admin() as admin, ThreadPoolExecutor(1) as pool:
         made = admin.post(f"/collections/{name}/records", json={"n": 1})
@@ -40,7 +40,7 @@ def others(stack: Stack) -> Iterator[None]:
 
         def read() -> list[int]:
             statuses = []
-            # Ten times a second: who reads has a limit, too.
+            # Ten times a second, since the reader has a limit, too.
             while not ended.wait(0.1):
                 statuses.append(admin.get(path).status_code)
             return statuses

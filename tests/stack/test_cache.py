@@ -27,7 +27,7 @@ CACHED = {
 
 
 def replicas(stack: Stack) -> list[str]:
-    """Each by its own address, which this host reaches."""
+    """The address of each replica, which this host reaches."""
     form, urls = "{{json .NetworkSettings.Networks}}", []
     for one in stack.containers("api"):
         networks = json.loads(stack.docker("inspect", "--format", form, one["Name"]))
@@ -61,7 +61,7 @@ def cached(stack: Stack, collection: str) -> None:
 
 
 def until_used(stack: Stack, key: str, collection: str) -> None:
-    """Wait out what another test did to Redis or PostgreSQL: nothing is cached for a while then."""
+    """Wait until lists are cached again, after another test has disturbed Redis or PostgreSQL."""
 
     said: Counter[str] = Counter()
 
@@ -75,7 +75,7 @@ def until_used(stack: Stack, key: str, collection: str) -> None:
             said.update(f"{one.url.host} {one.headers['Cache-Status']}" for one in answers)
             return all("hit" in status for status in said)
 
-    # Processes find out one after the other, within a second or two.
+    # Processes use the cache again one after the other, within a second or two.
     for _ in range(4):
         try:
             stack.wait(lambda: asyncio.run(all_hit()), "lists from the cache")
@@ -119,7 +119,7 @@ def test_every_replica_lists_what_was_just_written(stack: Stack, collection: str
         until_used(stack, key, collection)
         asyncio.run(write_and_read(key, TRIES))
     print(f"\n{TRIES} tries, second reads: {dict(seen)}")  # noqa: T201 - the figures
-    # Else nothing of this was the cache's.
+    # The lists came from the cache.
     assert seen["hit"] > 0.9 * TRIES
 
 
@@ -129,7 +129,7 @@ def test_a_stampede_makes_one_statement(stack: Stack, collection: str) -> None:
 
     async def all_at_once(key: str) -> list[httpx.Response]:
         async with clients(stack, key) as every:
-            # Connected and known beforehand, so that all ask for the list at the same time.
+            # All connect and log in beforehand, so that they ask for the list at the same time.
             await asyncio.gather(*(one.get("/auth/me") for one in every for _ in range(50)))
             return await asyncio.gather(
                 *(every[number % len(every)].get(path) for number in range(STAMPEDE))
@@ -145,7 +145,7 @@ def test_a_stampede_makes_one_statement(stack: Stack, collection: str) -> None:
 
 
 def test_who_hears_nothing_finds_out(stack: Stack) -> None:
-    """Listening connections are cut at the moment of a change: every replica knows it soon."""
+    """Listening connections are cut at the moment of a change: every replica knows of it soon."""
     cut = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'listo-api-listener'"

@@ -17,7 +17,7 @@ AT_ONCE = 12
 LARGE = ", ".join(str(10**30 + n) for n in range(2000))
 DIGITS = ", ".join(str(10**4298 + n) for n in range(240))
 ENDLESS = ", ".join(["3999.5"] * 4000)
-# What the items have to be, the items, and what is answered.
+# The schema of the list, its items, and the status of the answer.
 KINDS: dict[str, tuple[dict[str, Any], str, int]] = {
     "large numbers": ({"items": {"type": "string"}, "uniqueItems": True}, LARGE, 422),
     "different numbers": ({"uniqueItems": True}, LARGE, 201),
@@ -67,6 +67,6 @@ def test_records_that_are_slow_to_check(stack: Stack, kind: str) -> None:
             ).status_code
 
         statuses = set(pool.map(create, range(AT_ONCE)))
-    # Where there is no room for long it is said.
+    # Where room is missing for long, the answer is 503.
     assert expected in statuses
     assert statuses <= {expected, 503}

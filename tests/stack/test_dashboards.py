@@ -1,7 +1,7 @@
 """Every panel's query, run against the stack's Prometheus, returns data.
 
-The queries are those of the files that Grafana reads. Panels that ask Loki are run in test_logs.py,
-where there is one.
+The queries are those of the files that Grafana reads. test_logs.py runs the panels that ask Loki,
+where the stack has Loki.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FILES = Path(__file__).parents[2] / "infra" / "grafana" / "json"
 # The budgets are recorded every five minutes; all else is there after two scrapes.
 PATIENCE = 420
-# Panels whose data comes from a part that is left out, with the reason.
+# Panels whose data comes from a missing part, with the reason.
 LATER = {("listo-worker", "Oldest due work"): "webhooks and jobs, which fill queues, come later"}
 VARIABLES = {
     "$__rate_interval": "1m",
@@ -71,7 +71,7 @@ def queries() -> list[Query]:
 
 
 def ask(client: httpx.Client, query: Query) -> list[dict[str, Any]]:
-    """Its series. Raises AssertionError where Prometheus refuses it."""
+    """The series of a query. Raises AssertionError where Prometheus refuses it."""
     if query.instant:
         response = client.get("/api/v1/query", params={"query": query.expr})
     else:
@@ -86,7 +86,7 @@ def ask(client: httpx.Client, query: Query) -> list[dict[str, Any]]:
 
 
 def has_data(series: list[dict[str, Any]]) -> bool:
-    """Whether there is a number among the values; NaN is none, 0 is one."""
+    """Whether there is a number among the values; 0 counts, NaN does not."""
     return any(
         math.isfinite(float(value))
         for one in series
@@ -118,7 +118,7 @@ def _traffic(stack: Stack) -> Iterator[None]:
                 client.get(f"/collections/{name}/records", params={"filter": "n >"})
                 client.get("/collections/none/records")
             except httpx.TransportError:
-                # Another test has just taken something away.
+                # Another test has just disturbed the stack.
                 continue
 
     with stack.collection(cache={"list": "10s"}) as name, stack.admin() as client:

@@ -1,4 +1,4 @@
-"""The commands of README, documents and runbooks that are of the running stack, as they stand."""
+"""The commands of README, documents and runbooks for the running stack, as they stand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 300.0
 
 
 def lines() -> list[str]:
-    """Each command once; what a backslash or a quote continues is one."""
+    """Each command once; lines that a backslash or a quote continues are one command."""
     found: dict[str, None] = {}
     for block in commands("stack"):
         for line in re.sub(r"\\\n\s*", "", block.text).splitlines():
@@ -40,7 +40,7 @@ def test_a_command_of_the_pages_runs(stack: Stack, line: str) -> None:
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
         check=False,
     )  # fmt: skip
-    # 1 is grep's for nothing found, which is good news in a runbook.
+    # Status 1 is grep's for no match, which is good news in a runbook.
     assert done.returncode in (0, 1), done.stderr
     said = [row for row in done.stderr.lower().splitlines() if any(word in row for word in FAULTS)]
     assert said == []

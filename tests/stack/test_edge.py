@@ -1,4 +1,4 @@
-"""nginx as clients meet it: TLS, what it adds, what it refuses, and what it says itself."""
+"""nginx as clients meet it: TLS, added fields, refusals, and its own answers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_hsts_is_for_names_of_the_internet(stack: Stack) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/status", "//metrics", "/x/../metrics"])
 def test_what_operators_see_is_not_shown_outside(stack: Stack, path: str) -> None:
     with stack.client() as client:
-        # As it is written: a client would take `//metrics` for a host.
+        # The path goes as it is written: a client would take `//metrics` for a host.
         answer = client.get(httpx.URL(stack.url).copy_with(raw_path=path.encode()))
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"

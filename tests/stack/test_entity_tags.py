@@ -1,4 +1,4 @@
-"""What a proxy that compresses does to entity tags keeps nobody from using them."""
+"""Clients can use entity tags through a proxy that compresses, which changes the tags."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from fixtures.stack import Stack
 
-# More than nginx leaves uncompressed.
+# nginx compresses a text of this length.
 TEXT = "x" * 2_000
 ENCODINGS = ("gzip", "br", "zstd", "identity")
 CODINGS = [*ENCODINGS, ", ".join(ENCODINGS)]
@@ -66,7 +66,7 @@ def test_the_tag_of_a_large_collection_guards_its_changes(
         assert admin.put(path, json=definition, headers={"If-Match": first}).status_code == 412
         late = admin.delete(f"{path}?confirm={collection}", headers={"If-Match": first})
         assert late.status_code == 412
-        # As the answer to the change gave it.
+        # The tag is that of the answer to the change.
         again = admin.put(path, json=definition, headers={"If-Match": changed.headers["ETag"]})
         assert again.status_code == 200, again.text
 

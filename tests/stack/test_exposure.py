@@ -1,4 +1,4 @@
-"""What of the stack a neighbour reaches: HTTP and HTTPS, and nothing else."""
+"""A neighbour reaches HTTP and HTTPS of the stack, and nothing else."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Neighbour:
             self.inside("ip", "link", "set", link, "up")
         self.must("ip", "address", "add", f"{HOST4}/30", "dev", self.cable)
         self.inside("ip", "address", "add", f"{ITS4}/30", "dev", "eth0")
-        # It may know the way to the containers as well.
+        # A neighbour may know the way to the containers as well.
         self.inside("ip", "route", "add", "default", "via", HOST4)
         if speaks_ipv6():
             self.must("ip", "address", "add", f"{HOST6}/64", "dev", self.cable, "nodad")
@@ -109,7 +109,7 @@ def test_only_http_and_https_answer(neighbour: Neighbour) -> None:
 
 @pytest.mark.skipif(not speaks_ipv6(), reason="no IPv6 here")
 def test_nothing_answers_by_ipv6(neighbour: Neighbour) -> None:
-    """Where nginx could not tell one client's address from another's."""
+    """By IPv6 nginx could not tell the addresses of clients apart."""
     asked = [(HOST6, port) for port in {*PORTS, *published()}]
     assert neighbour.reaches(*asked) == set()
 

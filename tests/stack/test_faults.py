@@ -1,4 +1,4 @@
-"""What breaks while clients work: replicas, nginx' certificate, Redis, PostgreSQL."""
+"""Replicas, nginx' certificate, Redis and PostgreSQL break or change while clients work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_nobody_notices(stack: Stack, collection: str) -> None:
         name = stack.containers("api")[1]["Name"]
         stack.docker("pause", name)
         try:
-            time.sleep(seconds)  # how long it is paused is what is tried
+            time.sleep(seconds)  # the length of the pause under test
         finally:
             stack.docker("unpause", name)
 
@@ -60,7 +60,7 @@ def test_nobody_notices(stack: Stack, collection: str) -> None:
                     "quiet": lambda: time.sleep(5),
                     "a replica is killed": kill,
                     "a replica is paused 10 s": partial(pause, 10),
-                    # Longer than a replica is waited for.
+                    # nginx waits for a replica for a shorter time.
                     "a replica is paused 45 s": partial(pause, 45),
                     "3 to 5 replicas": scale(5),
                     "5 to 2 replicas": scale(2),
@@ -70,9 +70,9 @@ def test_nobody_notices(stack: Stack, collection: str) -> None:
             )
         finally:
             stack.up(REPLICAS="3")
-    # A write without a key may have been done where its replica died or its connection was closed.
+    # A write without a key may have succeeded although its replica died or its connection ended.
     unsure = re.compile(r"plain: (502 |POST \w+Error)")
-    # What hangs is given to no other replica.
+    # nginx gives a request that hangs to no other replica.
     hung = [
         text for text in ledger.failures if re.match(r"a replica is paused 45 s: \w+: 504 ", text)
     ]
@@ -93,7 +93,7 @@ def served(stack: Stack) -> bytes:
 
 
 def test_postgres_restarts(stack: Stack, collection: str) -> None:
-    """Nothing but clean 503 while it is away, and nothing lost."""
+    """While it is away, failures are clean 503, and no acknowledged write is lost."""
     back: list[float] = []
 
     def restart() -> None:

@@ -26,7 +26,7 @@ BATCH = 200
 
 
 class Client:
-    """Sends its request until it is answered for good, as often as nobody answered."""
+    """Sends its request until an answer is final."""
 
     def __init__(self, stack: Stack, key: str) -> None:
         self.told: list[str] = []
@@ -93,14 +93,14 @@ def one_round(
         path, body = f"{path}:batch", {"operations": [{"op": "create", "data": body}] * number}
     started = _started(stack, victim)
     killing = pool.submit(stack.kill_main_process, victim)
-    time.sleep(random.uniform(0, 0.4))  # at which moment it is killed is what is tried
+    time.sleep(random.uniform(0, 0.4))  # the moment of the kill under test
     key = str(uuid4())
     sent = [pool.submit(client.persist, path, body, key) for _ in range(CLIENTS)]
     answers = [each.result(2 * PATIENCE) for each in sent]
     killing.result(PATIENCE)
     stack.wait(lambda: _started(stack, victim) != started, f"{victim} is started anew")
 
-    # Who carried it out may have been killed before it said so; never are there two.
+    # The first answer is lost where its replica died before sending it; there are never two.
     firsts = [one for one in answers if "Idempotency-Replayed" not in one.headers]
     assert len(firsts) <= 1
     assert len({one.content for one in answers}) == 1

@@ -1,4 +1,4 @@
-"""No answer on a kept connection waits for an acknowledgement, of a replica or of nginx."""
+"""No answer of a replica or of nginx on a kept connection waits for an acknowledgement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 8000), ("nginx", 8080)])
 def test_nothing_is_held_back(stack: Stack, host: str, port: int) -> None:
-    # Within the network of the stack, since the engine's own proxy stands before what it publishes.
+    # The client is in the stack's network: published ports have the engine's own proxy in front.
     asking = stack.containers("api")[0]["Name"]
     done = subprocess.run(
         ["docker", "exec", "-i", asking, "python3", "-", host, str(port)],

@@ -1,6 +1,6 @@
 """Large records, many at once: PostgreSQL lives on, and others are served.
 
-They are as large as the stack takes them: `make test-large` has it take the largest there may be.
+They have the stack's own limit; `make test-large` raises that to the largest possible.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 # The suite takes the settings of the API out of its environment.
 MOST = int(os.environ.get("RECORD_BYTES") or cli.setting("MAX_RECORD_BYTES", "1048576"))
 AT_ONCE = 12
-# What can be cut out of it, and what it costs to hold in memory as values.
+# A text that can be cut out, and a list that is costly to hold in memory as values.
 KINDS = {"text": '{"text":"%s"}', "values": '{"list":[%s0]}'}
 
 
 def body(kind: str, octets: int = MOST) -> bytes:
     if kind == "text":
         return (KINDS[kind] % ("Lorem ipsum, " * octets)[: octets - 11]).encode()
-    # With the two spaces or so that PostgreSQL puts between.
+    # PostgreSQL adds a few spaces between the values.
     return (KINDS[kind] % ("1," * min(240_000, (octets - 20) // 2))).encode()
 
 
 def started(stack: Stack) -> str:
-    """When PostgreSQL began to take connections: anew after any of its processes was killed."""
+    """The time when PostgreSQL began to take connections; a killed process begins it anew."""
     (postgres,) = stack.containers("postgres")
     since = "SELECT pg_postmaster_start_time(), min(backend_start) FROM pg_stat_activity"
     return stack.docker(
@@ -46,7 +46,7 @@ def started(stack: Stack) -> str:
 
 @pytest.fixture(autouse=True)
 def _unharmed(stack: Stack, others: None) -> Iterator[None]:
-    """Meanwhile nobody's PostgreSQL is killed."""
+    """Meanwhile no process of PostgreSQL is killed."""
     before = started(stack)
     yield
     assert started(stack) == before
@@ -69,11 +69,11 @@ def statuses(answers: list[httpx.Response]) -> set[int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_at_once(stack: Stack, collection: str, kind: str) -> None:
-    # With room for what the patch adds.
+    # The record leaves room for the patch.
     path, large = f"/collections/{collection}/records", body(kind, MOST - 100)
     with everybody(stack) as ask:
         made = ask("POST", path, content=large)
-        # Where there is no room for long it is said; what was created is whole.
+        # Where room is missing for long, the answer is 503; created records are whole.
         assert 201 in statuses(made)
         assert statuses(made) <= {201, 503}
         one = next(each.headers["location"] for each in made if each.status_code == 201)
@@ -83,7 +83,7 @@ def test_many_at_once(stack: Stack, collection: str, kind: str) -> None:
         assert len({each.content for each in read if each.status_code == 200}) == 1
         patched = ask("PATCH", one, json={"n": 1})
         assert 200 in statuses(patched)
-        # 412: changed by the others so often that it could not be.
+        # 412: the others changed the record too often for this patch.
         assert statuses(patched) <= {200, 412, 503}
         listed = ask("GET", path)
         assert 200 in statuses(listed)

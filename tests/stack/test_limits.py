@@ -31,7 +31,7 @@ LIMITS = (1, 37, 600)
 def test_exactly_the_limit_passes_from_idle(stack: Stack, limit: int) -> None:
     passed = []
     for _ in range(ROUNDS):
-        # A day, so that nothing is given back meanwhile.
+        # The window is a day, so that no request comes back meanwhile.
         with stack.keys(1, rate_limit=f"{limit}/day") as (key,):
             passed.append(len(asyncio.run(hammer(stack, key, requests=limit + 300))))
     assert passed == [limit] * ROUNDS
@@ -56,10 +56,10 @@ def test_then_the_limit_passes_in_each_window(stack: Stack) -> None:
             first_answered = min(answered for _, answered in admitted)
             print(f"\n{limit}/{WINDOW} s: {_by_window(admitted, first_sent)}")  # noqa: T201
             for number in range(WINDOWS + 1):
-                # The first one was counted before it was answered, and so was any other.
+                # The limiter counted each request before its answer, also the first one.
                 by_then = sum(answered <= first_sent + number * WINDOW for _, answered in admitted)
                 assert by_then <= limit + number * limit + 1
-            # Nor is any lost: what passed and what is left make up what time gave back.
+            # No request is lost: the admitted and the remaining ones are those that time gave back.
             left = _remaining(last) + (last.status_code == 200)
             given = min(limit + limit * (asked - first_answered) / WINDOW, len(admitted) + limit)
             assert len(admitted) + left >= given - 1
@@ -79,7 +79,7 @@ def test_two_windows_hold_at_once(stack: Stack) -> None:
     with stack.keys(1, rate_limit=f"{fast}/second, {slow}/day") as (key,):
         admitted = asyncio.run(hammer(stack, key, seconds=seconds))
     start = min(sent for sent, _ in admitted)
-    # The slow one ends it, and until then the fast one holds.
+    # The slow rate ends the admission, and until then the fast rate holds.
     assert len(admitted) == slow
     for after in range(seconds):
         assert sum(answered <= start + after for _, answered in admitted) <= fast * (after + 1) + 1
@@ -99,12 +99,12 @@ def test_two_windows_hold_at_once(stack: Stack) -> None:
 def test_what_a_client_says_of_its_address_changes_nothing(
     stack: Stack, spoofed: dict[str, str]
 ) -> None:
-    """Each of its requests counts under the one address that it has."""
+    """Each request of the client counts under its one address."""
     remaining = []
     with stack.client() as client:
         for number in range(1, 6):
             headers = {name: value.format(n=number) for name, value in spoofed.items()}
             answer = again(partial(client.get, "/collections", headers=headers))
             remaining.append(_remaining(answer))
-    # What time gives back in between is little, and a caller anew would stand at the top again.
+    # Time gives back little in between, and a new caller would have the whole limit again.
     assert remaining[0] - remaining[-1] >= 2

@@ -1,6 +1,6 @@
 """Lines on their way from every service through the shipper into Loki, asked for by Grafana.
 
-Only where there are images of Grafana, Loki and Fluent Bit; the stack of Debian packages has none.
+The tests need images of Grafana, Loki and Fluent Bit; the stack of Debian packages has none.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VARIABLES = {
     "$route": "",
     "$search": "",
 }
-# Panels of what happens seldom, or should not at all.
+# Panels of events that are rare, or should be absent.
 SELDOM = {"Tried on another replica", "Warnings and errors of nginx", "Warnings and errors"}
 
 
@@ -72,7 +72,7 @@ def find(grafana: httpx.Client, query: str) -> list[dict[str, Any]]:
 
 
 def soon(find_it: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """What `find_it` returns, once that is something; the last it returned otherwise."""
+    """The first result of `find_it` that is not empty; otherwise its last one."""
     deadline = time.monotonic() + patience
     while not (found := find_it()) and time.monotonic() < deadline:
         time.sleep(1)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 50
 PER_SECOND = 60.0
 LIMIT = 60
-# One script that keeps Redis busy for so long, as anybody's slow command does.
+# A script that keeps Redis busy for 200 ms, as any slow command does.
 _BUSY = "local t=redis.call('TIME'); local e=t[1]*1000+t[2]/1000+200; repeat t=redis.call('TIME') \
 until t[1]*1000+t[2]/1000>=e"
 
@@ -33,7 +33,7 @@ Fault = Callable[["Stack"], AbstractContextManager[None]]
 
 
 def client(stack: Stack) -> redis.Redis:
-    """As the API's user, from this host, which reaches the container at its own address."""
+    """A client as the API's user, from this host, which reaches the container's own address."""
     (container,) = stack.containers("redis")
     networks = json.loads(
         stack.docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", container["Name"])
@@ -120,8 +120,8 @@ def restarted_empty(stack: Stack) -> Iterator[None]:
 
 
 FAULTS: dict[str, tuple[Fault, int]] = {
-    # How many requests beyond the limit may pass: while Redis is away, and until each process has
-    # seen that it is back, they share the limit once more.
+    # The number of requests that may pass beyond the limit: the processes share it once more while
+    # Redis is away, until each has seen that Redis is back.
     "nothing happens": (nothing, 0),
     "flushed": (flushed, 0),
     "stopped": (stopped, LIMIT),
@@ -145,7 +145,7 @@ def test_no_fault_of_redis_is_the_clients(stack: Stack, collection: str) -> None
                     load.ledger.phase = name
                     with fault(stack):
                         passed = asyncio.run(hammer(stack, key, requests=LIMIT + 200))
-                        time.sleep(3)  # how long it lasts is what is tried
+                        time.sleep(3)  # the length of the fault under test
                     admitted[name] = len(passed)
 
         async def both() -> None:

@@ -1,4 +1,4 @@
-"""`make up` with something changed, while clients work: by fifty requests a second."""
+"""`make up` with changes, while clients send fifty requests a second."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def served_by(stack: Stack) -> set[str]:
 
 
 def refused(stack: Stack, why: str, **settings: str) -> None:
-    """It says why in its last line, and nothing of what serves is touched."""
+    """The command says why in its last line, and leaves the serving containers alone."""
     before = served_by(stack)
     done = stack.make("up", **settings)
     assert done.returncode != 0
@@ -54,7 +54,7 @@ def psql(stack: Stack, statement: str) -> str:
 
 
 def with_override(folder: Path, name: str, definition: str) -> dict[str, str]:
-    """COMPOSE_FILE with one more file, that changes the services of the API."""
+    """COMPOSE_FILE with one more file, which changes the services of the API."""
     path = folder / f"{name}.yaml"
     lines = [f"  {service}: {definition}" for service in OF_THE_API]
     path.write_text("\n".join(["services:", *lines, ""]))
@@ -62,7 +62,7 @@ def with_override(folder: Path, name: str, definition: str) -> dict[str, str]:
 
 
 def another_image(stack: Stack, folder: Path) -> dict[str, str]:
-    """Built by whoever, not by `make up`."""
+    """COMPOSE_FILE with an image that `make up` does not build."""
     image = cli.config()["services"]["api"]["image"]
     (folder / "Dockerfile").write_text(f"FROM {image}\nLABEL of=a-test\n")
     stack.docker("build", "--quiet", "--tag", "listo/api:of-a-test", str(folder))
@@ -71,7 +71,7 @@ def another_image(stack: Stack, folder: Path) -> dict[str, str]:
 
 
 def interrupted(stack: Stack) -> None:
-    """By Ctrl-C once the first replica was replaced."""
+    """End `make up` by Ctrl-C once the first replica was replaced."""
     before = {one["ID"] for one in stack.containers("api")}
     with subprocess.Popen(
         ["make", "up", "LOG_LEVEL=WARNING"], cwd=cli.ROOT, stdin=subprocess.DEVNULL,

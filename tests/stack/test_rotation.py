@@ -43,7 +43,7 @@ def value(name: str) -> str:
 
 
 def lets_in(stack: Stack, name: str, secret: str) -> bool:
-    """Whether somebody gets in who knows it. False for what is no password of a server."""
+    """Whether the secret lets its owner in; False for other secrets than passwords of servers."""
     kind, _, role = name.removesuffix("_password").partition("_")
     if kind == "postgres":
         (postgres,) = stack.containers("postgres")
@@ -79,7 +79,7 @@ def test_each_without_a_failed_request(stack: Stack, collection: str) -> None:
             stack.token = ""
     assert ledger.failures == []
     assert_nothing_acknowledged_is_lost(stack, collection, ledger)
-    # The last of them was to forget what signed it.
+    # The last rotation forgot the secret that signed the token.
     with stack.client(headers={"Authorization": token}) as client:
         assert client.get("/auth/me").status_code == 401
 

@@ -1,4 +1,4 @@
-"""One address asks for lists that take long, and what everybody else notices of it."""
+"""One address asks for slow lists, and other clients notice little."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RECORDS = 100_000
 LISTS, AT_ONCE = 60, 30
 TERMS = 99
-# Every so many seconds somebody else reads one record of another collection.
+# Another client reads a record of another collection every so many seconds.
 PAUSE = 0.05
 FILLED = """
 INSERT INTO records."{name}" (id, data)
@@ -55,12 +55,12 @@ def test_slow_lists_of_one_address_keep_nobody_else(
     with stack.admin() as admin:
         one = again(lambda: admin.post(records, json={"n": 1})).json()["id"]
         token = admin.headers["Authorization"]
-    # Each record is looked at for all of them, and none is found.
+    # PostgreSQL evaluates all terms for each record, and finds none.
     terms = [f'not title ilike "%zq{number}x%"' for number in range(TERMS - 1)]
     filter_ = " and ".join([*terms, 'not title ilike "%lorem%"'])
 
     async def attack() -> Counter[str]:
-        """The statuses; from an address of its own, since it is charged for what it asks."""
+        """The statuses; from another address, since the address is charged for its lists."""
         asking = await asyncio.create_subprocess_exec(
             "docker", "exec", "--interactive", stack.containers("blackbox-exporter")[0]["Name"],
             "curl", "--parallel", "--parallel-max", str(AT_ONCE), "--http1.1", "--insecure",
@@ -107,7 +107,7 @@ def test_slow_lists_of_one_address_keep_nobody_else(
     )
     assert answers.total() == LISTS
     assert set(answers) <= {"200", "429", "503"}
-    # Few are in work at once, and what those took is charged to the later ones.
+    # Few lists are in work at once, and their time is charged to the later ones.
     assert answers["503"] + answers["429"] >= LISTS - AT_ONCE - 10
     assert answers["429"]
     assert fine >= 0.9

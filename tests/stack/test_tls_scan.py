@@ -1,4 +1,4 @@
-"""testssl.sh scans the edge; what it says is in docs/tls.md."""
+"""testssl.sh scans the edge; docs/tls.md has its findings."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SCANNER = f"""
 FROM {acme.BASE}
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends testssl.sh >/dev/null
 """
-# A private authority answers no questions about what it took back; a name that is in no DNS has no
-# record of who may sign; and the scanner's own OpenSSL has no GOST.
+# A private authority has no list of revoked certificates; a name outside the DNS has no CAA record;
+# and the scanner's own OpenSSL has no GOST.
 PRIVATE = {"cert_revocation", "DNS_CAArecord", "engine_problem"}
-# What the scanner could not try: where the machine is busy it resumes sessions of TLS 1.3 before
-# their tickets have come. test_sessions_stay_with_the_server waits for them.
+# The scanner could not try this: on a busy machine it resumes sessions of TLS 1.3 before their
+# tickets have come. test_sessions_stay_with_the_server waits for them.
 UNTRIED = ("sessionresumption_ticket", "check failed because of connect problem")
 # Mozilla's intermediate profile, 5.7, for TLS 1.2; nginx leaves out its DHE suites.
 INTERMEDIATE = {
@@ -48,15 +48,15 @@ def findings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Findings
 
 
 def scan(stack: Stack, folder: Path) -> Findings:
-    """What testssl.sh finds of the port that clients reach, by id."""
-    # `localhost` is served no HSTS; this name is in the certificate too.
+    """The findings of testssl.sh on the port that clients reach, by id."""
+    # nginx sends no HSTS for `localhost`; this name is in the certificate too.
     name = cli.setting("DOMAIN", "nginx")
     where = f"{name}:{httpx.URL(stack.url).port or 443}"
     (folder / "ca.crt").write_bytes(CA.read_bytes())
     tag = f"listo-test-testssl:{os.getpid()}"
     acme.docker("build", "--quiet", "--tag", tag, "-", input=SCANNER)
     try:
-        # It ends with 1 and more where it finds something; what, is in the file.
+        # The scanner ends with 1 or more where it has findings, which are in the file.
         said = acme.docker(
             "run", "--rm", "--network", "host", "--add-host", f"{name}:127.0.0.1",
             "--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:/scan", tag,
@@ -97,8 +97,8 @@ def test_the_scanner_sees_the_intermediate_profile(findings: Findings) -> None:
 
 
 def test_sessions_stay_with_the_server(stack: Stack) -> None:
-    # A ticket that holds a session can be opened later by whoever got the key of tickets. Those
-    # of TLS 1.3 are asked for here, since the scanner sees them only where they come fast enough.
+    # A holder of the ticket key could open a ticket that holds a session later. This test asks for
+    # tickets of TLS 1.3, since the scanner sees them only where they come fast enough.
     hello = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | openssl s_client -connect 127.0.0.1:8443"
     sizes = {}
     for version in ("-tls1_2", "-tls1_3"):

@@ -24,7 +24,7 @@ def started(stack: Stack) -> dict[str, str]:
 
 
 def test_what_changed_is_read_and_all_else_goes_on(stack: Stack) -> None:
-    # Whatever has changed until now.
+    # This run takes up all earlier changes.
     stack.up()
     before = started(stack)
     stack.up()
@@ -41,7 +41,7 @@ def test_what_changed_is_read_and_all_else_goes_on(stack: Stack) -> None:
 def test_an_alert_channel_outlives_an_interrupted_run(stack: Stack) -> None:
     channel = {"ALERT_WEBHOOK_URL": "https://alerts.example.org/of-the-test"}
     asked = f"http://127.0.0.1:{cli.setting('ALERTMANAGER_PORT', '9093')}/api/v2/status"
-    # As far as one comes that is interrupted while images are built.
+    # A run that is interrupted while images are built comes this far.
     subprocess.run(
         [sys.executable, "-c", "from infra.stack import credentials; credentials.ensure()"],
         cwd=ROOT, env={**os.environ, **channel}, check=True,

@@ -1,4 +1,4 @@
-"""Bodies that never end: what one address can hold of the edge with them, and others still get."""
+"""Bodies that never end: one address can hold a part of the edge only, and others get answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BODY = 10_485_760
 UPLOADS = 40
-# Of one address at once; servers.conf.
+# Large bodies of one address at once, as in servers.conf.
 HELD = 16
 
 
@@ -30,7 +30,7 @@ def upload(stack: Stack, head: str, body: int) -> ssl.SSLSocket:
     url = httpx.URL(stack.url)
     raw = socket.create_connection((url.host, url.port or 443), timeout=30)
     sock = trust().wrap_socket(raw, server_hostname="localhost")
-    # A refusal may close it before all is sent.
+    # A refusal may close the connection before all is sent.
     with contextlib.suppress(ConnectionError, ssl.SSLError):
         sock.sendall(f"{head}\r\nHost: localhost\r\n\r\n".encode())
         for _ in range(body // 65_536):
@@ -39,7 +39,7 @@ def upload(stack: Stack, head: str, body: int) -> ssl.SSLSocket:
 
 
 def answer(sock: ssl.SSLSocket) -> bytes:
-    """What came back, or nothing while it is waited for the rest of the body."""
+    """The first bytes of the answer, or none while nginx waits for the rest of the body."""
     if not sock.pending() and not select.select([sock], [], [], 0.2)[0]:
         return b""
     try:
@@ -71,7 +71,7 @@ def test_unfinished_uploads_of_one_address_leave_room_for_others(
     stack: Stack, collection: str
 ) -> None:
     with ExitStack() as opened:
-        # As much as can be held, and no more, so that sending it takes no longer than nginx waits.
+        # No more bytes than nginx holds, so that it does not time out while they are sent.
         for length, count in ((BODY, HELD), (200_000, UPLOADS - HELD)):
             head = f"POST /collections/{collection}/records HTTP/1.1\r\nContent-Length: {length}"
             sockets = [
@@ -96,7 +96,7 @@ def test_bodies_of_unknown_length_count_as_large(stack: Stack) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_a_method_that_needs_no_body_may_have_a_small_one_only(stack: Stack, method: str) -> None:
-    """Over HTTP/2 its length need not be told, so it could be of any size."""
+    """Over HTTP/2 a client need not tell the length of a body, so it could be of any size."""
 
     def told(size: int) -> str:
         (nginx,) = stack.containers("nginx")

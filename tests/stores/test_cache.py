@@ -115,9 +115,9 @@ _touch = st.tuples(st.sampled_from(["get", "delete"]), st.sampled_from(KEYS))
 def test_memory_gives_what_was_set_until_time_or_room_runs_out(
     steps: list[tuple[Any, ...]], room: int
 ) -> None:
-    """Against a list in the order of use, of which the end that fits is kept."""
+    """The model is a list in the order of use, which keeps the end that fits."""
     now = 0
-    # What counts beside value and key is the cache's own affair, so entries of one size are asked.
+    # The cache counts more than value and key in its own way, so all entries have one size.
     size = 500
     cache = MemoryCache(lambda: now, max_bytes=room * size)
     model: list[tuple[str, int, bytes]] = []

@@ -33,7 +33,7 @@ class Store:
         )
 
     async def later(self, seconds: float) -> None:
-        """Redis' clock cannot be set, but when things end can."""
+        """Move the end of keys instead of Redis' clock, which cannot be set."""
         self._now += seconds
         if self._client is None:
             return
@@ -102,7 +102,7 @@ def test_one_of_all_makes_it(run: Any) -> None:
         second = await store.generations.look(GROUP, KEY, stale=0)
         assert second is not None
         assert second.mine
-        # It died.
+        # The holder of the turn died.
         await store.later(10)
         third = await store.generations.look(GROUP, KEY, stale=0)
         assert third is not None
@@ -122,7 +122,7 @@ def test_who_takes_long_says_so(run: Any) -> None:
             assert other is not None
             assert not other.mine
         await store.generations.store(first.name, b"1", ttl=60)
-        # Too late to hold up anybody.
+        # This message is too late to hold up others.
         await store.generations.still_making(first.name)
         last = await store.generations.look(GROUP, KEY, stale=61)
         assert last is not None
@@ -155,7 +155,7 @@ def test_one_of_all_renews_what_is_stale(run: Any) -> None:
 
 @pytest.mark.parametrize("stale", [0, 60])
 def test_nobody_has_the_turn_while_nothing_is_kept(run: Any, stale: float) -> None:
-    """Whoever finds that makes its own without telling, and would hold up those who come later."""
+    """A process that finds this makes its own silently; its turn would hold up later ones."""
 
     async def work(store: Store) -> None:
         first = await store.generations.look(GROUP, KEY, stale=stale)
@@ -171,7 +171,7 @@ def test_nobody_has_the_turn_while_nothing_is_kept(run: Any, stale: float) -> No
 
 
 def test_nothing_is_read_nor_kept_across_a_change(run: Any) -> None:
-    """Whenever the read began, and whenever it is stored."""
+    """This holds whenever the read began, and whenever its result is stored."""
 
     async def work(store: Store) -> None:
         generations = store.generations
@@ -220,7 +220,7 @@ def test_the_mark_of_a_dead_writer_ends_and_leaves_nothing_of_before(run: Any) -
 
 
 def test_a_mark_that_got_lost_does_no_harm(redis_url: str) -> None:
-    """Evicted, or flushed with everything, between mark and commit."""
+    """The mark is evicted, or flushed with everything, between mark and commit."""
 
     async def work() -> None:
         async with Redis.from_url(redis_url) as client:
@@ -250,9 +250,9 @@ def test_a_quarter_of_the_memory_is_left_to_what_is_counted(redis_url: str) -> N
                     stored += await store.store(look.name, mebibyte, ttl=60)
                     again = await store.look(GROUP, f"key {number}", stale=0)
                     assert again is not None
-                    # Whoever finds no room left does not wait for others to find none.
+                    # A process that finds no room does not wait for others to find none.
                     assert (len(again.value or b""), again.mine) in ((1 << 20, False), (0, False))
-                # What takes the place of another needs no more room.
+                # An entry that replaces another needs no more room.
                 first = await store.look(GROUP, "key 0", stale=61)
                 assert first is not None
                 assert first.mine

@@ -90,7 +90,7 @@ def test_what_one_check_refuses_no_check_counts(backend: Backend) -> None:
     decisions = backend.run((wide, narrow), (wide, narrow), (wide, narrow), (wide,))
     assert [decision.allowed for decision in decisions] == [True, False, False, True]
     assert decisions[1].violated == ("narrow",)
-    # Of what was not counted, nothing is missing.
+    # A refused request takes nothing.
     assert [decision.standings[0].remaining for decision in decisions] == [9, 9, 9, 8]
 
 
@@ -121,7 +121,7 @@ def test_what_was_counted_before_is_part_of_the_cost(backend: Backend) -> None:
     )
     assert [decision.allowed for decision in decisions] == [True, True, True, False, True]
     assert [decision.standings[0].remaining for decision in decisions] == [9, 3, 2, 2, 0]
-    # It comes again as a whole: 4, where 2 are left.
+    # The request comes again with its whole cost: 4, where 2 are left.
     assert decisions[3].retry_after == pytest.approx(2 * 360, abs=5)
 
 
@@ -141,7 +141,7 @@ def test_what_is_spent_is_counted_beyond_the_limit_by_a_minute_at_most(backend: 
         True, True, True, True, False, *[True] * 9, False,
     ]  # fmt: skip
     assert [decision.standings[0].remaining for decision in decisions[:4]] == [59, 10, 9, 0]
-    # 50, 1 and 49 are owed, of which 60 may be when one more comes.
+    # The caller owes 50, 1 and 49; one more request may come once the sum with it is 60.
     assert decisions[4].retry_after == pytest.approx(41, abs=2)
     assert decisions[3].standings[0].reset == pytest.approx(41_000_000, abs=2_000_000)
     assert decisions[-1].retry_after == pytest.approx(61, abs=2)
@@ -246,7 +246,7 @@ def test_decisions_are_those_of_full_buckets(
             wait = round(decision.retry_after * 1_000_000)
             pass_time(wait - 1)
             assert not ask(cost).allowed
-            # Whole seconds round up, so that who waits as long as the field says gets through.
+            # Whole seconds round up, so that a client gets through after the seconds of the field.
             pass_time(decision.retry_after_seconds * 1_000_000 - wait + 1)
             assert ask(cost).allowed
 
@@ -261,7 +261,7 @@ def test_shares_are_together_the_limit(limit: int, processes: int, windows: int)
     now, end = 0, windows * 60_000_000
 
     async def passed() -> tuple[int, int]:
-        """From idle, and until the end, of one process that always has somebody waiting."""
+        """Requests that pass from idle, and later until the end, in one always busy process."""
         nonlocal now
         now = burst = later = 0
         limiter = MemoryLimiter(lambda: now)
@@ -274,7 +274,7 @@ def test_shares_are_together_the_limit(limit: int, processes: int, windows: int)
 
     burst, later = asyncio.run(passed())
     assert burst == max(1, limit // processes)
-    # Each may be one short of its part of the limit at the end, or it did not come out even.
+    # Each may be one short of its part of the limit, at the end or by the remainder.
     assert later * processes <= limit * windows < (later + 1) * processes + processes
 
 

@@ -1,4 +1,4 @@
-"""The contract of counting wrong passwords, on every backend, and what only one of them has."""
+"""The contract of counting wrong passwords on every backend, and the specifics of each."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 async def tried(store: LoginThrottle, account: str, address: str, times: int) -> list[bool]:
-    """Whether each of so many tries at once was let in; those that were come first."""
+    """Whether each of so many tries at once was admitted; the admitted ones come first."""
     tries = [store.begin(*digests(SECRET, account, address)) for _ in range(times)]
     return sorted((not guess.wait_ms for guess in await asyncio.gather(*tries)), reverse=True)
 
@@ -123,7 +123,7 @@ def test_many_addresses_share_an_account_and_the_owners_are_spared(run: Run) -> 
 
     passed = run(work)
     assert passed[:25] == [True] * ACCOUNT.free + [False] * 5
-    # From where the owner logged in before, the owner's own mistakes alone count.
+    # At an address of an earlier login, only the mistakes from there count.
     assert passed[25:] == [True] * PAIR.free + [False]
 
 

@@ -1,4 +1,4 @@
-"""What only the limiter on Redis has: several processes, round trips, a clock that is not ours."""
+"""The limiter on Redis alone: several processes, round trips, the clock of Redis."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 20
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    """A server of the test's own: most of them do it harm."""
+    """A Redis for these tests alone, since most of them harm it."""
     with redis_store() as url:
         yield url
 
@@ -63,7 +63,7 @@ def test_whoever_comes_during_a_round_trip_shares_the_next_one(redis_url: str) -
             tasks = []
             for number in range(20):
                 tasks.append(asyncio.create_task(admitted(ours, str(number), 1)))
-                # Each in a turn of its own.
+                # Each request has a turn of the loop of its own.
                 await asyncio.sleep(0)
             await redis.client_unpause()
             assert await asyncio.gather(*tasks) == [1] * 20
@@ -135,7 +135,7 @@ def test_10000_callers_leave_nothing_behind(redis_url: str) -> None:
                 for key in await redis.keys("listo:limit:many:*"):
                     pipe.pttl(key)
                 lives = await pipe.execute()
-            # -2 is gone meanwhile, -1 would be for ever; one request is paid back in 100 ms.
+            # -2: the key is gone; -1: it would stay for ever. A request is paid back in 100 ms.
             assert all(life == -2 or 0 <= life <= 100 for life in lives)
         async with asyncio.timeout(PATIENCE):
             while await redis.dbsize():  # noqa: ASYNC110 - no event tells of it
@@ -148,7 +148,7 @@ def test_10000_callers_leave_nothing_behind(redis_url: str) -> None:
 
 @pytest.mark.parametrize("cost", [1, 4, 25])
 def test_retry_after_is_true_on_the_clock_of_redis(redis_url: str, cost: int) -> None:
-    """Time passes by moving what is owed, since Redis' clock cannot be moved."""
+    """The test moves the owed times instead of Redis' clock, which cannot be moved."""
     policy = Policy("told", parse_rates("6/minute, 20/hour"))
 
     async def pass_seconds(redis: Redis, seconds: int) -> None:

@@ -1,4 +1,4 @@
-"""The limiter while Redis is away, harmed or slow, and when it is back."""
+"""The limiter while Redis is away, harmed or slow, and once Redis is back."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ PATIENCE = 20
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    """A server of the test's own: most of them do it harm."""
+    """A Redis for these tests alone, since most of them harm it."""
     with redis_store() as url:
         yield url
 
 
 @pytest.fixture
 def is_back(caplog: pytest.LogCaptureFixture) -> IsBack:
-    """Waits until so many processes log that Redis is back. Nothing is asked meanwhile."""
+    """Waits until so many processes log that Redis is back. No request is sent meanwhile."""
     caplog.set_level(logging.INFO, logger=circuit_breaker.logger.name)
 
     async def wait(processes: int) -> None:
@@ -53,7 +53,7 @@ def is_back(caplog: pytest.LogCaptureFixture) -> IsBack:
 
 
 def shipped(url: str) -> Limiter:
-    """On the client of the application, which has options of its own."""
+    """A limiter on the application's own client, which has options of its own."""
     configured = settings("postgresql://nowhere/none", redis_url=url)
     return open_stores(configured, lambda: 1)[0]
 
@@ -72,7 +72,7 @@ def test_a_paused_redis_holds_up_one_turn_and_comes_back(
         client, redis = client_of(redis_url), Redis.from_url(redis_url)
         ours, evalsha = RedisLimiter(client, lambda: 1), client.evalsha
         await admitted(ours, "warm", 1)
-        # Of writes, scripts among them; a whole pause could not be ended from here.
+        # The pause holds up writes, also scripts; no command could end a pause of all commands.
         await redis.client_pause(60_000, all=False)
         assert await admitted(ours, "paused", 20) == 10
         with patch.object(client, "evalsha", side_effect=evalsha) as asked:
@@ -80,7 +80,7 @@ def test_a_paused_redis_holds_up_one_turn_and_comes_back(
                 assert await admitted(ours, str(number), 1) == 1
         await redis.client_unpause()
         await is_back(1)
-        # All of them on Redis, the first one as well.
+        # Redis counts all of them, also the first one.
         assert await admitted(ours, "unpaused", 20) == 10
         assert await redis.keys("*unpaused")
         await ours.close()
@@ -97,7 +97,7 @@ def test_a_paused_redis_holds_up_one_turn_and_comes_back(
 def test_processes_without_requests_learn_that_it_is_back_too(
     redis_url: str, is_back: IsBack
 ) -> None:
-    """The first that they admit thereafter, many at once, they admit together."""
+    """Many first requests at once after the outage then have one limit in all processes."""
 
     async def work() -> int:
         redis = Redis.from_url(redis_url)
@@ -116,7 +116,7 @@ def test_processes_without_requests_learn_that_it_is_back_too(
 
 
 def test_connections_that_the_server_has_closed_are_no_outage(redis_url: str) -> None:
-    """A restart while nobody asks."""
+    """Redis restarts while no request comes."""
 
     async def work() -> list[int]:
         ours, redis = shipped(redis_url), Redis.from_url(redis_url)
@@ -136,7 +136,7 @@ def test_connections_that_the_server_has_closed_are_no_outage(redis_url: str) ->
     ("harm", "mend"),
     [
         ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
-        # Of a primary that is not there, so it can only be read.
+        # A replica of an absent primary can only be read.
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
     ],
     ids=["full", "a replica"],
@@ -162,7 +162,7 @@ def test_a_redis_that_starts_empty_admits_the_limit_once_more(redis_url: str) ->
     async def work() -> list[int]:
         ours, redis = shipped(redis_url), Redis.from_url(redis_url)
         counts = [await admitted(ours, "restarted", 20)]
-        # What a restart is to those who were connected.
+        # These commands are like a restart to connected clients.
         await redis.flushall()
         await redis.script_flush()
         await disconnect_others(redis)
@@ -184,7 +184,7 @@ def test_a_slow_redis_still_bounds(redis_url: str) -> None:
                 await each.close()
         return sum(counts)
 
-    # Where the machine adds to what it takes, a process goes on with its share.
+    # Where a busy machine adds to the delay, a process goes on with its share.
     assert 9 <= asyncio.run(work()) <= 10 + 9
 
 

@@ -14,7 +14,7 @@ MB = 1_000_000
 
 
 def budget(processes: int = 1) -> Budget:
-    """Of 3/8 of 160 MB 20 MB are for the shares of ten connections, 40 MB for what is larger."""
+    """3/8 of 160 MB: 20 MB for the shares of ten connections, 40 MB for larger statements."""
     return Budget(Memory(160 * MB), 10, lambda: processes)
 
 
@@ -41,7 +41,7 @@ async def first_come_first_served() -> None:
         tasks.append(asyncio.create_task(work(name, need)))
         await asyncio.sleep(0)
     await asyncio.sleep(0)
-    # There would be room for c, but b was there before; d has a share of its own.
+    # There would be room for c, but b came earlier; d fits in the share of its connection.
     assert order == ["a", "d"]
     ends["a"].set()
     await tasks[0]

@@ -1,4 +1,4 @@
-"""What checking a record can cost: told beforehand, and bounded by the size of the record."""
+"""The cost of checking a record: told beforehand, and bounded by the size of the record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIRST, COUNT = int(os.environ.get("SEED", "0")), int(os.environ.get("EXAMPLES", 
 
 
 def test_what_is_to_be_checked_at_once_takes_little() -> None:
-    """Also, defining what is refused or taken ends: the kernel ends the program otherwise."""
+    """Defining each schema ends as well: the kernel would end the program otherwise."""
     done = subprocess.run(
         (sys.executable, str(PROGRAM), *map(str, range(FIRST, FIRST + COUNT))),
         env={**os.environ, "PYTHONPATH": f"{ROOT}/services/api:{ROOT}:{ROOT}/tests"},
@@ -39,14 +39,14 @@ def test_what_is_to_be_checked_at_once_takes_little() -> None:
 
 
 def test_a_long_regular_expression_is_checked_beside() -> None:
-    """Of 100 kB with thousands of named groups that takes a third of a second."""
+    """A check of 100 kB with thousands of named groups takes a third of a second."""
     text = "".join(f"(?<n{number}>a)" for number in range(9000))
     cost = RecordValidator({"properties": {"x": {"format": "regex"}}}).cost(f'{{"x": "{text}"}}')
     assert cost > AT_ONCE
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Of the processor, the least of three."""
+    """Seconds of the processor, the least of three runs."""
 
     def once() -> float:
         began = time.thread_time()
@@ -78,7 +78,7 @@ def test_numbers_of_any_size_cost_in_proportion(
         validator.is_valid(value, text)
         return _seconds(lambda: validator.is_valid(value, text))
 
-    # Growing with the square would be 16 times as much.
+    # A cost that grew with the square would be 16 times as much.
     assert taking(8000) < 9 * taking(2000)
 
 

@@ -1,4 +1,4 @@
-"""Whose request it is, by what the peer is and what trusted proxies say."""
+"""The client's address of a request, by the peer's address and the word of trusted proxies."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ async def fetch(
 
 
 def test_the_turn_of_one_that_died_is_taken() -> None:
-    """By a request of a process where others wait for the dead one already."""
+    """The next request takes it, though others of its process wait for the dead one already."""
 
     async def made() -> bytes:
         return b"made"
@@ -56,7 +56,7 @@ def test_the_turn_of_one_that_died_is_taken() -> None:
         assert dead is not None
         assert dead.mine
         waiting = [asyncio.create_task(fetch(cache, made, life)) for cache in processes.each * 2]
-        # All of them have found that it is somebody else's turn.
+        # All of them have found that the turn belongs to another process.
         await asyncio.sleep(0)
         processes.later(MAKING_SECONDS + 1)
         assert await fetch(processes.each[0], made, life) == (b"made", "miss")
@@ -66,7 +66,7 @@ def test_the_turn_of_one_that_died_is_taken() -> None:
 
 
 def test_what_is_old_when_it_is_made_is_made_by_all_at_once() -> None:
-    """Else they would make it one after the other, each for itself, while the others wait."""
+    """Otherwise each would make it for itself, one after the other, while the others wait."""
 
     async def work() -> None:
         processes, life = Processes(3), CachePolicy(fresh=0.01, stale=0)
@@ -88,7 +88,7 @@ def test_what_is_old_when_it_is_made_is_made_by_all_at_once() -> None:
 
 
 def test_nobody_waits_for_what_was_not_kept() -> None:
-    """Once that is forgotten, the next one makes it, however many have made it for themselves."""
+    """Once the note of that ends, one process has the turn, however many made their own."""
 
     async def work() -> None:
         processes, life = Processes(2), CachePolicy(fresh=10, stale=60)

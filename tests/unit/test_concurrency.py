@@ -1,4 +1,4 @@
-"""The limit of requests in work: how it falls and rises, and who is refused first."""
+"""The limit of requests in work: how it falls and rises, and the order of refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def steps(concurrency: Concurrency, delays: Iterable[float], lingering: int = 0)
 
 
 def taken(concurrency: Concurrency, importance: Importance) -> int:
-    """How many more of a kind get in; they leave again."""
+    """The number of further requests of a kind that get in; they leave again."""
     entered = 0
     while concurrency.enter(importance):
         entered += 1
@@ -73,14 +73,14 @@ def test_one_late_turn_costs_little() -> None:
 
 
 def test_a_hiccup_refuses_none_of_fifty() -> None:
-    # A busy machine, a checkpoint, a pool that opens its connections: over within two seconds.
+    # A busy machine, a checkpoint or a pool that opens its connections takes two seconds at most.
     concurrency = made()
     steps(concurrency, [SLOW] * 10)
     assert taken(concurrency, Importance.READ) >= 50
 
 
 def test_it_settles_where_the_delay_does() -> None:
-    """A server that does 1,000 requests a second makes 250 in work wait for a quarter of one."""
+    """A server that does 1,000 requests a second makes 250 in work wait for a quarter second."""
     concurrency = made(most=500)
     seen = []
     for _ in range(300):
@@ -100,7 +100,7 @@ def test_the_least_important_are_refused_first(strain: str) -> None:
     places = [taken(concurrency, each) for each in Importance]
     assert places == sorted(set(places))
     assert places == [int(concurrency.limit * share) for share in SHARES]
-    # What others hold counts for all.
+    # Places that other requests hold count for all.
     while concurrency.enter(Importance.ANONYMOUS):
         pass
     assert taken(concurrency, Importance.ANONYMOUS) == 0
@@ -122,7 +122,7 @@ def test_it_feels_that_the_event_loop_is_late() -> None:
         while concurrency.limit == MOST:
             assert time.monotonic() < deadline
             await asyncio.sleep(0)
-            # On purpose: this is what holds up everybody.
+            # The blocking call is on purpose: it holds up the whole loop.
             time.sleep(2 * TARGET_SECONDS)  # noqa: ASYNC251
         lowered = concurrency.limit
         running.cancel()
@@ -158,7 +158,7 @@ def test_importance(
 
 
 class Waiting:
-    """Requests at a limit, by name, and what became of those who had to wait."""
+    """Requests at a limit, by name, and the outcome of those that had to wait."""
 
     def __init__(self, concurrency: Concurrency) -> None:
         self.concurrency = concurrency
@@ -194,7 +194,7 @@ def test_who_waits_comes_in_by_importance_and_then_in_turn() -> None:
     ):
         scene.come(name, importance)
     scene.concurrency.leave(Importance.ANONYMOUS)
-    # Whoever comes now does not pass those who wait.
+    # A late request does not pass those that wait.
     scene.come("late read", Importance.READ)
     for importance in (Importance.IDEMPOTENT_WRITE, *[Importance.READ] * 3):
         scene.concurrency.leave(importance)
@@ -213,7 +213,7 @@ def test_nobody_is_refused_for_how_slowly_others_were_served(clock: list[float])
     scene = Waiting(made(4))
     for _ in range(4 + 10):
         scene.come("read", Importance.READ)
-    # A hiccup: two a second, by which the last of those who come now would wait for fifteen.
+    # A hiccup: at two requests a second, the last of those that come now would wait for 15 seconds.
     for _ in range(10):
         clock[0] += 0.1
         scene.concurrency.expire()
@@ -248,7 +248,7 @@ def test_so_many_may_wait_and_the_least_important_make_room() -> None:
     scene.come("read", Importance.READ)
     scene.concurrency.leave(Importance.READ)
     assert scene.began == ["first", "read"]
-    # Five may, so these came too late, and then the last of those who waited goes.
+    # Five may wait, so strangers 5 and 6 came too late; then the last waiting one makes room.
     assert scene.refused == ["stranger 5", "stranger 6", "stranger 4"]
 
 

@@ -1,4 +1,4 @@
-"""What the authenticator remembers of keys until it is written down."""
+"""The authenticator remembers the use of API keys until that is written down."""
 
 from __future__ import annotations
 

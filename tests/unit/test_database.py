@@ -55,7 +55,7 @@ def test_a_server_that_does_not_answer_is_away(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_statements_of_strangers_fill_no_connection(database_url: str) -> None:
-    """PostgreSQL keeps some 60 times the length of a statement that is prepared."""
+    """PostgreSQL keeps some 60 times the length of a prepared statement."""
 
     async def run() -> tuple[int, int]:
         opened = Database(database_url, pool_size=1)
@@ -87,7 +87,7 @@ def test_a_server_that_answers_no_further_connection_is_away(database_url: str) 
         await opened.open()
         opened.pool.set_connect_args(address, timeout=0.2)
         async with opened.transaction():
-            # The pool has to make another one.
+            # The pool has to open another connection.
             with pytest.raises(DatabaseUnavailable):
                 await opened.fetchval("SELECT 1")
         assert await opened.fetchval("SELECT 1") == 1

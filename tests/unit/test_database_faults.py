@@ -1,4 +1,4 @@
-"""What counts as the database being away."""
+"""Errors that mean that the database is away."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.db.errors import translated
 @pytest.mark.parametrize(
     "fault",
     [
-        # A restart's farewell on an idle connection, as asyncpg tells it to whoever uses it next.
+        # A restart has ended an idle connection, and asyncpg tells its next user so.
         asyncpg.InternalClientError(
             "cannot switch to state 12; another operation (2) is in progress"
         ),
@@ -21,7 +21,7 @@ from app.db.errors import translated
         asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
         ConnectionRefusedError(111, "Connection refused"),
         TimeoutError(),
-        # It is a standby, or its disk or memory is full.
+        # The server is a standby, or its disk or memory is full.
         asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
         asyncpg.DiskFullError("could not extend file: No space left on device"),
         asyncpg.OutOfMemoryError("out of memory"),

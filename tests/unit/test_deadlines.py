@@ -1,4 +1,4 @@
-"""Time limits by cancellation: whose cancellation it was."""
+"""Time limits by cancellation, told apart from other cancellations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.overload.deadlines import Deadlines
 
 
 def met(*, also_by_another: bool) -> bool:
-    """Whether a task that is out of time, and perhaps cancelled by another too, may go on."""
+    """Whether a task out of time may go on, perhaps also cancelled by another task."""
     deadlines = Deadlines(0)
 
     async def work() -> bool:

@@ -1,4 +1,4 @@
-"""What an Idempotency-Key may be, and what makes two requests the same."""
+"""Valid values of Idempotency-Key, and when two requests are the same."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_malformed(field: bytes) -> None:
 
 
 def test_anybody_is_one_caller() -> None:
-    """Anonymous clients are told apart by the whole request alone, whatever network they are in."""
+    """The whole request alone tells anonymous clients apart, whatever their networks."""
     one = KeyedRequest.from_parts("k", ANONYMOUS, method="POST", path="/", rest=[b"a", b""])
     two = KeyedRequest.from_parts("k", ANONYMOUS, method="POST", path="/", rest=[b"", b"a"])
     assert one.id == two.id

@@ -1,4 +1,4 @@
-"""Reading JSON at a price that the size of the body bounds, since meanwhile nobody is served."""
+"""Reading JSON at a cost that the size of the body bounds, since it holds up other requests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_checks_take_no_more_memory_than_the_body(text: bytes) -> None:
     json.parse_strict(text)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # The value, and the body without its strings.
+    # The peak holds the value, and the body without its strings.
     assert peak < 4 * LARGE
 
 

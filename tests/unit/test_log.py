@@ -1,4 +1,4 @@
-"""What a process says of futures that nobody waits for."""
+"""Errors of futures that no task waits for, in the log of a process."""
 
 from __future__ import annotations
 

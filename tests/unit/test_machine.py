@@ -1,4 +1,4 @@
-"""What a process may use, as cgroups say it."""
+"""The cores and the memory that a process may use, by its cgroups."""
 
 from __future__ import annotations
 

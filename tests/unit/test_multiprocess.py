@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Metrics:
-    """What one process counts; `end` closes its files."""
+    """The metrics of one process; `end` closes their files."""
 
     def __init__(self, end: Callable[[], None]) -> None:
         self.end = end
@@ -158,7 +158,7 @@ def test_a_new_run_starts_from_nothing(tmp_path: Path, process: Process) -> None
 
 
 def test_the_library_still_works_as_is_relied_on(tmp_path: Path, process: Process) -> None:
-    """Its files are named by kind and number; nothing else of theirs is known here."""
+    """The library names its files by kind and number; our code relies on that alone."""
     process(4711).work()
     names: Any = sorted(path.name for path in tmp_path.glob("*.db"))
     assert names == [

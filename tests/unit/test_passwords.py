@@ -1,4 +1,4 @@
-"""Hashing in processes: how many at once, how many may wait, and what the rest are told."""
+"""Hashing in processes: how many at once, how many may wait, and the refusals of the rest."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_refusing_tells_when_the_queue_will_be_empty() -> None:
                 for _ in range(2 * (1 + _QUEUE_PER_SLOT))
             ]
             await asyncio.sleep(0)
-            # As measured of those before.
+            # The time that former hashes took.
             made._seconds = 0.5
             with pytest.raises(Overloaded) as refused:
                 made.require_room()
@@ -97,7 +97,7 @@ def hashing_processes() -> set[psutil.Process]:
 
 
 def test_hashing_steps_back_behind_requests() -> None:
-    """One process always gets some time, others have what nobody else wants."""
+    """One process always gets some time, the others get spare time alone."""
     before = hashing_processes()
 
     async def work() -> None:
@@ -186,12 +186,12 @@ def test_a_full_queue_refuses_and_the_loop_goes_on() -> None:
                 asyncio.create_task(made._run(lambda: release.wait(PATIENCE)))
                 for _ in range(1 + _QUEUE_PER_SLOT)
             ]
-            # The loop is free to answer although the only thread is not.
+            # The loop can answer although its only thread is busy.
             await asyncio.sleep(0)
             with pytest.raises(Overloaded) as refused:
                 await made.verify("x", None)
             assert refused.value.headers["Retry-After"] == "1"
-            # Who goes away makes room.
+            # A cancelled request makes room.
             waiting[-1].cancel()
             await asyncio.sleep(0)
             late = asyncio.create_task(made.verify("x", None))

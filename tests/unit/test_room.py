@@ -1,4 +1,4 @@
-"""Bytes that are taken at once, and who waits for them."""
+"""Bytes that are taken at once, and the order in which tasks wait for them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_no_more_is_taken_than_there_is_and_in_the_order_of_coming() -> None:
             for number, end, name in zip((60, 50, 10, 500), ends, "abcd", strict=True):
                 tasks.create_task(taking(room, number, name, seen, end))
                 await settle()
-            # The third would find room, but not before the second.
+            # The third would find room, but the second comes first.
             assert seen == ["a"]
             ends[0].set()
             await settle()
             assert seen == ["a", "b", "c"]
             ends[1].set()
             await settle()
-            # More than there is takes all of it.
+            # A need beyond the whole room takes all of it.
             assert seen == ["a", "b", "c"]
             ends[2].set()
             await settle()

@@ -18,7 +18,7 @@ CLIENTS = 64
 
 
 def test_a_busy_process_takes_many_connections_in_a_turn() -> None:
-    """Of one listening socket libuv takes one: what makes that wrong makes this needless."""
+    """In a turn libuv takes one connection of a listening socket, so we listen several times."""
 
     async def turns(listening: list[socket.socket]) -> int:
         accepted: list[asyncio.BaseTransport] = []

@@ -1,4 +1,4 @@
-"""Settings: every fault in one list, nothing secret in it, production strict."""
+"""Settings: every fault in one list without secrets, and strict rules in production."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_secrets_come_from_files(
 ) -> None:
     monkeypatch.setattr("app.core.settings.SECRETS", tmp_path)
     (tmp_path / "jwt_secret").write_text(f"{'former' * 8}\n")
-    # As the stack makes it, until there is a former one.
+    # The stack makes an empty file until there is a former secret.
     (tmp_path / "jwt_secret_previous").touch()
     settings = load(JWT_SECRET="")
     assert settings.jwt_secret.get_secret_value() == "former" * 8

@@ -1,4 +1,4 @@
-"""Places of a pool: who gets the next one."""
+"""Places of a pool: which caller gets the next one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scene:
 
     async def leave(self, caller: str) -> None:
         self.gate.leave(caller)
-        # Whoever is next is told, and notes it.
+        # The next caller is woken, and notes its place.
         await asyncio.sleep(0)
 
     async def _come(self, caller: str) -> None:
@@ -48,7 +48,7 @@ def test_nobody_passes_those_who_wait() -> None:
         scene = Scene(Gate(1))
         await scene.come("a", "b", "c")
         scene.gate.leave("a")
-        # It is b's already, although b has not run yet.
+        # The place is b's already, although b has not run yet.
         assert not scene.gate.take("d")
         await scene.come("d")
         for left in ("b", "c", "d"):
@@ -66,7 +66,7 @@ def test_who_holds_the_fewest_is_next() -> None:
         assert scene.order[3:] == ["one"]
         await scene.leave("many")
         await scene.leave("many")
-        # Each has one now: by turns from here on.
+        # Each caller has one place now; they take turns from here on.
         assert scene.order[3:] == ["one", "other", "many"]
         await scene.leave("other")
         await scene.leave("many")
@@ -90,7 +90,7 @@ def test_nobody_has_more_than_his_most() -> None:
         assert scene.order == ["slow", "quick"]
         most["slow"] = 2
         await scene.leave("slow")
-        # It may have more now.
+        # The caller slow may have two places now.
         assert scene.order == ["slow", "quick", "slow", "slow"]
         for task in scene.tasks:
             task.cancel()
@@ -104,7 +104,7 @@ def test_who_goes_away_keeps_nobody() -> None:
         await scene.come("a", "b", "c", "d")
         scene.tasks[1].cancel()
         scene.gate.leave("a")
-        # Cancelled as its turn comes.
+        # The task is cancelled as its turn comes.
         scene.tasks[2].cancel()
         await asyncio.wait(scene.tasks)
         assert scene.order == ["a", "d"]
@@ -138,7 +138,7 @@ def test_a_wait_for_ones_own_is_no_strain(monkeypatch: pytest.MonkeyPatch) -> No
         scene = Scene(gate)
         await scene.come("many", "many", "many", "many")
         now += 10
-        # Nothing moves at all.
+        # No place becomes free.
         assert gate.strain() == 10
         await scene.leave("many")
         assert gate.strain() == 0

@@ -1,4 +1,4 @@
-"""Leases in one process: who has the duty, and what is left of the work of who had it before."""
+"""Leases in one process: the holder of a duty, and the remains of its former holder's work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterator
 
 EVERY = 3600.0
-# As if its holder had renewed it for the last time a while ago.
+# The lease ends as if its holder had stopped renewing it a while ago.
 RUN_OUT = "UPDATE listo.leases SET expires_at = now()"
 DUE = "UPDATE listo.leases SET due_at = now()"
 BEGUN = "CREATE TABLE listo.begun AS SELECT now() AS began"
@@ -71,7 +71,7 @@ def test_one_at_a_time_and_only_when_it_is_due(url: str) -> None:
         async with opened(url) as one, opened(url) as other:
             async with taken(one):
                 assert not await is_free(other)
-            # Nor is it due again.
+            # The duty is not due again.
             assert not await is_free(other)
             assert not await is_free(one)
             await one.execute(DUE)
@@ -110,7 +110,7 @@ def test_who_was_succeeded_commits_nothing(url: str) -> None:
             with pytest.raises(LeaseLost):
                 await succeeded(one, other)
             assert await written(one) == ["in.time"]
-            # It could not give back what was not its own any more.
+            # The former holder could not give back the lease of its successor.
             assert not await is_free(one)
 
     asyncio.run(run())

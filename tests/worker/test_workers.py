@@ -1,6 +1,6 @@
-"""Two workers on one database: each duty is done by one, and taken over when that one is gone.
+"""Two workers on one database: one does each duty, and the other takes over when it is gone.
 
-What a worker does is seen in a table that a trigger writes, in the very transaction of the work.
+A trigger notes a worker's work in a table, in the very transaction of the work.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def worker(url: str, name: str) -> Iterator[Program]:
 
 
 def until(met: Callable[[], bool]) -> float:
-    """Seconds until it was met."""
+    """Seconds until the condition was met."""
     began = time.monotonic()
     while not met():
         assert time.monotonic() - began < PATIENCE
@@ -91,7 +91,7 @@ def at_work(url: str) -> int:
 
 
 def wait_until_done(url: str) -> set[str]:
-    """Who purged the events, each of them once."""
+    """The workers that purged the events, each event once."""
     until(lambda: value(url, "SELECT count(*) FROM listo.events") == 0)
     done = fetch(url, "SELECT worker, events FROM listo.done")
     purged = [event for row in done for event in row["events"]]
@@ -105,7 +105,7 @@ def test_each_duty_is_done_by_one(url: str) -> None:
             for program in (one, other):
                 program.wait_for("worker started")
             until(lambda: at_work(url) == 1)
-            # Renewed long enough for both to have looked for something to do.
+            # The renewed lease lasts long enough for both to have looked for something to do.
             began = value(url, "SELECT now()")
             until(
                 lambda: (
@@ -123,7 +123,7 @@ def test_each_duty_is_done_by_one(url: str) -> None:
         assert len(wait_until_done(url)) == 1
         all_rest = "SELECT count(*) FROM listo.leases WHERE holder IS NULL AND due_at > now()"
         until(lambda: value(url, all_rest) == len(LOOPS))
-        # Due once, and done once, by whichever of the two.
+        # Each duty was due once, and one of the two did it once.
         assert value(url, "SELECT array_agg(DISTINCT token) FROM listo.leases") == [1]
         for program in (one, other):
             assert program.stop(signal.SIGTERM) == 0
@@ -139,8 +139,8 @@ def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
             one.send(number)
             seconds = until(lambda: has_the_duty(url, other))
             print(f"taken over {seconds:.1f} s after {number.name}")  # noqa: T201
-            # A stopped one waits on for the same rows, and gets them first. A killed one waits for
-            # nothing.
+            # A stopped worker still waits for the same rows, and gets them first. A killed worker
+            # does not wait.
             waiting = 2 if number == signal.SIGSTOP else 1
             until(lambda: at_work(url) == waiting)
         if number == signal.SIGSTOP:
@@ -148,7 +148,7 @@ def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
         assert wait_until_done(url) == {"other"}
         assert other.stop(signal.SIGTERM) == 0
         if number == signal.SIGSTOP:
-            # It lives on, and has its turn again.
+            # The former worker lives on, and has its turn again.
             execute(url, OLD, "UPDATE listo.leases SET due_at = now()")
             until(lambda: value(url, "SELECT count(*) FROM listo.events") == 0)
             assert one.stop(signal.SIGTERM) == 0

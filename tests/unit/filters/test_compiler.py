@@ -1,4 +1,4 @@
-"""The SQL of a filter: shapes that indexes and prepared statements live by, and refusals."""
+"""The SQL of a filter: shapes that indexes and prepared statements depend on, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cursors say nothing to whoever they were not made for."""
+"""Cursors tell nothing to other clients than their own."""
 
 from __future__ import annotations
 

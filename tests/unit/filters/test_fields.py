@@ -1,4 +1,4 @@
-"""What a schema promises of a field's types, and which fields it rules out."""
+"""Types that a schema promises of a field, and fields that it rules out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SCHEMA: dict[str, Any] = {
         (("undeclared",), JSON_TYPES),
         (("inner", "x"), {"string"}),
         (("inner", "y"), JSON_TYPES),
-        # The required member of what need not be an object may be absent.
+        # A required member may be absent where its parent need not be an object.
         (("maybe", "x"), {"string", "null"}),
         (("text", "x"), {"null"}),
         (("any", "x"), JSON_TYPES),
@@ -63,7 +63,7 @@ def test_without_a_schema_everything_may_be() -> None:
         (CLOSED, ("b",), "b"),
         (SCHEMA, ("shut", "b"), "shut.b"),
         ({"additionalProperties": False}, ("a",), "a"),
-        # What stands beside it can ask for more, never allow more.
+        # Keywords beside a closed schema can restrict more, and never allow more.
         ({**CLOSED, "allOf": [{"properties": {"b": {}}}]}, ("b",), "b"),
         (
             {**CLOSED, "$ref": "#/$defs/more", "$defs": {"more": {"properties": {"b": {}}}}},
@@ -120,7 +120,7 @@ STAMP = {"type": "string", "format": "date-time"}
         ({"allOf": [{"$ref": "#/$defs/a~1b%25"}]}, {"string"}, "uuid"),
         ({"format": "time"}, JSON_TYPES, "time"),
         ({"type": ["integer", "string"], "format": "duration"}, {"number", "string"}, "duration"),
-        # Of these no one format is that of all strings.
+        # In these schemas no single format holds for all strings.
         ({"anyOf": [STAMP, {"type": "string", "format": "date"}]}, JSON_TYPES, None),
         ({"anyOf": [STAMP, {"type": "string"}]}, JSON_TYPES, None),
         ({"type": "integer", "format": "date-time"}, {"number"}, None),

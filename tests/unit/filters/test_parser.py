@@ -1,4 +1,4 @@
-"""What a filter's text means, and what its author is told when it means nothing."""
+"""The meaning of a filter's text, and the message where it has none."""
 
 from __future__ import annotations
 

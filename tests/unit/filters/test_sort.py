@@ -1,4 +1,4 @@
-"""What a sort means, and the SQL that goes on after a record."""
+"""The meaning of a sort, and the SQL that goes on after a record."""
 
 from __future__ import annotations
 
