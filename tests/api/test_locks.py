@@ -12,11 +12,10 @@ import pytest
 
 from app.collections import service
 from app.db import locks
-from fixtures.background_program import PATIENCE
 from fixtures.cluster import fetch
 from fixtures.listo import Listo, Outcome
 from fixtures.open_transactions import open_transaction
-from fixtures.waiting import wait_until
+from fixtures.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from fixtures.background_program import API, PATIENCE
+from fixtures.background_program import API
 from fixtures.listo import COMMAND, Listo, environment
+from fixtures.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path

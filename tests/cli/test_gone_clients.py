@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fixtures.background_program import API, PATIENCE
+from fixtures.background_program import API
 from fixtures.cluster import fetch
 from fixtures.listo import COMMAND, Listo, environment
 from fixtures.open_transactions import open_transaction
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,13 +50,6 @@ def waiting(url: str) -> list[str]:
     return [row["application_name"] for row in fetch(url, WAITING)]
 
 
-def until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def listo(database_url: str) -> Listo:
     return Listo(database_url)
@@ -72,9 +65,9 @@ def test_its_building_of_an_index_ends(listo: Listo, database_url: str, tmp_path
         open_transaction(database_url, old),
         killed_at_work(database_url, "collections", "apply", file, "--yes") as kill,
     ):
-        until(lambda: waiting(database_url) == ["listo-indexes"])
+        wait_until(lambda: waiting(database_url) == ["listo-indexes"])
         kill()
-        until(lambda: waiting(database_url) == [])
+        wait_until(lambda: waiting(database_url) == [])
 
 
 def test_its_statements_end(listo: Listo, database_url: str) -> None:
@@ -85,6 +78,6 @@ def test_its_statements_end(listo: Listo, database_url: str) -> None:
         ),
         killed_at_work(database_url, "admin", "reset-password", EMAIL) as kill,
     ):
-        until(lambda: waiting(database_url) == ["listo-cli"])
+        wait_until(lambda: waiting(database_url) == ["listo-cli"])
         kill()
-        until(lambda: waiting(database_url) == [])
+        wait_until(lambda: waiting(database_url) == [])

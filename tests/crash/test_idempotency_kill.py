@@ -16,10 +16,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from fixtures.background_program import PATIENCE, Program, free_ports
+from fixtures.background_program import Program, free_ports
 from fixtures.cluster import fetch
 from fixtures.crash import kill, lasting_postgres, launch, start
 from fixtures.server import ADMIN
+from fixtures.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

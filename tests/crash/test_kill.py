@@ -16,10 +16,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from fixtures.background_program import PATIENCE, free_port
+from fixtures.background_program import free_port
 from fixtures.cluster import fetch
 from fixtures.crash import kill, lasting_postgres, start
 from fixtures.server import ADMIN
+from fixtures.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,6 @@ import json
 import secrets
 import signal
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +17,10 @@ import pytest
 from fixtures import needs, redis
 from fixtures.background_program import Program, free_port, wait_until_ended
 from fixtures.cluster import execute, fetch
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 BIN = Path(sys.executable).parent
 GUNICORN = (
@@ -51,13 +51,6 @@ def sessions(database_url: str) -> set[int]:
         " WHERE datname = current_database() AND application_name LIKE 'listo%'",
     )
     return {row["pid"] for row in rows}
-
-
-def until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_uvicorn_reloads_and_listens_everywhere(database_url: str) -> None:
@@ -165,7 +158,7 @@ def test_a_second_process_without_redis_is_refused(database_url: str) -> None:
             )
             assert program.process.poll() is None
             assert program.finish() not in (0, -signal.SIGKILL)
-        until(lambda: sessions(database_url) <= before)
+        wait_until(lambda: sessions(database_url) <= before)
         levels = {json.loads(line)["level"]: json.loads(line)["message"] for line in program.lines}
         assert levels["CRITICAL"].startswith("Another process already serves this database.")
         assert "set REDIS_URL" in levels["CRITICAL"]

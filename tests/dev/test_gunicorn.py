@@ -18,7 +18,8 @@ import pytest
 
 from app.observability import machine
 from fixtures import needs, redis
-from fixtures.background_program import PATIENCE, Program, free_port, wait_until_ended
+from fixtures.background_program import Program, free_port, wait_until_ended
+from fixtures.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,9 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
-from fixtures.background_program import API, PATIENCE, free_port, wait_until_ended
+from fixtures.background_program import API, free_port, wait_until_ended
 from fixtures.dev import GREETED, Run, login, postmaster, processes_of
+from fixtures.waiting import PATIENCE
 
 
 def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:

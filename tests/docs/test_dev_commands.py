@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from fixtures.background_program import PATIENCE, Program, free_port
+from fixtures.background_program import Program, free_port
 from fixtures.dev import GREETED
 from fixtures.pages import ROOT, Block, commands
+from fixtures.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

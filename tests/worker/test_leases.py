@@ -12,8 +12,8 @@ from app.core.errors import DatabaseUnavailable, ServiceUnavailable
 from app.db import leases
 from app.db.database import Database
 from app.db.leases import LeaseLost
-from fixtures.background_program import PATIENCE
 from fixtures.cluster import database as new_database
+from fixtures.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterator

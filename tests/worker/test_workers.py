@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.worker import LOOPS
-from fixtures.background_program import PATIENCE, Program
+from fixtures.background_program import Program
 from fixtures.cluster import database, execute, fetch
 from fixtures.open_transactions import open_transaction
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 EVENTS = 2500  # three slices
 # The setting comes with the worker's connection, see `worker`.
@@ -67,15 +67,6 @@ def worker(url: str, name: str) -> Iterator[Program]:
             program.stop(signal.SIGKILL)
 
 
-def until(met: Callable[[], bool]) -> float:
-    """Seconds until the condition was met."""
-    began = time.monotonic()
-    while not met():
-        assert time.monotonic() - began < PATIENCE
-        time.sleep(0.05)
-    return time.monotonic() - began
-
-
 def value(url: str, query: str) -> Any:
     return fetch(url, query)[0][0]
 
@@ -92,7 +83,7 @@ def at_work(url: str) -> int:
 
 def wait_until_done(url: str) -> set[str]:
     """The workers that purged the events, each event once."""
-    until(lambda: value(url, "SELECT count(*) FROM listo.events") == 0)
+    wait_until(lambda: value(url, "SELECT count(*) FROM listo.events") == 0)
     done = fetch(url, "SELECT worker, events FROM listo.done")
     purged = [event for row in done for event in row["events"]]
     assert len(purged) == len(set(purged)) == EVENTS
@@ -104,10 +95,10 @@ def test_each_duty_is_done_by_one(url: str) -> None:
         with open_transaction(url, HOLD):
             for program in (one, other):
                 program.wait_for("worker started")
-            until(lambda: at_work(url) == 1)
+            wait_until(lambda: at_work(url) == 1)
             # The renewed lease lasts long enough for both to have looked for something to do.
             began = value(url, "SELECT now()")
-            until(
+            wait_until(
                 lambda: (
                     fetch(
                         url,
@@ -122,7 +113,7 @@ def test_each_duty_is_done_by_one(url: str) -> None:
             assert has_the_duty(url, one) or has_the_duty(url, other)
         assert len(wait_until_done(url)) == 1
         all_rest = "SELECT count(*) FROM listo.leases WHERE holder IS NULL AND due_at > now()"
-        until(lambda: value(url, all_rest) == len(LOOPS))
+        wait_until(lambda: value(url, all_rest) == len(LOOPS))
         # Each duty was due once, and one of the two did it once.
         assert value(url, "SELECT array_agg(DISTINCT token) FROM listo.leases") == [1]
         for program in (one, other):
@@ -133,16 +124,16 @@ def test_each_duty_is_done_by_one(url: str) -> None:
 def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
     with worker(url, "one") as one, ExitStack() as rest:
         with open_transaction(url, HOLD):
-            until(lambda: at_work(url) == 1)
+            wait_until(lambda: at_work(url) == 1)
             other = rest.enter_context(worker(url, "other"))
             other.wait_for("worker started")
             one.send(number)
-            seconds = until(lambda: has_the_duty(url, other))
+            seconds = wait_until(lambda: has_the_duty(url, other))
             print(f"taken over {seconds:.1f} s after {number.name}")  # noqa: T201
             # A stopped worker still waits for the same rows, and gets them first. A killed worker
             # does not wait.
             waiting = 2 if number == signal.SIGSTOP else 1
-            until(lambda: at_work(url) == waiting)
+            wait_until(lambda: at_work(url) == waiting)
         if number == signal.SIGSTOP:
             one.send(signal.SIGCONT)
         assert wait_until_done(url) == {"other"}
@@ -150,13 +141,13 @@ def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
         if number == signal.SIGSTOP:
             # The former worker lives on, and has its turn again.
             execute(url, OLD, "UPDATE listo.leases SET due_at = now()")
-            until(lambda: value(url, "SELECT count(*) FROM listo.events") == 0)
+            wait_until(lambda: value(url, "SELECT count(*) FROM listo.events") == 0)
             assert one.stop(signal.SIGTERM) == 0
 
 
 def test_a_worker_that_stops_gives_back_what_it_has(url: str) -> None:
     with worker(url, "one") as one, open_transaction(url, HOLD):
-        until(lambda: at_work(url) == 1)
+        wait_until(lambda: at_work(url) == 1)
         assert one.stop(signal.SIGTERM) == 0
         free = "SELECT holder IS NULL AND greatest(expires_at, due_at) <= now() FROM listo.leases"
         assert value(url, f"{free} WHERE name = 'purge_events'") is True
