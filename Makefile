@@ -3,7 +3,7 @@
 .SUFFIXES:
 SHELL := /bin/sh
 
-# Where it comes from: the first Python that is new enough.
+# The first Python that is new enough makes the virtual environment.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := $(CURDIR)/.venv
@@ -14,7 +14,7 @@ export PYTHONPATH := $(CURDIR)/services/api:$(CURDIR):$(CURDIR)/tests$(if $(PYTH
 ifneq ($(PORT),)
 export PORT
 else
-# An empty one is none, but not to every program.
+# Some programs take an empty PORT for a value.
 unexport PORT
 endif
 

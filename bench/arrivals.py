@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
-# More than may be under way at once: what takes longer than that to be answered is lost anyway.
+# More than answers in time need at once: requests beyond these are lost anyway.
 MOST_CONNECTIONS = 15_000
 PAUSE = 0.002
 # Stands for what no two requests have in common.
@@ -24,7 +24,7 @@ UNIQUE = b"0000-unique-0000"
 
 @dataclass
 class Outcome:
-    """What became of the requests of each kind, and when."""
+    """The outcomes of the requests of each kind, and their times."""
 
     sent: Counter[str] = field(default_factory=Counter)
     succeeded: Counter[str] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ def arrive(
     port: int, requests: Sequence[tuple[str, float, bytes]], phases: Sequence[tuple[float, float]]
 ) -> list[Outcome]:
     """Send requests, each a kind, its weight and its bytes, in phases of so many a second for so
-    many seconds; returns what became of those of each phase."""
+    many seconds; returns the outcome of each phase."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(port, requests, phases, send))

@@ -71,7 +71,7 @@ def _refuse_limits(stack: Stack, key: str) -> None:
 
 
 def _targets(stack: Stack) -> dict[str, list[str]]:
-    """What each way is asked at; the host reaches the containers at their own addresses."""
+    """The addresses of each way; the host reaches the containers at their own."""
     network = stack.addresses("api")
     (nginx,) = stack.addresses("nginx")
     return {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import psutil
 
 PORT = 8401
-# From one address, and from a new one each time: nothing but the hashes' own bound stops those.
+# From one address, and from a new one each time: only the hashes' own bound stops the latter.
 FLOODS = ("one address", "many addresses")
 RATE_GOAL, TAIL_GOAL = 0.8, 2.0
 
@@ -91,20 +91,20 @@ def _row(
 
 
 def _memory(server: psutil.Process) -> float:
-    """What all of the server's processes hold, in MB."""
+    """The memory of all of the server's processes, in MB."""
     processes = [server, *server.children(recursive=True)]
     return sum(process.memory_info().rss for process in processes) / 1e6
 
 
 @contextmanager
 def _flooded(flood: str, rate: int, answers: Counter[str]) -> Iterator[None]:
-    """Log-ins by a process of its own; it ends when the last of them is answered."""
+    """Log-ins by a process of its own, which ends when the last of them is answered."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_send_logins, args=(flood, rate, stop, send))
     process.start()
-    # It begins with this.
+    # The process sends this when it begins.
     receive.recv()
     try:
         yield

@@ -25,11 +25,11 @@ LISTO, FLOOR, FULL = 8441, 8442, 8443
 OPERATIONS = ("get", "list", "create")
 CONNECTIONS = (64, 256, 1000)
 TIMES = 3
-# Who all arrive at once are many: what one waits for himself is his own.
+# Arrivals are by many members: a caller that waits for its own requests is no overload.
 MEMBERS = 40
 RECORDS = "/collections/bench/records"
-# Of the arrivals, by what they are to the server: what costs the same, so that what is served can
-# be counted, and what does not, for the order.
+# The importance of the arrivals: those of the first mixture cost the same, so that served requests
+# can be counted; those of the second do not, and show the order.
 MIXTURES = ({"read": 0.5, "stranger": 0.5}, {"keyed write": 0.1, "read": 0.4, "stranger": 0.5})
 
 
@@ -128,12 +128,12 @@ def _tail(outcome: Outcome) -> str:
 
 
 def _refusals(bench: Stage, script: Path, token: str, answer: float) -> None:
-    """What the server takes for a refusal, where each process has one place, and that is taken."""
+    """The server's effort for a refusal, where each process has one place, and that is taken."""
     bench.environment["MAX_CONCURRENT_REQUESTS"] = "1"
     with bench.server(PRODUCT, FULL) as server:
         # Bodies that never end; more than one for each process, however they are spread.
         held = [_unfinished(token) for _ in range(16)]
-        # Until those who waited with them have been refused.
+        # Until the requests that waited with them have been refused.
         time.sleep(3)
         refusal = _cost(server, FULL, script, token)
         for each in held:

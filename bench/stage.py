@@ -1,4 +1,4 @@
-"""What the benchmarks share: a PostgreSQL and a Redis of their own, servers, data, and wrk."""
+"""The parts of all benchmarks: a PostgreSQL and a Redis of their own, servers, data, and wrk."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def in_the_stack(arguments: list[str]) -> int:
     images.choose()
     arguments, file = _given(arguments)
     with file or sys.stdin.buffer as source:
-        # Where there is a terminal it is the container's too, for what asks.
+        # A terminal is the container's too, for commands that ask.
         quiet = () if source.isatty() else ("--no-TTY",)
         secret = ("--env", "LISTO_PASSWORD") if "LISTO_PASSWORD" in os.environ else ()
         command = ["docker", "compose", "exec", *quiet, *secret, "api", "listo", *arguments]
@@ -39,7 +39,7 @@ def _given(arguments: list[str]) -> tuple[list[str], BinaryIO | None]:
     """A container does not see the files here, so the one to apply comes by standard input."""
     if arguments[:2] != ["collections", "apply"]:
         return arguments, None
-    # What follows --name is no file, whatever there is of that name.
+    # The word after --name is no file, even where a file has that name.
     pairs = zip(["", *arguments[2:]], arguments[2:], strict=False)
     files = [each for before, each in pairs if before != "--name" and Path(each).is_file()]
     if len(files) > 1:

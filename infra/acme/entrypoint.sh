@@ -1,6 +1,6 @@
 #!/bin/sh
 # Keeps the certificate of DOMAIN: orders it by ACME (HTTP-01), renews it when a third of its lifetime
-# is left, and publishes it in one step. What is served already stays until there is better.
+# is left, and publishes it in one step. A served certificate stays until there is a better one.
 #
 #   entrypoint.sh run     the service: order, renew, wait (HUP: look again now; TERM: stop)
 #   entrypoint.sh once    order or renew if that is due; exit 1 if it was refused
@@ -121,7 +121,7 @@ publish() { # certificate key
             link current/fullchain.pem fullchain.pem && link current/privkey.pem privkey.pem || exit 1
         }
         link "$version" current || exit 1
-        # Those that a reload under way may still read stay.
+        # Versions that a reload under way may still read stay.
         find versions -mindepth 1 -maxdepth 1 -name '2*' | sort -r | tail -n +4 \
             | while IFS= read -r old; do rm -rf "$old"; done
     ) || { log ERROR "The certificate cannot be written to $ACME_CERTIFICATES."; return 1; }

@@ -13,7 +13,7 @@ Where alerts go, each channel by what is set:
     WATCHDOG_WEBHOOK_URL  called every minute while alerts get through
 
 Each URL may be in a file instead: the name with _FILE. Files are read here, since Alertmanager sees
-none of the host's; what is in them is in the configuration, which is a secret therefore.
+none of the host's; their content is in the configuration, which is a secret therefore.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _TEXT = (
     "{{ .Annotations.runbook_url }}\n\n{{ end }}"
 )
 
-# What pages at night or often, and what may wait: until the first message, between messages of a
-# group that changed, between repetitions.
+# The pace of pages and of tickets: until the first message, between messages of a group that
+# changed, between repetitions.
 _PACE = {
     "page": {"group_wait": "5s", "group_interval": "1m", "repeat_interval": "1h"},
     "ticket": {"group_wait": "30s", "group_interval": "5m", "repeat_interval": "24h"},
 }
 
-# Cause on the left, what follows from it on the right.
+# The cause on the left, its consequences on the right.
 _CONSEQUENCES = {
     "DatabaseDown": (
         "DatabaseUnreachable|NoReplicaReady|ReplicaNotReady|ErrorBudgetBurn|LatencyBudgetBurn"
@@ -160,7 +160,7 @@ def _url(settings: Mapping[str, str], name: str, prefix: str = "") -> dict[str, 
 
 
 def _content(name: str, file: str) -> str:
-    """What the file holds, without the end of its line. Raises Refused."""
+    """The content of the file, without the end of its line. Raises Refused."""
     try:
         found = Path(file).expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -37,7 +37,7 @@ if works && [ "$(dpkg-query --show --showformat '${db:Status-Status}' docker.io 
     fail "the engine that runs here is not Debian's, and nothing was changed. Engine 25, Compose 2.24 and Buildx or newer are needed: by its own instructions"
 fi
 [ "$(id -u)" = 0 ] || fail "an engine is installed as root: sudo make engine"
-# What is written from here on is for everybody on this machine.
+# Files written from here on are for everybody on this machine.
 umask 022
 # shellcheck source=/dev/null
 . /etc/os-release
@@ -101,8 +101,8 @@ works || {
     if [ -d /run/systemd/system ]; then
         quietly systemctl enable --now docker
     else
-        # No service manager: it runs until the machine stops, and says what it does in a log, of which
-        # the last lines are kept, 20,000 to 40,000.
+        # Without a service manager dockerd runs until the machine stops. Its log keeps the last
+        # 20,000 to 40,000 lines.
         # shellcheck disable=SC2016 # its own variables
         setsid sh -c 'dockerd 2>&1 | while IFS= read -r line; do
             lines=$(((${lines:-0} + 1) % 20000))

@@ -72,7 +72,7 @@ def apply(options: argparse.Namespace) -> int:
 def confirm(options: argparse.Namespace) -> int:
     _must_be_able()
     for pending in options.state.glob("pending-*"):
-        # Whoever renames it has it: this, or the timer.
+        # The file belongs to the process that renames it: this one, or the timer.
         taken = pending.with_name(f"confirmed-{pending.name}")
         try:
             pending.rename(taken)
@@ -172,7 +172,7 @@ def _begin(options: argparse.Namespace, seconds: int, rules: str, before: str | 
             raise BadSettingError(
                 "One firewall waits to be confirmed already: make firewall ACTION=confirm, or wait."
             )
-        # Its timer was killed: what was there before it is what to go back to.
+        # Its timer was killed: the rules from before it are the ones to go back to.
         before = old["before"]
         waiting.unlink()
     name = f"{os.getpid()}-{time.monotonic_ns()}"

@@ -1,4 +1,4 @@
-"""What the firewall has to know about the host, and how it stays over a restart."""
+"""The facts of the host that the firewall needs, and the way it stays over a restart."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ WantedBy=sysinit.target
 
 
 class NftError(Exception):
-    """What nft said."""
+    """The output of nft."""
 
 
 def find_nft() -> str | None:

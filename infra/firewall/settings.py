@@ -1,4 +1,4 @@
-"""What the firewall is to let in: read from the environment and `.env`, refused in one line."""
+"""The settings of the firewall: read from the environment and `.env`, refused in one line."""
 
 import fnmatch
 import ipaddress
@@ -86,7 +86,7 @@ def read(environ: Mapping[str, str], env_file: Path) -> Settings:
 
 
 def check_reachable(settings: Settings, uplinks: set[str], session: tuple[str, int] | None) -> None:
-    """Refuse what would filter nothing, or close the SSH session that this runs in.
+    """Refuse settings that filter nothing, or close the SSH session that this runs in.
 
     `session` is the client's address and the server's port.
 

@@ -1,6 +1,6 @@
--- What the shipper makes of a line: `join` puts together what Docker cut, and keeps JSON that is too
--- deep from the parsers; `tidy` keeps of a parsed record what Loki is given. Runs in LuaJIT, in Fluent
--- Bit and in tests.
+-- The shipper's work on a line: `join` puts together the parts that Docker cut, and keeps JSON that
+-- is too deep from the parsers; `tidy` keeps the parts of a parsed record that Loki is given. Runs
+-- in LuaJIT, in Fluent Bit and in tests.
 
 -- The longest line that is kept, and how many lines may be in the making at once.
 local MOST_BYTES = 256 * 1024
@@ -30,7 +30,7 @@ local function begins_string(line, quote)
     return line:find("^[%[{,:]", before) ~= nil
 end
 
--- Whether a line that may be JSON nests deeper than MOST_LEVELS, or cannot be told to.
+-- Whether a line that may be JSON nests deeper than MOST_LEVELS, or its depth cannot be told.
 local function too_deep(line)
     if not line:find("^%s*[%[{]") then
         return false
@@ -125,7 +125,7 @@ local function level_of(record, service)
         return "unknown"
     end
     found = found:lower():gsub("%d$", "")
-    -- It ends one session, a login that failed say, and not the server.
+    -- FATAL ends one session, a login that failed say, and not the server.
     if service == "postgres" and found == "fatal" then
         return "error"
     end

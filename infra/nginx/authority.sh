@@ -36,7 +36,7 @@ make_authority() {
         -keyout "$authority/ca.key.new" -out "$authority/ca.crt.new" 2>/dev/null
     chmod 644 "$authority/ca.crt.new"
     mv "$authority/ca.crt.new" "$authority/ca.crt"
-    # Last, since who has a key has an authority.
+    # Last, since an authority is there where its key is.
     mv "$authority/ca.key.new" "$authority/ca.key"
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# nginx of the stack: writes what depends on settings and on who answers, starts nginx, and has it
+# nginx of the stack: writes what depends on settings and on the replicas, starts nginx, and has it
 # read its configuration again when the replicas or the certificate change. A reload ends no request.
 #
 # MAX_BODY_BYTES   largest body of a request
@@ -24,16 +24,16 @@ say() { # LEVEL MESSAGE
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2"
 }
 
-# Whom the name stands for, without the one that `make up` is about to stop and says so in a file; which
-# means nothing any more where `make up` was killed.
+# The addresses of the name, without the replica that `make up` is about to stop and names in a
+# file. The file of a `make up` that was killed means nothing any more.
 named() {
     find "$run/leaving" -mmin -2 -exec cat {} + >"$run/left" 2>/dev/null || true
     getent ahostsv4 "$name" | awk '$2 == "STREAM" {print $1}' | sort -u | grep -vxFf "$run/left" || true
 }
 
-# Who is to get requests, of those: one that refuses connections is starting or leaving, and one that is
-# silent three times on end hangs. If nobody answers, all of them, since then they are busy sooner than
-# gone.
+# The replicas that get requests: a replica that refuses connections is starting or leaving, and one
+# that is silent three times on end hangs. If none answers, all of them, since then they are busy
+# sooner than gone.
 replicas() {
     there=$(named)
     [ -n "$there" ] || return 0
@@ -49,7 +49,7 @@ replicas() {
     if [ -s "$run/answering" ]; then cat "$run/answering"; else echo "$there"; fi
 }
 
-# Nobody there is answered with 502, and is no reason not to start.
+# Without any replica nginx starts all the same, and answers 502.
 servers() { # OPTIONS ADDRESS…
     options=$1
     shift
@@ -69,7 +69,7 @@ write_upstream() { # ADDRESS…
         echo "    keepalive 64;"
         echo "    keepalive_timeout 60s;"
         echo "}"
-        # In turn, where all have just failed: of those the one that refuses connections has the least.
+        # In turn, where all have just failed: the replica that refuses connections has the least.
         echo "upstream anybody {"
         echo "    zone anybody 128k;"
         servers max_fails=0 "$@"
@@ -95,8 +95,8 @@ write_workers() {
         echo "worker_processes $workers;"
         echo "worker_shutdown_timeout $((patience + 20))s;"
     } >"$run/workers.conf"
-    # Whole lines, many at a time, so that those who read the log wake up less often. The kernel never
-    # mixes writes of 4 KiB; larger ones of several workers it could, where the pipe is nearly full.
+    # Whole lines, many at a time, so that readers of the log wake up less often. The kernel never
+    # mixes writes of 4 KiB; it could mix larger ones of several workers, in a pipe nearly full.
     if [ "$workers" = 1 ]; then buffer=32k; else buffer=4k; fi
     echo "access_log /dev/stdout access buffer=$buffer flush=1s;" >"$run/log.conf"
 }
@@ -115,7 +115,7 @@ write_settings() {
     } >"$run/settings.conf"
 }
 
-# The hybrid of X25519 and ML-KEM-768 first, from OpenSSL 3.5 on; an unknown group is no configuration.
+# The hybrid of X25519 and ML-KEM-768 first, from OpenSSL 3.5 on; nginx refuses an unknown group.
 write_groups() {
     groups=X25519:prime256v1:secp384r1
     if openssl list -kem-algorithms 2>/dev/null | grep -q X25519MLKEM768; then
@@ -149,10 +149,10 @@ known=$(replicas) || known=
 # shellcheck disable=SC2086 # one word for each address
 write_upstream $known
 served=$(certificate)
-# Beside the one that serves, to try what this one would read.
+# `check` runs beside the nginx that serves, to try the files that this one would read.
 [ "${1:-}" != check ] || exec nginx -c "$conf" -t -q
 
-# What a kill left unfinished there is nobody's.
+# Files that a kill left unfinished there are nobody's.
 rm -rf "$run/spool/body" "$run/spool/proxy" "$run/silent" "$run/leaving"
 cp "$run/upstream.conf" "$run/upstream.read"
 nginx -c "$conf" &
@@ -167,7 +167,7 @@ while [ -z "$ending" ] && kill -0 "$server" 2>/dev/null; do
     wait $! || true
     [ -z "$ending" ] || break
     found=$(replicas) || found=
-    # No name at all is a fault of the name service sooner than the end of every replica.
+    # No address at all is a fault of the name service sooner than the end of every replica.
     if [ -n "$found" ] && [ "$found" != "$known" ]; then
         known=$found
         # shellcheck disable=SC2086
@@ -182,6 +182,6 @@ while [ -z "$ending" ] && kill -0 "$server" 2>/dev/null; do
 done
 status=0
 wait "$server" || status=$?
-# That a signal ends it once more does not mean that nginx has ended.
+# A signal can end `wait` once more before nginx has ended.
 while kill -0 "$server" 2>/dev/null; do wait "$server" || status=$?; done
 exit "$status"

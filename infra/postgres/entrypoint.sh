@@ -3,7 +3,7 @@
 # brings roles and passwords up to date, and becomes the server. Any arguments are the server's.
 #
 # The roles are set while only a socket of this script's own listens, so nobody gets in by a former
-# password, and whoever asks by the network whether it is ready hears no until it is.
+# password, and a client that asks by the network whether it is ready hears no until it is.
 #
 # PGDATA            the cluster, in a folder below a volume
 # SECRETS           a folder with postgres_owner_password, …_app_…, …_monitor_… and …_backup_…
@@ -25,13 +25,13 @@ fail() {
     exit 1
 }
 
-# Of the server that only the roles are set with.
+# For faults of the server that runs only while the roles are set.
 failed() {
     cat "$private/server.log" >&2
     fail "$@"
 }
 
-# What the container may use, in MB: the smallest of the limits of cgroup v2, v1, and the machine.
+# The memory of the container, in MB: the least of the limits of cgroup v2, v1, and the machine.
 memory() {
     smallest=$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)
     for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
@@ -94,18 +94,18 @@ set_roles() {
         [ -r "$file" ] || fail "$file is missing, or cannot be read by $(id -un) ($(id -u))"
         [ -s "$file" ] || fail "$file is empty"
     done
-    # What a killed server left: the lock above says that it is gone, and its number may by now be
+    # A killed server left this: the lock above says that it is gone, and its number may by now be
     # that of another process.
     rm -f "$PGDATA/postmaster.pid"
     set -- "$@" -c "unix_socket_directories=$private" -c listen_addresses= -c port=5432 \
         -c shared_preload_libraries= -c log_statement=none -c log_min_duration_statement=-1 \
         -c log_min_error_statement=panic -c archive_mode=off -c log_checkpoints=off \
         -c autovacuum=off
-    # It is this shell's child, so that a signal which arrives meanwhile ends it too. What it says is
-    # shown where it fails.
+    # The server is this shell's child, so that a signal which arrives meanwhile ends it too. Its
+    # output is shown where it fails.
     postgres -c "config_file=$conf" "$@" >"$private/server.log" 2>&1 &
     server=$!
-    # Asked again until it is gone, since a server that has only just begun takes no notice.
+    # Sent again until the server is gone, since one that has only just begun takes no notice.
     trap 'while kill -INT "$server" 2>/dev/null; do sleep 0.1; done; exit 143' INT TERM
     # Asked of its own file, since a question by the socket would be logged as a fault.
     until sed -n 8p "$PGDATA/postmaster.pid" 2>/dev/null | grep -q ready; do
@@ -134,11 +134,11 @@ exec 9>"$(dirname "$PGDATA")/.lock"
 flock --timeout 60 9 || fail "another server works on $PGDATA"
 private="$SOCKETS/start"
 conf="$SOCKETS/postgresql.conf"
-# What a killed start left would be taken for a server's.
+# The leftovers of a killed start would be taken for a server's.
 rm -rf "$private"
 mkdir -p "$private"
 render >"$conf"
-# Who may enter by the socket as the superuser: this script's user.
+# The superuser by the socket: this script's user alone.
 echo "listo $(id -un) postgres" >"$SOCKETS/pg_ident.conf"
 
 [ -e "$PGDATA/PG_VERSION" ] || make_cluster

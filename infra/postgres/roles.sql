@@ -28,7 +28,7 @@ GRANT pg_monitor TO listo_monitor;
 GRANT pg_read_all_settings, pg_read_all_stats, pg_checkpoint TO listo_backup;
 GRANT pg_use_reserved_connections TO listo_monitor, listo_backup;
 
--- What a client asks for goes before these: the API, the worker and migrations set limits of their
+-- A client's own limits go before these: the API, the worker and migrations set limits of their
 -- own. No lock_timeout for listo_app: an index that is built concurrently waits for old snapshots.
 ALTER ROLE listo_app SET statement_timeout = '30s';
 ALTER ROLE listo_app SET idle_in_transaction_session_timeout = '60s';
@@ -50,7 +50,7 @@ GRANT CONNECT ON DATABASE listo TO listo_app, listo_monitor, listo_backup;
 GRANT CONNECT ON DATABASE postgres TO listo_monitor, listo_backup;
 
 
--- What pgBackRest calls: it connects to `postgres`, or to the database that it is told.
+-- The functions of pgBackRest, which connects to `postgres`, or to the database that it is told.
 \ir backup.sql
 \connect listo
 SET client_min_messages = 'warning';

@@ -4,8 +4,8 @@
     python3 -m infra.prometheus.drill redis oom   these, one after another; "all" for all
     python3 -m infra.prometheus.drill all --markdown
 
-It stops and pauses services of the stack in this folder, and undoes that. Refused in production,
-since users notice most of it.
+A drill stops and pauses services of the stack in this folder, and undoes that. Refused in
+production, since users notice most of it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What `make up` and its like do. Only the standard library, so that a host needs no packages."""
+"""The work of `make up` and others. Only the standard library, so that a host needs no packages."""

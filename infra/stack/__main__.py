@@ -104,7 +104,7 @@ def main() -> int:
         print(f"\nmake {arguments.command}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        # What a full disk says names no file.
+        # The error of a full disk names no file.
         where = f"{error.filename}: " if error.filename else ""
         print(f"\nmake {arguments.command}: {where}{error.strerror}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""What may be set for the stack: numbers, sizes, times and addresses, with their bounds."""
+"""The settings of the stack that have bounds: numbers, sizes, times and addresses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _sizes(*endings: str) -> dict[str, float]:
 
 WHOLE = Kind(r"0|[1-9]\d{0,8}", {"": 1}, "a whole number")
 DECIMAL = Kind(r"\d{1,9}(\.\d{1,3})?", {"": 1}, "a number")
-# Of Docker, Redis and Prometheus.
+# Sizes of Docker, Redis and Prometheus.
 MEMORY = Kind(
     r"(?i)\d{1,12}(\.\d{1,3})?([bkmgt]|[kmgt]i?b)?",
     _sizes("", *"bkmgt", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib"), "a size",
@@ -45,14 +45,14 @@ PROMETHEUS_SIZE = Kind(
     r"\d{1,12}([KMGTP]?B)", _sizes("b", "kb", "mb", "gb", "tb", "pb"),
     "a size as Prometheus reads it",
 )  # fmt: skip
-# Of Go's programs, and of Prometheus and Loki, which have longer units and no fractions.
+# Times of Go's programs, and of Prometheus and Loki, which have longer units and no fractions.
 GRACE = Kind(r"(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time")
 RETENTION = Kind(
     r"(\d{1,6}y)?(\d{1,6}w)?(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time"
 )
 
-# What a replica has by default, in production and not; for records of so many bytes the least of it
-# is enough, and what they are larger it takes so many times.
+# The defaults of a replica, in production and not. The lesser memory is enough for records of so
+# many bytes; each further byte of a record takes so many.
 _API_MEMORY = {True: "1g", False: "384m"}
 _API_CPUS = {True: "2", False: "1"}
 _RECORD_BYTES, _RECORDS = 1024**2, 40
@@ -150,7 +150,7 @@ def _fault(name: str, cores: int | None) -> str | None:
 
 
 def edge() -> tuple[str, str, str]:
-    """Containers get addresses from the second of the first, and nginx has the third there."""
+    """The network, the part of it that containers get addresses from, and nginx' address."""
     return (
         setting("EDGE_SUBNET", "10.213.240.0/24"), setting("EDGE_RANGE", "10.213.240.128/25"),
         setting("EDGE_ADDRESS", "10.213.240.10"),

@@ -28,13 +28,13 @@ _COMMENT = re.compile(r"\s#")
 
 
 class CannotRun(Exception):
-    """It does not work, and the message says why in one line."""
+    """The command cannot go on, and the message says why in one line."""
 
 
 def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
-    """What `.env` says, as Compose reads it: without quotes and ` # comments`.
+    """The settings in `.env`, as Compose reads them: without quotes and ` # comments`.
 
-    Only that no `$NAME` within a value is replaced. Ends the program if it cannot be read.
+    `$NAME` within a value is not replaced. Ends the program if the file cannot be read.
     """
     try:
         # As the environment is read, whatever the bytes are.
@@ -91,7 +91,7 @@ def docker(
 
 
 PROJECT = setting("COMPOSE_PROJECT_NAME", "listo")
-# What Compose marks the stack's containers and volumes with.
+# Compose marks the stack's containers and volumes with this.
 LABEL = "com.docker.compose"
 OURS = f"label={LABEL}.project={PROJECT}"
 
@@ -105,7 +105,7 @@ def compose(
 def docker_output(
     *arguments: str, timeout: float = 60, more: Mapping[str, str] | None = None
 ) -> str:
-    """What `docker …` wrote. Raises CannotRun where it failed."""
+    """The output of `docker …`. Raises CannotRun where it failed."""
     result = docker(*arguments, timeout=timeout, more=more)
     if result.returncode:
         raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {error_output(result)}")
@@ -126,7 +126,7 @@ def containers() -> list[dict[str, Any]]:
         if line.strip():
             value = json.loads(line)
             found.extend(value if isinstance(value, list) else [value])
-    # What `docker compose run` started is none.
+    # Containers of `docker compose run` do not count.
     found = [one for one in found if f"{LABEL}.oneoff=True" not in one.get("Labels", "")]
     return sorted(found, key=lambda one: (one["Service"], one["Name"]))
 
@@ -166,7 +166,7 @@ def others() -> list[str]:
 
 @contextmanager
 def lock() -> Iterator[None]:
-    """One at a time works on this checkout's stack. Raises CannotRun."""
+    """One command at a time works on this checkout's stack. Raises CannotRun."""
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
     STATE.mkdir(mode=0o700, exist_ok=True)
     with (STATE / "lock").open("w") as file:

@@ -1,7 +1,7 @@
 """The stack's secrets: made once, each a file that only the services which need it can see.
 
-The folder is its owner's alone. The files in it can be read by whoever gets them mounted, since the
-services run as users of their own; nobody on the host gets through the folder to them.
+The folder is its owner's alone. The files in it can be read by every service that mounts them,
+since these run as users of their own; nobody on the host gets through the folder to them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SECRETS = Path(setting("SECRETS_DIR") or STATE / "secrets").expanduser()
 BUILD = STATE / "build"
 RUN = STATE / "run"
 _FOR_ALL = 0o444
-# There while the first admin's password was made and nobody has been told of it.
+# There while nobody has been told of the first admin's password.
 UNTOLD = STATE / "admin_password_untold"
 PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_backup")
 OWN_DATABASE = "@postgres:5432/listo"
@@ -143,7 +143,7 @@ def _alertmanager() -> str:
 
 
 def _build_files() -> None:
-    """What the image's builder needs of this machine to reach the package index as we reach it."""
+    """The settings by which the image's builder reaches the package index as this machine does."""
     named = next(
         (path for name in ("PIP_CERT", "SSL_CERT_FILE") if (path := os.environ.get(name))), None
     )

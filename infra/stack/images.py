@@ -41,7 +41,7 @@ def choose() -> str:
 
 
 def keep_replicas() -> None:
-    """What was asked for outlives the command."""
+    """The number that was asked for outlives the command."""
     if replicas := os.environ.get("REPLICAS"):
         _keep("REPLICAS", replicas, "How many replicas; `make up REPLICAS=…` changes it.")
 
@@ -76,7 +76,7 @@ def provide() -> None:
 
 
 def _provide_base() -> None:
-    """What the other images are built on, and with it Debian's updates of everything in them."""
+    """The base of the other images, and with it Debian's updates of everything in them."""
     made = docker("image", "inspect", "--format", "{{.Created}}", BASE)
     if made.returncode or setting("FRESH"):
         _make_base()
@@ -97,7 +97,7 @@ def _registry_answers() -> bool:
 
 
 def _keep(name: str, value: str, why: str) -> None:
-    """Have `.env` say it, in the place of what it said before."""
+    """Set it in `.env`, in the place of its former value."""
     path = ROOT / ".env"
     # As `dotenv` reads it, and nothing else of it changes.
     text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""

@@ -11,14 +11,14 @@ from typing import Any
 
 from infra.stack.compose import LABEL, ROOT, STATE, config, containers, docker_output, setting
 
-# What is read from a service's folder of `infra` when it starts, and never again. Not Grafana's
-# dashboards, which are JSON that is made by the code beside it.
+# The files of a service's folder of `infra` that are read when it starts, and never again. Not
+# Grafana's dashboards, which are JSON that is made by the code beside it.
 READ_ONCE = {
     "fluent-bit": "*.*", "grafana": "*.*", "loki": "*.*", "postgres": "*.*", "redis": "*.*",
     "nginx": "entrypoint.sh",
 }  # fmt: skip
 READ_AGAIN = {".json", ".py", ".pyc"}
-# They count when there is no such user yet.
+# These count when there is no such user yet.
 FIRST_PASSWORDS = {"admin_password", "grafana_admin_password"}
 # Its roles get changed passwords while it runs (roles.py).
 TOLD_WHILE_IT_RUNS = {"postgres"}
@@ -44,7 +44,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the Compose files say, the marks of each service's definition, and the images' ids."""
+    """The Compose files' content, the marks of each service's definition, and the images' ids."""
 
     stack: dict[str, Any]
     marks: dict[str, set[str]]
@@ -90,7 +90,7 @@ def _container(found: dict[str, Any], now: Wanted) -> Container:
 
 
 def _marks(stack: dict[str, Any]) -> dict[str, set[str]]:
-    """Two of each service: Compose makes another one where it is told to start a service without
+    """Two of each service: Compose makes another mark where it is told to start a service without
     those that it depends on."""
     found: dict[str, set[str]] = {}
     lines = [f"  {name}: {{depends_on: !reset {{}}}}" for name in stack["services"]]
@@ -111,7 +111,7 @@ def _images(stack: dict[str, Any]) -> dict[str, str]:
 
 
 def _read_once(service: str, stack: dict[str, Any]) -> list[Path]:
-    """What it reads when it starts, and never again: files of its folder, and its secrets."""
+    """Files that a service reads when it starts, and never again: its folder's, and its secrets."""
     files = (ROOT / "infra" / service).rglob(READ_ONCE[service]) if service in READ_ONCE else ()
     secrets = stack["services"].get(service, {}).get("secrets") or ()
     return [
@@ -127,6 +127,6 @@ def _read_once(service: str, stack: dict[str, Any]) -> list[Path]:
 def _changed_since(started: str, files: list[Path]) -> bool:
     if not files:
         return False
-    # When they got here, whatever time they brought along.
+    # The time at which they got here, whatever time they brought along.
     newest = max(file.stat().st_ctime for file in files)
     return newest > datetime.fromisoformat(started).timestamp()

@@ -1,4 +1,4 @@
-"""What has to be true before the stack can start, looked at all at once and shown on one screen."""
+"""The conditions for a start of the stack, all checked at once and shown on one screen."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Check:
 
 
 def run() -> list[Check]:
-    """All checks. What needs the engine is not looked at where there is none."""
+    """All checks; those that need the engine are left out where there is none."""
     checks = [_engine()]
     if checks[0].ok:
         checks += [_compose(), _builder(), *_others()]
@@ -110,7 +110,7 @@ def _builder() -> Check:
 
 
 def _others() -> list[Check]:
-    """What of another checkout's stack is in the way of this one's; nothing, as a rule."""
+    """Another checkout's stack in the way of this one; nothing, as a rule."""
     try:
         folder = elsewhere()
         data = docker_output("volume", "ls", "--quiet", "--filter", OURS, timeout=15).split()
@@ -163,7 +163,7 @@ def _folder() -> Check:
 
 
 def _settings(*, engine: bool) -> list[Check]:
-    """Those that are of no use."""
+    """The settings that are of no use."""
     cores = docker("info", "--format", "{{.NCPU}}", timeout=15).stdout.strip() if engine else ""
     ports = [] if production() else ["HTTP_PORT", "HTTPS_PORT", *(name for name, *_ in _INSIDE)]
     faults = bounds.faults(ports=ports, cores=int(cores) if cores.isdecimal() else None)

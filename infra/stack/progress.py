@@ -1,4 +1,4 @@
-"""What long work shows: one line that moves on a terminal, one line a step elsewhere."""
+"""The display of long work: one line that moves on a terminal, one line a step elsewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def step(
                         if on_terminal:
                             line(f"  … {title}  {time.monotonic() - started:.0f} s")
             except BaseException:
-                # Ctrl-C met it as well; it is given time to tidy up.
+                # Ctrl-C met the command as well, which is given time to tidy up.
                 process.terminate()
                 process.wait()
                 raise

@@ -1,4 +1,4 @@
-"""What services have mounted of this checkout can be read by their users, whatever umask made it.
+"""Files that services mount from here can be read by their users, whatever umask made them.
 
 On many servers git makes files that nobody else may read, and services run as users of their own.
 Nothing in the folder is secret: secrets are elsewhere.
@@ -16,7 +16,7 @@ def ensure() -> None:
     opened = 0
     for path in (MOUNTED, *MOUNTED.rglob("*")):
         if path.is_symlink():
-            # What it names may be elsewhere, and private.
+            # The target may be elsewhere, and private.
             continue
         mode = path.stat().st_mode
         readable = mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6

@@ -8,12 +8,12 @@ from infra.stack.roll import roll
 
 # Others log in there, so these know a changed password first.
 STORES = ("postgres", "redis")
-# Of each there may be more than one at a time.
+# These may have more than one container at a time.
 ROLLED = ("api", "worker")
-# They do one thing and end; each after those before it.
+# These do one thing and end; each after those before it.
 _ONE_SHOTS = ("volumes", "authority", "replicas", "migrate")
 _SECONDS = 300
-# What comes to it in this time is done; clients of the others have to send again.
+# Requests that end within this time are done; clients of the others have to send again.
 _EDGE_GRACE = "1"
 _COSTS = {
     "postgres": ", with seconds of 503",
@@ -25,7 +25,7 @@ _COSTS = {
 def all_services(behind: set[str]) -> None:
     """`behind`: what is left to do for PostgreSQL's roles (roles.py).
 
-    Raises CannotRun. What served before goes on then, as far as it was not replaced.
+    Raises CannotRun. The former containers serve on then, as far as they were not replaced.
     """
     outdated.wanted.cache_clear()
     _start_missing_stores()
@@ -35,7 +35,7 @@ def all_services(behind: set[str]) -> None:
     _refresh(*STORES)
     for service in _ONE_SHOTS:
         _once(service)
-    # First, since its entry point is told of the replicas that leave.
+    # nginx first, since its entry point is told of the replicas that leave.
     renewed = _refresh("nginx")
     replicas(behind)
     renewed |= _others()
@@ -77,7 +77,7 @@ def _as_they_should_be() -> set[str]:
 
 
 def _start_missing_stores() -> None:
-    """The trial asks PostgreSQL, and nobody misses what is gone already."""
+    """The trial asks PostgreSQL, and a store that is gone already serves no client."""
     running = {one["Service"] for one in containers() if one["State"] == "running"}
     for service in STORES:
         if service not in running:
@@ -155,7 +155,7 @@ def _once(service: str) -> None:
 
 
 def _remove_orphans() -> None:
-    """What the Compose files have no more."""
+    """Remove services that the Compose files have no more."""
     services = outdated.wanted().stack["services"]
     for one in containers():
         if one["Service"] not in services:

@@ -29,9 +29,9 @@ _START_SECONDS = 180
 _EDGE_SECONDS = 30
 # For what nginx' former processes had taken up before they heard of it.
 _LAST_SECONDS = 1.0
-# nginx' entry point leaves out whoever is in it.
+# nginx' entry point leaves out the replicas in it.
 LEAVING = "/run/nginx/leaving"
-# What nginx was told to read, not only what it will be.
+# The upstream that nginx was told to read, not only the one that it will be.
 _UPSTREAM = "/run/nginx/upstream.read"
 _READY = (
     "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=3); "
@@ -48,16 +48,16 @@ def roll(service: str, count: int) -> bool:
     for one in present:
         if not one.running:
             docker_output("rm", "--force", one.name)
-    # One that is not healthy may be busy, and another one would be busy as well.
+    # A replica that is not healthy may be busy, and another one would be busy as well.
     former = [one for one in present if one.running and one.outdated]
     good = [one.name for one in present if one.running and one not in former]
     if len(good) == count and not former:
         return False
-    # Who does not answer anyway goes first.
+    # Replicas that do not answer anyway go first.
     former.sort(key=lambda one: (one.healthy, one.number))
     edge = _edge() if service == "api" else None
     while len(good) < count:
-        # All at once where nobody has to go.
+        # All at once where none has to go.
         more = 1 if former else count - len(good)
         fresh = _start(service, len(former) + len(good) + more, edge)
         good += fresh
@@ -73,7 +73,7 @@ def roll(service: str, count: int) -> bool:
 
 
 def _start(service: str, total: int, edge: str | None) -> list[str]:
-    """What it takes to have so many of them. Raises CannotRun, without those that are not well."""
+    """Start as many as `total` takes. Raises CannotRun, without those that are not well."""
     before = _names(service)
     scale = f"{service}={total}"
     try:
@@ -148,7 +148,7 @@ def _end(name: str, edge: str | None) -> None:
     try:
         if edge and address:
             script = f"echo {address} >{LEAVING}; ! grep -q 'server {address}:' {_UPSTREAM}"
-            # Whatever becomes of it: who stops refuses what is new and ends what is in work.
+            # Whatever becomes of it: a replica that stops refuses new work and ends what it has.
             _within(_EDGE_SECONDS, lambda: not docker("exec", edge, "sh", "-c", script).returncode)
             time.sleep(_LAST_SECONDS)
         docker_output("stop", name, timeout=END_SECONDS)

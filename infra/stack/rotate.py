@@ -41,7 +41,7 @@ def _unknown(name: str) -> str:
 
 
 def _another(name: str) -> None:
-    """Whoever needs it gets it from `make up`, which lets the former one in meanwhile."""
+    """Services get it from `make up`, which lets the former one in meanwhile."""
     if name == "postgres_app_password" and {roles.APP, roles.NEXT} & roles.behind():
         # Replicas may know the value that an interrupted run made.
         print("An interrupted rotation is finished; say it again for one more.")
@@ -92,8 +92,8 @@ def _grafana(name: str) -> None:
 
 @contextmanager
 def _kept(name: str, fresh: str) -> Iterator[None]:
-    """In its file before the product has it, which nobody could tell otherwise; the former one is
-    there again where the product refuses."""
+    """Put it into its file before the product has it, since nobody could tell it otherwise; the
+    former one is there again where the product refuses."""
     former = credentials.read(name)
     credentials.write(name, fresh)
     try:

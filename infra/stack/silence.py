@@ -10,13 +10,13 @@ from infra.stack.compose import CannotRun, compose
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What stops while it is replaced, and what is seen of that.
+# Alerts of what stops while it is replaced, and of the consequences.
 ALERTS = (
     "DatabaseDown", "DatabaseUnreachable", "EdgeDown", "NoReplicaReady", "NotificationsLost",
     "RedisDown", "RedisFallbacks", "ReplicaDown", "ReplicaNotReady", "ReplicasMissing",
     "RestartLoop", "TargetDown", "TargetMissing", "WorkerLoopStalled",
 )  # fmt: skip
-# Where nobody ends it, since the deployment was killed or Alertmanager with it.
+# For a silence that nothing ends, since the deployment was killed or Alertmanager with it.
 LONGEST = "15m"
 # Until Prometheus has seen that all is well again.
 AFTERWARDS = "1m"
@@ -26,7 +26,7 @@ AFTERWARDS = "1m"
 def silenced(command: str) -> Iterator[None]:
     """Within the block ALERTS are held back, and it is said.
 
-    Where no Alertmanager runs nobody would be told of them, and nothing is done.
+    Without an Alertmanager that runs, nothing is done: it would send no alert anyway.
     """
     number = _silence(
         "add", "--author", command, "--duration", LONGEST,

@@ -19,7 +19,7 @@ def state(container: dict[str, Any]) -> str:
 
 
 def settled(container: dict[str, Any]) -> bool:
-    # What an authority far away says of a name does not keep the stack from being up.
+    # The words of an authority far away do not keep the stack from being up.
     return state(container) in ("healthy", "running", "done") or (
         container["Service"] == "acme" and container["State"] == "running"
     )

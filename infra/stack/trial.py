@@ -18,7 +18,7 @@ TESTS = {
     ),
 }  # fmt: skip
 _SECONDS = 300
-# There is one of nginx' address; and nobody serves that could be healthy.
+# One container alone can have nginx' address; and none serves that could be healthy.
 _APART = """\
 services:
   nginx: {networks: !reset {}, ports: !reset [], network_mode: none}
@@ -46,7 +46,7 @@ def _beside(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _why(result: subprocess.CompletedProcess[str]) -> str:
-    """What the program said, in one line, without what Compose says of the things it makes."""
+    """The program's words, in one line, without those of Compose about the things it makes."""
     lines = [line for line in result.stderr.splitlines() if not line.startswith(_MADE)]
     if not lines or any(line.startswith("Traceback") for line in lines):
         return error_output(result)

@@ -73,8 +73,8 @@ def bring_up() -> None:
 
 
 def _without_unfinished(present: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Remove what an interrupted Compose had made to put in another one's place: it would make one
-    of the same name, and fail."""
+    """Remove what an interrupted Compose had made to put in another one's place: Compose would make
+    one of the same name, and fail."""
     unfinished = [
         one for one in present if one["State"] == "created" and _UNFINISHED.match(one["Name"])
     ]
@@ -84,7 +84,7 @@ def _without_unfinished(present: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def serves(present: list[dict[str, Any]]) -> bool:
-    """Whether somebody may be using it."""
+    """Whether clients may be using the stack."""
     running = {one["Service"] for one in present if one["State"] == "running"}
     return running >= {"nginx", "api"}
 
@@ -104,7 +104,7 @@ def _let_in_new_passwords(*, serving: bool) -> set[str]:
 
 
 def _start_all(present: list[dict[str, Any]]) -> None:
-    """Nobody is being served, so all at once."""
+    """No client is being served, so all at once."""
     credentials.forget_former()
     running = any(one["State"] == "running" for one in present)
     try:
@@ -180,7 +180,7 @@ def _wait_settled() -> None:
 
 
 def _give_up_after(deadline: float, present: list[dict[str, Any]]) -> None:
-    # What still starts has the time that its health check gives it, to recover after a crash.
+    # A service that still starts has the time of its health check, to recover after a crash.
     if time.monotonic() > deadline and not any(state(one) == "starting" for one in present):
         slow = ", ".join(f"{one['Service']} ({state(one)})" for one in present if not settled(one))
         raise CannotRun(f"not all is well after {START_SECONDS} s: {slow}; see `make logs`")
@@ -223,7 +223,7 @@ def _greet() -> None:
 
 
 def _inside() -> list[tuple[str, str]]:
-    """What is published on 127.0.0.1 alone."""
+    """The addresses that are published on 127.0.0.1 alone."""
     if production():
         return []
     prometheus, alertmanager, grafana = (

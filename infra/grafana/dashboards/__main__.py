@@ -20,12 +20,12 @@ PAGES = (
 
 
 def files() -> dict[Path, str]:
-    """What belongs into the folder."""
+    """The files that belong into the folder."""
     return {FOLDER / f"{page.uid}.json": page.rendered() for page in PAGES}
 
 
 def differing() -> list[str]:
-    """Names of files that are missing, outdated, or nobody's."""
+    """Names of files that are missing, outdated, or of no dashboard."""
     wanted = files()
     found = set(FOLDER.glob("*.json"))
     odd = found - set(wanted)

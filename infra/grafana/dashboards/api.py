@@ -1,4 +1,4 @@
-"""The API: what is asked, what fails, what is refused, and what it waits for."""
+"""The API: its requests, its failures, its refusals, and its waits."""
 
 from __future__ import annotations
 

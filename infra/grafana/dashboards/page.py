@@ -69,7 +69,7 @@ class Page:
             for panel in panels:
                 page.with_panel(panel)
         content: dict[str, Any] = json.loads(json.dumps(page.build(), cls=JSONEncoder))
-        # In sight, not in a menu, which is all that the library knows.
+        # Links in sight: the library's one placement is a menu.
         for part in (*content["links"], *content["annotations"]["list"]):
             del part["placement"]
         content["templating"].setdefault("list", [])
@@ -155,7 +155,7 @@ def of_words(name: str, label: str, text: str, words: Sequence[str]) -> CustomVa
 
 
 def typed(name: str, label: str, text: str) -> TextBoxVariable:
-    """What the user types; nothing at first."""
+    """A text that the user types; nothing at first."""
     return (
         TextBoxVariable(name)
         .label(label)

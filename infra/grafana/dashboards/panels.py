@@ -218,7 +218,7 @@ class Column:
         self._label, self._value = label, value
 
     def field(self, queries_in_all: int) -> str:
-        """What the field is called before it is renamed."""
+        """The name of the field before it is renamed."""
         if self._label is not None:
             return self._label
         return f"Value #{chr(ord('A') + self._value)}" if queries_in_all > 1 else "Value"

@@ -1,4 +1,4 @@
-"""What is asked of Prometheus and Loki, and the datasources that provisioning gives these names."""
+"""The queries to Prometheus and Loki, and the datasources that provisioning gives these names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
 LOKI = DataSourceRef(type_val="loki", uid="loki")
 
-# What is no request of a user. The objectives leave the same out (prometheus/rules).
+# Requests of no user. The objectives leave the same out (prometheus/rules).
 PROBES = 'handler!~"/health|/health/ready|/metrics"'
 
 
