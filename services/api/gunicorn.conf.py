@@ -1,8 +1,8 @@
 """gunicorn reads this from the folder that it is started in, and again at SIGHUP.
 
-WEB_CONCURRENCY or -w sets the number of workers; without them it is one per core, as far as there
-is memory. GUNICORN_MAX_REQUESTS is after how many requests a worker is replaced (0: never), and
-PROMETHEUS_MULTIPROC_DIR where the workers' metrics meet.
+WEB_CONCURRENCY or -w sets the number of workers; without them there is one per core, as far as
+memory allows. After GUNICORN_MAX_REQUESTS requests a worker is replaced (0: never), and the metrics
+of all workers meet in PROMETHEUS_MULTIPROC_DIR.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 MB = 1 << 20
 MASTER_BYTES = 60 * MB
 WORKER_BYTES = 120 * MB
-# Each has a pool of connections to the database; more is somebody's decision.
+# Each has a pool of connections to the database; more workers are the operator's decision.
 MOST_WORKERS = 8
 SHM = Path("/dev/shm")  # noqa: S108
 
@@ -29,15 +29,15 @@ preload_app = False
 keepalive = 75
 # Heartbeats by files on a disk can stall a worker.
 worker_tmp_dir = str(SHM) if os.access(SHM, os.W_OK) else None
-# Signals do; and there may be no folder to put it in.
+# Signals suffice, and there may be no folder for the socket.
 control_socket_disable = True
 max_requests = int(os.environ.get("GUNICORN_MAX_REQUESTS") or 500_000)
-# So that not all go at the same time.
+# So that workers are replaced at different times.
 max_requests_jitter = max_requests // 5
 
 
 def _settings() -> Any:
-    """The settings, or what is wrong with them, which is told once the server starts."""
+    """The settings, or the error in them, which is told once the server starts."""
     from app.core.env_file import SettingsError  # noqa: PLC0415
     from app.core.settings import Settings  # noqa: PLC0415
 
@@ -58,23 +58,23 @@ def _workers() -> int:
 
 
 def _forget() -> None:
-    """Have the workers import our code themselves, and not take over what was imported here."""
+    """Have the workers import our code themselves, in place of the modules imported here."""
     for name in [name for name in sys.modules if name.split(".")[0] == "app"]:
         del sys.modules[name]
 
 
-# A worker that is to go takes what still arrives for a second, and lets each request have its time.
+# A worker that is to end takes requests for a second more, and lets each of them have its time.
 graceful_timeout = math.ceil(getattr(_settings(), "request_timeout", 30)) + 5
-# It says nothing meanwhile.
+# The worker gives no heartbeat meanwhile.
 timeout = graceful_timeout + 10
 if not os.environ.get("WEB_CONCURRENCY"):
-    # gunicorn would read it by itself, and an argument goes before both.
+    # gunicorn reads WEB_CONCURRENCY by itself, and an argument goes before both.
     workers = _workers()
 _forget()
 
 
 def on_starting(server: Any) -> None:
-    """Refuse what the workers would refuse one by one, in one line."""
+    """Refuse, in one line, settings that the workers would refuse one by one."""
     settings = _settings()
     if isinstance(settings, Exception):
         _refuse(str(settings))
@@ -90,7 +90,7 @@ def on_starting(server: Any) -> None:
 
 
 def _share_metrics(server: Any) -> None:
-    """Before the first worker starts, since prometheus_client looks when it is imported."""
+    """Name the folder before the first worker starts and imports prometheus_client."""
     given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     # SIGUSR2 starts another master beside this one, which must not empty this one's folder.
     if given and "GUNICORN_PID" not in os.environ:
@@ -107,12 +107,12 @@ def _share_metrics(server: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Keep what a worker has counted, however it ended."""
+    """Keep the counts of a worker, however it ended."""
     try:
         from app.observability import multiprocess  # noqa: PLC0415
 
         multiprocess.bury(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), worker.pid)
-    except Exception:  # It would end the server.
+    except Exception:  # The exception would end the server.
         server.log.exception("the metrics of worker %s are lost", worker.pid)
     finally:
         _forget()

@@ -1,4 +1,4 @@
-"""Makes what a process that serves has, and says how each of it is closed."""
+"""Makes the services of a process that serves, and says how each of them is closed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ logger = logging.getLogger("listo")
 
 
 def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
-    """All services of a process, of which none is open yet."""
+    """All services of a process, none of them open yet."""
     database = _database(settings)
     for callback in tracing.query_loggers:
         database.add_query_logger(callback)
@@ -74,7 +74,7 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
     lists = CoherentCache(_generations(redis), database, background)
     route_policies = RoutePolicies()
     deadlines = Deadlines(settings.request_timeout)
-    # Fewer than there are connections would leave some of them idle.
+    # A lower limit than the number of connections would leave some of them idle.
     concurrency = Concurrency(
         settings.max_concurrent_requests,
         settings.database_pool_size,
@@ -108,7 +108,7 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
 
 
 def closing(services: Services) -> AsyncExitStack:
-    """Closes all of them in turn, each whatever became of those before."""
+    """Closes all services in turn, each whatever became of those before."""
     stack = AsyncExitStack()
     for what, step in reversed(
         (
@@ -142,7 +142,7 @@ def _database(settings: Settings) -> Database:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    """What seals and signs, the present one first."""
+    """The secrets that seal and sign, the present one first."""
     return [
         secret.get_secret_value()
         for secret in (settings.jwt_secret, settings.jwt_secret_previous)
@@ -151,10 +151,10 @@ def _secrets(settings: Settings) -> list[str]:
 
 
 async def attempt(what: str, work: Callable[[], Awaitable[object]]) -> None:
-    """Do `work`; if it fails, that is logged."""
+    """Do `work`, and log its failure."""
     try:
         await work()
-    except Exception as error:  # noqa: BLE001 - whatever it is must not end what comes after it
+    except Exception as error:  # noqa: BLE001 - no failure may end the steps after it
         detail = error.in_one_line if isinstance(error, Problem) else _in_one_line(error)
         logger.warning("could not %s: %s", what, detail)
 
@@ -166,7 +166,7 @@ def _in_one_line(error: Exception) -> str:
 def open_stores(
     settings: Settings, processes: Callable[[], int]
 ) -> tuple[Limiter, LoginThrottle, Cache, Redis | None]:
-    """Limiter, login throttle, cache: shared on Redis, whose client is fourth, or of this process.
+    """Limiter, login throttle and cache, shared on Redis or of this process; and Redis' client.
 
     `processes` tells how many processes serve.
     """
@@ -193,7 +193,7 @@ def _redis(url: str) -> Redis:
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=ANSWER_SECONDS,
         client_name="listo-api",
-        # Where redis-py 8.1.0 listens for these, which only Redis Enterprise sends, it takes
-        # connections that the server has closed for good ones.
+        # Only Redis Enterprise sends these. While redis-py 8.1.0 listens for them, it treats
+        # connections that the server has closed as good ones.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )

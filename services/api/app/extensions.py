@@ -1,4 +1,4 @@
-"""The user's own routers, named by LISTO_EXTENSIONS: mounted like ours."""
+"""The user's own routers, named by LISTO_EXTENSIONS, mounted like Listo's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load_extensions(names: Sequence[str]) -> list[APIRouter]:
-    """The router of each `module:router`. Raises SettingsError where there is none such."""
+    """The router of each `module:router`. Raises SettingsError where one is missing."""
     count_by_ours()
     if names and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
         sys.path.append(os.getcwd())  # noqa: PTH109

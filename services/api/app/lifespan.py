@@ -1,4 +1,4 @@
-"""What a process opens when it starts to serve, and closes in turn when it stops."""
+"""A process opens its services when it starts to serve, and closes them in turn at its end."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def _open(services: Services) -> None:
     settings, database = services.settings, services.database
     try:
         if not settings.production:
-            # In production that is somebody's decision: `listo migrate`.
+            # In production the operator decides on migrations: `listo migrate`.
             url = settings.database_url.get_secret_value()
             await asyncio.to_thread(migrations.upgrade, url)
         await database.open()
@@ -96,11 +96,11 @@ async def _sample() -> None:
 
 
 class CannotServe(Exception):
-    """The process cannot begin to serve; why was logged in one line."""
+    """The process cannot begin to serve; the reason was logged in one line."""
 
 
 class QuietStartup:
-    """Keeps the traceback of CannotServe, which tells nobody anything, out of the server's log."""
+    """Keeps the useless traceback of CannotServe out of the server's log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

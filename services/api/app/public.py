@@ -66,10 +66,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Listo:
-    """What the process shares with your code.
+    """Services that the process shares with your code.
 
-    What goes through `database` commits by itself, unlike what goes through SessionDep. `cache` is
-    shared by all processes; `background` runs what no request waits for.
+    A statement through `database` commits by itself, unlike a statement through SessionDep. All
+    processes share `cache`; `background` runs work that no request waits for.
     """
 
     database: Database
@@ -79,6 +79,6 @@ class Listo:
 
 
 def listo(of: FastAPI | Request) -> Listo:
-    """Of a request, or of the application in your router's lifespan."""
+    """Listo for a request, or for the application in your router's lifespan."""
     services = services_of({"app": of} if isinstance(of, FastAPI) else of.scope)
     return Listo(services.database, services.registry, services.cache, services.background)

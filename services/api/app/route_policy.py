@@ -1,10 +1,10 @@
-"""What a route says of itself, to all that decide before it runs.
+"""The policy of a route, for all code that decides before the route runs.
 
     @router.post("/login")
     @RoutePolicy(login=True, keyed=False)
     async def login(…): …
 
-It holds for all methods of the route's path.
+The policy holds for all methods of the route's path.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def _one(_query: bytes, _length: bytes | None) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutePolicy:
-    """`probe`: answers when nothing else does, so no place, time or size is asked for.
-    `public`: the same for everybody; credentials are not looked at, and requests not counted.
-    `login`: a request has a password hashed, whoever sends it.
-    `keyed`: an idempotency key means something.
-    `per_session`: counted by session, which nobody can use up who has another one of the user.
+    """`probe`: answers when nothing else does, so place, time and size are not checked.
+    `public`: the same for all callers; credentials are not looked at, and requests not counted.
+    `login`: any request has a password hashed.
+    `keyed`: an idempotency key takes effect.
+    `per_session`: counted by session, so that other sessions of the user cannot use up its limit.
     `cost`: the most that a request may count for, told from its query and its Content-Length.
     """
 
@@ -53,7 +53,7 @@ DEFAULT = RoutePolicy()
 
 
 class RoutePolicies:
-    """Of all routes of an application, looked up by path before any route is looked for."""
+    """The policies of an application's routes, looked up by path before any route is looked for."""
 
     def __init__(self) -> None:
         self._exact: dict[str, RoutePolicy] = {}
@@ -86,6 +86,6 @@ def enter(scope: MutableMapping[str, Any], policy: RoutePolicy) -> None:
 
 
 def policy_of(scope: MutableMapping[str, Any]) -> RoutePolicy:
-    """Of the request's path."""
+    """The policy of the request's path."""
     policy: RoutePolicy = scope.get(_KEY, DEFAULT)
     return policy

@@ -1,6 +1,6 @@
-"""What a process that serves has: made once, by `assembly`, and handed to every request.
+"""The services of a process: made once, by `assembly`, and handed to every request.
 
-It names types of all packages and imports none of them, so that all of them may import it.
+This module names types of all packages and imports no package, so that all of them may import it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Of one process; `assembly.closing` closes them."""
+    """Made once per process; `assembly.closing` closes them."""
 
     settings: Settings
     database: Database
@@ -68,6 +68,6 @@ class Services:
 
 
 def services_of(scope: MutableMapping[str, Any]) -> Services:
-    """Of the application that serves the request or the WebSocket of this scope."""
+    """The services of the application that serves this scope's request or WebSocket."""
     services: Services = scope["app"].state.services
     return services

@@ -1,5 +1,5 @@
-"""The worker class of gunicorn: uvicorn's, which takes many connections at once, and goes without
-dropping what is on its way."""
+"""The worker class of gunicorn: uvicorn's, which takes many connections at once, and ends without
+dropping requests on their way."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-# For so long after the last connection was accepted, idle ones may still be used; each answer says
-# that it is the last on its connection.
+# For so long after the last connection was accepted, clients may still use idle ones; each answer
+# says that it is the last on its connection.
 LINGER_SECONDS = 1.0
-# In a turn of its loop libuv accepts one connection of a listening socket: of a busy process those
-# who are new would wait for seconds before they are even counted. So it listens several times.
+# In a turn of its loop libuv accepts one connection of a listening socket: new clients of a busy
+# process would wait for seconds before they are even counted. So a process listens several times.
 ACCEPTED_IN_A_TURN = 8
 
 
 def listeners(sockets: Sequence[socket.socket]) -> list[socket.socket]:
-    """What to listen on for these sockets; nobody listens any more once all of it is closed."""
+    """All sockets to listen on for these; listening ends once all of them are closed."""
     return [
         one
         for each in sockets
@@ -33,8 +33,8 @@ def listeners(sockets: Sequence[socket.socket]) -> list[socket.socket]:
 
 
 class LingeringServer(Server):
-    """uvicorn closes idle connections at once when it is to end, also those on which a request is
-    just arriving, and those that were accepted a moment ago and have not been read."""
+    """Waits before it closes idle connections. At its end uvicorn would close all of these at once,
+    also those on which a request is arriving, and those that were accepted a moment ago."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -48,7 +48,7 @@ class LingeringServer(Server):
 
 
 class Worker(UvicornWorker):  # type: ignore[misc] # it has no types
-    # By name: what the master imports is not what the workers do.
+    # By name, since workers import the code themselves.
     CONFIG_KWARGS: ClassVar = {**UvicornWorker.CONFIG_KWARGS, "http": "app.http.protocol:Protocol"}
 
     async def _serve(self) -> None:

@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("listo.worker")
 
 _SLICE = 1000
-# How often each loop looks whether it is due, or its holder is gone.
+# How often each loop looks whether it is due, or its lease's holder is gone.
 _LOOK_SECONDS = 2.0
-# A worker that hangs must not keep others from what it has locked, nor from its lease.
+# A worker that hangs must not keep its locks and its lease from others.
 _IDLE_SECONDS = 5.0
 _KEPT_SESSIONS = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Loop:
-    """Something to do every so many seconds, whoever does it; it tells how much there was to do.
+    """A duty for every so many seconds, whichever worker does it; `work` tells how much it did.
 
-    What it does is in transactions of its lease, or harmless if two do it.
+    The work is in transactions of its lease, or harmless if two workers do it.
     """
 
     name: str
@@ -76,7 +76,7 @@ async def purge_events(duty: Lease, settings: Settings) -> int:
 
 
 async def purge_idempotency_keys(duty: Lease, _: Settings) -> int:
-    """Forget what was answered to requests with an idempotency key, after a day."""
+    """Forget the answers to requests with an idempotency key, after a day."""
     async with duty.transaction() as session:
         return await idempotency_repository.purge(session, idempotency.KEPT, _SLICE)
 
@@ -90,7 +90,7 @@ async def remove_records(duty: Lease, settings: Settings) -> int:
 async def build_indexes(duty: Lease, _: Settings) -> int:
     """Finish the indexes whose building was interrupted.
 
-    That is in no transaction; a lock per collection keeps a second builder out.
+    The building is in no transaction; a lock per collection keeps a second builder out.
     """
     well = True
     for collection in await collections_repository.get_all(duty.database):
@@ -138,7 +138,7 @@ async def _run(loop: Loop, lease: Lease, settings: Settings) -> None:
 
 
 async def work(settings: Settings) -> None:
-    """Run the loops until SIGINT or SIGTERM, which break off what is being done."""
+    """Run the loops until SIGINT or SIGTERM, which break off the work at hand."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -169,7 +169,7 @@ async def _repeat(
     while not stopping.is_set():
         well = await run_once(loop, database, settings)
         with suppress(TimeoutError):
-            # What fails here is left to others for a while.
+            # A loop that fails here is left to others for a while.
             async with asyncio.timeout(_LOOK_SECONDS if well else loop.every):
                 await stopping.wait()
 

@@ -1,4 +1,4 @@
-"""How migrations run: on the connection that app.db.migrations hands over, brakes on."""
+"""Runs migrations on the connection that app.db.migrations hands over, with its time limits."""
 
 from alembic import context
 

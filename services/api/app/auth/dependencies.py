@@ -1,4 +1,4 @@
-"""What routes ask for in their signatures."""
+"""Dependencies that routes take in their signatures."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ AuthDep = Annotated[Auth, Depends(get_auth)]
 
 
 async def own_session(actor: CurrentActor) -> None:
-    """A dependency of a route, so that others are refused before its body is read."""
+    """A dependency of a route, so that other callers are refused before the body is read."""
     service.own_session(actor)

@@ -1,4 +1,4 @@
-"""What can go wrong with credentials, users and keys."""
+"""Problems with credentials, users and API keys."""
 
 from __future__ import annotations
 

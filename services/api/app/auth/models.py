@@ -23,8 +23,8 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Of a deleted user's records: of all collections before `collection`, and of that one up to
-    the id `record`, they are gone."""
+    """How far a deleted user's records are gone: in all collections before `collection`, and in
+    that one up to the id `record`."""
 
     user_id: UUID
     requested_by: UUID | None

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Cache(Protocol):
-    """May forget anything at any time; what it gives is what was set, and not expired."""
+    """May forget anything at any time; an entry that it gives was set so, and has not expired."""
 
     async def get(self, key: str) -> bytes | None: ...
 

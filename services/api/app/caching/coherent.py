@@ -1,9 +1,9 @@
-"""A cache that is never older than the last change that was acknowledged, on whichever process.
+"""A cache that is never older than the last acknowledged change, on any process.
 
-docs/decisions/0014 has the argument. In short: a writer marks what it changes before it commits,
-and gives up the generation after that and before it acknowledges. Where it cannot, since Redis is
-away from it, it begins an epoch instead, which reaches the others by way of PostgreSQL, and
-acknowledges when nobody can be without it.
+docs/decisions/0014 has the argument. In short: a writer marks the groups that it changes before it
+commits, and gives up their generations after that and before it acknowledges. A writer that cannot
+reach Redis begins an epoch instead, which reaches other processes by PostgreSQL, and acknowledges
+once each of them knows of it or trusts nothing.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 MAX_BYTES = 256 * 1024
-# How long after its commit every other process knows of an epoch, or trusts nothing.
+# This long after an epoch's commit every other process knows of it, or trusts nothing.
 KNOWN_SECONDS = TRUST_SECONDS + 0.5
-# How long after it others are surely quiet, with room for what is still being committed.
+# For this long after an epoch began others are surely quiet, with room for commits in progress.
 COVERED_SECONDS = QUIET_SECONDS - 5.0
-# While Redis is away a writer begins another one so often, lest it has to wait once more.
+# While Redis is away a writer begins another epoch this often, so as not to wait once more.
 REPEAT_SECONDS = 5.0
 
 # Marks end by themselves as well.
 _MAX_LEFT = 1000
 _FIRST_POLL, _LONGEST_POLL = 0.005, 0.1
 _SAY_SECONDS = MAKING_SECONDS / 6
-# Of those who wait none waits for longer than a request may take.
+# No reader waits for longer than a request may take.
 _LONGEST_MAKING = 20.0
-# Stored in place of what is too large, or too old once it is made: others make their own meanwhile.
+# Stored for a value that is too large, or too old once it is made: readers make their own.
 _NOT_KEPT = b""
 
 Outcome = Literal["hit", "stale", "miss", "collapsed", "bypass"]
@@ -86,14 +86,14 @@ class CoherentCache:
         self._beginning = asyncio.Lock()
         # Writers that are done, whose marks could not be ended.
         self._left: dict[str, Collection[str]] = {}
-        # When this process last began an epoch, and from when on nobody is without it.
+        # When this process last began an epoch, and from when on every process knows of it.
         self._began = self._known = float("-inf")
         database.invalidating = self.invalidate
 
     async def fetch(
         self, group: str, key: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
     ) -> Served:
-        """What `make` gives, or gave since the last change of the group."""
+        """A value of `make`, made now or since the last change of the group."""
         served = await self._fetch(group, key, policy, make)
         outcome = "miss" if served.outcome == "collapsed" else served.outcome
         CACHE_LOOKUPS.labels("lists", outcome).inc()
@@ -117,10 +117,10 @@ class CoherentCache:
         if look is None or look.value is not None:
             return Served(await make(), "bypass")
         flight = self._flights.get(look.name)
-        # Whoever has the turn makes it, also where others of this process wait for a dead one.
+        # The look with the turn makes the entry, also where others here wait for a dead maker.
         if flight is not None and not look.mine:
             return replace(await asyncio.shield(flight), outcome="collapsed")
-        # A task of its own: who began it may be cancelled, and others wait for it.
+        # A task of its own: the request that began it may be cancelled, and others wait for it.
         flight = asyncio.ensure_future(self._obtain(look, ask, policy, make))
         self._flights[look.name] = flight
         flight.add_done_callback(lambda done: self._landed(look.name, done))
@@ -169,14 +169,14 @@ class CoherentCache:
     async def _say_still_making(self, name: str) -> None:
         for _ in range(int(_LONGEST_MAKING / _SAY_SECONDS)):
             await asyncio.sleep(_SAY_SECONDS)
-            # Else it is cut off from PostgreSQL, as what is being made probably is.
+            # Without trust it is cut off from PostgreSQL, and `make` probably is, too.
             if self._database.notifications.trusted:
                 await self._generations.still_making(name)
 
     async def _renew(
         self, name: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
     ) -> None:
-        # Whatever is wrong will be answered to those who come when the entry is gone.
+        # A fault will be answered to the requests that come when the entry is gone.
         with suppress(Problem):
             await self._make(name, policy, make)
 
@@ -184,17 +184,17 @@ class CoherentCache:
         if self._flights.get(name) is flight:
             del self._flights[name]
         if not flight.cancelled():
-            # Told to those who waited; if none did, to nobody.
+            # The waiting requests were told; asyncio must not log it where none waited.
             flight.exception()
 
     async def invalidate(
         self, session: Session, groups: Mapping[str, bool]
     ) -> Callable[[], Awaitable[None]]:
-        """At the end of the transaction that changes the groups. What is returned is to be called
-        once that has committed, and before anybody is told; it may take KNOWN_SECONDS.
+        """At the end of the transaction that changes the groups. The function returned is to be
+        called after the commit and before the change is told; it may take KNOWN_SECONDS.
 
-        A group whose caching ends stays marked: whoever knows of that marks nothing any more, and
-        whoever does not must not read what was cached.
+        A group whose caching ends stays marked: writers that know of the end no longer mark it,
+        and the mark keeps other processes from reading it.
         """
         lasting = [group for group, ended in groups.items() if not ended]
         writer, asked = uuid4().hex, time.monotonic()
@@ -218,7 +218,7 @@ class CoherentCache:
         await self._generations.close()
 
     def _leave(self, groups: Collection[str], writer: str) -> None:
-        """Have the mark ended later, which it may have got although that seemed to fail."""
+        """End the writer's marks later; they may be there although marking seemed to fail."""
         if len(self._left) < _MAX_LEFT:
             self._left[writer] = groups
         if len(self._left) == 1:
@@ -244,7 +244,7 @@ class CoherentCache:
     def _has_begun(self, asked: float) -> None:
         known = time.monotonic() + KNOWN_SECONDS
         if known > self._began + QUIET_SECONDS:
-            # Else all are quiet because of the last one until they know of this one.
+            # Otherwise all are quiet because of the last epoch until they know of this one.
             self._known = known
         self._began = max(self._began, asked)
 

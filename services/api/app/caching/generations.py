@@ -1,8 +1,8 @@
 """Entries by key in groups, each of which can be made out of date as a whole.
 
-What an entry is stored under holds the group's generation, a random name that is given up with
-every change: entries of before are met by nobody. While a change is on its way its group is marked,
-and neither read nor stored into. All backends pass one contract suite.
+The name of an entry holds the group's generation, a random name that every change gives up: readers
+no longer meet earlier entries. While a change is on its way its group is marked, and neither read
+nor stored into. All backends pass one contract suite.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-# How long a mark holds whose writer has died: longer than PostgreSQL takes to end its transaction.
+# How long a dead writer's mark holds: longer than PostgreSQL takes to end the transaction.
 MARK_SECONDS = 120.0
-# How long after whoever makes an entry has last said so another one may: it died.
+# A maker of an entry that was silent for this long has died; another may make it.
 MAKING_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What there is: the entry, how many seconds it has left, and whether to make a new one."""
+    """The entry, how many seconds it has left, and whether to make a new one."""
 
     name: str
     value: bytes | None
@@ -30,34 +30,34 @@ class Look:
 
 
 class Generations(Protocol):
-    """May forget anything at any time. What fails says so, and raises nothing."""
+    """May forget anything at any time. A failure is returned, not raised."""
 
     async def look(self, group: str, key: str, *, stale: float) -> Look | None:
-        """The entry, or None where the group must not be read. Of all who find none, or one with
-        less than `stale` seconds left, `mine` is true for one until it has stored or released,
-        or has said for MAKING_SECONDS neither that nor `still_making`. It is for nobody who finds
-        an empty one: they make their own, and tell of nothing."""
+        """The entry, or None where the group must not be read. For a missing entry, or one with
+        less than `stale` seconds left, `mine` is true for one look, until its maker stores,
+        releases, or lets MAKING_SECONDS pass without `still_making`. For an empty entry `mine` is
+        always false: each reader makes its own value, and stores nothing."""
         ...
 
     async def still_making(self, name: str) -> None:
-        """Nobody else is to make the entry yet."""
+        """Have no other reader make the entry yet."""
         ...
 
     async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
-        """Remember `value` under the name of the look that came before it was read. Where there is
-        no room for it, an empty one for a moment."""
+        """Remember `value` under the name of the look that came before it was read; without room
+        for it, an empty entry for a moment."""
         ...
 
     async def release(self, name: str) -> None:
-        """Let somebody else make the entry."""
+        """Let another reader make the entry."""
         ...
 
     async def mark(self, groups: Collection[str], writer: str) -> bool:
-        """Before the groups change: give up their generations, and have nobody read them."""
+        """Before the groups change: give up their generations, and have no process read them."""
         ...
 
     async def unmark(self, groups: Collection[str], writer: str) -> bool:
-        """After they changed: the same, and end the mark."""
+        """After they changed: give these up again, and end the mark."""
         ...
 
     async def close(self) -> None: ...

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_BYTES = 32 * 1024 * 1024
-# What an entry costs beside its bytes, roughly.
+# An entry's cost beside its bytes, roughly.
 _OVERHEAD = 200
 
 

@@ -21,7 +21,7 @@ class MemoryGenerations:
         self._cache = cache
         self._now = now
         self._generations: dict[str, str] = {}
-        # By group: when the mark of each writer ends. By name: when whoever makes it is late.
+        # By group: when the mark of each writer ends. By name: when the entry's maker is late.
         self._marks: dict[str, dict[str, float]] = {}
         self._making: dict[str, float] = {}
 

@@ -1,4 +1,4 @@
-"""The cache of many processes. Redis away: it remembers nothing, which is never wrong."""
+"""The cache of many processes. With Redis away the cache is empty, which is never wrong."""
 
 from __future__ import annotations
 

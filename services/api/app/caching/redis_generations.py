@@ -1,7 +1,7 @@
 """Generations on Redis, shared by every process.
 
-Names hold the run of Redis: one that was restarted may have come back with generations, entries and
-marks of before. Clocks are Redis' own. Marks have no end in Redis, so that they are not evicted.
+Names hold the run of Redis: a restarted Redis may have come back with old generations, entries and
+marks. Clocks are Redis' own. Marks have no expiry in Redis, lest they are evicted.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ local mine = value ~= '' and left <= tonumber(ARGV[4])
 return {{name, value, left, mine and 1 or 0}}
 """
 # KEYS: the entry. ARGV: value, life in ms, the share of the memory that may be used afterwards, the
-# life of an empty entry where that is too little. What is counted in the same Redis must not lack
-# room for the sake of lists. A full Redis refuses only what a script writes first.
+# life of an empty entry where that is too little. Counters in the same Redis must not lack room for
+# the sake of lists. A full Redis refuses only a script's first write.
 _STORE = """
 redis.call('DEL', KEYS[1] .. ':making')
 local memory = redis.call('INFO', 'memory')
@@ -55,7 +55,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 # KEYS: marks and generation of each group. ARGV: the writer, the life of the mark in ms. A full
-# Redis refuses only what a script writes first, so the mark is not that.
+# Redis refuses only a script's first write, so the mark is a later one.
 _MARK = f"""{_NOW}
 for i = 1, #KEYS, 2 do
     redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
@@ -69,14 +69,14 @@ for i = 1, #KEYS, 2 do
     redis.call('ZREM', KEYS[i], ARGV[1])
 end
 """
-# Longer than any entry lives; a new one does no harm.
+# Longer than any entry lives; a new generation does no harm.
 _GENERATION_SECONDS = 86_400
 _SHARE_OF_MEMORY = 0.75
 _NO_ROOM_SECONDS = 1.0
 
 
 class RedisGenerations:
-    """Redis away, full or slower than the client waits: nothing is read, and writers learn it."""
+    """With Redis away, full or slow beyond patience, nothing is read and writers learn it."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -128,7 +128,7 @@ class RedisGenerations:
         await self._redis.close()
 
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:
-        """Whether Redis did it, and what it answered."""
+        """Whether Redis answered, and the answer."""
         try:
             return True, await self._redis.call(call)
         except RedisAway:

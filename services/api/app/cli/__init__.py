@@ -1,4 +1,4 @@
-"""`listo …`: what an operator does from a shell. It holds the database, so it asks nobody."""
+"""`listo …`: an operator's commands. The operator holds the database, so no rights are checked."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def main() -> None:
     or a server that cannot start, 4 wrong settings."""
     as_json = "--json" in sys.argv
     try:
-        # What is wrong with the usage is shown by typer itself, unless that is to be JSON.
+        # Faults of usage are shown by typer itself, unless they are to be JSON.
         raise SystemExit(app(standalone_mode=not as_json))
     except typer.TyperException as error:
         _fail(" ".join(error.format_message().split()), error.exit_code, as_json)

@@ -1,4 +1,4 @@
-"""What a process would need to serve, tried without serving."""
+"""Tries all that a process needs to serve, without serving."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def rehearse(settings: Settings, *, database: bool) -> str | None:
-    """Make the application, extensions included, and look at the database; the migration that it
-    is at, None where it was never migrated.
+    """Make the application, extensions included, and look at the database; returns its migration,
+    None where it was never migrated.
 
     Raises SettingsError, DatabaseNewer, DatabaseUnavailable.
     """

@@ -16,7 +16,7 @@ from app.core.settings import Settings
 
 _APPLICATION = "app.main:app"
 _GUNICORN = Path(app.__file__).parents[1] / "gunicorn.conf.py"
-# Ctrl-C in development waits no longer for clients that keep their connection.
+# Ctrl-C in development waits this long at most for clients that keep their connection.
 _STOP_SECONDS = 5
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a collection."""
+"""Problems with collections."""
 
 from __future__ import annotations
 

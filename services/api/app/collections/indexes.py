@@ -1,4 +1,4 @@
-"""Declared indexes: their names and SQL, and how what exists is brought to what is declared."""
+"""Declared indexes: their names and SQL, and how existing ones are brought to the declared."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.indexes")
 
-# Building may take far longer than a request's statement may, and waits for transactions that are
-# older than it; but for none for ever.
+# Building may take far longer than a request's statement may, and waits for older transactions, but
+# for an hour at most.
 _BUILDER = {
     "application_name": repository.BUILDER,
     "statement_timeout": "0",
     "lock_timeout": "1h",
 }
-# How often it begins anew after it was broken off, and how often it looks whether it may.
+# How often building begins anew after it was broken off, and how often it looks whether it may.
 _ATTEMPTS = 20
 _LOOK_SECONDS = 0.1
 
@@ -51,13 +51,13 @@ class Index:
         self.has_array = any(_is_array(key.path, fields) for key in keys)
         # Without `id`, which every sort ends with.
         if self.has_array and len(keys) == 2 and len(spec) == 1:  # noqa: PLR2004
-            # What `has` asks of an array.
+            # `has` asks for elements of an array.
             path = keys[0].path
             elements = elements_sql(path, fields.items_format(path))
             self.definition = f"USING gin (({elements}) jsonb_path_ops)"
         else:
             self.definition = f"({order_by(keys, parenthesised=True)})"
-        # Of all that it is: what the schema says of a field decides about its form.
+        # The digest is of the whole definition, whose form depends on the fields' schemas.
         digest = hashlib.sha256(self.definition.encode()).hexdigest()[:12]
         self.name = f"{collection}${digest}"
 
@@ -92,7 +92,7 @@ async def states(session: Session) -> States:
 
 
 async def reconcile(database: Database, collection: Collection) -> bool:
-    """Build what is declared and missing, drop what is no longer declared.
+    """Build missing indexes, drop those that are no longer declared.
 
     Concurrently: neither readers nor writers wait. Only one process at a time works on a
     collection; a second call returns at once. Faults are logged; False where trying again can
@@ -103,7 +103,7 @@ async def reconcile(database: Database, collection: Collection) -> bool:
         if not any(_differences(collection, await repository.indexes(database, collection.name))):
             return True
         async with database.connection(**_BUILDER) as connection:
-            # Until the connection ends.
+            # The lock ends with the connection.
             if not await repository.try_lock_indexes(connection, collection.id):
                 return True
             for _ in range(_ATTEMPTS):
@@ -119,10 +119,10 @@ async def reconcile(database: Database, collection: Collection) -> bool:
 
 async def _reconcile(connection: Connection[Any], collection: Collection) -> bool:
     while True:
-        # Who is changing it would have it broken off. The lock ends with the statement.
-        while not await repository.try_lock_name(connection, collection.name):  # noqa: ASYNC110 - of others' locks no event tells
+        # A change of the collection would break building off. The lock ends with the statement.
+        while not await repository.try_lock_name(connection, collection.name):  # noqa: ASYNC110 - no event tells of others' locks
             await asyncio.sleep(_LOOK_SECONDS)
-        # Others may have been declared since.
+        # Other indexes may have been declared since.
         present = await repository.get(connection, collection.name)
         if present is None or present.id != collection.id:
             return True
@@ -139,9 +139,9 @@ async def _reconcile(connection: Connection[Any], collection: Collection) -> boo
 def _differences(
     collection: Collection, existing: dict[str, BuiltIndex]
 ) -> tuple[list[Index], list[str]]:
-    """What is declared and missing, and the names of what is there and not declared.
+    """The declared indexes that are missing, and the names of existing ones not declared.
 
-    What cannot be built is not missing: its records would have to change first.
+    An index with a fault is not missing: its records would have to change first.
     """
     declared = {index.name: index for index in indexes_of(collection)}
     there = {name for name, found in existing.items() if found.valid or found.fault}
@@ -150,7 +150,7 @@ def _differences(
 
 
 async def _build(connection: Connection[Any], collection: str, missing: Sequence[Index]) -> bool:
-    """Each for itself; False where one is to be tried again."""
+    """Build each by itself; False where one is to be tried again."""
     well = True
     for index in missing:
         spec = list(index.spec)

@@ -30,9 +30,9 @@ logger = logging.getLogger("listo.collections")
 
 NAME = re.compile(COLLECTION_NAME)
 
-# Of changes, with the name.
+# Messages of changes carry the name.
 TOPIC = "collection"
-# What a record may have before anybody has to know of it, see Collection.largest.
+# Bytes of a record that processes need not be told of, see Collection.largest.
 LARGEST = 8192
 
 Operation = Literal["list", "read", "create", "update", "delete"]
@@ -40,13 +40,13 @@ OPERATIONS: tuple[Operation, ...] = ("list", "read", "create", "update", "delete
 
 
 def seconds(duration: str) -> float:
-    """Of what is written like 30s or 5m."""
+    """The seconds of a duration like 30s or 5m."""
     return float(duration[:-1]) * (60 if duration[-1] == "m" else 1)
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What a client says a collection is. A rule of None is for admins only, "" for anyone."""
+    """A collection as a client defines it. A rule of None is for admins only, "" for anyone."""
 
     schema: dict[str, Any]
     rules: dict[Operation, str | None] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Definition:
 
     @property
     def schema_text(self) -> str:
-        """To be compared by: to Python 1, 1.0 and true are the same."""
+        """To compare schemas by: to Python 1, 1.0 and true are the same."""
         return json.dumps(self.schema, sort_keys=True)
 
     def dump(self) -> str:
@@ -78,7 +78,7 @@ class Definition:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """A defined collection. Compared by identity: what is compiled for it hangs on the object."""
+    """A defined collection. Compared by identity: its compiled parts hang on the object."""
 
     id: UUID
     name: str
@@ -86,7 +86,7 @@ class Collection:
     definition: Definition
     created_at: datetime
     updated_at: datetime
-    # No record takes more bytes in PostgreSQL once it is unpacked. It never becomes less.
+    # The most bytes that an unpacked record takes in PostgreSQL; this only grows.
     largest: int = LARGEST
 
     @cached_property
@@ -99,12 +99,12 @@ class Collection:
 
     @cached_property
     def fields(self) -> Fields:
-        """For rules, which may be about what nobody can read."""
+        """For rules, which may be about unreadable fields."""
         return Fields(self.definition.schema)
 
     @cached_property
     def readable(self) -> Fields:
-        """For what clients ask for."""
+        """The fields that clients can ask for."""
         return Fields(self.definition.schema, hidden=self.annotations.write_only)
 
     @cached_property
@@ -120,7 +120,7 @@ class Collection:
             rule = parse_filter(text)
             compile_filter(rule, self.fields, Params())
         except FilterError as error:
-            # An older version took it.
+            # An older version accepted the rule.
             logger.warning(
                 "the %s rule of collection %s means nothing, so it lets only admins through: %s",
                 operation, self.name, error.detail,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.db.database import Database
     from app.db.session import Session
 
-# Names that there is no collection of, which anybody can ask for as many as they like.
+# Names without a collection, of which clients can ask for any number.
 _MAX_UNKNOWN = 1000
 
 _HIT = CACHE_LOOKUPS.labels("collections", "hit")
@@ -30,7 +30,7 @@ class Registry:
         self._known: dict[str, Collection] = {}
         self._unknown: set[str] = set()
         self._everything: list[Collection] | None = None
-        # Counts the drops, so that what was read before one is not remembered after it.
+        # Counts the drops, so that a collection read before a drop is not remembered after it.
         self._generation = 0
         database.notifications.subscribe(TOPIC, self.drop, self.clear)
 
@@ -56,7 +56,7 @@ class Registry:
         if known is not None and trusted:
             _HIT.inc()
             return known
-        # Not asked of PostgreSQL, which takes some of what a URL can hold for a fault.
+        # Other names are not asked of PostgreSQL, which refuses some text that a URL can hold.
         if (name in self._unknown and trusted) or not NAME.fullmatch(name):
             raise CollectionNotFound
         _MISS.inc()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 # A collection's name is checked before it gets here; quoting is for words that SQL reserves.
-# Indexes, that of its primary key too, are named as no collection can be.
+# Indexes, the primary key's too, have names that no collection can have.
 _TABLE = """
 CREATE TABLE records."{name}" (
     id uuid CONSTRAINT "{name}$id" PRIMARY KEY,
@@ -34,17 +34,17 @@ CREATE TABLE records."{name}" (
 
 
 class BuiltIndex(NamedTuple):
-    """An index that exists; of one that is not valid, why it cannot be, where that is known."""
+    """An index that exists; if it is not valid, the fault in its way, where that is known."""
 
     valid: bool
     fault: str | None
 
 
-# What builds indexes is called so in pg_stat_activity.
+# The name of builders of indexes in pg_stat_activity.
 BUILDER = "listo-indexes"
 
-# Of those who have locks of the tables: it cancels what can begin anew, and tells of what
-# PostgreSQL cancels itself, which are the processes that are nobody's.
+# Among holders of the tables' locks, cancels builders of indexes, which can begin anew, and tells
+# of PostgreSQL's own vacuum, whose process has no user and which PostgreSQL cancels.
 _MAKE_WAY = """
 SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
        count(pg_cancel_backend(l.pid)) FILTER (
@@ -55,7 +55,7 @@ SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
 
 _AT_A_TIME = 500
 _BYTES_AT_A_TIME = 8 << 20
-# In a table to which is only added, since writers of records must not wait for each other there.
+# From a table that only gets new rows, since writers of records must not wait for each other there.
 _LARGEST = "(SELECT max(bytes) FROM listo.record_sizes WHERE collection = collections.id)"
 _COLUMNS = f"id, name, version, definition, created_at, updated_at, {_LARGEST} AS largest"
 
@@ -75,7 +75,7 @@ async def get_all(session: Session) -> list[Collection]:
 
 
 async def first(session: Session, after: str | None, *, inclusive: bool) -> Collection | None:
-    """The first collection by name, after that one or with it."""
+    """The first collection by name after that one, or with it if `inclusive`."""
     row = await session.fetchrow(
         f"SELECT {_COLUMNS} FROM listo.collections WHERE $1::text IS NULL OR name > $1"
         " OR ($2 AND name = $1) ORDER BY name LIMIT 1",
@@ -86,7 +86,7 @@ async def first(session: Session, after: str | None, *, inclusive: bool) -> Coll
 
 
 async def try_lock_name(session: Session, name: str) -> bool:
-    """Have changes of one collection happen one after the other, also while it is not there."""
+    """Have changes of one collection happen one after the other, also while it does not exist."""
     locked: bool = await session.fetchval(
         "SELECT pg_try_advisory_xact_lock(hashtextextended('collection:' || $1, 0))", name
     )
@@ -118,7 +118,7 @@ async def update(session: Session, id_: UUID, definition: Definition) -> Collect
 
 
 async def announce(session: Session, collection: Collection, size: int) -> None:
-    """Have everybody know of records of so many bytes, before there is one."""
+    """Have every process know of records of so many bytes, before there is one."""
     told = await session.execute(
         "INSERT INTO listo.record_sizes (collection, bytes) SELECT $1, $2 WHERE NOT EXISTS"
         " (SELECT FROM listo.record_sizes WHERE collection = $1 AND bytes >= $2)",
@@ -145,13 +145,13 @@ async def block_reads(session: Session, name: str) -> None:
 
 
 async def make_way(session: Session, names: Sequence[str]) -> bool:
-    """Break off our building of indexes of these; whether PostgreSQL vacuums one by itself."""
+    """Break off our building of indexes of these; tells whether PostgreSQL itself vacuums one."""
     row = await session.fetchrow(_MAKE_WAY, [table(name) for name in names], BUILDER)
     return row is not None and row["vacuum"]
 
 
 async def oldest_in_progress(session: Session) -> str:
-    """The transaction from which on others may not have been seen yet."""
+    """The oldest transaction in progress: this and later ones may be invisible yet."""
     oldest: str = await session.fetchval(
         "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text"
     )
@@ -167,7 +167,7 @@ async def records(
     some = max(1, min(_AT_A_TIME, _BYTES_AT_A_TIME // collection.largest))
     while True:
         async with room(session, 4 * collection.largest) as within:
-            # Of one that is frozen the age can be any, and it is read once more.
+            # A frozen record can have any age, and is read once more.
             rows = await within.fetch(
                 f"SELECT id, data FROM {table(collection.name)}"
                 " WHERE ($1::uuid IS NULL OR id > $1)"
@@ -208,16 +208,16 @@ async def try_lock_indexes(connection: Connection[Any], id_: UUID) -> bool:
 
 
 async def create_index(session: Session, collection: str, name: str, definition: str) -> None:
-    """Of a table that nobody else knows of yet."""
+    """For a table that no other transaction knows of yet."""
     await session.execute(f'CREATE INDEX "{name}" ON {table(collection)} {definition}')
 
 
 async def build_index(
     connection: Connection[Any], collection: str, name: str, definition: str
 ) -> str | None:
-    """While records are read and written. Returns why it cannot be, kept with what is left of it;
-    trying again would be of no use."""
-    # What a broken-off attempt left.
+    """Build while records are read and written. Returns the fault, also kept on the invalid index,
+    where trying again is of no use."""
+    # The remains of a broken-off attempt.
     await drop_index(connection, name)
     try:
         await connection.execute(

@@ -29,14 +29,14 @@ from app.services import services_of
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
-# Told, not checked here: where none is to be made, another name is that of no collection.
+# Documented, not checked here: unless a collection is to be made, a wrong name gets 404.
 Name = Annotated[
     str, Path(json_schema_extra={"pattern": f"^{COLLECTION_NAME}$", "example": "books"})
 ]
 
 
 async def admins_only(actor: CurrentActor) -> None:
-    """A dependency of a route, so that others are refused before its body is read."""
+    """A dependency of a route, so that other callers are refused before the body is read."""
     service.require_admin(actor)
 
 
@@ -104,7 +104,7 @@ async def put_collection(
             only_create=absent is not None,
         )
     if not created:
-        # Not with the request, whose deadline would end the building of a large one.
+        # Apart from the request, whose deadline would end the building of a large index.
         services = services_of(request.scope)
         database.after_commit(
             lambda: services.background.start(indexes.reconcile(services.database, changed))

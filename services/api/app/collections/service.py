@@ -85,7 +85,7 @@ async def put(
     if_match: Tags | None = None,
     only_create: bool = False,
 ) -> tuple[Collection, bool]:
-    """Create the collection or change it to `definition`; whether it is new is the second value.
+    """Create the collection or change it to `definition`; the second value tells if it is new.
 
     Raises RecordsDoNotFit (409) where existing records fail a changed schema, PreconditionFailed.
     """
@@ -107,7 +107,7 @@ async def put(
         return present, False
     new_schema = present.definition.schema_text != definition.schema_text
     if new_schema:
-        # While everybody writes; what they have written by then is left for when they wait.
+        # Writers go on meanwhile; records written from `seen` on are checked once writers wait.
         seen = await repository.oldest_in_progress(session)
         await _check_records(session, replace(present, definition=definition))
     if blocks_writers(present.definition, definition):
@@ -122,9 +122,9 @@ async def put(
 
 
 def blocks_writers(before: Definition, after: Definition) -> bool:
-    """Whether nobody may write while a collection is changed from the one to the other."""
-    # Writers check the version that they validated against, so those that wait notice. And what is
-    # being written by those who know of no cache is there before anything is cached.
+    """Whether writers wait while a collection is changed from the one to the other."""
+    # Writers check the version that they validated against, so those that wait notice. And writers
+    # that know of no cache are done before anything is cached.
     return before.schema_text != after.schema_text or bool(after.cache and not before.cache)
 
 

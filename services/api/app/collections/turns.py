@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 async def take(session: Session, names: Sequence[str]) -> None:
-    """Have nobody else change these collections, be they there or not. Raises CollectionBusy."""
+    """Keep other transactions from changing these collections, existing or not. Raises
+    CollectionBusy."""
     # In one order, so that no two wait for each other.
     for name in sorted(names):
         try:
@@ -33,7 +34,7 @@ async def block_writers(session: Session, names: Sequence[str]) -> None:
 
 
 async def block_all(session: Session, name: str) -> None:
-    """Readers too. Raises CollectionBusy."""
+    """Readers wait, too. Raises CollectionBusy."""
     await _acquire(session, lambda attempt: repository.block_reads(attempt, name), (name,))
 
 

@@ -1,4 +1,4 @@
-"""Who is calling: the one value that every rule, limit and log line starts from."""
+"""The caller of a request: the one value that every rule, limit and log line starts from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ADMIN_ROLE = "admin"
 
-# What collections may be called, by which a caller can be limited to some.
+# The form of the names of collections, by which a caller can be limited to some.
 COLLECTION_NAME = "[a-z][a-z0-9_-]{0,47}"
 
 
@@ -27,7 +27,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A caller whose credentials were checked, or nobody.
+    """A caller whose credentials were checked, or an anonymous caller.
 
     `scopes` is None for a user's own session: everything that the user may do. `collections`
     is None where the caller is not limited to named collections, `rate_limit` where it has none of
@@ -60,5 +60,5 @@ class Actor:
 
 ANONYMOUS = Actor(kind="anonymous")
 
-# What the command line acts as: whoever runs it holds the database already.
+# The caller for the command line, whose operator holds the database already.
 SYSTEM = Actor(kind="user", roles=frozenset({ADMIN_ROLE}))

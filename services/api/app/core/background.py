@@ -13,7 +13,7 @@ logger = logging.getLogger("listo.background")
 
 
 class Background:
-    """Tasks that no request waits for, nor its deadline ends."""
+    """Tasks apart from requests and their deadlines."""
 
     def __init__(self) -> None:
         # The event loop itself keeps weak references only.

@@ -1,4 +1,4 @@
-"""What is known about the request in work: for log lines, problems and metrics."""
+"""The request context of the request in work: for log lines, problems and metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @lru_cache(4096)
 def rate_key(address: str) -> str:
-    """What anonymous requests are counted by: the address, for IPv6 its /64 (one subscriber)."""
+    """The key to count anonymous requests by: the address, for IPv6 its /64 (one subscriber)."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -35,18 +35,18 @@ class RequestContext:
     actor: Actor = ANONYMOUS
     # The request's fields by lower-case name, see `fields`.
     fields: dict[bytes, bytes] = field(default_factory=dict)
-    # Whether the response is under way, so that nothing else can be answered any more.
+    # Whether the response is under way, so that another can no longer be sent.
     started: bool = False
     # Whether the answer is a problem that the same request may not meet again.
     retryable: bool = False
-    # Fields that the response gets whatever answers it, as raw ASGI headers.
+    # Fields of the response, whichever part answers, as raw ASGI headers.
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     # How many seconds of PostgreSQL's time its lists have taken.
     query_seconds: float = 0.0
 
     @property
     def holder(self) -> Hashable:
-        """By whom what it holds of the database is shared out: a user with all of its keys, or an
+        """The caller by whom connections are shared out: a user with all API keys, or an
         address."""
         return self.actor.id or rate_key(self.client)
 

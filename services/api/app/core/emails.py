@@ -14,7 +14,7 @@ def normal(text: str) -> str:
 
 
 def known_as(text: str) -> str:
-    """What to look `text` up by. Takes anything: nobody has an address that is none."""
+    """The form to look `text` up by. Takes anything: any other text finds no user."""
     try:
         return normal(text.strip())
     except ValueError:

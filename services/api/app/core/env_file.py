@@ -11,8 +11,8 @@ class SettingsError(Exception):
 
 
 def find_env_file() -> Path | None:
-    """What LISTO_ENV_FILE names, else the nearest `.env` at or above the working directory, so that
-    every command finds it. Raises SettingsError where it cannot be read."""
+    """The file that LISTO_ENV_FILE names, else the nearest `.env` of the working folder and the
+    three above, so that every command finds it. Raises SettingsError where it cannot be read."""
     if named := os.environ.get("LISTO_ENV_FILE"):
         return _readable(Path(named).expanduser())
     here = Path.cwd()
@@ -24,7 +24,7 @@ def find_env_file() -> Path | None:
 
 def _readable(path: Path) -> Path:
     try:
-        # What comes by a pipe comes once.
+        # A pipe can be read once only.
         text = "" if path.is_fifo() else path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None

@@ -52,13 +52,13 @@ class Problem(Exception):
 
     @property
     def in_one_line(self) -> str:
-        """For whoever runs the server: the detail, the faults, and the cause."""
+        """For the operator: the detail, the faults, and the cause."""
         cause = f"({self.__cause__})" if str(self.__cause__ or "") else ""
         return " ".join(f"{self.detail} {self.faults} {cause}".split())
 
     @property
     def faults(self) -> str:
-        """What is wrong with each field, in one line."""
+        """The fault of each field, in one line."""
         return "; ".join(f"{error.pointer}: {error.message}" for error in self.errors)
 
 

@@ -1,5 +1,5 @@
-"""JSON from outside, read strictly (RFC 8259, I-JSON where it matters): what is decided here is
-listed in docs/json.md."""
+"""JSON from outside, read strictly (RFC 8259, I-JSON where it matters): docs/json.md lists the
+decisions."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ MAX_EXPONENT = 308
 # PostgreSQL keeps numbers in full, so 1e308 is six bytes in and 309 bytes out.
 MAX_EXPANSION = 1_048_576
 
-# Of a number that is written out; PostgreSQL's own bound is 16,383.
+# For a number that is written out; PostgreSQL's own bound is 16,383.
 MAX_DECIMALS = 16_000
 
 _NUMBER = re.compile(rb"([0-9]++)(?:\.([0-9]++))?+(?:[eE]([-+]?)0*+([0-9]*+))?+")
-# With digits and the letter alike, the few numbers to look at are found at the speed of a copy.
+# With all digits alike and e for E, the few numbers to look at are found at the speed of a copy.
 _DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _EXPONENT = b"0e"
-# 2^63 has as many.
+# 2^63 has as many digits.
 _LONG_INTEGER = b"0" * 19
 _WITH_EXPONENT = re.compile(rb"[:,\[]\s*+-?[0-9.]++[eE][+-]?[0-9]")
 _MANY_DIGITS = re.compile(rb"[0-9]{19,}+")
 # The largest double has as many digits before the point.
 _LONG_NUMBER = b"0" * 309
-# Possessive, since what is never gone back on need not be kept: a string can be the whole body.
+# Possessive: a match without backtracking keeps no state, and a string can be the whole body.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _BEFORE_VALUES = (b"[", b"{", b",")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
@@ -71,7 +71,7 @@ def stored(text: str) -> Any:
 def long_numbers(text: str) -> list[int]:
     """How many digits each number has, written out, that may be beyond 64 bits.
 
-    Also of what only looks like one, within a string.
+    Includes text within a string that only looks like a number.
     """
     raw = text.encode()
     alike = raw.translate(_DIGITS_ALIKE)
@@ -99,7 +99,7 @@ def pointer(*parts: str | int) -> str:
 
 
 def _read(text: bytes, **how: Any) -> Any:
-    # Each of many new lists would have what is there already looked through for garbage.
+    # Many new lists would each have all earlier objects looked through for garbage.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -113,20 +113,20 @@ def has_too_many_values(body: bytes) -> bool:
     """By its brackets and commas, one of which is before each value but the first."""
     if sum(map(body.count, _BEFORE_VALUES)) <= MAX_VALUES:
         return False
-    # Each value has two strings at most, the other one its key, and a string two quotes.
+    # Each value has two strings at most, itself and its key, and a string has two quotes.
     quotes = body.count(b'"') - body.count(b'\\"')
     return quotes > 4 * MAX_VALUES or (
         sum(map(_without_strings(body).count, _BEFORE_VALUES)) > MAX_VALUES
     )
 
 
-# By bytes and not by values, of which a body can have millions: meanwhile nobody is served.
+# By bytes and not by values, of which a body can have millions: other requests wait meanwhile.
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 
 
 def _is_too_deep(text: bytes) -> bool:
-    """Whether something is left of `text`, which has no strings, without its innermost levels."""
+    """Whether `text`, which has no strings, has brackets left once its innermost levels go."""
     brackets = _brackets(text)
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")
@@ -169,7 +169,7 @@ def _path_to_nul(value: Any) -> tuple[str | int, ...] | None:
 
 
 def _check_numbers(text: bytes) -> None:
-    """`text` has no strings any more: what is in them may look like a number out of range."""
+    """`text` has no strings any more: their content may look like a number out of range."""
     expansion = 0
     for match in _NUMBER.finditer(text):
         whole, fraction, sign, exponent = match.groups(b"")
@@ -179,7 +179,7 @@ def _check_numbers(text: bytes) -> None:
         power = int(exponent[:6] or b"0")
         if power > MAX_EXPONENT:
             _out_of_range(f"A number has an exponent beyond ±{MAX_EXPONENT}.")
-        # Written out by PostgreSQL it may be an integer of more digits than are read again.
+        # PostgreSQL may write it out as an integer of more digits than are read again.
         if (power or len(whole) >= len(_LONG_NUMBER)) and math.isinf(float(match[0])):
             _out_of_range("A number with a fraction or an exponent is beyond ±1.797e308.")
         if len(fraction) + (power if sign == b"-" else -power) > MAX_DECIMALS:

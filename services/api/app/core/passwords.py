@@ -1,4 +1,4 @@
-"""What a password may be, and the one form in which passwords are compared."""
+"""The rules for passwords, and the one form in which passwords are compared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 from urllib.parse import parse_qs, unquote, urlsplit
 
 MIN_LENGTH = 10
-# What everybody tries first.
+# Passwords that everybody tries first.
 DEFAULTS = frozenset(
     {"admin", "administrator", "changeme", "changethis", "default", "listo", "letmein", "pass",
      "password", "password1", "postgres", "qwerty", "root", "secret", "test", "123456",
@@ -32,7 +32,7 @@ def default_in_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
     except ValueError:
-        # Its words may hold the password.
+        # The error's words may hold the password.
         raise ValueError("is no URL") from None
     given = [unquote(parts.password or ""), *parse_qs(parts.query).get("password", ())]
     return any(password.lower() in DEFAULTS for password in given)

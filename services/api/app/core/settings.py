@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     )
     debug: bool = Field(False, description="Log at DEBUG, SQL included.", examples=["false"])
     database_url: SecretStr = Field(
-        description="Where PostgreSQL is (17 or newer).",
+        description="Where PostgreSQL is (16 or newer).",
         examples=["postgresql://app:PASSWORD@localhost:5432/listo"],
     )
     database_app_role: str | None = Field(
@@ -274,7 +274,7 @@ class Settings(BaseSettings):
     @field_validator("jwt_secret", "jwt_secret_previous")
     @classmethod
     def _secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # The file of a secret is there without one, too; an empty variable is none already.
+        # A secret's file exists even without a secret; an empty variable is ignored already.
         if value is None or (info.field_name == "jwt_secret_previous" and not value):
             return None
         text = value.get_secret_value()
@@ -292,7 +292,7 @@ class Settings(BaseSettings):
     @field_validator("admin_password")
     @classmethod
     def _admin_password(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # None where there is none, and absent where it is wrong.
+        # ADMIN_EMAIL is None where unset, and absent where wrong.
         email = info.data.get("admin_email", "")
         if value is None:
             if email:
@@ -370,7 +370,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError(_explain(cls, error)) from None
         except UnreadableSource as error:
-            # A secret's file; the cause says why, and not always which.
+            # A secret's file; the cause says why, but not always which file.
             raise SettingsError(f"{error}: {error.__cause__}") from None
 
 

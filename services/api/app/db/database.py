@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from app.db.session import Cursor, Session
 
     Acknowledge = Callable[[], Awaitable[None]]
-    # Given a transaction about to commit, and the groups that are out of date when it has, each
-    # with whether its caching ends.
+    # Takes a transaction about to commit, and the groups that are out of date afterwards, each with
+    # whether its caching ends.
     Invalidating = Callable[[Session, Mapping[str, bool]], Awaitable[Acknowledge | None]]
 
 
 class Transaction:
-    """A session in a transaction; what it notifies of is dispatched once that has committed."""
+    """A session in a transaction; its notifications are dispatched after the commit."""
 
     def __init__(
         self,
@@ -82,14 +82,14 @@ class Transaction:
         self._invalidated[group] = ended or self._invalidated.get(group, False)
 
     async def prepare(self) -> None:
-        """What belongs at the end of the transaction."""
+        """Invalidate and notify, at the end of the transaction."""
         if self._invalidated:
             self._acknowledge = await self._invalidating(self, self._invalidated)
         if self.notified:
             await self._notifications.send(self, self.notified)
 
     async def acknowledge(self) -> None:
-        """What belongs between the commit and telling anybody."""
+        """Finish invalidating, between the commit and the answer."""
         if self._acknowledge is not None:
             await self._acknowledge()
 
@@ -132,7 +132,7 @@ class Database(Pooled):
         memory: Memory | None = None,
         name: str = "listo",
     ) -> None:
-        """Of the connections two in five are for `lists`, if there is a `list_timeout`."""
+        """With a `list_timeout`, two in five connections are for `lists`."""
         of_sessions = ENDS | {
             "application_name": name,
             "statement_timeout": str(int(statement_timeout * 1000)),
@@ -148,7 +148,7 @@ class Database(Pooled):
         if list_timeout is not None:
             self.lists = Lists(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)
-        # Who knows nothing of what is cached has nobody read it.
+        # Without a cache, this process has every process drop what is cached.
         self.invalidating: Invalidating = lambda session, _: self.notifications.begin_epoch(session)
 
     def add_query_logger(self, callback: Callable[[Any], None]) -> None:
@@ -179,8 +179,8 @@ class Database(Pooled):
         return most, size, in_use
 
     def strain(self) -> float:
-        """For how many seconds somebody has waited for a connection who does not hold half of
-        them himself; lists apart."""
+        """For how many seconds a caller with less than half of the connections has waited for one;
+        lists apart."""
         return self._gate.strain()
 
     @asynccontextmanager
@@ -196,7 +196,7 @@ class Database(Pooled):
             with translated:
                 bounds = connection.transaction()
                 await bounds.start()
-            # Not translated: a time-out or an OSError in here is the caller's own.
+            # Not translated: a time-out or an OSError in here is the block's own.
             try:
                 yield transaction
                 await transaction.prepare()
@@ -210,8 +210,8 @@ class Database(Pooled):
             try:
                 await pending.release()
             finally:
-                # This process need not wait for its own message: whoever gets the response may
-                # rely on it. A commit that was cancelled, or whose answer got lost, may be done.
+                # At once, without waiting for this process' own message: the client relies on the
+                # response. A commit that was cancelled, or whose answer got lost, may be done.
                 for topic, payload in transaction.notified:
                     self.notifications.dispatch(topic, payload)
         for work in transaction.afterwards:
@@ -223,7 +223,7 @@ class Database(Pooled):
 
     @asynccontextmanager
     async def connection(self, **settings: str) -> AsyncIterator[asyncpg.Connection[Record]]:
-        """A connection outside the pool, with which its session's locks and settings end."""
+        """A connection outside the pool; its session's locks and settings end with it."""
         with translated:
             connection = await self.connect(**settings)
             try:

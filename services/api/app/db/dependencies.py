@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from app.db.session import Transactional
 
-# What a request's scope holds in place of the database, where all of it is one transaction.
+# The request transaction in a request's scope, which then takes the place of the database.
 DATABASE_KEY = "listo.database"
 
 
 def database_of(request: Request) -> Transactional:
-    """Where a route that writes does so: all of it is one transaction if the request has a key."""
+    """The database for a route that writes; with an idempotency key, the request transaction."""
     joint: Transactional | None = request.scope.get(DATABASE_KEY)
     return joint or services_of(request.scope).database
 

@@ -1,9 +1,9 @@
-"""What has a session end in PostgreSQL, whatever becomes of the client."""
+"""Settings that end a session in PostgreSQL, whatever becomes of the process."""
 
 from __future__ import annotations
 
 # A process that was killed, or gave up, can no longer cancel what it sent. PostgreSQL looks for
-# the connection's end also while it works or waits, and hears nothing of a host that is gone.
+# the connection's end also while it works or waits, and tells by silence that a host is gone.
 ENDS = {
     "client_connection_check_interval": "1s",
     "tcp_keepalives_idle": "15",

@@ -14,7 +14,7 @@ class LockTimeout(RequestTimeout):
 
 # The server is away, restarting, or refuses connections; all pass by themselves.
 UNAVAILABLE = (
-    # A time-out is one too: nothing below has a limit of its own but connecting.
+    # A time-out is an OSError: of all that this guards, only connecting has a time-out.
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -22,19 +22,19 @@ UNAVAILABLE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    # Raised where the server took leave of a connection that was idle, and has not hung up yet.
+    # Raised where the server has ended an idle connection, but not closed it yet.
     asyncpg.InternalClientError,
-    # A mistake of whoever runs it, and away all the same until it is mended.
+    # An operator's mistake; the database is away all the same until it is mended.
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
-# Whoever asks again may be luckier: it is a standby, or its disk or memory is full.
+# The server is a standby, or its disk or memory is full; another try may succeed.
 _UNABLE = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientResourcesError)
 
 
 class _Translated:
     """Turns operational faults into 503 problems, each counted, so that alerts can tell them from
-    bugs. A class, since a generator would cost as much as what it guards on the way of a read."""
+    bugs. A class, since on the way of a read a generator would cost as much as what it guards."""
 
     def __enter__(self) -> None:
         return None
@@ -50,8 +50,8 @@ class _Translated:
         if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
             DATABASE_FAULTS.labels("serialization").inc()
             raise Overloaded("The request collided with others; try again.") from error
-        # ValueError: asyncpg's way to say that an argument does not fit its type, which is a bug;
-        # and that it takes no such URL, which is none.
+        # By a ValueError asyncpg tells of an argument that does not fit its type, which is a bug;
+        # and of a wrong URL, which is an operator's mistake.
         if isinstance(error, UNAVAILABLE) and (
             not isinstance(error, ValueError) or isinstance(error, asyncpg.ClientConfigurationError)
         ):

@@ -1,4 +1,4 @@
-"""What the role of the API and the worker may do, where another role owns the schemas."""
+"""The rights of the role of the API and the worker, where another role owns the schemas."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncpg
 
-# All in one transaction. Given anew after every migration, so later tables need no mention; what is
-# listed last is taken away from what "all tables" gave.
+# All in one transaction. Given anew after every migration, so later tables need no mention; the
+# REVOKE takes away from what "all tables" gave.
 _GRANTS = """
 GRANT USAGE ON SCHEMA listo TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA listo TO {role};
@@ -17,7 +17,7 @@ REVOKE INSERT, UPDATE, DELETE ON listo.migrations FROM {role};
 GRANT USAGE, CREATE ON SCHEMA records TO {role};
 """
 
-# Of a database that was served by its owner before, or that a migration made.
+# Tables from when the owner served the database, or from a migration.
 _NOT_ITS_OWN = """
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, $1::text)
   FROM pg_class c
@@ -44,6 +44,6 @@ async def grant(connection: asyncpg.Connection[Any], role: str) -> None:
         return
     async with connection.transaction():
         await connection.execute(_GRANTS.format(role=quoted))
-    # Each for itself: whoever waits for one has no lock of another.
+    # Each for itself, so that a wait for one holds no lock of another.
     for row in await connection.fetch(_NOT_ITS_OWN, role):
         await connection.execute(row[0])

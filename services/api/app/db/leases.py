@@ -1,8 +1,8 @@
-"""Leases: one process at a time does a duty, and what an earlier one still does comes to nothing.
+"""Leases: one process at a time does a duty, and an earlier one's late transactions are undone.
 
 A lease is for one run: taken when the duty is due, renewed while the run lasts, and given back with
-the time when the next is due. Whoever stops renewing, dead or hanging, is succeeded once the lease
-has run out by PostgreSQL's clock. That it no longer has the duty need not be known to it: each of
+the time when the next is due. A process that stops renewing, dead or hanging, is succeeded once the
+lease has run out by PostgreSQL's clock. The process need not know that it lost the duty: each of
 its transactions ends by asking.
 """
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from app.db.database import Database
     from app.db.session import Session
 
-# Together with the pause between two tries to take it: how long a dead holder is waited for.
+# A dead holder is waited for this long, plus the pause between two tries to take the lease.
 SECONDS = 6.0
 RENEW_SECONDS = 2.0
 
 _HOLDER = f"{socket.gethostname()}:{os.getpid()}"
 
-# Looks first: ON CONFLICT would lock the row also where there is nothing to take.
+# Looks first: ON CONFLICT would lock the row even where there is nothing to take.
 _TAKE = """
 INSERT INTO listo.leases AS lease (name, holder, token, expires_at)
 SELECT $1, $2, 1, now() + $3::interval WHERE NOT EXISTS (
@@ -49,12 +49,12 @@ UPDATE listo.leases
    SET holder = NULL, expires_at = now(), due_at = coalesce(now() + $3::interval, due_at)
  WHERE name = $1 AND token = $2
 """
-# Whoever takes the lease waits for a transaction that was found to have it.
+# A process that takes the lease waits for a transaction that was found to have it.
 _FENCE = "SELECT true FROM listo.leases WHERE name = $1 AND token = $2 FOR SHARE"
 
 
 class LeaseLost(Exception):
-    """The duty is another process' by now, or may be."""
+    """Another process has the duty by now, or may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +67,20 @@ class Lease:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Committed only if nobody else has taken the duty until then. Raises LeaseLost."""
+        """Committed only if no other process has taken the duty until then. Raises LeaseLost."""
         async with self.database.transaction() as session:
             yield session
-            # Last, so that a long transaction keeps nobody from renewing or taking over.
+            # Last, so that a long transaction does not hold up renewing or taking over.
             if not await session.fetchval(_FENCE, self.name, self.token):
                 raise LeaseLost
 
     async def renew(self, until: asyncio.Timeout) -> None:
-        """Put off, again and again, when the run is broken off; where the lease is lost, that is
-        at once."""
+        """Put off the run's time-out again and again; once the lease is lost, break the run off at
+        once."""
         clock = asyncio.get_running_loop().time
         while not until.expired():
             await asyncio.sleep(RENEW_SECONDS)
-            # Counted from before, so that it ends here before it ends in PostgreSQL.
+            # Counted from before, so that the lease ends here before it ends in PostgreSQL.
             asked = clock()
             with suppress(Problem):
                 kept = await self.database.fetchval(

@@ -1,11 +1,11 @@
 """Locks that others queue behind: asked for in short tries, until there is no patience left.
 
-Whoever waits for a lock has everybody who comes later wait too, if theirs conflicts with it. So a
-try is short, and in the pauses those pass who came meanwhile.
+A transaction that waits for a lock has all later ones wait too, if their locks conflict with it. So
+a try is short, and later transactions pass in the pauses.
 
-A try is a savepoint, whose end lets go of what it had already locked. And of its snapshot, which
-PostgreSQL else keeps until the transaction's next statement, and for whose end everybody waits who
-builds an index concurrently.
+A try is a savepoint, whose end releases its locks and its snapshot. Otherwise PostgreSQL would keep
+the snapshot until the transaction's next statement, and a statement that builds an index
+concurrently would wait for its end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TRY_SECONDS = 0.2
 PATIENCE_SECONDS = 10.0
 _FIRST_PAUSE = 0.1
 
-# PostgreSQL has its own vacuum give way, once somebody has waited for this long.
+# PostgreSQL has its own vacuum give way to a lock that was waited for this long.
 _FOR_A_VACUUM = "extract(epoch FROM current_setting('deadlock_timeout')::interval) + 0.5"
 _LIMIT = f"""
 SELECT set_config('lock_timeout', ceil(1000 * seconds) || 'ms', true)
@@ -36,7 +36,7 @@ SELECT set_config('lock_timeout', ceil(1000 * seconds) || 'ms', true)
 
 
 class Patience:
-    """How often something is tried: with growing pauses, for so many seconds."""
+    """The pauses between tries: growing ones, for so many seconds."""
 
     def __init__(self, seconds: float, longest: float = 1.0) -> None:
         self._end = time.monotonic() + seconds
@@ -44,7 +44,7 @@ class Patience:
         self._longest = longest
 
     async def pause(self) -> bool:
-        """Whether it is to be tried again, which is then."""
+        """Wait for the next try; false at once if time is up."""
         if time.monotonic() + self._pause > self._end:
             return False
         await asyncio.sleep(self._pause)
@@ -69,8 +69,8 @@ async def acquire(
     """Have `lock`, which waits without a snapshot, succeed; others are held up for TRY_SECONDS at
     a time.
 
-    After a try, `make_way` sends away whom it may, and says whether a vacuum of PostgreSQL's own is
-    in the way. Raises LockTimeout after PATIENCE_SECONDS.
+    After a try, `make_way` cancels statements that it may, and tells whether PostgreSQL's own
+    vacuum is in the way. Raises LockTimeout after PATIENCE_SECONDS.
     """
     patience, vacuum = Patience(PATIENCE_SECONDS), False
 

@@ -1,4 +1,4 @@
-"""Migrations: run once whoever starts first, with brakes on."""
+"""Migrations: the process that starts first runs them, within limits of time."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ LOCK = 0x6C6973746F
 WAIT_SECONDS = 900.0
 LOOK_SECONDS = 0.25
 
-# The first that takes STORAGE in CREATE TABLE.
+# The first version that takes STORAGE in CREATE TABLE.
 OLDEST_POSTGRES = 16
 
 _CONNECT_SECONDS = 10
 _STATEMENT_SECONDS = 600
 # Requests queue behind a lock that is waited for, so the wait is short, and the lock is asked for
-# again. In a second PostgreSQL has its own vacuum give way.
+# again. After a second PostgreSQL has its own vacuum give way.
 LOCK_SECONDS = 1.5
 LOCK_PATIENCE_SECONDS = 30.0
 
@@ -132,7 +132,7 @@ async def _upgrade(url: str, app_role: str | None) -> bool:
     except UNAVAILABLE as error:
         raise DatabaseUnavailable from error
     finally:
-        # What was to be done is done, or has failed for a better reason.
+        # The migration is done, or has failed for a better reason.
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await connection.close(timeout=5)
 
@@ -142,7 +142,7 @@ async def _require_version(url: str) -> None:
     connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS)
     try:
         version = connection.get_server_version()
-        # Debian's names its package as well.
+        # Debian's version names its package as well.
         shown = connection.get_settings().server_version.partition(" ")[0]
     finally:
         await connection.close(timeout=_CONNECT_SECONDS)
@@ -162,10 +162,10 @@ async def _connect(url: str) -> Any:
 
 
 async def _lock(connection: Any) -> None:
-    """One migration at a time; the others look again, and find that nothing is left to do.
+    """One migration at a time; the other processes look again, and find that nothing is left to do.
 
-    Not by waiting in PostgreSQL: an index that is built concurrently waits for every statement
-    that began before, so also for those that would wait for the lock.
+    By polling, since an index that is built concurrently waits for every statement that began
+    before, so also for one that waits for the lock.
     """
     deadline = time.monotonic() + WAIT_SECONDS
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
@@ -175,7 +175,7 @@ async def _lock(connection: Any) -> None:
 
 
 async def _patiently(work: Callable[[], Awaitable[None]]) -> None:
-    """Do `work`, which goes on from where it was, as often as it takes to get its locks."""
+    """Repeat `work`, which goes on from where it was, until it gets its locks."""
     patience = Patience(LOCK_PATIENCE_SECONDS)
     while True:
         try:
@@ -217,7 +217,7 @@ async def _run_alembic(url: str) -> None:
             await connection.run_sync(migrate)
             await connection.commit()
     except DBAPIError as error:
-        # What PostgreSQL said, without SQLAlchemy's words around it.
+        # PostgreSQL's own fault, without SQLAlchemy's words around it.
         fault = error.orig.__cause__ if error.orig is not None else None
         raise fault or error from None
     finally:

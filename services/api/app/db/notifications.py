@@ -1,11 +1,11 @@
 """Change notifications between processes: PostgreSQL's LISTEN and NOTIFY, counted.
 
 A message may get lost, so each has the number of its change, counted in the transaction that makes
-it. Every second each process compares the number in the database with that of the message it heard
-last; where one is missing it forgets everything. So what it remembers is as old as the last time
-that the two agreed, at most: once that is TRUST_SECONDS ago, nothing remembered may be trusted.
+the change. Every second each process compares the number in the database with that of the message
+it heard last; where one is missing, the process forgets everything. So its memory is at most as old
+as the last time that the numbers agreed: once that is TRUST_SECONDS ago, its memory is not trusted.
 
-The same row holds the epoch, after which is named what is remembered outside of the processes.
+The same row holds the epoch, which is part of the names of all that is kept outside of processes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ CHECK_SECONDS = 1.0
 # How long a message may take after its change can be seen.
 HEARING_SECONDS = 0.5
 TRUST_SECONDS = 2.0
-# How long after a new epoch nothing is kept outside, so that whoever began it may write without
-# saying so again.
+# How long after a new epoch nothing is kept outside, so that the process that began it may write
+# without beginning another.
 QUIET_SECONDS = 15.0
 # A process that is being replaced may need so long to go.
 CLAIM_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 
-# What the listening connections are called in pg_stat_activity: each serving process has one.
+# The name of the listening connections in pg_stat_activity: each serving process has one.
 LISTENER = "listo-api-listener"
-# A server that was restarted may be another one, which lacks what the last one did at the end.
+# A restarted server may be another one, which lacks the last changes of the one before.
 _CHECK = f"""
 SELECT number, epoch || '.' || extract(epoch FROM pg_postmaster_start_time()) AS epoch,
        epoch_began > clock_timestamp() - interval '{QUIET_SECONDS} seconds' AS quiet,
@@ -52,7 +52,7 @@ SELECT number, epoch || '.' || extract(epoch FROM pg_postmaster_start_time()) AS
   FROM listo.changes
 """
 # The row stays locked until the commit, so messages arrive in the order of their numbers. The
-# number is after a dot of what, to processes of an older version, is the sender's name.
+# number follows a dot in the part that processes of an older version take for the sender's name.
 _SEND = """
 WITH counted AS (
     UPDATE listo.changes SET number = number + cardinality($3::text[]) RETURNING number
@@ -67,7 +67,7 @@ SELECT extract(epoch FROM least(clock_timestamp() - nullif(epoch_began, '-infini
                                 interval '1 hour'))::float8
   FROM listo.changes
 """
-# An epoch begins with a statement, and is seen once that has been committed.
+# An epoch begins with a statement, and is seen once the statement has been committed.
 _COMMIT_SECONDS = 1.0
 
 # Held by the one process that may serve without Redis.
@@ -95,12 +95,12 @@ class Notifications:
         self._trusted_until = 0.0
         self._quiet_until = 0.0
         self.epoch = ""
-        # How many processes serve this database, as far as was known when it was last asked.
+        # How many processes serve this database, as of the last check.
         self.listeners = 1
 
     @property
     def trusted(self) -> bool:
-        """Whether what is remembered is all of the last TRUST_SECONDS; else it may not be used."""
+        """Whether memory was up to date within the last TRUST_SECONDS; otherwise it is not used."""
         return time.monotonic() < self._trusted_until
 
     @property
@@ -117,15 +117,15 @@ class Notifications:
 
     async def send(self, session: Session, told: Sequence[tuple[str, str]]) -> None:
         """Tell the other processes of (topic, payload)s, once the session's transaction has
-        committed. The last statement in there, since others who tell something wait for it."""
+        committed. The last statement in there, since other senders wait for the commit."""
         messages = [f"{topic}:{payload}" for topic, payload in told]
         await session.execute(_SEND, CHANNEL, self._origin, messages)
 
     @staticmethod
     async def begin_epoch(session: Session) -> None:
-        """Once the session's transaction has committed, nobody looks for what is kept outside.
+        """Once the session's transaction has committed, no process reads earlier entries outside.
 
-        Known to every process TRUST_SECONDS later at the latest. Late in a transaction, as `send`.
+        Every process knows TRUST_SECONDS later at the latest. Late in a transaction, as `send`.
         """
         await session.execute(_NEW_EPOCH)
 
@@ -153,7 +153,7 @@ class Notifications:
         await self._drop()
 
     async def _listen(self, wait_seconds: float) -> None:
-        # What takes longer than that is not trusted either.
+        # An answer that takes longer than trust lasts is of no use.
         connection = await self._connect(statement_timeout=f"{TRUST_SECONDS:g}s")
         try:
             if self._sole:
@@ -170,7 +170,7 @@ class Notifications:
 
     @staticmethod
     async def _claim(connection: asyncpg.Connection[Any], wait_seconds: float) -> None:
-        # Not by waiting in PostgreSQL, which would go on when this process is gone, and keep others
+        # By polling: waiting in PostgreSQL would go on when this process is gone, and keep others
         # from building indexes meanwhile.
         deadline = time.monotonic() + wait_seconds
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", SOLE_PROCESS_LOCK):
@@ -185,7 +185,7 @@ class Notifications:
                     await self._listen(wait_seconds=60.0)
                     logger.info("listening for changes again")
                 await self._keep_checking()
-            # Whatever it is: who does not listen any more trusts nothing, for as long as it lives.
+            # Any fault: a process that stopped listening would trust nothing as long as it lives.
             except Exception as error:  # noqa: BLE001
                 if self._connection is not None:
                     logger.warning(
@@ -208,18 +208,18 @@ class Notifications:
         raise asyncpg.InterfaceError("the listening connection was closed")
 
     async def _check(self, connection: asyncpg.Connection[Any]) -> None:
-        """Not over the pool, which may be exhausted for longer than trust lasts; and an answer
-        shows that this connection, by which the messages come, is alive."""
+        """By the listening connection: the pool may be exhausted for longer than trust lasts, and
+        an answer shows that the connection by which the messages come is alive."""
         began = time.monotonic()
         row = await connection.fetchrow(_CHECK, timeout=TRUST_SECONDS)
         assert row is not None
         self.listeners = row["listeners"]
         if row["epoch"] != self.epoch:
-            # At the start this may be an old one.
+            # At the start this may be an old epoch.
             if self.epoch or row["quiet"]:
                 self._quiet_until = time.monotonic() + QUIET_SECONDS
             self.epoch = row["epoch"]
-        # Of what was said before it began to listen nothing is heard.
+        # Messages from before it began to listen are never heard.
         if self._connection is not None and not await self._hears(row["number"]):
             logger.warning("a change notification got lost; everything remembered is forgotten")
         if self._heard < row["number"]:
@@ -250,12 +250,12 @@ class Notifications:
     def _received(self, _: object, __: int, ___: str, message: object) -> None:
         sender, topic, payload = str(message).split(":", 2)
         origin, _, number = sender.partition(".")
-        # An older version does not count.
+        # Older versions send no number.
         if number:
             if int(number) > self._heard + 1:
                 self._forget()
             self._heard = max(self._heard, int(number))
             self._arrived.set()
-        # What this process says it has already acted on, see `Database.transaction`.
+        # This process has already acted on its own messages, see `Database.transaction`.
         if origin != self._origin:
             self.dispatch(topic, payload)

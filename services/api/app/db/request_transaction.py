@@ -22,10 +22,10 @@ class _Undone(Exception):
 
 
 class RequestTransaction:
-    """Stands in for a Database; what would commit by itself waits for `finish`.
+    """Stands in for a Database; statements that would commit by themselves wait for `finish`.
 
-    It begins with the first statement, so that no connection is held before one is needed, and
-    `first` runs ahead of that. Once it has ended, what still comes goes to the Database itself.
+    The transaction begins with the first statement, so that no connection is held earlier, and
+    `first` runs ahead of that. Once it has ended, statements go to the Database itself.
     """
 
     def __init__(self, database: Database, first: Callable[[Session], Awaitable[None]]) -> None:
@@ -41,11 +41,11 @@ class RequestTransaction:
         return self._database.budget
 
     async def begun(self) -> Session:
-        """The session in the transaction. Raises what `first` does."""
+        """The session in the transaction. Raises what `first` raises."""
         return self._database if self._ended else await self._begin()
 
     async def finish(self, last: Callable[[Session], Awaitable[None]]) -> None:
-        """Run `last` and commit; what it raises undoes everything, as it does in Database."""
+        """Run `last` and commit; an exception undoes everything, as in Database."""
         try:
             await last(await self.begun())
         except BaseException:
@@ -82,7 +82,7 @@ class RequestTransaction:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Undone by itself if the block raises, committed with everything else."""
+        """Undone alone if the block raises, committed with everything else."""
         if self._ended:
             async with self._database.transaction() as session:
                 yield session
@@ -121,7 +121,7 @@ class RequestTransaction:
     async def _leave(self) -> None:
         bounds, self._bounds = self._bounds, None
         if bounds is not None:
-            # A connection that is lost has undone it as well.
+            # A lost connection has undone everything as well.
             with suppress(_Undone, Problem):
                 async with bounds:
                     raise _Undone

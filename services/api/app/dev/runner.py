@@ -43,7 +43,7 @@ console = Console(highlight=False, soft_wrap=True)
 def main() -> int:
     """The exit status: 0 after Ctrl-C, 1 with one line where it cannot start."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # What is said must be seen at once also where it goes to a file.
+        # Messages must be seen at once also where they go to a file.
         sys.stdout.reconfigure(line_buffering=True)
     runner = Runner(PROJECT)
     try:
@@ -79,7 +79,7 @@ class Runner:
         self.socket: socket.socket | None = None
 
     def start(self) -> None:
-        """Return as soon as requests are answered. Raises CannotStart and what can go wrong."""
+        """Return as soon as requests are answered. Raises CannotStart, and errors of the parts."""
         self.environment = _environment()
         self.host = self.environment.setdefault("HOST", "127.0.0.1")
         self.port = _port(self.environment.setdefault("PORT", "8000"))
@@ -150,7 +150,7 @@ class Runner:
             time.sleep(0.05)
 
     def _ready_status(self, deadline: float) -> int:
-        """What the server answers once it serves the socket that we hold; 0 if it breaks off."""
+        """The server's status once it serves the socket that we hold; 0 if it breaks off."""
         assert self.processes is not None
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         with closing(HTTPConnection(host, self.port, timeout=READY_SECONDS)) as connection:
@@ -191,7 +191,7 @@ class Runner:
 
 def _complain(message: str) -> int:
     if signals.received():
-        # A program of ours met the same signal, and that is all that it complains of.
+        # A program of ours met the same signal, and complains of that alone.
         return 0
     console.print("[bold red]make dev:[/]", end=" ")
     console.print(message, markup=False)
@@ -199,7 +199,7 @@ def _complain(message: str) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """The environment, completed from `.env`; what is empty counts as not given."""
+    """The environment, completed from `.env`; an empty value counts as not given."""
     path = find_env_file()
     from_file = dotenv_values(path) if path else {}
     given = {name: value for name, value in os.environ.items() if value}
@@ -223,8 +223,8 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # What is accepted inherits it. uvicorn would see to it, but takes a socket that it is handed by
-    # its number for a Unix one, and answers on kept connections would be 40 ms late.
+    # Accepted connections inherit this. uvicorn would set it, but takes a socket that it is handed
+    # by its number for a Unix one, and answers on kept connections would be 40 ms late.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listening.bind(address)
@@ -238,7 +238,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _code() -> list[Path]:
-    """The folders whose change starts us anew: ours, and those of the user's extensions."""
+    """The folders whose changes start the processes anew: ours, and those of extensions."""
     folders = [API / "app"]
     for extension in Settings.load().listo_extensions:
         spec = importlib.util.find_spec(re.split("[.:]", extension)[0])

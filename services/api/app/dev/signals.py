@@ -1,6 +1,6 @@
 """Ctrl-C and its like: noted when they arrive, acted on between two steps.
 
-An exception out of a handler would end whatever happens to run just then half-way.
+An exception out of a handler would end the code that runs just then half-way.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ _received: list[int] = []
 
 
 class Stopped(Exception):
-    """Somebody wants us to stop."""
+    """A signal asks us to stop."""
 
 
 def listen() -> None:
     """Note signals from now on."""
     for number in _NUMBERS:
-        # nohup ignores SIGHUP for us, and means it.
+        # Under nohup SIGHUP is ignored, and stays so.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda received, _: _received.append(received))
 

@@ -1,4 +1,4 @@
-"""What an event is."""
+"""The model of an event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened: `type` like `order.paid`, the subject's id and version, and JSON data."""
+    """An occurrence: `type` like `order.paid`, the subject's id and version, and JSON data."""
 
     type: str
     subject: UUID | None = None

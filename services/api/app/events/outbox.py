@@ -1,4 +1,4 @@
-"""The outbox: an event is a row of the transaction whose work it tells of, or it is not."""
+"""The outbox: an event is a row of the transaction whose work it tells of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def publish(session: Session, actor: Actor, event: Event) -> None:
-    """Write `event` in the caller's transaction: it is there if, and only if, that commits."""
+    """Write `event` in the caller's transaction: the event exists if, and only if, that commits."""
     data = None if event.data is None else orjson.dumps(event.data).decode()
     await repository.insert(session, event, actor.id, data)
     session.after_commit(EVENTS_PUBLISHED.labels(event.type).inc)

@@ -90,7 +90,7 @@ def _columns(column: str, sql: str, term: Comparison, right: Field) -> str:
             f"{column} cannot be compared with {'.'.join(right.path)}.", position=right.position
         )
     _check_order(other, term)
-    # The id of a record is never equal to an owner who is not there.
+    # The id of a record is never equal to an absent owner.
     guard = " AND owner IS NOT NULL" if {column, other} == {"id", "owner"} else ""
     return f"({sql} {term.operator} {other_sql}{guard})"
 
@@ -98,7 +98,7 @@ def _columns(column: str, sql: str, term: Comparison, right: Field) -> str:
 def _caller(column: str, sql: str, term: Comparison, right: Variable, params: Params) -> str:
     if right.name != "user.id" or SYSTEM_TYPES[column] != "uuid" or term.operator != "=":
         raise FilterError(f"@{right.name} does not go with {column} here.", position=right.position)
-    # Nobody is nobody's equal: an anonymous caller does not own what has no owner.
+    # The comparison is false for an anonymous caller, even if the record has no owner.
     caller = params.add(Caller.ID, "uuid")
     return f"({sql} = {caller} AND {caller} IS NOT NULL)"
 

@@ -1,8 +1,8 @@
 """From a syntax tree to SQL: bound values, two-valued logic, conditions that indexes can serve.
 
 jsonb has a total order: [] < null < strings < numbers < booleans < arrays < objects. A comparison
-keeps to one type of it, and where the schema's promise allows, it does so by a range on the same
-expression rather than by jsonb_typeof, since the planner has statistics for the range only.
+keeps to one type: by a range on the same expression where the schema's promise allows, otherwise
+by jsonb_typeof. The range is better, since the planner has statistics for the range only.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Compiler:
         return frozenset({"string", "null"})
 
     def format(self, term: Comparison) -> Format | None:
-        """That of a field, by which the fields and constants of the comparison are read."""
+        """The format of a compared field, by which fields and constants of the term are read."""
         left, right = term.left, term.right
         sides = [(left, term.operator == "has"), (right, term.operator == "in")]
         found: list[tuple[Format, Field]] = []
@@ -104,7 +104,7 @@ class _Compiler:
         return found[0][0] if found else None
 
     def scalar(self, operand: Operand, format_: Format | None) -> str:
-        """The SQL of a scalar operand. What is bound must be used: PostgreSQL types it by that."""
+        """The SQL of a scalar operand, to be used: PostgreSQL types a bound value by its use."""
         self.types(operand)
         if isinstance(operand, Field):
             return field_sql(operand.path, operand.position, format_)
@@ -133,7 +133,7 @@ class _Compiler:
         return f"{left} = {self.scalar(term.right, format_)}{self.somebody(term)}"
 
     def somebody(self, term: Comparison) -> str:
-        """Nobody is nobody's equal: no field that is null, and no null in a list, is @user.id."""
+        """SQL that keeps an anonymous @user.id from matching a null field or a null in a list."""
         if any(isinstance(side, Variable) and side.name == "user.id" for side in _sides(term)):
             return f" AND {self.params.add(Caller.ID_JSON, 'jsonb')} <> {_NULL}"
         return ""
@@ -151,13 +151,13 @@ class _Compiler:
         format_ = self.format(term)
         array = self.array(term.left, "has", format_)
         if isinstance(term.right, Constant):
-            # In this form the condition is one that a GIN index serves.
+            # A GIN index serves the condition in this form.
             return f"{array} @> {self.params.add(f'[{_read(term.right, format_)}]', 'jsonb')}"
         return self.element(array, term.right, format_) + self.somebody(term)
 
     def element(self, array: str, operand: Operand, format_: Format | None) -> str:
-        # Nothing but an array contains an array. One inside would be looked for as a subset, so
-        # only scalars count as elements.
+        # Only an array contains an array. `@>` would look for a nested array as a subset, so only
+        # scalars count as elements.
         value, nested = self.scalar(operand, format_), self.types(operand) & _NESTED
         guard = f" AND jsonb_typeof({value}) NOT IN ('array', 'object')" if nested else ""
         return f"{array} @> jsonb_build_array({value}){guard}"
@@ -199,7 +199,7 @@ class _Compiler:
         condition = f"{left} {operator} {self.scalar(right, format_)}"
         if not types <= {wanted, "null"}:
             return f"{condition} AND jsonb_typeof({left}) = '{wanted}'"
-        # What is no value of the format is as null.
+        # A string that is no value of the format compares as null.
         if ("null" in types or format_) and operator in ("<", "<="):
             return f"{condition} AND {left} > {_NULL}"
         return condition
@@ -216,7 +216,7 @@ class _Compiler:
 
 
 def _read(constant: Constant, format_: Format | None) -> str:
-    """The JSON text of what is compared."""
+    """The JSON text that the constant is compared by."""
     return constant.text if format_ is None else format_.constant(constant)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MAC_BYTES = 16
-# Base64 makes four bytes of three; what is left of a URL is for the filter.
+# Base64 makes four bytes of three; the rest of a URL is for the filter.
 _MAX_POSITION = 2048
 _MAX_SEALED = 4096
 _BACKWARD, _REFERENCE = 1, 2
@@ -37,9 +37,9 @@ class Cursor:
     digest: str = ""
 
     def resolve(self, values: Sequence[str] | None) -> Cursor:
-        """The cursor with the values of `record` as they are now, None if it is gone.
+        """The cursor with the present values of `record`, which are None if the record is gone.
 
-        Raises InvalidCursor where they are not what they were, since the place is lost then.
+        Raises InvalidCursor where the values have changed, since the place is lost then.
         """
         if values is None or _digest(values) != self.digest:
             raise InvalidCursor(
@@ -49,7 +49,7 @@ class Cursor:
 
 
 class CursorCodec:
-    """Signs with keys derived from the secrets; the first signs, any of them verifies."""
+    """Signs with keys derived from the secrets: the first key signs, any of them verifies."""
 
     def __init__(self, *secrets: str) -> None:
         self._keys = [hmac.digest(secret.encode(), b"listo cursor", "sha256") for secret in secrets]
@@ -67,7 +67,7 @@ class CursorCodec:
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def decode(self, text: str, *, binding: str) -> Cursor:
-        """Raises InvalidCursor (400) for whatever was not encoded with this `binding`."""
+        """Raises InvalidCursor (400) for a text that was not encoded with this `binding`."""
         if len(text) > _MAX_SEALED * 4 // 3 or not text.isascii():
             raise InvalidCursor
         try:
@@ -87,7 +87,7 @@ class CursorCodec:
 
     @staticmethod
     def _mac(key: bytes, payload: bytes, binding: str) -> bytes:
-        # The payload is JSON in one line, so what is sealed can be read in one way only.
+        # The payload is JSON in one line, so the sealed bytes have one reading only.
         sealed = payload + b"\n" + binding.encode("utf-8", "surrogatepass")
         return hmac.digest(key, sealed, "sha256")[:_MAC_BYTES]
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a filter, a sort or a cursor: all 400, with the position where known."""
+"""The problems of a filter, a sort or a cursor: all 400, with the position where known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a JSON Schema promises of a field: the types that its value can have, and its format."""
+"""The promises of a JSON Schema about a field: the types that its value can have, its format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JSON_TYPES: Final = frozenset({"null", "string", "number", "boolean", "array", "object"})
 _NULL: Final = frozenset({"null"})
 
-# With one of these beside it, `$ref` and the like are not all that a schema says.
+# A schema with one of these says more than the `$ref` or the like beside it.
 _OWN: Final = ("type", "properties", "format")
 _MOST_STEPS: Final = 16
 _MOST_NAMES: Final = 200
@@ -31,7 +31,7 @@ _LONGEST_NAME: Final = 64
 class Fields:
     """The fields of a collection.
 
-    Trusted are plain `properties`, `type`, `format`, `items` and `required`, also behind a local
+    Plain `properties`, `type`, `format`, `items` and `required` are trusted, also behind a local
     `$ref`, an `allOf` of one schema, and an `anyOf` or `oneOf` of one schema and null.
     """
 
@@ -42,7 +42,7 @@ class Fields:
         hidden: Sequence[str] = (),
     ) -> None:
         self._schema = schema
-        # Neither printed nor compared with, which would tell of them too.
+        # Fields neither printed nor compared with: a comparison would tell of them too.
         self.hidden = hidden
 
     def types(self, path: Path, position: int | None = None) -> frozenset[str]:
@@ -64,7 +64,7 @@ class Fields:
         return _format(self._plain(schema.get("items"))[0])
 
     def names(self, path: Path) -> list[str]:
-        """What the object at `path` can hold, as far as the schema says; a record's own first."""
+        """The names that the schema declares at `path`; a record's system columns come first."""
         schema = self._descend(path, None)[0]
         return self._shown(schema.get("properties", {}) if isinstance(schema, dict) else {}, path)
 
@@ -88,7 +88,7 @@ class Fields:
         return [*SYSTEM_TYPES, *(name for name in declared if name not in self.hidden)]
 
     def _descend(self, path: Path, position: int | None) -> tuple[Any, frozenset[str]]:
-        """What the schema says of the value at `path`, None for nothing, and its types."""
+        """The schema of the value at `path`, None if unknown, and the types of the value."""
         if path and path[0] in self.hidden:
             raise UnknownField(f"The field {path[0]!r} cannot be read.", position=position)
         # Records are objects, whether their schema says so or not.
@@ -139,7 +139,7 @@ class Fields:
         return None
 
     def _referred(self, reference: str) -> Any:
-        """What a JSON Pointer into the schema points to, None where it is none that is known."""
+        """The target of a JSON Pointer into the schema, None if unknown."""
         found: Any = self._schema
         start, *steps = reference.split("/")
         if start != "#" or not self._one_resource:
@@ -167,8 +167,8 @@ class Fields:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence that names what is not there; nothing if nothing is like it."""
-    # What strangers can ask for costs little.
+    """The end of a sentence about an unknown name: a similar known name, or nothing."""
+    # Any stranger can cause the search, so its cost is bounded.
     named = [each for each in islice(known, _MOST_NAMES) if len(each) <= _LONGEST_NAME]
     alike = difflib.get_close_matches(name[:_LONGEST_NAME], named, n=1)
     return f"; did you mean {alike[0]}?" if alike else ""
@@ -181,7 +181,7 @@ def _is_null(schema: Any) -> bool:
 
 
 def _closed(schema: dict[str, Any]) -> bool:
-    # What stands beside it, like allOf, can ask for more but never allow more.
+    # Keywords beside it, like allOf, can demand more of an object but never allow more.
     return schema.get("additionalProperties") is False and not schema.get("patternProperties")
 
 

@@ -1,8 +1,8 @@
-"""Strings that a schema's `format` gives a value beyond their text, and what that value is.
+"""Strings that a schema's `format` gives a value beyond their text, and the form of that value.
 
-Each has one form per value, in the order of the values: text of the same length up to its last
-digits, so that any collation has it so. It is made here of constants, and by the functions of
-migration 0006 of what is stored; the two must agree.
+Each value has one form, and the forms sort as their values: text of the same length up to its last
+digits, so that any collation agrees. This module makes the forms of constants, the functions of
+migration 0006 those of stored strings; the two must agree.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DURATION = (
 )
 _UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _LONGEST_NUMBER: Final = 15
-# As a + arrives that is not written %2B in a URL.
+# A + that is not written %2B in a URL arrives as a space.
 _LOST_PLUS = re.compile(r"[0-9] [0-9]{2}:[0-9]{2}$")
 
 
@@ -43,18 +43,18 @@ class Format:
     """A format of JSON Schema whose strings are compared by value."""
 
     name: str
-    # In the schema `listo`; None where the text is the value's one form already.
+    # A function of the schema `listo`; None where the text is the value's one form already.
     function: str | None
     example: str
     pattern: str
     form: Callable[[re.Match[str]], str | None]
 
     def is_valid(self, text: str) -> bool:
-        """Whether a record may hold it."""
+        """Whether a record may hold the text."""
         return self._match(text) is not None
 
     def form_of(self, text: str) -> str | None:
-        """The form of a value that is written so; None if none is, or none that is compared."""
+        """The value's form; None for an invalid text, or for a number too long to be compared."""
         match = self._match(text)
         return None if match is None else self.form(match)
 
@@ -72,9 +72,9 @@ class Format:
         return jsonschema_rs.Draft202012Validator({"format": self.name}, validate_formats=True)
 
     def constant(self, given: Constant) -> str:
-        """The JSON text of what the constant is compared by.
+        """The JSON text that the constant is compared by.
 
-        Raises FilterError (400) for a string that is no such value.
+        Raises FilterError (400) for a string that is no value of the format.
         """
         if not isinstance(given.value, str):
             return given.text
@@ -100,7 +100,7 @@ def _as_written(match: re.Match[str]) -> str:
 def _clock(groups: Sequence[str | None]) -> tuple[int, str]:
     """The minute in UTC, which may be one of the day before or after, and the seconds.
 
-    A leap second keeps its number, so it comes between those around it.
+    A leap second keeps its number, so it sorts between the seconds around it.
     """
     hours, minutes, seconds, fraction, sign, offset_hours, offset_minutes = (
         each or "0" for each in groups
@@ -115,7 +115,7 @@ def _of_day(minute: int, seconds: str) -> str:
 
 
 def _date_time(match: re.Match[str]) -> str:
-    """In UTC, its year 10,000 later: an offset can lead to the year before 0, and to 10,000."""
+    """In UTC, 10,000 added to the year: an offset can lead to the year before 0, and to 10,000."""
     minute, seconds = _clock(match.groups()[3:])
     days, minute = divmod(minute, _DAY)
     year = int(match[1])
@@ -136,7 +136,7 @@ def _uuid(match: re.Match[str]) -> str:
 
 
 def _duration(match: re.Match[str]) -> str | None:
-    """Its seconds, then its months, which are no fixed number of seconds."""
+    """The seconds, months at their average, then the months: they have no fixed length."""
     numbers = match.groups("0")
     if any(len(number) > _LONGEST_NUMBER for number in numbers):
         return None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Caller(Enum):
-    """Values that depend on who asks."""
+    """Values that depend on the caller."""
 
     ID = "id"
     ID_JSON = "id as JSON"
@@ -37,13 +37,13 @@ class Params:
         return f"${self._start + len(self._values) - 1}::{cast}"
 
     def copy(self) -> Params:
-        """The same values, to which more can be added without changing these."""
+        """A copy, to which values can be added without changing the original."""
         copied = Params(self._start)
         copied._values = list(self._values)
         return copied
 
     def bind(self, actor_id: UUID | None, roles: Collection[str]) -> list[object]:
-        """The values for one caller, as asyncpg takes them; no `actor_id` is nobody."""
+        """The values for one caller, as asyncpg takes them; an anonymous one has no `actor_id`."""
         return [
             _resolve(value, actor_id, roles) if isinstance(value, Caller) else value
             for value in self._values

@@ -25,10 +25,10 @@ NO_OWNER: Final = UUID(int=0)
 
 
 def field_sql(path: Path, position: int | None = None, format_: Format | None = None) -> str:
-    """SQL of the value at `path`, never NULL: of a system column, else jsonb.
+    """SQL of the value at `path`, never NULL: a system column or jsonb.
 
-    With a format, strings are what they are compared by. Absent and null are one. Raises
-    FilterError (400) for a path into a system column.
+    With a format, strings have the form that they are compared by. Absent and null are the same.
+    Raises FilterError (400) for a path into a system column.
     """
     if path[0] in SYSTEM_TYPES:
         if len(path) > 1:
@@ -40,7 +40,7 @@ def field_sql(path: Path, position: int | None = None, format_: Format | None = 
 
 
 def elements_sql(path: Path, format_: Format | None) -> str:
-    """SQL of the list at `path`, whose strings are what they are compared by."""
+    """SQL of the list at `path`, whose strings have the form that they are compared by."""
     if format_ is not None and format_.function is not None:
         return f"listo.each({_steps(path)}, '{format_.name}')"
     return field_sql(path)
@@ -54,6 +54,6 @@ def sql_literal(text: str) -> str:
     """`text` as an SQL string constant, for keys that must stand in index expressions."""
     quoted = text.replace("'", "''")
     if "\\" in quoted:
-        # Means the same whatever standard_conforming_strings says.
+        # This constant means the same under any standard_conforming_strings.
         return "E'" + quoted.replace("\\", "\\\\") + "'"
     return f"'{quoted}'"

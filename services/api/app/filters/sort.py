@@ -42,7 +42,7 @@ class SortKey:
         return SYSTEM_TYPES.get(self.path[0], "jsonb")
 
     def value(self, text: str) -> object:
-        """What `key_columns` gave as text, as asyncpg binds it; exact."""
+        """The text of `key_columns` as the value that asyncpg binds; exact."""
         match self.cast:
             case "uuid":
                 return UUID(text)

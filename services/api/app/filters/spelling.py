@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.filters.fields import Fields
     from app.filters.language.syntax import Expression, Path
 
-# Of shorter names too many others are one slip away.
+# Shorter names have too many others one slip away.
 _SHORTEST: Final = 4
 _MOST_NAMES: Final = 1000
 
@@ -21,7 +21,7 @@ _MOST_NAMES: Final = 1000
 def check_filter(expression: Expression, fields: Fields) -> None:
     """Raises UnknownField (400) for a name that is one slip away from a declared one.
 
-    One that is meant is written in backticks.
+    Backticks let such a name pass.
     """
     for term in terms(expression):
         for side in (term.left, term.right):
@@ -38,7 +38,7 @@ def check_names(text: str, fields: Fields) -> None:
             try:
                 path = parse_path(bare, position)
             except FilterError:
-                # Whoever makes use of the text says so better.
+                # The code that uses the text raises a better problem.
                 continue
             _check(path, position, fields)
 
@@ -57,10 +57,10 @@ def _check(path: Path, position: int, fields: Fields) -> None:
 
 
 def _one_slip(given: str, meant: str) -> bool:
-    """Whether one letter is another, too much or missing, two have changed places, or only the
-    case is another."""
+    """Whether one letter is different, too much or missing, two have changed places, or only the
+    case is different."""
     if abs(len(given) - len(meant)) > 1 or given + "s" == meant or given == meant + "s":
-        # One and several are two fields.
+        # A singular and its plural are two fields.
         return False
     if given.lower() == meant.lower():
         return True

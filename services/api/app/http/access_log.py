@@ -1,4 +1,4 @@
-"""The access line: one per request, many a second, so not by way of the logging machinery.
+"""The access line: one per request, many a second, so it bypasses the logging machinery.
 
 Lines of one turn of the event loop are written together; the level and the format are those of the
 other logs.
@@ -84,7 +84,7 @@ def _json(fields: dict[str, Any]) -> bytes:
 def _coloured(fields: dict[str, Any]) -> bytes:
     status = fields["status"]
     colour = 32 if status < 400 else 33 if status < 500 else 31  # noqa: PLR2004
-    # A path can hold what a terminal would obey.
+    # A path can hold characters that a terminal would obey.
     path = "".join(c if c.isprintable() else "?" for c in fields["path"])
     clock = datetime.now().astimezone().strftime("%H:%M:%S")
     return (

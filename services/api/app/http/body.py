@@ -17,12 +17,12 @@ from app.http.members import check_members, invalid
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Many times what the forms take that anybody may send.
+# Many times the size of the forms that anybody may send.
 MAX_FORM_BYTES = 65_536
 
 
 async def read_body(request: Request, *media_types: str) -> bytes:
-    """The body. Raises UnsupportedMediaType, and InvalidJson for none at all."""
+    """The body. Raises UnsupportedMediaType, and InvalidJson for an empty body."""
     given = request.headers.get("content-type")
     if given is not None:
         media_type = given.partition(";")[0].strip().lower()
@@ -36,10 +36,10 @@ async def read_body(request: Request, *media_types: str) -> bytes:
 
 
 def body_of(model: type[Model], *, at_most: int | None = MAX_FORM_BYTES) -> Any:
-    """A dependency that gives the body as `model`; one that is larger is not even parsed.
+    """A dependency that gives the body as `model`; a larger body is not even parsed.
 
-    Not the framework's own way, since that one takes duplicate keys, NaN and lone surrogates. The
-    model is still described in the OpenAPI document, see `request_body`.
+    The framework's own parser would take duplicate keys, NaN and lone surrogates. The OpenAPI
+    document still describes the model, see `request_body`.
     """
 
     async def parsed(request: Request) -> Model:

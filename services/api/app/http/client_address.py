@@ -1,4 +1,4 @@
-"""Whose request this is: the peer's address, or what a trusted proxy says of it."""
+"""The address of a request's client: the peer's, or the one that a trusted proxy names."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Addresses whose reading is remembered; it takes longer than the rest of this.
+# Addresses remembered as parsed, since parsing takes longer than the rest of this.
 _KEPT = 4096
-# Of an address with its zone; what is remembered must be bounded.
+# The longest address with its zone; the memory for addresses must be bounded.
 _LONGEST = 64
-# As some balancers write it: `203.0.113.20:5555`, `[2001:db8::1]:443`, `[2001:db8::1]`. A bare IPv6
-# address ends in what looks like a port, so that one has brackets.
+# As some balancers write it: `203.0.113.20:5555`, `[2001:db8::1]:443`, `[2001:db8::1]`. An IPv6
+# address with a port has brackets, since the end of a bare address looks like a port.
 _WITH_PORT = re.compile(r"(?:\[([^]]*:[^]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
 def believe_no_server() -> None:
     """Have uvicorn, also under gunicorn, leave the peer's address in the scope.
 
-    By default it puts there what any local process says in `X-Forwarded-For`, before and whatever
-    TRUSTED_PROXIES says; no application can see that afterwards, nor ask for it not to be done.
+    By default uvicorn overwrites it with the `X-Forwarded-For` of any local process, whatever
+    TRUSTED_PROXIES says; an application can neither notice nor prevent that.
     """
 
     def as_it_is(app: ASGIApp, **_: object) -> ASGIApp:
@@ -43,7 +43,7 @@ class ClientAddress:
 
     def __init__(self, trusted: Sequence[str]) -> None:
         networks = [ipaddress.ip_network(network) for network in trusted]
-        # The same few proxies and many requests of the same clients.
+        # Remembered, since the same few proxies and clients send many requests.
         self._is_trusted = lru_cache(_KEPT)(partial(_is_within, networks))
 
     def address_of(self, scope: Scope) -> str:

@@ -1,7 +1,7 @@
 """The header fields of a request, one value for each name (RFC 9110, section 5.3).
 
-What reads them takes the first, the last or all of those with one name, as it likes; after this
-there is one. nginx, where it is in front, decides the same: it refuses them or hands on all.
+Readers take the first, the last or all fields of one name, as they like; after this a name has one
+field. The edge decides the same: it refuses repeated fields or hands on all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from app.core.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# No lists, or lists that nginx does not take in parts either.
+# Fields that are no lists, or lists that nginx refuses in parts too.
 _SINGLE = frozenset({
     b"access-control-request-method", b"authorization", b"content-length", b"content-type",
     b"expect", b"host", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
@@ -28,7 +28,7 @@ class FieldDoubled(BadRequest):
 def joined(
     headers: Iterable[tuple[bytes, bytes]],
 ) -> tuple[list[tuple[bytes, bytes]], FieldDoubled | None]:
-    """The fields with those of one name put together, and the refusal if one cannot be."""
+    """The fields, those of one name joined, and the refusal of a field that cannot be joined."""
     values: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         values.setdefault(name, []).append(value)

@@ -1,4 +1,4 @@
-"""What is wrong with the members of a body that a model takes."""
+"""The faults in the members of a body that a model takes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-# A fault is told in many times the bytes of the member that it is about.
+# The description of a fault takes many times the bytes of the faulty member.
 _AT_MOST = 20
 
 
 def invalid(error: ValidationError) -> ValidationFailed:
-    """The problem that says what is wrong with the members of a body, with at most 20 faults."""
+    """The problem that lists the faults in the members of a body, at most 20 of them."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     return _not_taken(
         FieldError(
@@ -35,7 +35,7 @@ def _not_taken(faults: Iterable[FieldError]) -> ValidationFailed:
 
 
 def check_members(model: type[BaseModel], value: Any) -> None:
-    """Refuse what has more members than there are, without looking at each of thousands."""
+    """Refuse a body with more members than the model has, without a look at each of thousands."""
     if not isinstance(value, dict) or len(value) <= len(model.model_fields):
         return
     known = {field.alias or name for name, field in model.model_fields.items()}

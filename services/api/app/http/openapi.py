@@ -54,10 +54,10 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
 }
 
-# Of a route that anybody may call.
+# For a route that anybody may call.
 PUBLIC: dict[str, Any] = {"security": []}
 
-# What any operation may answer, whatever it is.
+# The statuses that any operation may answer with.
 ALWAYS = (400, 401, 413, 414, 429, 431, 500, 503)
 
 
@@ -72,7 +72,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-# Of `If-None-Match` with PUT.
+# Describes `If-None-Match` with PUT.
 ONLY_CREATE = "`*`: only create, 412 if it is there."
 
 
@@ -80,7 +80,7 @@ def precondition(
     name: str, description: str = 'An `ETag` as it was answered, `"1"` for example.'
 ) -> dict[str, Any]:
     """The header parameter `If-Match` or `If-None-Match`."""
-    # Without an example, which the page that shows the document would send.
+    # No example, since the page that shows the document would send it.
     return {
         "name": name, "in": "header", "description": description, "schema": {"type": "string"},
     }  # fmt: skip

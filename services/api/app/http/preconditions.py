@@ -1,8 +1,9 @@
 """Entity tags (RFC 9110, sections 8.8.3 and 13.1): a record's version, quoted.
 
 A proxy that compresses an answer marks its tag: `W/"1"` (nginx, HAProxy, Cloudflare), `"1-gzip"`
-(Apache, Caddy), `"1--gzip"` (Jetty), `"1;gzip"`. Clients send that back, and it still names one
-version of one record, which is all that is compared. So the marks are taken off, for If-Match too.
+(Apache, Caddy), `"1--gzip"` (Jetty), `"1;gzip"`. Clients send the marked tag back. The tag
+still names one version of one record, all that is compared, so the marks are taken off, for
+If-Match too.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ class Tags:
     named: frozenset[str] = frozenset()
 
     def match(self, tag: str | int) -> bool:
-        """Whether a version, or a tag that is none, is among them."""
+        """Whether a version, or a tag that is no version, is among the tags."""
         return self.any or str(tag) in self.named
 
     @property
     def only_version(self) -> int | None:
-        """The one version that can match, if there is just one; -1 is no record's."""
+        """The version that can match, if there is just one; -1 where no record can match."""
         if len(self.named) != 1:
             return None
         (text,) = self.named

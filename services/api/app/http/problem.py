@@ -55,11 +55,11 @@ async def handle_problem(request: Request, problem: Exception) -> Response:
 
 
 async def handle_http_exception(request: Request, error: Exception) -> Response:
-    """What the framework itself raises: no such route, no such method, body too large."""
+    """Problems that the framework raises: no such route, no such method, body too large."""
     http: HTTPException = error  # type: ignore[assignment]
     headers = dict(http.headers or {})
     if http.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        # The framework knows those of one route, of which a path can have several.
+        # The framework knows the methods of one route, but a path can have several routes.
         headers["Allow"] = ", ".join(methods_of(request.scope))
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=headers)

@@ -1,8 +1,8 @@
-"""HTTP/1.1 on a connection: uvicorn's, which makes nothing for a request before it is its turn.
+"""uvicorn's HTTP/1.1 on a connection, which makes nothing for a request before the request's turn.
 
-Where three times as much arrives as can be served, two of three requests are refused. By a task and
-an answer through all layers each of these would cost a tenth of what is served, and more than that
-if it had to wait before: here it is a few bytes.
+Where three times as many requests arrive as can be served, two of three are refused. A refusal by a
+task and an answer through all layers would cost a tenth of a served request, and more after a wait:
+here a refusal costs a few bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from app.overload.admission import Admission
 
-# Around the request id, which is none yet.
+# The body around the request id, which is null here.
 _BEFORE, _AFTER = bytes(problem.response(Overloaded()).body).split(b"null")
 _HEAD = STATUS_LINE[Overloaded.status] + b"".join(
     b"%b: %b\r\n" % field
@@ -36,14 +36,14 @@ _HEAD = STATUS_LINE[Overloaded.status] + b"".join(
     )
 )
 _CLOSE = (b"connection", b"close")
-# Whose refusal is more than bytes that are always the same: fields for a browser, and what is still
-# to be read.
+# Requests whose refusal takes more than fixed bytes: fields for a browser, or reading on to the end
+# of the body.
 _PARTICULAR = frozenset({b"origin", b"transfer-encoding"})
 
 
 class Protocol(HttpToolsProtocol):
-    """Such a refusal is counted, and told of in one line a second by `Admission`; it has no line of
-    its own."""
+    """Refusals here have no access line; `Admission` counts them, and logs one line a second for
+    all of them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,16 +51,16 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if self.transport.is_closing():
-            # What came behind a request whose answer was the last (RFC 9112, section 9.6).
+            # The request came behind one whose answer was the last (RFC 9112, section 9.6).
             _forget(cycle)
-        # Without the application's lifespan nobody is asked, nor for what is uvicorn's own answer.
+        # Admission exists within the application's lifespan, and skips uvicorn's own answers.
         elif self.admission is None or app is not self.app or self.admission.enter(_scope(cycle)):
             super()._start_asgi_task(cycle, app)
         else:
-            # The turn may come in the context of whoever makes room.
+            # The turn may come in the context of the request that makes room.
             begin = partial(copy_context().run, self._begin, cycle, app)
             refuse = partial(self._refuse, cycle, app)
-            # In the next turn of the loop: what came with it waits behind it, not refused as well.
+            # In the next turn of the loop: requests that came with it wait behind it, not refused.
             self.loop.call_soon(self.admission.wait, _scope(cycle), begin, refuse)
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
@@ -76,7 +76,7 @@ class Protocol(HttpToolsProtocol):
             return False
         seconds, scope = retry_after(), _scope(cycle)
         asked = dict(scope["headers"])
-        # Whoever does not take answers is not to be given more of them without an end.
+        # Answers to a client that takes none must not pile up: the application waits for it.
         if scope["method"] == "HEAD" or not _PARTICULAR.isdisjoint(asked) or self.flow.write_paused:
             scope[REFUSED_KEY] = Overloaded(retry_after=seconds)
             super()._start_asgi_task(cycle, app)
@@ -91,7 +91,7 @@ class Protocol(HttpToolsProtocol):
             (b"retry-after", b"%d" % seconds),
             (b"x-request-id", own),
         ]
-        # Who waits to be told to send the body may take the answer for that, or send it after all.
+        # A client that waits for 100 Continue may take the answer for that, or still send the body.
         stays = cycle.keep_alive and not cycle.waiting_for_100_continue
         if not stays and _CLOSE not in fields:
             fields.append(_CLOSE)
@@ -106,7 +106,7 @@ class Protocol(HttpToolsProtocol):
 
 
 def _forget(cycle: RequestResponseCycle) -> None:
-    """Free what uvicorn keeps until a task has ended, of which there is none."""
+    """Free what uvicorn keeps until the end of the task, since this cycle has no task."""
     cycle.on_response = _nothing
     cycle.body = bytearray()
 

@@ -1,4 +1,4 @@
-"""What there is for a path, whatever the method of the request in hand."""
+"""The routes of a path, whatever the method of the request in hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.routing import Match
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-# Those that a route can have, and that become a label.
+# The methods that a route can have, and that become a label.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -21,8 +21,8 @@ def is_routed(scope: Scope) -> bool:
 
 
 def methods_of(scope: Scope) -> list[str]:
-    """The methods that are answered at this path, where there is something."""
+    """The methods that are answered at this path, if it has a route."""
     routed = {method for method in METHODS if is_routed({**scope, "method": method})}
-    # Every GET has its HEAD, and whoever asks is told all these by OPTIONS.
+    # Every GET has its HEAD, and OPTIONS tells a client all methods.
     implied = {"HEAD", "OPTIONS"} if "GET" in routed else {"OPTIONS"}
     return [method for method in METHODS if method in routed | implied]

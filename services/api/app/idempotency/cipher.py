@@ -1,7 +1,7 @@
-"""Answers are kept sealed: some show a secret once, which is stored as a hash otherwise.
+"""Answers are kept sealed, since some show a secret that is stored only as a hash otherwise.
 
 Both the fingerprint and the seal need the client's Idempotency-Key, which is not kept, and this
-server's secret: who reads the table learns nothing, not even by trying likely passwords.
+server's secret: a reader of the table learns nothing, even by trying likely passwords.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NONCE_BYTES = 12
 
 
 class ResponseCipher:
-    """ResponseCipher with the first of the secrets, and opens what any of them sealed."""
+    """Seals with the first of the secrets, and opens an answer that any of them sealed."""
 
     def __init__(self, *secrets: str) -> None:
         self._secrets = [secret.encode() for secret in secrets]
@@ -52,6 +52,6 @@ def _cipher(secret: bytes, request: KeyedRequest) -> AESGCM:
 
 
 def _derived(secret: bytes, use: bytes, content: bytes, request: KeyedRequest) -> bytes:
-    # The key comes last, being the one part of no fixed length.
+    # The key comes last, as the only part without a fixed length.
     message = b"listo idempotency %s:%s%s%s" % (use, content, request.id, request.key.encode())
     return hmac.digest(secret, message, "sha256")

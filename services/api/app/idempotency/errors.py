@@ -1,4 +1,4 @@
-"""What can go wrong with an idempotency key."""
+"""The problems of an idempotency key."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from app.idempotency.errors import InvalidIdempotencyKey
 FIELD = b"idempotency-key"
 MAX_LENGTH = 255
 
-# A string of RFC 9651, section 3.3.3, or what most clients send: the same without quotes. A comma
-# would be where a proxy put two fields together, a semicolon where a parameter begins.
+# A string of RFC 9651, section 3.3.3, or the same without quotes, as most clients send it. A comma
+# would mean that a proxy joined two fields, a semicolon that a parameter begins.
 _QUOTED = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(rb"[!#-+\--:<-~]+")
 _ESCAPED = re.compile(rb"\\(.)")

@@ -1,4 +1,4 @@
-"""The Idempotency-Key field at the edge: between knowing the caller and looking for the route."""
+"""The middleware of idempotency keys: it runs once the caller is known, before the route."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REPLAYED = (b"idempotency-replayed", b"true")
 
 
 class IdempotencyMiddleware:
-    """Has each request with a key carried out once, see `service`."""
+    """Has each request with an idempotency key carried out once, see `service`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -42,14 +42,14 @@ class IdempotencyMiddleware:
             or FIELD not in context_of(scope).fields
             or scope["method"] not in METHODS
             or not policy_of(scope).keyed
-            # It is refused without its body, for which nobody is to be waited.
+            # Refused without its body, for which the server must not wait.
             or not is_routed(scope)
         ):
             await self.app(scope, receive, send)
             return
         try:
             key = parse_key(context_of(scope).fields[FIELD])
-            # All of it, before a connection is needed.
+            # The whole body, before a connection is needed.
             body = await _read(receive)
         except Problem as refused:
             await problem.response(refused)(scope, receive, send)
@@ -100,7 +100,7 @@ class _Response:
 
     async def replay(self, answer: Answer) -> None:
         if answer.status < 400:  # noqa: PLR2004
-            # Who carried it out may still be waiting for that, or have died over it.
+            # The first process may still be waiting for this, or have died over it.
             database = services_of(self._scope).database
             try:
                 await database.notifications.epoch_is_known(database)

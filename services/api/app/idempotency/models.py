@@ -26,7 +26,7 @@ class KeyedRequest:
     def from_parts(
         cls, key: str, actor: Actor, *, method: str, path: str, rest: Iterable[bytes]
     ) -> KeyedRequest:
-        """`rest` is everything else that makes another request another one."""
+        """`rest` is everything else that tells one request from another."""
         scope = (
             actor.kind.encode(),
             str(actor.api_key_id or actor.id or "").encode(),
@@ -37,7 +37,7 @@ class KeyedRequest:
 
     @property
     def lock(self) -> int:
-        """What PostgreSQL's advisory lock of the key is called."""
+        """The number of PostgreSQL's advisory lock for the key."""
         return int.from_bytes(self.id[:8], "big", signed=True)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def claim(session: Session, id_: bytes, lock: int, kept: timedelta) -> Record:
-    """Take the key for this transaction, or tell who did: `claimed`, or what was answered.
+    """Take the key for this transaction: the row says `claimed`, or has the earlier answer.
 
     `fingerprint` is null where another transaction has the key and has not committed.
     """
@@ -29,7 +29,7 @@ async def claim(session: Session, id_: bytes, lock: int, kept: timedelta) -> Rec
 async def insert(
     session: Session, id_: bytes, fingerprint: bytes, *, status: int, answer: bytes, kept: timedelta
 ) -> bool:
-    """Keep the answer, in place of one that expired; False where one is there that did not."""
+    """Keep the answer, in place of an expired one; False where a valid answer is there."""
     row = await session.fetchrow(
         "INSERT INTO listo.idempotency_keys AS k (id, fingerprint, status, answer)"
         " VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO UPDATE SET fingerprint = $2, status = $3,"

@@ -1,8 +1,8 @@
-"""Each request with an idempotency key is carried out once; who asks again gets the same answer.
+"""Each request with an idempotency key is carried out once; a repetition gets the same answer.
 
-The answer is a row of the transaction whose work it tells of, so that either both are there or
-neither is. While that transaction runs it holds an advisory lock: others see at once that the
-request is in work, on whichever replica, and a crash lets go of it.
+The answer is a row of the transaction whose work it tells of, so both exist or neither does. While
+that transaction runs it holds an advisory lock: other processes see at once, on any replica, that
+the request is in work, and a crash releases the lock.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ KEPT = timedelta(hours=24)
 # A batch of 1,000 operations is answered with some 80 kB.
 MAX_KEPT_BYTES = 262_144
 
-# Refusals that are the outcome of the write. Not those that depend on who asks, which may have
-# changed by the next time: 401, 403, and 404 as well, which is what a caller gets who may not see.
+# Refusals that are the outcome of the write. 401 and 403 depend on the caller's rights, which may
+# have changed by the next time; so does 404, the answer to a caller who may not see.
 _OUTCOMES = frozenset({409, 410, 412, 422})
-# What tells of an answer that is too large.
+# Fields shown of an answer that was too large to be kept.
 _POINTERS = frozenset({"location", "etag"})
 
 
@@ -43,9 +43,9 @@ class Answered(Exception):
 class Attempt:
     """One request with a key, from its first statement to its answer.
 
-    What the request writes goes through `session`; the key is taken as that begins. Whoever is
-    first there gets Answered, RequestInProgress, KeyReused or AnswerNotKept raised; if that gets
-    lost on the way up, `conclude` raises it again.
+    The request writes through `session`, whose beginning takes the key. The first statement raises
+    Answered, RequestInProgress, KeyReused or AnswerNotKept where the key is taken; if the exception
+    gets lost on the way up, `conclude` raises it again.
     """
 
     def __init__(self, database: Database, cipher: ResponseCipher, request: KeyedRequest) -> None:
@@ -57,10 +57,10 @@ class Attempt:
         self._lost: Exception | None = None
 
     async def conclude(self, answer: Answer, *, retryable: bool) -> None:
-        """Commit the request with its answer, if that is final, else undo it.
+        """Commit the request with its answer if that is final, else undo the request.
 
-        A `retryable` problem and an answer that needed no statement are not final: the client is to
-        try again. Raises as `session` does, and DatabaseUnavailable; then it was undone.
+        A `retryable` problem and a refusal before any statement are not final: the client is to try
+        again. Raises as `session` does, and DatabaseUnavailable; then the request was undone.
         """
         if self._lost is not None:
             raise self._lost
@@ -72,16 +72,16 @@ class Attempt:
         IDEMPOTENCY_KEYS.labels(outcome).inc()
 
     async def _refuse(self, answer: Answer, *, retryable: bool) -> bool:
-        """Undo the request, and keep its refusal if that is final: whether it is."""
+        """Undo the request, and keep its refusal if it is final; returns whether it is."""
         begun = self._begun
         await self.session.undo()
         if retryable or answer.status not in _OUTCOMES:
             return False
-        # Nobody has the key for a moment. Who took it meanwhile goes first, as nothing came of
-        # this attempt.
+        # The key is free for a moment. A request that took it meanwhile goes first, as nothing came
+        # of this attempt.
         async with self._database.transaction() as session:
             await self._claim(session)
-            # What is refused without a statement costs anybody nothing, and keeping it a row.
+            # A refusal before any statement costs nothing, and keeping it costs a row.
             if begun:
                 await self._keep(session, answer)
         return begun
@@ -111,7 +111,7 @@ class Attempt:
             answer=self._cipher.seal(request, answer),
             kept=KEPT,
         ):
-            # Not possible while all who write hold the lock; if it were, nothing is done twice.
+            # Impossible while all writers hold the lock; even otherwise nothing is done twice.
             self._lose("in_progress", RequestInProgress())
 
     def _lose(self, outcome: str, reason: Exception) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A check, by which a package says whether what it needs works."""
+"""A check, by which a package says whether its dependency works."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`run` raises Problem with the fault as its detail. Without what is `required` the process
-    cannot serve; without the rest it serves with less."""
+    """`run` raises Problem with the fault as its detail. Without a `required` dependency the
+    process cannot serve; without another it serves with less."""
 
     name: str
     run: Callable[[], Awaitable[None]]

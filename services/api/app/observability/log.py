@@ -40,9 +40,9 @@ class _Context(logging.Filter):
 
 
 class _GivenUp(logging.Filter):
-    """Drops what asyncio says of a connection to PostgreSQL that was given up while it was made.
+    """Drops asyncio's line on a connection to PostgreSQL that was given up while it was made.
 
-    asyncpg tells its end to a future that nobody waits for any more, and nothing has failed.
+    asyncpg tells the connection's end to an abandoned future, and nothing has failed.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -81,7 +81,7 @@ class _ColourFormatter(logging.Formatter):
 
 
 def in_json(settings: Settings) -> bool:
-    """Whether lines are JSON: as JSON_LOGGING says, else unless a terminal is looked at."""
+    """Whether lines are JSON: as JSON_LOGGING says, else if standard output is no terminal."""
     return not sys.stdout.isatty() if settings.json_logging is None else settings.json_logging
 
 
@@ -107,7 +107,7 @@ def configure(settings: Settings) -> None:
         # uvicorn sets INFO, whatever LOG_LEVEL says.
         if logger.level < root.level:
             logger.setLevel(logging.NOTSET)
-    # Ours tells more, and knows the route.
+    # Listo's access line tells more, and knows the route.
     for name in ("uvicorn.access", "gunicorn.access"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = False

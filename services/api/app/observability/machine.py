@@ -1,4 +1,4 @@
-"""What this process may use: cores and memory, by cgroup v1 and v2, else the whole machine's."""
+"""The cores and memory that this process may use, by cgroup v1 and v2, else the machine's."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def _available() -> int:
 
 
 def _folders(root: Path, own: Path, controller: str) -> list[Path]:
-    """Our own group's and those above it, in the hierarchy of `controller` (v1) and the one (v2).
+    """Our group's folder and those above, in the hierarchy of `controller` (v1) and the one (v2).
 
-    In a container the path in /proc may be that of the host, where nothing is to be found; the
-    root then is the container's own.
+    In a container the path in /proc may be that of the host, which leads nowhere; the root then is
+    the container's own group.
     """
     found = []
     try:

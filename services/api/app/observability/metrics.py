@@ -22,9 +22,9 @@ from app.observability.multiprocess import Shared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Where several processes' metrics meet; prometheus_client looks for it when it is imported.
+# The folder where processes' metrics meet; prometheus_client looks for it when it is imported.
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-# How often what is read and not counted is read.
+# How often the gauges are read that nothing counts.
 SAMPLE_SECONDS = 1.0
 
 MASTER_START = Gauge(
@@ -123,14 +123,14 @@ _READ: dict[Gauge, Callable[[], float]] = {}
 
 
 def read_from(gauge: Gauge, read: Callable[[], float]) -> None:
-    """Have the gauge say what `read` does, whoever of this server's processes is asked."""
+    """Have the gauge show the value of `read`, whichever process of this server is asked."""
     _READ[gauge] = read
     if _FOLDER is None:
         gauge.set_function(read)
 
 
 def sample() -> None:
-    """Write down what this process' gauges say, for when another process is asked."""
+    """Write down the values of this process' gauges, for when another process is asked."""
     if _FOLDER is not None:
         for gauge, read in list(_READ.items()):
             gauge.set(read())

@@ -1,9 +1,9 @@
 """Metrics of several processes that share a folder (PROMETHEUS_MULTIPROC_DIR).
 
-Each process of prometheus_client writes files of its own, and whoever is asked reads them all. The
-files of a process that is gone must stay, or its counts would be missing, so they would pile up
-with every restart of a worker. Here they are added up into one file per kind as soon as the process
-is gone; a lock keeps readers from seeing them twice, or not at all.
+By prometheus_client each process writes files of its own, and the process that is asked reads all.
+The files of a process that is gone must stay, or its counts would be missing, so the files would
+pile up with every restart. Here they are added up into one file per kind as soon as the process is
+gone; a lock keeps readers from seeing them twice, or not at all.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _LOCK = "lock"
 
 
 class Shared(Collector):
-    """The metrics of all processes that live, and what those that are gone have counted."""
+    """The metrics of all processes that live, and the counts of those that are gone."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
         with _locked(self._folder, fcntl.LOCK_SH):
-            # One that a process has only just made is empty.
+            # A file that a process has only just made is empty.
             files = [str(path) for path in self._folder.glob("*.db") if _size(path) > 0]
             metrics: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(  # type: ignore[no-untyped-call]
                 files, accumulate=True
@@ -46,14 +46,14 @@ class Shared(Collector):
 
 
 def bury(folder: Path, pid: int) -> None:
-    """Add what the process has counted to what those before it have; its files are removed.
+    """Add the counts of the process to those of earlier ones, and remove its files.
 
     One process at a time may call this: the one that starts the others.
     """
     with _locked(folder, fcntl.LOCK_EX):
         for path in sorted(folder.glob(f"*_{pid}.db")):
             kind = path.name.removesuffix(f"_{pid}.db")
-            # What a gauge of a dead process says is of interest to nobody, unless its mode says so.
+            # The gauges of a dead process are of interest only if their mode says so.
             if kind in _ADDED:
                 _merge(folder, kind, path)
             path.unlink()
@@ -63,7 +63,7 @@ _ADDED = frozenset({"counter", "histogram", "summary", "gauge_sum"})
 
 
 def empty(folder: Path) -> None:
-    """Make the folder, or remove what a former run has left in it."""
+    """Make the folder, or remove the files that a former run has left in it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in folder.glob("*.db*"):
         path.unlink()
@@ -85,7 +85,7 @@ def _merge(folder: Path, kind: str, path: Path) -> None:
 
 
 def _values(path: Path) -> Iterator[tuple[str, float]]:
-    # A process that is killed may leave a file that it had only begun.
+    # A killed process may leave a file that it had only begun.
     with suppress(FileNotFoundError, struct.error, RuntimeError, UnicodeDecodeError):
         for key, value, *_ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
             yield key, value

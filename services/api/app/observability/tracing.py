@@ -25,7 +25,7 @@ class Telemetry:
     provider: TracerProvider | None = None
 
     def close(self) -> None:
-        """Send what is not sent yet. Blocks."""
+        """Send the remaining traces. Blocks."""
         if self.provider is not None:
             self.provider.shutdown()
 
@@ -48,7 +48,7 @@ def telemetry(settings: Settings) -> Telemetry:
 
 
 def _provider(endpoint: str) -> TracerProvider:
-    # Imported here: without an endpoint nobody pays for them.
+    # Imported here, so that only servers with an endpoint pay.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
     )

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and a page that shows it without asking anybody else for anything."""
+"""The OpenAPI document, and a page that shows it without any other server."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def document(request: Request, collections: str | None = None) -> Response
 
 
 def _named(visible: Iterable[Collection], names: str) -> list[Collection]:
-    """Those of the collections that are named. Raises CollectionNotFound if one is missing."""
+    """The collections that `names` lists. Raises CollectionNotFound if one is missing."""
     by_name = {collection.name: collection for collection in visible}
     wanted = sorted({name.strip() for name in names.split(",")})
     if not by_name.keys() >= set(wanted):
@@ -135,7 +135,7 @@ def _named(visible: Iterable[Collection], names: str) -> list[Collection]:
 @router.get("/")
 @RoutePolicy(public=True)
 async def start_page() -> Response:
-    # Relative, since a proxy may have put something before it.
+    # Relative, since a proxy may have added a prefix to the path.
     return RedirectResponse("docs")
 
 

@@ -1,7 +1,7 @@
-"""The OpenAPI document of one caller: what every server has, and the collections they may see.
+"""The OpenAPI document of one caller: the routes of every server, and the collections they may see.
 
-It is put together from text that is kept for each collection, so that another set of collections,
-of which keys make as many as anybody likes, is only joined anew.
+The document is joined from text that is kept for each collection, so that another set of
+collections, of which API keys can make any number, is only joined anew.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
     from app.route_policy import RoutePolicies
 
-# Of one document: what does not fit is left out of it, which it says.
+# The limits of one document, which says how many collections are left out.
 MAX_COLLECTIONS = 1000
 MAX_BYTES = 4 * 1024 * 1024
-# Of one collection. A schema can be larger as text than in its definition, where it refers to
-# parts of what it refers to.
+# The limits of one collection. A schema can be larger as text than in its definition, where it
+# refers to parts of parts that it refers to.
 _MAX_SCHEMA_BYTES = MAX_BYTES // 32
 _MAX_COLLECTION_BYTES = MAX_BYTES // 8
-# Of the texts that a process keeps; the one that nobody asked for longest goes first.
+# The limit of all texts that a process keeps; the least recently used text goes first.
 _KEPT_BYTES = 4 * MAX_BYTES
 
 _STATUSES = (400, 401, 403, 404, 409, 412, 413, 414, 415, 422, 429, 431, 500, 503)
@@ -46,7 +46,7 @@ _RESPONSES = {str(status): response for status, response in problems(*_STATUSES)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that need not be written: its entity tag without quotes, and its parts."""
+    """A document before its text is joined: its entity tag without quotes, and its parts."""
 
     tag: str
     described: int
@@ -58,7 +58,7 @@ class Document:
 
 
 class Documents:
-    """The documents of this process, as another version of this code describes things otherwise."""
+    """The documents of this process; another version of the code may describe things otherwise."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
@@ -87,13 +87,13 @@ class Documents:
         return Document(digest.hexdigest()[:32], described, parts)
 
     async def _texts(self, collection: Collection, actor: Actor) -> list[bytes] | None:
-        """Of a collection: a digest, its paths, its schemas; None if these are too large."""
+        """A collection's digest, paths and schemas; None if these are too large."""
         key = f"{collection.id}:{collection.version}:{actor.is_admin}"
         known = await self._known.get(key)
         if known is None:
             known = _described(collection, actor)
             await self._known.set(key, known, ttl=math.inf)
-            # Others go first: of many collections each takes a millisecond or more.
+            # Other requests go first: each of many collections takes a millisecond or more.
             await asyncio.sleep(0)
         return known.split(b"\n") if known else None
 
@@ -104,7 +104,7 @@ class Documents:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What every document has: up to the description's end, the paths, the schemas, the rest."""
+    """Parts of every document: up to the description's end, the paths, the schemas, the rest."""
 
     head: bytes
     paths: bytes
@@ -143,7 +143,7 @@ def _described(collection: Collection, actor: Actor) -> bytes:
 
 
 def _members(of: dict[str, Any]) -> bytes:
-    # Takes integers of any size, as schemas may have them.
+    # `to_json` takes integers of any size, as schemas may have them.
     return to_json(of)[1:-1]
 
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from app.observability.checks import Check
 
 LIMIT_SECONDS = 2.0
-# Less than any probe leaves between two of its own.
+# Less than the interval of any probe.
 KEPT_SECONDS = 0.5
 
 
 class Readiness:
-    """The report of this process, made once for all who ask at the same time or right after.
+    """The report of this process, made once for all clients at the same time or right after.
 
-    Anybody may ask, and is counted nowhere, so asking must not be a way to keep the database busy.
+    Any client may ask, without a rate limit, so the checks must not keep the database busy.
     """
 
     def __init__(self, checks: Sequence[Check]) -> None:
@@ -34,7 +34,7 @@ class Readiness:
         """`status`, and per check its outcome and duration in milliseconds."""
         flight = self._flight
         if flight is None or (flight.done() and time.monotonic() - self._made >= KEPT_SECONDS):
-            # A task of its own: who began it may go away, and others wait for it.
+            # A task of its own: the client that began it may go away while others wait for it.
             flight = self._flight = asyncio.create_task(self._make(), context=Context())
         return await asyncio.shield(flight)
 

@@ -1,4 +1,4 @@
-"""Whether a request is begun, before anything is done for it: at once, in turn, or not at all."""
+"""Decides before any work for a request whether it begins at once, in turn, or not at all."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.overload")
 
-# What the server's state holds of it, so that the server asks before it makes anything.
+# The key of Admission in the server's state, so that the server asks before it makes anything.
 ADMISSION_KEY = "listo.admission"
-# What admission says of a request in its scope: how important it is, since when it waited if it had
-# to, and the problem that refuses it.
+# The keys of admission in a request's scope: the importance, since when the request waited if it
+# had to, and the problem that refuses it.
 IMPORTANCE_KEY = "listo.importance"
 SINCE_KEY = "listo.since"
 REFUSED_KEY = "listo.refused"
-# As RequestMiddleware says of who has gone before there was an answer.
+# The status that RequestMiddleware records for a client that left before its answer.
 _GONE = 499
 _COUNT_SECONDS = 0.1
 _TELL_SECONDS = 1.0
@@ -48,9 +48,9 @@ _SHED = tuple(REQUESTS_SHED.labels("concurrency", name) for name in NAMES)
 
 
 class Admission:
-    """What asks for a place for each request, and counts those that get none.
+    """Decides on a place for each request, and counts the requests that get none.
 
-    The server asks before it makes anything, where its protocol is ours, or else the middleware.
+    A server with our protocol asks before it makes anything; under others, the middleware asks.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Admission:
         self._room_for_login = room_for_login
         self._logins = 0
         self._refused = [0] * len(Importance)
-        # Those of them that nothing else counts or tells of.
+        # The refused requests that nothing else counts or logs.
         self.unseen = 0
         read_from(CONCURRENCY_LIMIT, lambda: int(concurrency.limit))
         for number, name in enumerate(NAMES):
@@ -88,11 +88,11 @@ class Admission:
         return True
 
     def wait(self, scope: Scope, begin: Begin, refuse: Refuse) -> None:
-        """Have one of these called for a request that could not `enter`, maybe at once. With
-        `begin`, unless that says that the request has gone, it has to `leave`."""
+        """Have `begin` or `refuse` called for a request that could not `enter`, maybe at once. If
+        `begin` returns true, the request is still there, and has to `leave`."""
         importance = scope[IMPORTANCE_KEY]
         since = scope[SINCE_KEY] = time.perf_counter()
-        # Those who wait for a place will want to be hashed as well.
+        # A log-in that waits for a place will need a hash as well.
         self._logins += _is_login(scope)
 
         def begun() -> bool:
@@ -117,8 +117,8 @@ class Admission:
             refused()
 
     async def run(self) -> None:
-        """Tell of those that are refused, for as long as the process lives: one by one that would
-        cost more than to refuse them."""
+        """Count and log the refused requests for as long as the process lives: one by one, that
+        would cost more than the refusals."""
         told, number = time.monotonic(), 0
         while True:
             try:
@@ -146,7 +146,7 @@ class Admission:
 
     def _has_room(self, scope: Scope) -> bool:
         try:
-            # A flood of what cannot be hashed anyway must not even cost its reading.
+            # A flood of log-ins without room for a hash must not even cost its reading.
             self._room_for_login(self._logins)
         except Overloaded as full:
             REQUESTS_SHED.labels("passwords", NAMES[Importance.LOGIN]).inc()
@@ -156,7 +156,7 @@ class Admission:
 
 
 def retry_after() -> int:
-    """Seconds: not all who are refused now are to come back at one moment."""
+    """Seconds, random so that refused clients come back at different moments."""
     return random.randint(1, 3)  # noqa: S311
 
 

@@ -1,8 +1,8 @@
 """How many requests may be in work at once, and which of them wait or are refused first.
 
-Additive increase, multiplicative decrease (AIMD) on the delay that is no request's own: waiting for
-the event loop, or for a connection. The limiters that there are for Python guard outgoing calls, or
-judge by the time that requests take, which batches, slow clients and password hashes would spoil.
+Additive increase, multiplicative decrease (AIMD) on the delay outside of requests: waiting for the
+event loop, or for a connection. Existing limiters for Python guard outgoing calls, or judge by the
+duration of requests, which batches, slow clients and password hashes would spoil.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
     from app.overload.queueing import Begin, Refuse
 
-# What waits longer than that had better wait for its turn, where the most important goes first.
+# Above this delay requests better wait for their turn, where the most important goes first.
 TARGET_SECONDS = 0.25
 STEP_SECONDS = 0.1
-# Of the limit, with each step of too long a delay; of the maximum, with each step without one.
+# A step with too long a delay keeps DECREASE of the limit; others add INCREASE of the maximum.
 DECREASE = 0.9
 INCREASE = 0.05
-# How many may wait for each that may be in work. Of more the last would be refused after all, which
-# costs less at once than once all that is known of them has left the processor's caches.
+# How many requests may wait for each that may be in work. The last of more would be refused anyway,
+# and a refusal at once costs less than after their data has left the processor's caches.
 WAITING_PER_PLACE = 5
-# What is in work for longer than this is not fast.
+# A request that is in work for longer than this is slow.
 LINGERING_SECONDS = 1.0
 
 
 class Importance(IntEnum):
-    """What a request is to the client, told before anybody looks at its credentials."""
+    """The importance of a request to its client, told before its credentials are checked."""
 
     ANONYMOUS = 0
     LOGIN = 1
@@ -45,17 +45,17 @@ class Importance(IntEnum):
 
 
 NAMES = tuple(importance.name.lower() for importance in Importance)
-# How much of the limit each may use while requests have to be refused.
+# How much of the limit each importance may use while requests have to be refused.
 SHARES = (0.6, 0.7, 0.85, 0.95, 1.0)
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]) -> Importance:
-    """Made-up credentials gain a place, but nothing is done for who sends them."""
+    """Fake credentials gain a place only; authentication rejects them."""
     if scope["method"] in _READS:
         return Importance.READ if b"authorization" in fields else Importance.ANONYMOUS
-    # Nor may who has none take the last places: bodies are read, however slowly they come.
+    # Writes without credentials must not take the last places: their bodies may come slowly.
     if policy_of(scope).login or b"authorization" not in fields:
         return Importance.LOGIN
     return Importance.IDEMPOTENT_WRITE if b"idempotency-key" in fields else Importance.WRITE
@@ -64,7 +64,7 @@ def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]
 class Concurrency:
     """Admits requests up to a limit between `least` and `most`; the others wait for their turn.
 
-    `delay` tells for how many seconds somebody has waited for a connection, `lingering` how many
+    `delay` tells for how many seconds a request has waited for a connection, `lingering` how many
     requests are in work for longer than so many seconds.
     """
 
@@ -88,7 +88,7 @@ class Concurrency:
 
     def enter(self, importance: Importance) -> bool:
         """Whether the request may go on at once; then it has to `leave`."""
-        # Nobody who is as important waits while there is a place for it.
+        # No request that is as important waits while there is a place for it.
         if self._total >= self._bounds[importance]:
             return False
         self._total += 1
@@ -97,7 +97,7 @@ class Concurrency:
 
     def wait(self, importance: Importance, begin: Begin, refuse: Refuse) -> bool:
         """Whether a request that could not `enter` may wait. If a place comes in time, `begin` is
-        called, and unless that says that the request has gone, it has to `leave`."""
+        called; if that returns true, the request is still there, and has to `leave`."""
         return self._queue.join(importance, begin, refuse)
 
     def leave(self, importance: Importance) -> None:
@@ -110,10 +110,10 @@ class Concurrency:
         return self._queue.waiting(importance)
 
     def adjust(self, delay: float, lingering: int) -> None:
-        """One step: the limit after such a delay, and how much of it each may use.
+        """One step: the limit after such a delay, and how much of it each importance may use.
 
-        Fast requests fill all of it. Only when it is lowered, or half of it is taken by slow ones,
-        are the rest of the places kept for what is more important.
+        Fast requests fill the whole limit. Only when the limit is lowered, or slow requests take
+        half of it, the rest of the places is kept for more important requests.
         """
         if delay > TARGET_SECONDS:
             self.limit = max(float(self._least), self.limit * DECREASE)
@@ -126,7 +126,7 @@ class Concurrency:
         self._call_in()
 
     def expire(self) -> None:
-        """Refuse who has waited for too long."""
+        """Refuse requests that waited for too long."""
         self._queue.expire()
 
     async def run(self) -> None:
@@ -139,7 +139,7 @@ class Concurrency:
             self.adjust(max(late, self._delay()), self._lingering(LINGERING_SECONDS))
 
     def _call_in(self) -> None:
-        """Give free places to those who wait, the most important first."""
+        """Give free places to waiting requests, the most important first."""
         queue = self._queue
         while (first := queue.first()) is not None:
             importance = Importance(first)

@@ -1,4 +1,4 @@
-"""Time limits of many short tasks by one timer, since a timer each costs more than most take."""
+"""Time limits of many short tasks by one timer: a timer each costs more than most tasks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Deadlines:
     def older(self, seconds: float) -> int:
         """How many tasks are in here for longer than that."""
         before = time.monotonic() - seconds
-        # Entered in this order.
+        # In the order of entry.
         return sum(1 for _ in takewhile(lambda entered: entered < before, self._running.values()))
 
     def enter(self) -> asyncio.Task[object]:
-        """Begin to count the time of the current task, which the caller hands to the others."""
+        """Begin to count the time of the current task, for `expired` and `leave`."""
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = time.monotonic()
@@ -46,7 +46,7 @@ class Deadlines:
         now = time.monotonic()
         for task, entered in self._running.items():
             if now - entered < self._limit:
-                # Entered in this order, so the rest are younger.
+                # In the order of entry, so the rest are younger.
                 break
             if task not in self._expired:
                 self._expired.add(task)

@@ -1,7 +1,7 @@
 """Python's collector of circular garbage, which by default stops a busy process for half a second.
 
-It looks at all that lives each time when what is new has grown by a quarter: code, schemas and
-routes, which stay, and with many requests in work all of these.
+The collector looks at all live objects each time when new ones have grown by a quarter: at code,
+schemas and routes, which stay, and at all of many requests in work.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Of objects that are new, how many make it look at these: a request in work has some hundreds.
+# The number of new objects that make the collector look at them; a request in work has hundreds.
 THRESHOLD = 20_000
 
 
 @contextmanager
 def sparing() -> Iterator[None]:
-    """Leave what lives now out of it, and look at the rest less often."""
+    """Exempt present objects from collection, and collect the rest less often."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()

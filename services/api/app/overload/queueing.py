@@ -1,7 +1,7 @@
 """Requests that wait for a place: the most important first, first come, first served among equals.
 
-Nobody is told how long it will take: what has been served of late says little of what will be, and
-who is refused at once comes back at once. Who has waited for too long is refused.
+Clients are not told how long they will wait: the recent pace says little about the coming one, and
+clients refused at once come back at once. A request that has waited for too long is refused.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from itertools import islice
 
 LONGEST_SECONDS = 1.2
 
-# What is called once it is somebody's turn, and if it does not come in time. Both tell whether he
-# is still there.
+# `Begin` is called at a request's turn, `Refuse` if that does not come in time. Both tell whether
+# the request is still there.
 Begin = Callable[[], bool]
 Refuse = Callable[[], bool]
 
@@ -33,7 +33,7 @@ class Queue:
         return len(self._lines[importance])
 
     def join(self, importance: int, begin: Begin, refuse: Refuse) -> bool:
-        """Wait for a turn. False where too many wait that are as important."""
+        """Wait for a turn. False where too many requests wait that are as important."""
         if self.length >= self._most and not self._make_room(importance):
             return False
         self._lines[importance].append((time.monotonic(), begin, refuse))
@@ -41,7 +41,7 @@ class Queue:
         return True
 
     def first(self) -> int | None:
-        """The importance of who is next."""
+        """The importance of the next request."""
         if self.length:
             for importance in range(len(self._lines) - 1, -1, -1):
                 if self._lines[importance]:
@@ -49,13 +49,13 @@ class Queue:
         return None
 
     def call(self, importance: int) -> bool:
-        """Give the next of them its turn. Whether it was still there."""
+        """Give the next request its turn; returns whether it was still there."""
         _, begin, _ = self._lines[importance].popleft()
         self.length -= 1
         return begin()
 
     def expire(self) -> None:
-        """Refuse who has waited for too long."""
+        """Refuse requests that waited for too long."""
         oldest = time.monotonic() - LONGEST_SECONDS
         for line in self._lines:
             while line and line[0][0] < oldest:
@@ -63,7 +63,7 @@ class Queue:
                 line.popleft()[2]()
 
     def _make_room(self, importance: int) -> bool:
-        """Refuse the last of those who are less important."""
+        """Refuse the last of the least important requests below this."""
         for line in islice(self._lines, importance):
             if line:
                 self.length -= 1

@@ -1,4 +1,4 @@
-"""Bytes that may be taken at once; what finds no room waits, first come, first served."""
+"""Bytes that may be taken at once; requests without room wait, first come, first served."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WAIT_SECONDS = 10.0
 
 
 class Room:
-    """`most` tells how many bytes there are. What takes more than that has all of it."""
+    """`most` tells how many bytes there are. A request for more takes all of them."""
 
     def __init__(self, most: Callable[[], int]) -> None:
         self._most = most
@@ -57,5 +57,5 @@ class Room:
                 turn.set_result(None)
 
     def _has_room(self, number: int) -> bool:
-        # There may be less a moment later: one always gets on.
+        # `most` can shrink, but a single request always goes on.
         return self._taken == 0 or self._taken + number <= self._most()

@@ -1,4 +1,4 @@
-"""How often a caller may call, and what a request costs."""
+"""How often a caller may call, and the cost of a request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS: tuple[Kind, ...] = ("anonymous", "user", "api_key")
 
 
 def policies(settings: Settings) -> dict[Kind, Policy]:
-    """The limits of those who have none of their own, by the kind of actor."""
+    """The policies of callers without their own limit, by the kind of actor."""
     return {kind: Policy(kind, settings.rates(kind)) for kind in KINDS}
 
 
@@ -46,7 +46,7 @@ async def admit(scope: Scope, request: RequestContext, check: Check) -> Decision
         return None
     decision = await services_of(scope).limiter.admit((check,))
     if check.counted:
-        # Said again, with what is left now.
+        # Replaced by what is left now.
         said = check.policy.quoted
         request.headers = [field for field in request.headers if not field[1].startswith(said)]
     request.headers += decision.fields()
@@ -60,12 +60,12 @@ def policy_of(scope: Scope, actor: Actor) -> Policy:
 
 
 def caller_of(request: RequestContext) -> str:
-    """What a caller is counted by: the key, the user, or the client's address."""
+    """The id to count a caller by: the API key's, the user's, or the client's address."""
     actor = request.actor
     return str(actor.api_key_id or actor.id or rate_key(request.client))
 
 
 @lru_cache(maxsize=1000)
 def _own(rates: str) -> Policy:
-    """The limit that a key was given."""
+    """The policy of an API key's own rates."""
     return Policy("api_key", parse_rates(rates))

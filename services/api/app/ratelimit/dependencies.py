@@ -1,7 +1,7 @@
-"""What routes say about limits: `charge`, and `limit`, a kind of fastapi-limiter's dependency.
+"""The limits that routes set: `charge`, and `limit`, a kind of fastapi-limiter's dependency.
 
-Of that package only the class runs that a route names. Who is counted, where, and what is answered
-is ours, unless the route has an identifier or a callback of its own; docs/decisions/0012.
+Only the class that a route names runs of that package. Listo's limiter decides on caller, count and
+answer, unless the route has an identifier or a callback of its own; docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 
     from app.ratelimit.policy import Decision
 
-# What may not stand between the quotes of a policy's name.
+# Characters that may not stand between the quotes of a policy's name.
 _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
 _known: WeakKeyDictionary[Limiter, tuple[Rate, ...]] = WeakKeyDictionary()
 
 
 async def charge(request: Request, cost: int) -> None:
-    """Count the request for `cost` in all; for one it was when it came. Raises TooManyRequests."""
+    """Count the request for `cost` in all; its arrival counted for one. Raises TooManyRequests."""
     if cost > 1:
         await count(request.scope, cost, counted=1)
 
 
 @asynccontextmanager
 async def taken(request: Request, counted: int) -> AsyncIterator[None]:
-    """Charge the caller for what the lists of the block took of PostgreSQL, however they ended.
+    """Charge the caller for PostgreSQL's time on the lists of the block, however they ended.
 
-    As far as it is more than was `counted`: the request itself is through, the next ones wait.
+    Only the part above `counted` is charged: the request itself is through, the next ones wait.
     """
     known = context_of(request.scope)
     try:
@@ -68,7 +68,7 @@ class limit(RateLimiter):  # noqa: N801 - used like the function that it looks l
         @router.get("/reports", dependencies=[Depends(limit("10/minute", name="reports"))])
 
     Routes with the same name and rates are counted together. The name becomes a label of a metric.
-    Raises ValueError where `rates` are none.
+    Raises ValueError where `rates` are not valid rates.
     """
 
     def __init__(self, rates: str, *, name: str, cost: int = 1) -> None:
@@ -84,7 +84,7 @@ class limit(RateLimiter):  # noqa: N801 - used like the function that it looks l
 def count_by_ours() -> None:
     """Have every `Depends(RateLimiter(…))` counted by Listo's limiter.
 
-    In the class itself, since a route may name one anywhere: in a router, in another dependency.
+    The class itself is changed, since routes name it anywhere: in a router, in a dependency.
     """
     RateLimiter.__call__ = _counted  # type: ignore[method-assign]
 
@@ -102,7 +102,7 @@ async def _limit(
 ) -> None:
     known = context_of(request.scope)
     if limiter.identifier is default_identifier:
-        # That one believes whatever a client writes into X-Forwarded-For.
+        # The package's default believes whatever a client writes into X-Forwarded-For.
         caller = caller_of(known)
     else:
         caller = str(await limiter.identifier(request))
@@ -111,7 +111,7 @@ async def _limit(
         if decision.allowed or not limiter.blocking:
             break
         known.headers = list(said)
-        # For no longer than REQUEST_TIMEOUT lets it.
+        # REQUEST_TIMEOUT bounds the wait.
         await asyncio.sleep(decision.retry_after)
     if decision is not None and not decision.allowed:
         await _refuse(limiter, decision, request, response)
@@ -135,8 +135,8 @@ def _policy(name: str, rates: tuple[Rate, ...]) -> Policy:
 
 
 def _rates(limiter: Limiter) -> tuple[Rate, ...]:
-    """Those of its bucket, in whole seconds, rounded up. Raises TypeError where they cannot be
-    known beforehand."""
+    """The rates of the limiter's bucket, in whole seconds, rounded up. Raises TypeError where they
+    cannot be known beforehand."""
     rates = _known.get(limiter)
     if rates is None:
         bucket: Any = getattr(limiter.bucket_factory, "bucket", None)

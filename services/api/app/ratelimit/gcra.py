@@ -1,4 +1,4 @@
-"""The generic cell rate algorithm: what a caller owes is all that there is to know of it.
+"""The generic cell rate algorithm: the debt of a caller is its whole state.
 
 Under each window a caller owes some microseconds, which time pays back one by one. A request adds
 to them, and is refused where the sum would exceed the window's burst. Whole microseconds keep a
@@ -33,7 +33,7 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
             owed = debts[len(after)]
             debt = owed + min(check.cost * emission, burst) - min(check.counted * emission, burst)
             refused |= debt > burst and not check.spent
-            # It comes again as a whole.
+            # The refused request comes again as a whole.
             wait = max(wait, owed + min((check.cost + check.ahead) * emission, burst) - burst)
             after.append(min(debt, burst + OVERDRAFT))
         if refused:
@@ -44,7 +44,7 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
 
 
 def _standings(checks: Sequence[Check], debts: Sequence[int]) -> list[Standing]:
-    """Of each policy that window which has the fewest requests left, and of such the slowest."""
+    """For each policy the window with the fewest requests left, the slowest of such windows."""
     standings = []
     at = 0
     for check in checks:

@@ -1,4 +1,4 @@
-"""How often passwords may be tried, whether or not they are right."""
+"""How often passwords may be tried, right or wrong."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 async def throttle_login(request: Request, account: str, *, known: bool = False) -> None:
-    """Count a log-in or what is like one, by client address and by account.
+    """Count a log-in or a similar request, by client address and by account.
 
-    From an address known to the account it counts by both together, so that no stranger can use
-    up what the account's owner has. Raises TooManyRequests.
+    From an address known to the account it counts by both together, so that strangers cannot use
+    up the tries of the account's owner. Raises TooManyRequests.
     """
     services = services_of(request.scope)
     rates = services.settings.rates("login")
@@ -29,7 +29,7 @@ async def throttle_login(request: Request, account: str, *, known: bool = False)
     decision = await services.limiter.admit(
         (
             Check(Policy("login", rates), address),
-            # Nobody can type the NUL, and so use up what is another's.
+            # Bodies with a NUL are refused, so strangers cannot use up this count.
             Check(Policy("login-account", rates), f"{account}\0{address}" if known else account),
         )
     )

@@ -1,4 +1,4 @@
-"""What is counted: policies of one or several windows, and the fields that tell of them.
+"""Rate-limit policies of one or several windows, and the fields that tell of them.
 
 Fields as in draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy` and `RateLimit`.
 """
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from app.core.rates import Rate
 
 
-# What a caller may owe beyond a burst, in microseconds.
+# The most that a caller may owe beyond a burst, in microseconds.
 OVERDRAFT = 60_000_000
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A named set of rates that all hold at once, each a burst of `limit`, then steadily so."""
+    """A named set of rates that all hold at once, each a burst of `limit`, then a steady flow."""
 
     name: str
     rates: tuple[Rate, ...]
@@ -48,10 +48,10 @@ class Policy:
 
 @lru_cache(maxsize=1000)
 def share(policy: Policy, processes: int) -> Policy:
-    """What each of so many processes admits by itself to keep to the policy together.
+    """The policy by which each of so many processes admits alone, so that all keep to `policy`.
 
-    Where the limit is below their number each admits one from idle, and all of them the limit per
-    window from then on.
+    Where the limit is below their number each admits one request from idle, and all together the
+    limit per window from then on.
     """
     return replace(policy, processes=processes)
 
@@ -60,9 +60,9 @@ class Check(NamedTuple):
     """One caller under one policy.
 
     `cost` is how many requests this one counts for: the whole limit where that is less, so that it
-    can be served at all. `counted` of them were counted before, when less was known of it; `ahead`
-    more may turn out to be counted then, which who is refused now has to wait for, too. What is
-    `spent` already is counted in any case, also beyond the limit, by a minute at most.
+    can be served at all. `counted` of them were counted before, when less was known; `ahead` more
+    may turn out to be counted later, and a caller who is refused now has to wait for these, too. A
+    cost that is `spent` already is counted in any case, also beyond the limit, by a minute at most.
     """
 
     policy: Policy
@@ -75,7 +75,7 @@ class Check(NamedTuple):
 
 @dataclass(slots=True)
 class Standing:
-    """How a caller stands under a policy: requests left, and microseconds until it is one more."""
+    """How a caller stands under a policy: requests left, and microseconds until one more."""
 
     policy: Policy
     remaining: int

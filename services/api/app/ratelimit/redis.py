@@ -1,7 +1,7 @@
-"""The limiter of many processes: one script call on Redis at a time, for all who wait by then.
+"""The limiter of many processes: one script call on Redis at a time, for all waiting requests.
 
-A call costs ten times what a request adds to it, so the busier a process is the less each costs.
-Redis away: each process admits its share of every limit by itself until it is back.
+A call costs ten times what a request adds to it, so a request costs less in a busier process. While
+Redis is away, each process admits its share of every limit by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SCRIPT = (Path(__file__).parent / "gcra.lua").read_text()
 
-# More than can be owed; what Lua's numbers hold exactly.
+# More than can be owed; Lua's numbers still hold it exactly.
 _ANYTHING = 1 << 53
 
 _Pending = tuple["Sequence[Check]", "asyncio.Future[Decision]"]
@@ -36,7 +36,7 @@ _Pending = tuple["Sequence[Check]", "asyncio.Future[Decision]"]
 class RedisLimiter:
     """Shares its counts with every process on the same Redis.
 
-    `processes` tells how many of them there are: what is to be known already when Redis is away.
+    `processes` tells how many there are: the number must be known before Redis goes away.
     """
 
     def __init__(self, client: Redis, processes: Callable[[], int]) -> None:
@@ -51,7 +51,7 @@ class RedisLimiter:
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._pending.append((checks, future))
         if self._calls is None:
-            # Not in the context of the request, which it outlives.
+            # Not in the context of the request, which the task outlives.
             self._calls = asyncio.create_task(self._admit_pending(), context=Context())
         return await future
 
@@ -69,7 +69,7 @@ class RedisLimiter:
             batch, self._pending = self._pending, []
             try:
                 decisions = await self._admit_all(batch)
-            except Exception as error:  # noqa: BLE001 - theirs, and no end of the others
+            except Exception as error:  # noqa: BLE001 - it fails this batch, not the next
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
@@ -92,8 +92,8 @@ class RedisLimiter:
 
 
 def _question(checks: Sequence[Check]) -> list[tuple[str, int, int, int]]:
-    """Per window its key, what the request adds to what the caller owes, up to which sum it is
-    admitted, and the most that may be owed."""
+    """For each window: its key, the request's addition to the debt, the debt up to which the
+    request is admitted, and the most that may be owed."""
     return [
         (
             # A window that was changed by a setting counts anew.
@@ -108,7 +108,7 @@ def _question(checks: Sequence[Check]) -> list[tuple[str, int, int, int]]:
 
 
 def _legible(caller: str) -> str:
-    """The same for ASCII, and another one for each other: MessagePack takes no lone surrogates."""
+    """Unchanged for ASCII, distinct for other names: MessagePack takes no lone surrogates."""
     return caller.encode("utf-8", "surrogatepass").decode("latin-1")
 
 

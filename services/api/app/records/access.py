@@ -1,4 +1,4 @@
-"""A caller's access to the records of a collection, as far as no record is needed to tell."""
+"""A caller's access to the records of a collection, as far as the definition alone tells it."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Access:
         return statements_of(self.collection, self.actor)
 
     def within(self, session: Session) -> Access:
-        """The same in another session."""
+        """The same access in another session."""
         return dataclasses.replace(self, session=session)
 
     def require(self, operation: Operation) -> None:
-        """Raises CollectionNotFound, Unauthorized or Forbidden, where no record could change it."""
+        """Raises CollectionNotFound, Unauthorized or Forbidden where every record is refused."""
         actor, collection = self.actor, self.collection
         allowed = actor.is_admin or collection.rules[operation] is not False
         if actor.scopes is None and allowed:
             return
-        # Who may create where nothing can be read knows of the collection too, also by a key.
+        # A caller who may create but not read knows of the collection too, also by an API key.
         if not collection.is_visible_to(actor) and not (allowed and actor.reaches(collection.name)):
             RULE_REJECTIONS.labels(operation).inc()
             raise CollectionNotFound
@@ -61,7 +61,7 @@ class Access:
             raise self.refusal(operation)
 
     def refusal(self, operation: Operation) -> Problem:
-        """The problem for a caller whom a rule refuses what they may know of."""
+        """The problem for a refusal by a rule, where the caller may know of the target."""
         RULE_REJECTIONS.labels(operation).inc()
         if self.actor.is_anonymous:
             return Unauthorized()

@@ -32,12 +32,12 @@ _MEMBERS = {
 }
 
 
-# How many times a record that is changed PostgreSQL takes, with what it checks of it.
+# PostgreSQL's memory for the change of a record and its checks, in sizes of the record.
 _CHANGE_TIMES = 20
 
 
 class _Raw(msgspec.Struct):
-    # The text of each record as it came, since a parsed number has lost digits.
+    # The text of each record as it came, since parsed numbers have lost digits.
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -47,13 +47,13 @@ class _RawBatch(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step: `update` applies a JSON Merge Patch, `version` is what the record must have."""
+    """One step: `update` applies a JSON Merge Patch, the record must have `version`."""
 
     op: Literal["create", "update", "delete"]
     id: UUID
     data: Body | None = None
     version: int | None = None
-    # Whether somebody else may know of the id.
+    # Whether another client may know of the id.
     known: bool = True
 
 
@@ -123,7 +123,7 @@ async def _lock(access: Access, operations: list[Operation]) -> None:
         if operation.known:
             ids[operation.op].add(operation.id)
     if len(ids["create"]) > 1:
-        # What is not there yet cannot be locked. Created by one statement it is in order.
+        # Records cannot be locked before their creation. One statement creates them in order.
         alone = len(_run_of_creates(operations, 0, access.session.budget)) < len(operations)
         await repository.lock_creation(access, alone=alone)
     if len(ids["update"] | ids["delete"]) > 1:

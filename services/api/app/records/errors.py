@@ -1,4 +1,4 @@
-"""What can go wrong with a record."""
+"""The problems of records."""
 
 from __future__ import annotations
 

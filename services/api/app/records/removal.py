@@ -1,7 +1,7 @@
 """Deletes the records of deleted users: by the worker, a bounded part in each transaction.
 
-It goes through each collection by id, since `owner` has no index, and remembers how far it got in
-the very transaction that deletes. So whoever goes on after an end neither skips nor counts twice.
+The duty goes through each collection by id, since `owner` has no index, and notes how far it got in
+the very transaction that deletes. So the next worker neither skips records nor counts them twice.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 SLICE = 1000
 # Transactions of one run, so that runs succeed in time however much there is to do.
 PARTS = 2000
-# For how long after a user's end a process may not have heard of it, and a request that began by
-# then may still commit: beside REQUEST_TIMEOUT, with much room.
+# How long after a user's end a process may still be unaware of it, and a request that began by then
+# may still commit: beside REQUEST_TIMEOUT, with much room.
 _UNAWARE = timedelta(seconds=10)
 
 
 async def run(
     duty: Lease, request_timeout: float, *, size: int = SLICE, parts: int = PARTS
 ) -> None:
-    """So many parts, or fewer where nothing is left that could be deleted by now."""
+    """Do so many parts, or fewer where no records are left that could be deleted by now."""
     settled = timedelta(seconds=request_timeout) + _UNAWARE
     for _ in range(parts):
         if not await _step(duty, settled, size):
@@ -54,7 +54,7 @@ async def _go_on(session: Session, removal: Removal, size: int) -> None:
     here = removal.collection
     collection = await collections.first(session, here, inclusive=removal.record is not None)
     if collection is None:
-        # Whoever reads that it is finished finds nothing of it in any list that is cached.
+        # A client that reads of the finish must find none of the records in a cached list.
         await Notifications.epoch_is_known(session)
         await removals.finish(session, removal)
         return
@@ -63,7 +63,7 @@ async def _go_on(session: Session, removal: Removal, size: int) -> None:
     access = Access(session, actor, collection)
     part = await repository.delete_owned(access, removal.user_id, after=after, size=size)
     if part is None:
-        # Read anew, it is known by the next step.
+        # The definition has changed; the next step reads it anew.
         return
     last = part.last if part.seen == size else None
     await removals.note(

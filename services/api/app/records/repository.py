@@ -1,4 +1,4 @@
-"""Runs the SQL of records, and tells the faults that are the data's or the table's own."""
+"""Runs the SQL of records, and raises problems for the faults of the data or the table."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from app.records.sizes import Size
     from app.records.statements import Statement
 
-# Of text; with the last record a page can have more.
+# The text of a page; with the last record it can have more.
 PAGE_BYTES = 4 << 20
-# What is fetched at once of large records, at most.
+# The most bytes of large records that are fetched at once.
 _BYTES_AT_A_TIME = 16 << 20
 
 # (version, the record's head, its own fields), see `rendered`
@@ -85,7 +85,7 @@ async def _write(
 ) -> Sequence[Any]:
     """The rows of a statement that changes records, which wrote an event for each of them.
 
-    If there are any, lists are out of date. `given` are the records' new data.
+    If there are rows, cached lists are out of date. `given` are the records' new data.
     """
     session, collection = access.session, access.collection
     largest = max((size.weight for size in given), default=0)
@@ -124,7 +124,7 @@ async def create_many(access: Access, ids: Sequence[UUID], data: Sequence[Size])
 
 
 async def replace(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
-    """The record with that data, which is as it was where it had that already."""
+    """The record with that data; a record that has the data already stays as it was."""
     statement, actor = access.statements.replace, access.actor
     args = statement.args(actor, id_, data.text, version, access.collection.version, actor.id)
     rows = await _write(access, statement, args, "record.updated", [data])
@@ -146,15 +146,15 @@ async def before(access: Access, id_: UUID) -> Row | None:
 
 
 async def lock(access: Access, *, updated: Sequence[UUID], deleted: Sequence[UUID]) -> None:
-    """Have nobody else change these records until the transaction ends, in the order of ids."""
+    """Lock these records against other writers until the transaction ends, in the order of ids."""
     statement = access.statements.lock
     with _faults:
         await access.session.execute(statement.sql, *statement.args(access.actor, updated, deleted))
 
 
 async def lock_creation(access: Access, *, alone: bool) -> None:
-    """Have nobody else create records under their own ids who might wait for one of these while
-    these wait for one of theirs."""
+    """Keep other batches from creating records under given ids while they and this batch could
+    wait for each other's ids."""
     how = "" if alone else "_shared"
     await access.session.execute(
         f"SELECT pg_advisory_xact_lock{how}(hashtextextended('creation:' || $1, 0))",
@@ -169,7 +169,7 @@ async def delete(access: Access, id_: UUID, version: int | None) -> bool:
 
 
 class Part(NamedTuple):
-    """Of a walk over records: how many were looked at and deleted, and the last one's id."""
+    """A part of a walk: how many records were looked at and deleted, and the last one's id."""
 
     seen: int
     deleted: int
@@ -179,9 +179,9 @@ class Part(NamedTuple):
 async def delete_owned(
     access: Access, owner: UUID, *, after: UUID | None, size: int
 ) -> Part | None:
-    """Delete what is the owner's of the `size` records after that id, whatever the rules say.
+    """Delete the owner's records among the `size` records after that id, whatever the rules say.
 
-    None where the definition has changed, and nothing was done.
+    None where the definition has changed; then all records stay.
     """
     session, collection = access.session, access.collection
     statement = statements_of(collection, SYSTEM).delete_owned
@@ -218,8 +218,8 @@ async def definition_version(access: Access) -> int | None:
 async def page(
     session: Reading, sql: str, args: Sequence[object], *, limit: int, largest: int
 ) -> tuple[Sequence[Any], bool]:
-    """The rows of a page, no record in which is larger than `largest`, and whether it ended before
-    all were there, since it has its bytes."""
+    """The rows of a page of records that are `largest` at most, and whether the page ended early,
+    since it has its bytes."""
     need = sizes.read(sql, largest)
     with _faults:
         if need <= session.budget.share and limit * largest <= PAGE_BYTES:
@@ -239,7 +239,7 @@ async def _filled(cursor: Cursor, largest: int) -> tuple[Sequence[Any], bool]:
         fetched = await cursor.fetch(wanted)
         for number, row in enumerate(fetched, 1):
             rows.append(row)
-            # Some bytes more where it is not ASCII, which is as well.
+            # Counts characters: text that is not ASCII has some bytes more.
             octets += sum(len(value) for value in row if isinstance(value, str))
             if octets >= PAGE_BYTES:
                 return rows, number < len(fetched) or bool(await cursor.fetch(1))

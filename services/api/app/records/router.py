@@ -1,5 +1,5 @@
-"""Records over HTTP. The paths of each collection are described in the OpenAPI document by
-`openapi.py`, with the collection's own schema, so the generic ones are left out of it."""
+"""Records over HTTP. The package `openapi` describes the paths of each collection in the OpenAPI
+document, with the collection's own schema, so the generic paths are left out of it."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ router = APIRouter(prefix="/collections/{collection}", include_in_schema=False)
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
-# Nothing here is for shared caches, where what a caller sees depends on who it is.
 # Proxies take a few KiB of fields altogether, and the cursors are in the body as well.
 _MAX_LINK = 4096
+# Answers depend on the caller, so shared caches must not keep them.
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 _TRIES = 3
 
@@ -91,7 +91,7 @@ async def batch_records(collection: str, request: Request) -> Response:
     budget = services_of(request.scope).database.budget
 
     async def run(access: Access) -> list[batch.Result]:
-        # Before there is a connection, which others need to get on with what they hold of it.
+        # Before there is a connection, which the holders of this memory need to get on.
         async with (
             budget.take(batch.memory_needed(operations, access.collection, budget)),
             database_of(request).transaction() as session,
@@ -105,7 +105,7 @@ async def batch_records(collection: str, request: Request) -> Response:
 @router.get("/records/{record_id}")
 async def get_record(collection: str, record_id: str, request: Request) -> Response:
     known = preconditions.parse_tags(request.headers.get("if-none-match"))
-    # Before the collection, which not everybody may know of.
+    # Before the collection, of which not every caller may know.
     id_ = _id(record_id)
     stored = await service.get(await _access(request, collection), id_)
     headers = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
@@ -176,7 +176,7 @@ async def _access(request: Request, name: str) -> Access:
 
 
 def _require_any(access: Access, *operations: Operation) -> None:
-    """Refuse a caller who may do none of the operations before a body is read, which costs."""
+    """Refuse a caller who may do none of the operations before the costly read of a body."""
     refusals = []
     for operation in operations:
         try:
@@ -189,14 +189,14 @@ def _require_any(access: Access, *operations: Operation) -> None:
 async def _retrying(
     request: Request, access: Access, work: Callable[[Access], Awaitable[Result]]
 ) -> Result:
-    """Run `work`, again with the new definition where another process just changed it."""
+    """Run `work`, and again with the new definition if another process just changed it."""
     registry, name = services_of(request.scope).registry, access.collection.name
     for _ in range(_TRIES - 1):
         try:
             return await work(access)
         except DefinitionChanged:
             registry.drop(name)
-            # With a key a connection is in hand now, which must not wait for another one.
+            # With an idempotency key the request has a connection, and must not wait for another.
             access = dataclasses.replace(
                 access, collection=await registry.get(name, access.session)
             )
@@ -253,7 +253,7 @@ def _query(request: Request) -> Query:
 
 
 def _links(request: Request, page: listing.Page) -> dict[str, str]:
-    """The field of RFC 8288 with the pages around, if there are any and proxies take it."""
+    """The Link field (RFC 8288) of the pages around, if there are any and proxies take it."""
     rest = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
     links = ", ".join(
         f'<{request.url.path}?{urlencode([*rest, ("cursor", cursor)])}>; rel="{relation}"'
@@ -278,7 +278,7 @@ def _created(collection: str, stored: Stored) -> Response:
 def _changed(access: Access, stored: Stored) -> Response:
     text: str | bytes = stored.json
     if not access.actor.has_scope(Scope.RECORDS_READ):
-        # As a batch says it: a patch that changes nothing must not be a way to read.
+        # As in a batch's results: a patch without changes must not be a way to read.
         text = orjson.dumps({"id": stored.id, "version": stored.version})
     return Response(text, headers={"ETag": preconditions.etag(stored.version)}, media_type=JSON)
 

@@ -1,4 +1,4 @@
-"""Reading and writing single records. Rules are checked here, whoever calls: routers, extensions.
+"""Reading and writing single records. Rules are checked here, for routers and extensions alike.
 
 `data` is what a client sent: its JSON text and the value parsed from it, see `Body`. Returned
 records are finished JSON text.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from app.records.access import Access
     from app.records.repository import Row
 
-# A patch is tried again when somebody else changed the record in between.
+# A patch is tried again when another request changed the record in between.
 _PATCH_TRIES = 5
 
 
@@ -110,10 +110,10 @@ async def create(access: Access, data: Body, *, id_: UUID | None = None) -> Stor
 async def replace(
     access: Access, id_: UUID, data: Body, *, if_version: int | None = None
 ) -> Stored:
-    """The record with its own fields replaced; one that has them already stays as it is.
+    """The record with its own fields replaced; a record that has them already stays as it is.
 
-    Who may not write a `readOnly` field leaves it as it is. Raises InvalidRecord and RecordTooLarge
-    (422), RecordNotFound, VersionConflict.
+    A `readOnly` field that the caller may not write stays as it is. Raises InvalidRecord and
+    RecordTooLarge (422), RecordNotFound, VersionConflict.
     """
     access.require("update")
     collection = access.collection
@@ -133,8 +133,8 @@ async def replace(
 
 
 async def patch(access: Access, id_: UUID, merge: Body, *, if_version: int | None = None) -> Stored:
-    """The record with a JSON Merge Patch (RFC 7396) applied. One that it changes nothing of stays
-    as it is, version and all. Raises as `replace` does."""
+    """The record with a JSON Merge Patch (RFC 7396) applied. A record that the patch leaves the
+    same keeps its version. Raises as `replace` does."""
     access.require("update")
     if not isinstance(merge.value, dict):
         raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
@@ -146,7 +146,7 @@ async def patch(access: Access, id_: UUID, merge: Body, *, if_version: int | Non
 async def _change(
     access: Access, id_: UUID, if_version: int | None, change: Callable[[str], str]
 ) -> Stored:
-    """The record with what `change` makes of its own fields; it may be called several times."""
+    """The record with its own fields after `change`, which may be called several times."""
     collection = access.collection
     for _ in range(_PATCH_TRIES):
         before = await repository.before(access, id_)
@@ -156,7 +156,7 @@ async def _change(
         if if_version is not None and version != if_version:
             raise VersionConflict
         text = change(data)
-        # Also where nothing changes: what the schema is now decides.
+        # Also where nothing changes: the present schema decides.
         await check_data(collection, Body(text, _read(text)))
         if text == data and not collection.annotations.write_only:
             return _stored(id_, before)
@@ -203,7 +203,7 @@ def checked_size(access: Access, data: str) -> Size:
 
 
 async def prepared(access: Access, data: Body) -> Body:
-    """The whole fields of a record as they are kept, with defaults. Raises as `check_data` does."""
+    """All own fields of a record as they are kept, with defaults. Raises as `check_data` does."""
     if isinstance(data.value, dict):
         _refuse_read_only(access, data.value)
         data = _filled(access.collection, data)
@@ -242,7 +242,7 @@ def _refuse_reserved(data: dict[str, Any]) -> None:
 async def _why_not(
     access: Access, id_: UUID, if_version: int | None, operation: Operation
 ) -> Problem:
-    """Why a statement on an existing record found nothing, told only as far as the caller sees."""
+    """Why a statement on an existing record found no row, as far as the caller may know."""
     await _check_definition(access)
     version = await repository.visible_version(access, id_)
     if version is None:

@@ -1,4 +1,4 @@
-"""How large a record is, and about what PostgreSQL needs to take it in and to give it out."""
+"""The size of a record, and about how much memory PostgreSQL needs to write and to read it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from app.core import json
 from app.records.errors import RecordTooLarge
 from app.records.statements import unpackings
 
-# As measured with PostgreSQL 17 and 18: of text, and of each value in it, which `jsonb` keeps a
-# header of, and has in a tree of its own while it is read.
+# As measured with PostgreSQL 17 and 18: memory for the text, and for each value in it, of which
+# `jsonb` keeps a header, and has a tree while the text is read.
 _READ_TIMES = 4
 _WRITE_TIMES = 10
 _VALUE_BYTES = 8
 _TREE_BYTES = 170
-# What puts chosen fields together, in text.
+# The function that puts chosen fields together, in text.
 CHOSEN = "concat_ws"
 _CHOSEN_TIMES = 6
-# What leaves fields out, by building the tree anew, of which a value is 10 bytes at least.
+# The operator that leaves fields out by building the tree anew; a value has 10 bytes at least.
 WITHOUT = " - ARRAY["
 _WITHOUT_TIMES = 18
 _MARKS = ",:[{"
@@ -28,7 +28,7 @@ _MARKS = ",:[{"
 
 @dataclass(frozen=True)
 class Size:
-    """Of the JSON text of a record's own fields."""
+    """The size of the JSON text of a record's own fields."""
 
     text: str
 
@@ -38,17 +38,17 @@ class Size:
 
     @cached_property
     def _values(self) -> int:
-        # By the marks of which one stands before each; those in strings make it a bit more.
+        # Counts the marks that stand before values; marks in strings add a few.
         return sum(map(self.text.count, _MARKS))
 
     @property
     def weight(self) -> int:
-        """Bytes that PostgreSQL has it in once it is unpacked, or less."""
+        """The most bytes that PostgreSQL has the record in, once it is unpacked."""
         return self.octets + _VALUE_BYTES * self._values
 
     @property
     def written(self) -> int:
-        """Bytes of memory that PostgreSQL takes to write it and to give it back."""
+        """Bytes of memory that PostgreSQL takes to write the record and to give it back."""
         return _WRITE_TIMES * self.octets + _TREE_BYTES * self._values
 
     def check(self, most: int) -> None:
@@ -65,7 +65,7 @@ class Size:
 
 
 def read(sql: str, largest: int) -> int:
-    """Bytes of memory that a statement takes which gives out records of at most that weight."""
+    """Bytes of memory that a statement takes to give out records of at most that weight."""
     times = _READ_TIMES + unpackings(sql)
     if CHOSEN in sql:
         times += _CHOSEN_TIMES

@@ -2,8 +2,8 @@
 
 A record leaves PostgreSQL as finished JSON in two parts: its head is text, its own fields are
 `jsonb`, whose output is text as well. Putting them together there would copy a large record ten
-times. Each rule is part of the statement that it guards; a statement that finds no row does not say
-why, `service` asks afterwards.
+times. Each rule is part of the statement that it guards; where a statement finds no row, `service`
+asks for the reason afterwards.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ SYSTEM_FIELDS = {
 HEAD = "'{' || " + " || ',' || ".join(SYSTEM_FIELDS.values())
 
 _COLUMNS = "id, version, created_at, updated_at, owner"
-# To the digit: 1.0 is no 1 here, but the order of members and how strings are escaped is the same.
+# Exact to the digit: 1.0 differs from 1, but any order of members and escapes of strings is equal.
 _SAME = "record_image_eq(ROW(data), ROW($2::jsonb))"
 
 
 def shown(hidden: Sequence[str], data: str = "data") -> str:
-    """SQL of a record's own fields without those that nobody reads."""
+    """SQL of a record's own fields without the hidden ones."""
     if not hidden:
         return data
     return f"{data} - ARRAY[{', '.join(map(sql_literal, hidden))}]"
@@ -52,7 +52,7 @@ _EVENT = (
 )
 
 
-# How many times what is stored a value of `jsonb` can be at most, by how it is compressed.
+# The most bytes that a stored `jsonb` value can have once unpacked, by its compression.
 _UNPACKED = (
     "pg_column_size(data)::bigint * CASE pg_column_compression(data)"
     " WHEN 'pglz' THEN 90 WHEN 'lz4' THEN 255 ELSE 1 END"
@@ -60,7 +60,7 @@ _UNPACKED = (
 
 
 def unpackings(sql: str) -> int:
-    """How often PostgreSQL unpacks a record for a statement at most, into memory anew each time."""
+    """How often at most PostgreSQL unpacks a record for a statement, each time into new memory."""
     return sql.count("data")
 
 
@@ -70,7 +70,7 @@ class Statement:
 
     sql: str
     rule: Params
-    # Whether it is about what is not stored yet.
+    # Whether the record is not stored yet.
     new: bool = False
 
     @property
@@ -83,7 +83,7 @@ class Statement:
 
 class Statements:
     """All statements on single records of one collection: with its rules, or for an admin without.
-    Each is built when it is first asked for."""
+    Each statement is built when it is first needed."""
 
     def __init__(self, collection: Collection, *, unrestricted: bool) -> None:
         self._collection = collection
@@ -98,7 +98,7 @@ class Statements:
         return self._condition(operation, params), params
 
     def _condition(self, operation: Operation, params: Params) -> str:
-        # What may be changed must be seen as well.
+        # A caller must see the records that they may change.
         operations: tuple[Operation, ...] = (operation,)
         if operation in ("update", "delete"):
             operations = ("read", operation)
@@ -121,7 +121,7 @@ class Statements:
 
     @cached_property
     def read_small(self) -> Statement:
-        """$1 id, $2 bytes: without the data where it may take more, and how much that may be."""
+        """$1 id, $2 bytes: the data if it fits into these, and the most bytes that it may take."""
         guard, params = self._guard("read", 3)
         return Statement(
             f"SELECT version, {HEAD}, CASE WHEN {_UNPACKED} <= $2::bigint THEN {self._shown} END,"
@@ -140,7 +140,7 @@ class Statements:
             f" AS new WHERE {guard} AND {self._current(4)}"
             f" ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}),"
             f" event AS ({self._event('created', '$3')})"
-            # Not the data of what was inserted, which PostgreSQL would keep a copy of.
+            # The given data, since PostgreSQL would keep a copy of the inserted data.
             f" SELECT version, {HEAD}, {self._given} FROM changed",
             params,
             new=True,
@@ -156,7 +156,7 @@ class Statements:
             " now() AS created_at, now() AS updated_at, $3::uuid AS owner, data"
             " FROM unnest($1::uuid[], $2::jsonb[]) AS given (id, data))"
             f" AS new WHERE {guard} AND {self._current(4)}"
-            # Whoever waits for another's record of the same id has none behind it.
+            # A statement that waits for another's record has no greater ids yet.
             " ORDER BY id ON CONFLICT (id) DO NOTHING RETURNING id, version),"
             f" event AS ({self._event('created', '$3')})"
             " SELECT id, version FROM changed",
@@ -168,7 +168,7 @@ class Statements:
     def replace(self) -> Statement:
         """$1 id, $2 data, $3 version or null, $4 version of the definition, $5 the actor's id.
 
-        Nothing where the record has just that data, unless that tells what nobody may read.
+        A record with just that data stays as it is, unless that would tell of hidden fields.
         """
         guard, params = self._guard("update", 6)
         other = "true" if self._collection.annotations.write_only else f"NOT {_SAME}"
@@ -193,7 +193,7 @@ class Statements:
 
     @cached_property
     def before(self) -> Statement:
-        """$1 id: the record that is to be changed, with what nobody reads."""
+        """$1 id: the record that is to be changed, with its hidden fields."""
         guard, params = self._guard("update", 2)
         return Statement(
             f"SELECT version, {HEAD}, data FROM {self._table} WHERE id = $1 AND {guard}", params
@@ -201,7 +201,7 @@ class Statements:
 
     @cached_property
     def lock(self) -> Statement:
-        """$1 ids to update, $2 ids to delete: has nobody else change them until the end."""
+        """$1 ids to update, $2 ids to delete: locks them against other writers until the end."""
         update, params = self._guard("update", 3)
         delete = self._condition("delete", params)
         return Statement(
@@ -226,9 +226,9 @@ class Statements:
     @cached_property
     def delete_owned(self) -> Statement:
         """$1 owner, $2 id or null, $3 how many records to look at, $4 version of the definition, $5
-        the actor's id: whatever of the owner is among so many records after that id.
+        the actor's id: deletes the owner's records among so many records after that id.
 
-        None at all where the definition is another one by now.
+        All records stay where the definition has changed by now.
         """
         return Statement(
             f"WITH part AS (SELECT id, owner FROM {self._table} WHERE ($2::uuid IS NULL OR id > $2)"
@@ -254,7 +254,8 @@ class Statements:
 
     def _current(self, number: int) -> str:
         # The data was checked against one version of the schema; this makes it the present one,
-        # also where another process changed it a moment ago. And who knows of no cache tells none.
+        # even after a change by another process a moment ago. And a process that is unaware of a
+        # new cache cannot leave stale lists in it.
         return (
             "(SELECT version FROM listo.collections"
             f" WHERE id = '{self._collection.id}') = ${number}::bigint"

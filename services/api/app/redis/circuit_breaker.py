@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.redis")
 
-# Redis answers in a millisecond. Less patience would take a machine that is busy for a Redis that
-# is away, and each process would admit its share once more.
+# Redis answers in a millisecond. With less patience a busy machine would look like an absent Redis,
+# and each process would admit its share once more.
 ANSWER_SECONDS = 1.0
 # How long Redis is left alone after a fault, and after each look whether it is back.
 RETRY_SECONDS = 1.0
@@ -31,7 +31,7 @@ class RedisAway(Exception):
 class CircuitBreaker:
     """Closed, calls go to `client`. A fault opens it; it closes when Redis takes writes again.
 
-    A task beside the requests finds that out: with one request as the trial, all others that come
+    A task beside the requests checks that: with one request as the trial, all others that come
     before its answer would go on as if Redis were away. `user` is a word for the metric and the
     log, `consequence` tells how requests go on without Redis.
     """
@@ -51,10 +51,10 @@ class CircuitBreaker:
             self._fallbacks.inc(calls)
             raise RedisAway
         try:
-            # The client's own limits are on each step of it, of which a new connection has several.
+            # The client's own limits are on each step, and a new connection has several.
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await command()
-        # Whatever it is: requests wait for this, and none may fail for the sake of it.
+        # Any exception counts: requests wait for Redis, and must not fail because of it.
         except Exception as error:
             self._fallbacks.inc(calls)
             if not self._is_open:
@@ -80,7 +80,7 @@ class CircuitBreaker:
         while True:
             await asyncio.sleep(RETRY_SECONDS)
             try:
-                # One that is full, or a replica, answers and is of no use.
+                # A full Redis, or a replica of Redis, answers but takes no writes.
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await self._client.set(f"listo:back:{self._user}", b"", px=1)
             except Exception:  # noqa: BLE001, S112 - as above, and it is told already

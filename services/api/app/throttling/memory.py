@@ -74,7 +74,7 @@ class MemoryLoginThrottle:
 
     def _take_back(self, backoff: Backoff, key: str, now: int) -> None:
         count, _ = self._read(key, now)
-        # It was let in, so there was no wait before it.
+        # The try was let in, so there was no wait before it.
         self._write(backoff, key, count - 1, 0, now)
 
     def _write(self, backoff: Backoff, key: str, count: int, until: int, now: int) -> None:
@@ -86,7 +86,7 @@ class MemoryLoginThrottle:
             self._evict(now)
 
     def _evict(self, now: int) -> None:
-        """Forget what is over, and of the rest those who guessed least."""
+        """Forget counts that are over, and of the rest the smallest."""
         least = 0
         while len(self._wrong) > self._max_keys * 3 // 4:
             self._wrong = {

@@ -1,6 +1,6 @@
 """Wrong passwords as all processes on one Redis count them, by one script call each.
 
-Redis away: each process counts by itself until it is back.
+With Redis away, each process counts by itself.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RedisLoginThrottle:
 
     async def succeed(self, guess: Guess) -> None:
         await self._call("succeed", guess.account, guess.pair, known=guess.known)
-        # So that the address is known as well while Redis is away.
+        # So that the address is also known while Redis is away.
         await self._fallback.succeed(guess)
 
     async def withdraw(self, guess: Guess) -> None:
@@ -59,7 +59,7 @@ class RedisLoginThrottle:
     async def _call(
         self, what: str, account: str, pair: str, *, known: bool = False
     ) -> list[int] | None:
-        """What the script returns, or None where Redis is away."""
+        """The script's answer, or None where Redis is away."""
         prefix = f"listo:guesses:{account}"
         try:
             answer: list[int] | None = await self._redis.call(

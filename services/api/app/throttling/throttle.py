@@ -1,4 +1,4 @@
-"""Wrong passwords: a try counts as one until it turns out right, and each makes the next wait."""
+"""Wrong passwords: a try counts as wrong until it turns out right; each makes the next wait."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 LONGEST_WAIT_MS = 900_000
-# What is not followed by another is forgotten after this, or after four times its wait.
+# A wrong password without a next one is forgotten after this, or after four times its wait.
 MEMORY_MS = 900_000
 KNOWN_MS = 30 * 86_400_000
 KNOWN_ADDRESSES = 20
 
 
 class Backoff(NamedTuple):
-    """Of `free` wrong passwords the last one makes the next wait a second, which then doubles with
-    every so many more.
+    """The last of `free` wrong passwords makes the next try wait for a second; the wait doubles
+    with every so many more.
     """
 
     free: int
@@ -34,27 +34,27 @@ class Backoff(NamedTuple):
         return max(MEMORY_MS, 4 * self.wait(count))
 
 
-# At one account from one address, and from all addresses that the account never logged in from.
+# For one account from one address, and from all addresses that the account never logged in from.
 PAIR = Backoff(5, 1)
 ACCOUNT = Backoff(20, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A try at a password: how long it has to wait, or, with 0, that it was counted as wrong."""
+    """A try of a password: how long it has to wait; with 0, it was counted as wrong."""
 
     account: str
     pair: str
     # Whether the account has logged in from this address before.
     known: bool
     wait_ms: int
-    # Wrong passwords with this one.
+    # Wrong passwords, this one included.
     of_pair: int
     of_account: int
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds; who waits that long gets through."""
+        """Whole seconds; a try after these gets through."""
         return -(-self.wait_ms // 1000)
 
     @property
@@ -71,18 +71,18 @@ class LoginThrottle(Protocol):
         ...
 
     async def succeed(self, guess: Guess) -> None:
-        """It was right: forget what was wrong from this address, and know the address."""
+        """The password was right: forget wrong ones from this address, and know the address."""
         ...
 
     async def withdraw(self, guess: Guess) -> None:
-        """It was not looked at: nothing was counted."""
+        """The password was not looked at: take the count back."""
         ...
 
     async def close(self) -> None: ...
 
 
 def digests(secret: str, account: str, address: str) -> tuple[str, str]:
-    """What an account, and it together with an address, are counted by: legible to nobody."""
+    """The keys to count an account by, alone and with an address: legible to nobody."""
     return _digest(secret, account), _digest(secret, f"{account}\0{address}")
 
 

@@ -1,4 +1,4 @@
-"""Idempotency keys: what was answered to a request that carried one, for a day."""
+"""Idempotency keys: the answers to requests that carried one, for a day."""
 
 from alembic import op
 
@@ -21,8 +21,8 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX idempotency_keys_created_at ON listo.idempotency_keys (created_at)",
-    # One round trip, and no error where the key is taken. Each query in here sees what was
-    # committed before it began: so the second one finds what the lock was held for.
+    # One round trip, and no error where the key is taken. Each query in here sees the rows that
+    # were committed before it began: so the second finds the row for which the lock was held.
     """
     CREATE FUNCTION listo.claim_idempotency_key(key bytea, lock bigint, kept interval)
     RETURNS TABLE (claimed boolean, fingerprint bytea, status smallint, answer bytea)

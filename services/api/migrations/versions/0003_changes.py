@@ -1,6 +1,6 @@
-"""How many changes were told of: who heard of all of them may trust what it remembers.
+"""The number of changes told of: a process that heard of all of them may trust its memory.
 
-And the epoch, after which is named what is remembered outside of the processes.
+And the epoch, by which entries that are remembered outside of the processes are named.
 """
 
 from alembic import op

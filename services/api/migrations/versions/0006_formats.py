@@ -1,9 +1,9 @@
-"""What strings of a format are compared by, as app/filters/formats.py says.
+"""The forms by which strings of a format are compared, as app/filters/formats.py says.
 
-Indexes are made of these functions: one that is to answer otherwise needs another name, by which
-the worker knows that the indexes have to be made anew. Each is true of the text alone, whatever a
-session has set, and fails for none: what is no such string, which only somebody who writes tables
-can have stored, is as null. What is no string stays what it is.
+Indexes are made of these functions: a function that is to answer otherwise needs another name, by
+which the worker knows that the indexes have to be made anew. Each function depends on the text
+alone, whatever a session has set, and never fails: a string that is no value of the format, which
+only a direct write to the table can have stored, is as null. Other values stay as they are.
 """
 
 from alembic import op
@@ -30,7 +30,7 @@ _FUNCTION = """
 _DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _OFFSET = "([01][0-9]|2[0-3]):[0-5][0-9]"
 _TIME = f"{_OFFSET}:([0-5][0-9]|60)([.][0-9]+)?([Zz]|[-+]{_OFFSET})"
-# Of the local time that starts at {start}: its seconds, and its minute in UTC.
+# The seconds of the local time that starts at {start}, and its minute in UTC.
 _CLOCK = """
             IF right(t, 1) IN ('Z', 'z') THEN
                 t := left(t, -1);

@@ -1,4 +1,4 @@
-"""Users without a password, sessions that guess, and records of users who are deleted."""
+"""Users without a password, sessions that guess passwords, and records of deleted users."""
 
 from alembic import op
 
@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = (
-    # Of one that an API key made, until an admin gives it one.
+    # A user that an API key made has none until an admin gives it one.
     "ALTER TABLE listo.users ALTER COLUMN password_hash DROP NOT NULL",
     "ALTER TABLE listo.sessions ADD COLUMN wrong_passwords integer NOT NULL DEFAULT 0",
     """

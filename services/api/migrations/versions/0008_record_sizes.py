@@ -1,4 +1,4 @@
-"""How large a collection's records are at most, for reading them to take no more than there is."""
+"""The largest size of a collection's records, so that reads take no more memory than there is."""
 
 from alembic import op
 
@@ -8,10 +8,10 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = (
-    # Only added to: each collection has a few rows, of which the largest counts.
+    # Rows are only added: each collection has a few, of which the largest counts.
     "CREATE TABLE listo.record_sizes (collection uuid NOT NULL, bytes bigint NOT NULL)",
     "CREATE INDEX record_sizes_collection ON listo.record_sizes (collection)",
-    # Of what is there already: unpacked only where that may be much, one record at a time.
+    # The sizes of present records: unpacked only where that may be much, one record at a time.
     """
     DO $$
     DECLARE

@@ -48,9 +48,9 @@ async def create(  # noqa: PLR0913 - the parts of a key
     """A key that acts as the user within its scopes, and its text, which is not kept.
 
     `session` must be a transaction. Raises ScopeNotHeld and RateLimitNotHeld where `actor` lacks
-    what the key is to have, TooManyApiKeys, and ValidationFailed where it would have expired
-    already, names a collection that does not exist, or is to administer users although it is
-    limited to collections.
+    what the key is to have, TooManyApiKeys, and ValidationFailed where the key would have expired
+    already, names a missing collection, or is to administer users although it is limited to
+    collections.
     """
     if not actor.is_admin:
         if not _MEMBERS.issuperset(scopes):
@@ -88,7 +88,7 @@ async def _check_user(session: Session, actor: Actor, user_id: UUID, at_most: in
     """Raises InvalidToken, TooManyApiKeys."""
     number = await repository.number_of(session, user_id)
     if number is None or (actor.session_id and not await service.lives(session, actor)):
-        # Since the request began: a key must not outlive what ended everything else.
+        # Ended since the request began: a key made now would outlive all other credentials.
         raise InvalidToken("The session has ended.")
     if number >= at_most:
         raise TooManyApiKeys(f"A user has {at_most} API keys at most; delete one first.")
@@ -108,7 +108,7 @@ async def _check_collections(session: Session, actor: Actor, names: list[str] | 
 
 
 async def forget_collection(session: Session, name: str) -> None:
-    """Have no key reach the collection any more, nor another one of that name later."""
+    """Have no key reach the collection, or a later one of that name."""
     for key_id in await repository.forget_collection(session, name):
         await session.notify(TOPIC, str(key_id))
 

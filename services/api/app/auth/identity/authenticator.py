@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.db.database import Database
 
 MAX_REMEMBERED = 10_000
-# Bounds how long a change goes unnoticed that nobody told of, one made in psql say.
+# A change without a notification, one made in psql say, takes effect after this at the latest.
 MAX_AGE = 60.0
 
 _HIT = CACHE_LOOKUPS.labels("credentials", "hit")
@@ -46,7 +46,7 @@ class Authenticator:
             self._notifications.subscribe(topic, self._drop, self._clear)
 
     async def authenticate(self, authorization: str | None) -> Actor:
-        """The caller that the field names. Raises InvalidToken; no field is nobody."""
+        """The caller that the field names; anonymous without a field. Raises InvalidToken."""
         if authorization is None:
             return ANONYMOUS
         known = self._known.get(authorization)
@@ -79,7 +79,7 @@ class Authenticator:
             try:
                 await api_key_repository.touch(self._database, used)
             except BaseException:
-                # Cancelled, too: the last flush of a process that ends cuts the one before short.
+                # Also if cancelled: the last flush of an ending process cuts the one before short.
                 self._used = used | self._used
                 raise
 

@@ -1,4 +1,4 @@
-"""Who is calling, and whether they may call this often: before any route is looked for."""
+"""Authenticates the caller and counts the request, before any route is looked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AuthMiddleware:
-    """Sets the context's actor, and counts the request under the limit that goes with it."""
+    """Sets the context's actor, and counts the request under the limit that goes with the actor."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -16,5 +16,5 @@ def make(prefix: str) -> tuple[str, bytes]:
 
 
 def digest(text: str) -> bytes:
-    """What is stored. Fast on purpose: 256 random bits cannot be guessed, unlike a password."""
+    """The stored hash. Fast on purpose: 256 random bits cannot be guessed, unlike a password."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -29,7 +29,7 @@ class Claims:
 
 
 class Tokens:
-    """Signs with JWT_SECRET; verifies what that or JWT_SECRET_PREVIOUS signed, told by `kid`."""
+    """Signs with JWT_SECRET; verifies by it or JWT_SECRET_PREVIOUS, as `kid` tells."""
 
     def __init__(self, settings: Settings) -> None:
         self.ttl = settings.access_token_ttl

@@ -1,4 +1,4 @@
-"""Guessing passwords: each wrong one makes the next wait."""
+"""Tries of passwords: each wrong one makes the next wait."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ logger = logging.getLogger("listo.auth")
 
 @asynccontextmanager
 async def password_try(request: Request, account: str) -> AsyncIterator[None]:
-    """Have the block check a password of `account`; until it has, it counts as a wrong one.
+    """Have the block check a password of `account`; the try counts as a wrong one until then.
 
-    Otherwise so many could be tried as fit in the time that it takes to find the first one wrong.
+    Otherwise a client could make as many tries as fit in the time that the first check takes.
     Raises Overloaded, TooManyGuesses, TooManyRequests.
     """
     services = services_of(request.scope)

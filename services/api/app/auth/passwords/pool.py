@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# How many may wait per hash that is in work; where there is time, the last of them about a second.
+# How many hashes may wait per hash in work; with time to spare the last waits about a second.
 _QUEUE_PER_SLOT = 32
-# The weight of the latest hash in the time that one is expected to take.
+# The weight of the latest hash in the time that a hash is expected to take.
 _SMOOTHING = 0.2
 
 
 class Match(IntEnum):
-    """Whether a password is the one of a hash, and the hash is as it would be made today."""
+    """Whether a password fits a hash, and the hash is as it would be made today."""
 
     WRONG = 0
     RIGHT = 1
@@ -42,7 +42,7 @@ class Passwords:
         # Its threads only wait for the processes.
         self._pool = ThreadPoolExecutor(concurrency, "password")
         self._processes = [HashingProcess(spare=number > 0) for number in range(concurrency)]
-        # The first one that is idle, so that there are no more than are needed.
+        # The first idle process is taken, so that no more are started than are needed.
         self._idle: PriorityQueue[int] = PriorityQueue()
         for number in range(concurrency):
             self._idle.put(number)
@@ -56,8 +56,8 @@ class Passwords:
         read_from(PASSWORD_QUEUE, lambda: self._pending)
 
     def require_room(self, coming: int = 0) -> None:
-        """Raises Overloaded where the queue is full, or will be by so many who are in work and may
-        be `coming`; by its Retry-After it has become empty."""
+        """Raises Overloaded where the queue is full, or would be with `coming` passwords of
+        requests in work. Retry-After is the time until the queue is empty."""
         waiting = max(self._pending, coming)
         if waiting >= self._limit:
             empty = waiting * self._seconds / self._concurrency
@@ -72,10 +72,10 @@ class Passwords:
         return hashed
 
     async def verify(self, password: str, hashed: str | None) -> Match:
-        """Whether `password` is the one of `hashed`; with None it is not, in the same time."""
+        """Whether `password` fits `hashed`; for None it is wrong, after the same time."""
         composed, against = passwords.normal(password), hashed or self._dummy
         right = await self._matches(composed, against)
-        # Of what was typed, as hashes were made before passwords were composed.
+        # The password as typed, for hashes from before passwords were composed.
         typed = not right and composed != password and await self._matches(password, against)
         if hashed is None or not (right or typed):
             return Match.WRONG

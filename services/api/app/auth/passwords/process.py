@@ -1,8 +1,8 @@
-"""A process of low priority that hashes, made with its first password and anew where it was lost.
+"""A process of low priority that hashes: started for its first password, and anew once lost.
 
-A thread of low priority would not do: it holds up the event loop's whenever it has the interpreter
-but no core. Nor do the pools of multiprocessing: their processes import the main module, which may
-be the whole application, and outlive a parent that was killed.
+A thread of low priority would hold up the event loop's whenever it has the interpreter but no core.
+The processes of multiprocessing's pools import the main module, which may be the whole application,
+and outlive a parent that was killed.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from app.core.errors import Overloaded
 
 logger = logging.getLogger("listo.auth")
 
-# Without the folder of the program, where modules are called as some of the standard library are.
+# Without the program's folder, where modules may have names of the standard library's.
 _COMMAND = (sys.executable, "-P", hashing.__file__)
 
 
 class HashingProcess:
-    """Of one thread at a time. One that is `spare` has only the time that nobody else wants."""
+    """For one thread at a time. A `spare` process has only the time that no other process wants."""
 
     def __init__(self, *, spare: bool) -> None:
         self._arguments = (hashing.SPARE,) if spare else ()
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, password: str, hashed: str | None) -> Any:
-        """Its hash, or where there is one already whether `password` is right."""
+        """The hash of `password`, or, given `hashed`, whether `password` fits that."""
         question = json.dumps([password, hashed], ensure_ascii=False).encode() + b"\n"
         for _ in range(2):
             with suppress(OSError):
@@ -54,7 +54,7 @@ class HashingProcess:
                 (*_COMMAND, *self._arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # Ctrl-C is the server's, which closes this one in turn.
+                # Ctrl-C is the server's, which closes this process in turn.
                 process_group=0,
             )
         stdin, stdout = self._process.stdin, self._process.stdout

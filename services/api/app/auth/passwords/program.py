@@ -1,7 +1,7 @@
 """The program of a process that hashes passwords: a question a line, an answer a line.
 
-It imports nothing of the application, so it is small and starts at once. It ends with its input,
-which the kernel closes however the parent ends.
+The program imports nothing of the application, so it is small and starts at once. The process ends
+with its input, which the kernel closes however the parent ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 # OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
-# Of the process that hashes also where there is no time to spare: some 3 % of a core.
+# For the process that hashes even without time to spare: some 3 % of a core.
 _NICENESS = 15
 SPARE = "spare"
 
@@ -27,7 +27,7 @@ def main() -> None:
         _take_spare_time()
     else:
         os.nice(_NICENESS)
-    # Nobody waits for the answer that cannot be written.
+    # With its reader gone, the process ends quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for question in sys.stdin.buffer:
         password, hashed = json.loads(question)
@@ -37,11 +37,11 @@ def main() -> None:
 
 
 def _take_spare_time() -> None:
-    """Give way at once, where a nice process goes on for a slice of some milliseconds."""
+    """Give way at once; a nice process would go on for a slice of some milliseconds."""
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     except (AttributeError, OSError):
-        # Not Linux, or a sandbox that does not let it.
+        # Not Linux, or a sandbox that forbids it.
         os.nice(_NICENESS)
 
 

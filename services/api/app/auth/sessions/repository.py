@@ -45,7 +45,7 @@ async def revoke_session(session: Session, session_id: UUID) -> None:
 
 
 async def revoke_sessions(session: Session, user_id: UUID, keep: UUID | None) -> bool:
-    """Revoke the user's sessions but one; whether there was any."""
+    """Revoke the user's sessions but one; returns whether there was any."""
     status = await session.execute(
         "UPDATE listo.sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
         " AND id IS DISTINCT FROM $2",
@@ -56,7 +56,7 @@ async def revoke_sessions(session: Session, user_id: UUID, keep: UUID | None) ->
 
 
 async def lock_session(session: Session, session_id: UUID) -> bool:
-    """Whether the session has not ended, and does not until this transaction does."""
+    """Whether the session is alive, and stays so until this transaction ends."""
     found = await session.fetchval(
         "SELECT true FROM listo.sessions WHERE id = $1 AND revoked_at IS NULL"
         " AND expires_at > now() FOR SHARE",
@@ -66,7 +66,7 @@ async def lock_session(session: Session, session_id: UUID) -> bool:
 
 
 async def count_wrong_password(session: Session, session_id: UUID, at_most: int) -> bool:
-    """Count one that was given in the session; whether that has ended, as it does with the last."""
+    """Count a wrong password; returns whether the session has ended, as it does with the last."""
     ended: bool | None = await session.fetchval(
         "UPDATE listo.sessions SET wrong_passwords = wrong_passwords + 1, revoked_at ="
         " CASE WHEN wrong_passwords + 1 >= $2 THEN coalesce(revoked_at, now()) ELSE revoked_at END"

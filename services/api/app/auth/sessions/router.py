@@ -47,7 +47,7 @@ async def register(
     responses=problems(401, 415, 422),
     openapi_extra={**request_body(schemas.LoginIn), **PUBLIC},
 )
-# The answer is credentials, which are kept nowhere, so a key means nothing.
+# A token pair is never kept, so an idempotency key means nothing.
 @RoutePolicy(login=True, keyed=False)
 async def login(
     request: Request,
@@ -74,7 +74,7 @@ async def refresh(
 
 
 @router.post("/logout", operation_id="logout", status_code=204, responses=problems(401, 403))
-# A user gets rid of a thief by these, who could use up the user's limit with a stolen token.
+# A user locks out a thief by these; the thief could use up the user's limit with a stolen token.
 @RoutePolicy(per_session=True)
 async def logout(session: SessionDep, actor: CurrentActor) -> Response:
     """End the session: its tokens stop working at once."""
@@ -107,8 +107,8 @@ async def change_password(
     given: Annotated[schemas.PasswordIn, body_of(schemas.PasswordIn)],
 ) -> Response:
     """Set a new password; the user's other sessions end."""
-    # By session: whoever has stolen one keeps the owner from nothing in another. With a NUL, which
-    # nobody can type as the e-mail address of a log-in.
+    # By session: the thief of one session does not hold up the owner in another. The NUL cannot be
+    # typed in the e-mail address of a log-in.
     async with password_try(request, f"session\0{actor.session_id}"):
         await service.change_password(
             auth,

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
     from app.db.session import Session, Transactional
 
-# Parallel tabs refresh with the same token; later than this it was stolen.
+# Parallel tabs refresh with the same token; a token used later was stolen.
 REUSE_GRACE = timedelta(seconds=10)
-# As current ones in one session.
+# Given for the current one, in one session.
 WRONG_PASSWORDS = 20
 SESSION_TOPIC = "session"
 USER_TOPIC = "user"
@@ -53,7 +53,7 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """What logging in takes."""
+    """The parts that logging in takes."""
 
     settings: Settings
     database: Transactional
@@ -76,7 +76,7 @@ async def register(auth: Auth, given: RegisterIn) -> User:
 
 
 async def login(auth: Auth, *, email: str, password: str) -> TokenPair:
-    """A new session. Raises InvalidCredentials, the same for whatever was wrong."""
+    """A new session. Raises the same InvalidCredentials whatever was wrong."""
     found = await users.user_by_email(auth.database, emails.known_as(email))
     user, hashed = found or (None, None)
     match = await auth.passwords.verify(password, hashed)
@@ -91,12 +91,12 @@ async def login(auth: Auth, *, email: str, password: str) -> TokenPair:
             session_id = uuid7()
             await repository.insert_session(session, session_id, user.id, auth.session_ttl)
             return await _token_pair(session, auth, user.id, session_id)
-    # While it was checked the password was changed, or the user disabled.
+    # The password was changed, or the user disabled, during the check.
     return await login(auth, email=email, password=password)
 
 
 async def refresh(auth: Auth, *, refresh_token: str) -> TokenPair:
-    """New credentials for a session; a token used twice ends it. Raises InvalidToken."""
+    """A new token pair; a token used twice ends the session. Raises InvalidToken."""
     async with auth.database.transaction() as session:
         found = await repository.use_refresh_token(
             session, secrets.digest(refresh_token), REUSE_GRACE
@@ -108,7 +108,7 @@ async def refresh(auth: Auth, *, refresh_token: str) -> TokenPair:
                 return await _token_pair(session, auth, user_id, session_id)
             await repository.revoke_session(session, session_id)
             await session.notify(SESSION_TOPIC, str(session_id))
-    # Only out here: inside, raising would take the revocation back.
+    # Raised after the transaction: inside, this would take the revocation back.
     AUTH_FAILURES.labels("refresh_token_reused" if found else "refresh_token").inc()
     raise InvalidToken("The refresh token is not valid, or not any more.")
 
@@ -125,20 +125,20 @@ async def change_password(
 ) -> None:
     """Set a new password and end the user's other sessions. Raises InvalidCredentials.
 
-    The session ends with the last of WRONG_PASSWORDS: so many guesses has whoever stole it, and
-    the owner, who can log in again, has as many in each other one.
+    The session ends with the last of WRONG_PASSWORDS: a thief of the session has so many guesses.
+    The owner can log in again, and has as many in each other session.
 
-    `reading` is outside of any transaction: none may be held while passwords wait to be hashed.
+    `reading` is outside of any transaction: none may be open while passwords wait to be hashed.
     """
     session_id = own_session(actor)
     assert actor.id is not None
     hashed = await users.password_hash(reading, actor.id)
     if not await auth.passwords.verify(current, hashed):
-        # With an idempotency key it may be this very request that changed it, which this raises.
-        # That the key is another request's makes the guess no less of one.
+        # With an idempotency key, this request may have changed it before: then this raises its
+        # answer. If the key is another request's, the guess counts all the same.
         with suppress(KeyReused, RequestInProgress):
             await users.password_hash(auth.database, actor.id)
-        # Outside of the transaction that an idempotency key makes, which is undone.
+        # Outside of the request transaction, which is undone.
         if await repository.count_wrong_password(reading, session_id, WRONG_PASSWORDS):
             await reading.notify(SESSION_TOPIC, str(session_id))
         AUTH_FAILURES.labels("password").inc()
@@ -150,14 +150,14 @@ async def change_password(
             await repository.forgive_wrong_passwords(session, session_id)
             await end_sessions(session, actor.id, keep=session_id)
             return
-    # While it was checked somebody else changed it, or disabled the user.
+    # Another request changed the password, or disabled the user, during the check.
     raise InvalidCredentials("The current password is wrong.")
 
 
 async def end_sessions(session: Session, user_id: UUID, *, keep: UUID | None = None) -> None:
     """Revoke all sessions of a user, but the one to keep."""
     if await repository.revoke_sessions(session, user_id, keep):
-        # Once for all of them, of which there may be thousands.
+        # One notification for all sessions, of which there may be thousands.
         await session.notify(USER_TOPIC, str(user_id))
 
 
@@ -168,12 +168,12 @@ async def end_access(session: Session, user_id: UUID) -> None:
 
 
 async def lives(session: Session, actor: Actor) -> bool:
-    """Whether the caller's session has not ended by now, and does not in this transaction."""
+    """Whether the caller's session is alive, and stays so until this transaction ends."""
     return await repository.lock_session(session, own_session(actor))
 
 
 def own_session(actor: Actor) -> UUID:
-    """The caller's session. Raises Unauthorized for nobody, SessionRequired for an API key."""
+    """The caller's session. Raises Unauthorized if anonymous, SessionRequired for an API key."""
     if actor.is_anonymous:
         raise Unauthorized
     if actor.session_id is None:

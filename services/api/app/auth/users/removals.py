@@ -1,4 +1,4 @@
-"""Records of deleted users that are to be deleted: what is known of it, for whoever does it."""
+"""Removals: how far the records of deleted users are deleted, for the duty that deletes them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ async def get(session: Session, user_id: UUID) -> Removal:
 
 
 async def oldest(session: Session, older_than: timedelta) -> Removal | None:
-    """What was asked for first, that long ago at least, and is not finished."""
+    """The first unfinished removal that was requested at least `older_than` ago."""
     return await repository.oldest(session, older_than)
 
 
 async def note(
     session: Session, removal: Removal, *, collection: str, record: UUID | None, deleted: int
 ) -> None:
-    """It is done up to that record of that collection; `deleted` more are gone."""
+    """Note progress up to that record of that collection; `deleted` more are gone."""
     await repository.note(session, removal.user_id, collection, record, deleted)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 USER_COLUMNS = tuple(field.name for field in fields(User))
 _USER = ", ".join(USER_COLUMNS)
 
-# Any number will do; taken by whoever changes who is an admin.
+# Any number will do; transactions that change admins take the lock.
 _ADMINS_LOCK = 0x6C697374_61646D
 
 
@@ -32,7 +32,7 @@ async def insert_user(
     hashed: str | None,
     roles: Iterable[str],
 ) -> User:
-    """One without a password is disabled. Raises EmailTaken."""
+    """A user without a password is disabled. Raises EmailTaken."""
     row = await session.fetchrow(
         "INSERT INTO listo.users (id, email, name, password_hash, roles, disabled_at)"
         " VALUES ($1, $2, $3, $4, $5, CASE WHEN $4::text IS NULL THEN now() END)"
@@ -69,7 +69,7 @@ async def password_hash(session: Session, id_: UUID) -> str | None:
 
 
 async def lock_password(session: Session, id_: UUID) -> str | None:
-    """The password's hash, which stays so to the transaction's end; None also if disabled."""
+    """The password's hash, locked until the transaction ends; None also if disabled."""
     hashed: str | None = await session.fetchval(
         "SELECT password_hash FROM listo.users WHERE id = $1 AND disabled_at IS NULL"
         " FOR NO KEY UPDATE",
@@ -126,7 +126,7 @@ async def update_user(
 
 
 async def delete_user(session: Session, id_: UUID) -> None:
-    """Sessions and API keys go with it."""
+    """Sessions and API keys go with the user."""
     await session.execute("DELETE FROM listo.users WHERE id = $1", id_)
 
 

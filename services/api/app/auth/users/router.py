@@ -21,7 +21,7 @@ router = APIRouter(prefix="/users", tags=["users"], dependencies=[Depends(no_sto
 
 
 async def admins_only(actor: CurrentActor) -> None:
-    """A dependency of a route, so that others are refused before its body is read."""
+    """A dependency of a route, so that other callers are refused before the body is read."""
     users.require_admin(actor)
 
 

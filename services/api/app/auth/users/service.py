@@ -38,11 +38,11 @@ def require_admin(actor: Actor) -> None:
 
 
 async def create(auth: Auth, actor: Actor, given: UserIn) -> User:
-    """A new user. One that an API key makes has no password and is disabled, until an admin gives
-    it one in a session.
+    """A new user. A user that an API key makes has no password and is disabled, until an admin
+    gives a password in a session.
 
     Raises EmailTaken, SessionRequired where an API key is to make an admin or to give a password,
-    and ValidationFailed without one otherwise.
+    and ValidationFailed where others give none.
     """
     require_admin(actor)
     _require_more_than_a_key(actor, given.roles)
@@ -76,11 +76,11 @@ async def list_users(
 async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -> User:
     """Change name, roles or whether the user may log in; effective at once.
 
-    Who was disabled begins anew: sessions and API keys of before have ended for good.
+    An enabled user begins anew: earlier sessions and API keys have ended for good.
 
-    Raises UserNotFound, SessionRequired where an API key is to give anybody more than they have,
-    PasswordKnown, ValidationFailed where one without a password is to be enabled, and LastAdmin
-    where nobody would be left to undo it.
+    Raises UserNotFound, SessionRequired where an API key is to give a user more than the user has,
+    PasswordKnown, ValidationFailed where a user without a password is to be enabled, and LastAdmin
+    where no admin would be left to undo it.
     """
     require_admin(actor)
     hashed = None
@@ -108,7 +108,7 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
         assert changed is not None
         await _keep_an_admin(session, user)
         if disabled or user.disabled_at is not None:
-            # Enabled, too: it may have been disabled in another way.
+            # Also when enabled: the user may have been disabled in another way.
             await service.end_access(session, user_id)
         await session.notify(service.USER_TOPIC, str(user_id))
     return changed
@@ -117,8 +117,8 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
 async def delete(
     auth: Auth, actor: Actor, *, user_id: UUID, with_records: bool
 ) -> removals.Removal | None:
-    """Delete a user, whose sessions and API keys end at once. Its records stay, and name it as
-    their owner; or they are deleted in time, which the removal tells of.
+    """Delete a user, whose sessions and API keys end at once. The user's records stay and keep
+    their owner, or are deleted in time, as the removal tells.
 
     Raises UserNotFound, SessionRequired where an API key is to delete an admin, or records that it
     may not write, FirstAdmin and LastAdmin.
@@ -144,7 +144,7 @@ async def delete(
 async def _check_password(
     session: Session, user_id: UUID, hashed: str | None, *, disabled: bool
 ) -> None:
-    """Nobody is enabled without a password; a first one is set, and no other."""
+    """Set a first password, and no other. An enabled user must have one."""
     known = await repository.password_hash(session, user_id)
     if hashed is not None:
         if known is not None:
@@ -178,8 +178,8 @@ async def reset_password(auth: Auth, *, email: str, password: str) -> None:
 
 
 def _require_session(actor: Actor, what: str) -> None:
-    """A key can take from users, and give them nothing: it could log in as one whom it gave a
-    password, or to whom it gave a role, with more than it has, and for longer than it lives."""
+    """A key may take from users but not give to them: it could log in as a user to whom it gave a
+    password or a role, with more rights than its own and for longer than it lives."""
     if actor.scopes is not None:
         raise SessionRequired(f"Only an admin's own session can {what}, no API key.")
 

@@ -1,7 +1,7 @@
-"""Checks records without holding up those who are served meanwhile.
+"""Checks records without holding up other requests.
 
-What is certain to take little is checked at once, all else by a process beside, which ends where it
-takes longer than its size is worth. A thread would not do: it cannot be ended, and the validator
+A record that surely takes little time is checked at once, any other by a process beside, which ends
+where the record takes longer than its size is worth. A thread could not be ended, and the validator
 keeps the interpreter to itself.
 """
 
@@ -32,17 +32,17 @@ logger = logging.getLogger("listo.collections")
 
 # Nanoseconds, as `RecordValidator.cost` estimates them.
 AT_ONCE = 5_000_000
-# After as much others have their turn, also within a batch.
+# After as much, other requests have their turn, also within a batch.
 _LITTLE = 500_000
-# How many may wait for the process.
+# How many records may wait for the process.
 _QUEUE = 8
-# Seconds, where the process does not even get the processor.
+# Seconds, for a process that does not even get the processor.
 _PATIENCE = 30.0
 _ENDED_FOR_COST = {-signal.SIGPROF, -signal.SIGSEGV, -signal.SIGABRT}
 
 
 async def faults(collection: Collection, data: Any, text: str) -> list[FieldError]:
-    """What is wrong with a record, empty if nothing is; `text` is `data` as JSON.
+    """The faults of a record, empty if there are none; `text` is `data` as JSON.
 
     Raises CheckTooCostly (422), Overloaded (503).
     """
@@ -59,7 +59,7 @@ async def faults(collection: Collection, data: Any, text: str) -> list[FieldErro
 
 
 def is_surely_valid(collection: Collection, data: Any) -> bool:
-    """Whether that takes little to find out, and is so."""
+    """Whether the record is quick to check, and valid."""
     text = json.dumps(data)
     validator = collection.validator
     return validator.cost(text) <= AT_ONCE and validator.is_valid(data, text)
@@ -70,7 +70,7 @@ def close() -> None:
 
 
 class _Beside:
-    """The process, made with its first question and anew where it was lost; it gets one at once."""
+    """The process, started for its first question and anew once lost; it gets one at a time."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -81,7 +81,7 @@ class _Beside:
         if self._pending >= _QUEUE:
             raise Overloaded("Too many large records are being checked at the moment.")
         if self._thread is None:
-            # It only waits for the process.
+            # The thread only waits for the process.
             self._thread = ThreadPoolExecutor(1, "check")
         self._pending += 1
         try:
@@ -114,7 +114,7 @@ class _Beside:
         raise Overloaded("Large records cannot be checked at the moment.")
 
     def _answer(self, schema: bytes, record: bytes) -> tuple[bytes, bytes]:
-        """The two lines of its answer, without what came no more."""
+        """The two lines of the process' answer, as far as they came."""
         process = self.process
         if process is None:
             process = self.process = _start()
@@ -132,7 +132,7 @@ class _Beside:
             patience.cancel()
 
     def _end(self) -> int | None:
-        """How it ended, by itself if it did."""
+        """The exit status; ends the process if it still runs."""
         process, self.process = self.process, None
         if process is None:
             return None
@@ -144,14 +144,14 @@ class _Beside:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    # Found where this process found it, and without the folder that it was started in.
+    # The program is found where this process found it, and not in the working folder.
     places = str(Path(app.__file__).parents[1])
     return subprocess.Popen(
         (sys.executable, "-P", "-m", "app.collections.checking.program"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": places},
-        # Ctrl-C is the server's, which closes this one in turn.
+        # Ctrl-C is the server's, which closes this process in turn.
         process_group=0,
     )
 

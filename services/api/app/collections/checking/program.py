@@ -1,8 +1,8 @@
 """The program of a process that checks records which may take long: it can be ended at any time.
 
-A question is a line with two lengths, the schema and the record, both JSON. Answered are two lines:
-whether the record is valid, and if it is not its faults. The kernel ends the process where one
-question takes more of the processor than its size is worth; no code of ours has to run for that.
+A question is a line with two lengths, the schema and the record, both JSON. The answer is two
+lines: whether the record is valid, and if it is not, its faults. The kernel ends the process where
+a question takes more of the processor than its size is worth; no code of ours has to run for that.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from app.collections.json_schema.validator import RecordValidator
 from app.core.json import stored
 
 _NICENESS = 5
-# Seconds of the processor: those of a schema as large as may be, of any record, and per byte of it.
+# Seconds of the processor: for the largest schema, for any record, and per byte of the record.
 _COMPILING, _CHECKING, _PER_BYTE = 5.0, 0.25, 1e-6
 
 
 def main() -> None:
     os.nice(_NICENESS)
     with suppress(OSError):
-        # Whatever takes too much memory, this goes before what serves.
+        # Out of memory, the kernel ends this process before those that serve.
         with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - of the kernel
             file.write("1000")
-    # Nobody waits for the answer that cannot be written.
+    # With its reader gone, the process ends quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     while lengths := sys.stdin.buffer.readline().split():

@@ -31,7 +31,7 @@ class UnusableFile(Exception):
 def read(file: Path, name: str | None = None) -> list[tuple[str, Definition]]:
     """The collections of one file by name, checked; `-` is standard input.
 
-    One that is alone in its file may be without a name: it has that of the file, or the one given.
+    A collection that is alone in its file may lack a name: it has the file's, or the one given.
     Raises UnusableFile.
     """
     shown = "standard input" if file == STANDARD_INPUT else str(file)
@@ -59,7 +59,7 @@ def read(file: Path, name: str | None = None) -> list[tuple[str, Definition]]:
 
 
 def written(name: str, definition: Definition) -> dict[str, Any]:
-    """What `read` takes, as JSON has it."""
+    """The collection as `read` takes it, for JSON."""
     dumped: dict[str, Any] = json.loads(definition.dump())
     return {"name": name, **dumped}
 
@@ -68,11 +68,11 @@ def _documents(file: Path) -> list[Any]:
     content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
     if file.suffix == ".json":
         return [parse_strict(content)]
-    # As some shells write what a command prints.
+    # Some shells write the output of a command so.
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if wide else "utf-8-sig")
     try:
-        # JSON is YAML, all of it, whatever the parser of YAML thinks.
+        # All JSON is YAML, whatever the parser of YAML thinks.
         return [parse_strict(text.encode())]
     except InvalidJson:
         parts = [parse_strict(part.encode()) for part in yaml_text.documents(text)]

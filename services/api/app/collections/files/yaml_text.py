@@ -1,7 +1,7 @@
-"""YAML 1.2's core schema as JSON text, so that what it says is read as a request's body is.
+"""YAML 1.2's core schema as JSON text, so that a file is read as a request's body is.
 
-From a parser's events, since what a scalar means is decided here: what YAML 1.1 would take for
-another number is refused, as is what JSON cannot say, with its line.
+From a parser's events, since the meaning of a scalar is decided here: a scalar that is another
+number in YAML 1.1, or that JSON cannot express, is refused, with its line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A few lines of references to references can stand for gigabytes.
 MAX_LENGTH = 10_485_760
-# What the reader of JSON takes, as Python does.
+# The reader of JSON takes as many, as Python does.
 _MAX_DIGITS = 4300
 
 FLOAT = re.compile(r"([-+]?)(?:\.([0-9]+)|([0-9]+)(?:\.([0-9]*))?)([eE][-+]?[0-9]+)?")
@@ -31,7 +31,7 @@ _WORDS = {
     **dict.fromkeys(("false", "False", "FALSE"), "false"),
 }
 _NO_JSON = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-# A leading zero (octal), digits in groups, base two, a signed base, base sixty: so are times.
+# A leading zero (octal), digits in groups, base two, a signed base, base sixty, as times are.
 _OTHERWISE = re.compile(
     r"""[-+]?(0[0-9]+
             | 0b[01_]+
@@ -63,7 +63,7 @@ class _Reader:
 
     def __init__(self, content: str) -> None:
         self._events: Iterator[Any] = yaml.parse(content, yaml.SafeLoader)
-        # What was named with &, as text.
+        # Values that were named with &, as text.
         self._named: dict[str, str] = {}
         self._length = 0
 
@@ -115,7 +115,7 @@ class _Reader:
 
 
 def _key(event: Any) -> str:
-    """Of a member: always the very text that is written, be it 12:30, 1_000 or yes."""
+    """A member's key: always the very text that is written, be it 12:30, 1_000 or yes."""
     if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None:
         _refuse(event.start_mark, "a key is a text")
     plain = event.style is None
@@ -169,7 +169,7 @@ def _float(number: re.Match[str]) -> str:
 
 def _text(event: yaml.ScalarEvent) -> str:
     try:
-        # JSON's way to write a character above U+FFFF are two escapes.
+        # JSON writes a character above U+FFFF as two escapes.
         value = event.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:
         _refuse(event.start_mark, "holds half of a surrogate pair")

@@ -1,8 +1,8 @@
-"""What a schema says of fields beyond what is valid: `default`, `readOnly`, `writeOnly`, and which
-names it asks for that only the server sets.
+"""A schema's keywords beyond validity: `default`, `readOnly`, `writeOnly`; and the names that it
+asks for although only the server sets them.
 
-Only of schemas that hold for every record: the schema itself, what it has in `allOf`, and what
-those refer to; not of branches.
+Only schemas that hold for every record count: the schema itself, those in its `allOf`, and those
+that these refer to; branches do not.
 """
 
 from __future__ import annotations
@@ -25,49 +25,49 @@ RESERVED = tuple(SYSTEM_TYPES)
 _BRANCHES = ("allOf", "anyOf", "oneOf")
 _CONDITIONS = ("if", "then", "else")
 _VALUES = ("const", "enum", "default", "examples")
-# Their members are schemas, whatever these are called.
+# Their members are schemas, whatever the names.
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
-# Those that are schemas of nothing until something refers to them.
+# Their members hold for nothing until something refers to them.
 _DEFINITIONS = ("$defs", "definitions")
-# Of defaults in one record, as an object of two bytes can lack a long one.
+# Bytes of defaults in one record, as an object of two bytes can lack a long one.
 MAX_FILLED = 65_536
 _STRING_OR_OBJECT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|\{', re.DOTALL)
 
 
-# What a schema is about: the record, a field of its own, something else, or as yet nothing.
+# The role of a schema: for the record, an own field, something else, or as yet nothing.
 _Role = Literal["record", "own", "other", "defined"]
 
 
 class _Level(NamedTuple):
-    """Of the objects in one place: the JSON text of each member with a default, and what is
-    declared of members that may be objects with such."""
+    """For the objects in one place: the JSON text of each member with a default, and the schemas
+    of members that may be objects with defaults."""
 
     defaults: dict[str, str]
     within: dict[str, list[Any]]
 
 
 class Annotations:
-    """Of one collection's schema."""
+    """The annotations of one collection's schema."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._root = schema
         members = self._members([schema])
-        # Of all schemas that say something of a record's own fields.
+        # The ids of all schemas for a record's own fields.
         self.own = {id(each) for schemas in members.values() for each in self._applying(schemas)}
         self.read_only = self._said("readOnly", members)
         self.write_only = self._said("writeOnly", members)
         self._has_defaults = '"default"' in json.dumps(schema)
-        # By which schemas hold there.
+        # By the ids of the schemas there.
         self._levels: dict[tuple[int, ...], _Level] = {}
 
     def filled(self, text: str, value: dict[str, Any]) -> str:
-        """The record as JSON text with the defaults of what is absent, also within objects that are
-        there; digits stay as they came. Raises ContentTooLarge (413)."""
+        """The record as JSON text with the defaults of absent members, also within its objects;
+        digits stay as they came. Raises ContentTooLarge (413)."""
         missing = dict(self._missing(value)) if self._has_defaults else {}
         return _with_members(text, value, missing) if missing else text
 
     def _missing(self, value: dict[str, Any]) -> Iterator[tuple[int, str]]:
-        """The objects, by their id, that lack members with a default, and these as text."""
+        """The objects, by their id, that lack members with a default, and these members as text."""
         left = MAX_FILLED
         waiting: list[tuple[dict[str, Any], list[Any]]] = [(value, [self._root])]
         while waiting:
@@ -131,7 +131,7 @@ class Annotations:
 
 
 def _with_members(text: str, value: Any, members: dict[int, str]) -> str:
-    """`text` with members put into those of its objects, which are told by their ids in `value`."""
+    """`text` with members put into its objects, which are told by their ids in `value`."""
     parts: list[str] = []
     done = 0
     # Objects begin in the order in which they come in the value.
@@ -170,7 +170,7 @@ def keeping(given: str, stored: str, names: Iterable[str]) -> str:
 
 
 def misplaced(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Pointers into the schema, with message and code, to what no record could ever satisfy."""
+    """Pointers into the schema, with message and code, to parts that no record could satisfy."""
     waiting: list[tuple[Any, str]] = [(schema, "")]
     known = set[int]()
     while waiting:
@@ -208,9 +208,9 @@ def _reserved(node: dict[str, Any], at: str) -> Iterator[tuple[str, str, str]]:
 
 
 def unheeded(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Pointers to `readOnly` and `writeOnly` of what is no record's own field, and which it is.
+    """Pointers to `readOnly` and `writeOnly` in schemas of other than own fields, with the keyword.
 
-    Also of what is one as well: a definition that an own field and others refer to.
+    Also in a definition that an own field and others refer to.
     """
     own = Annotations(schema).own
     waiting: list[tuple[Any, str, _Role]] = [(schema, "", "record")]
@@ -231,13 +231,13 @@ def unheeded(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _parts_of(
     schema: dict[str, Any], node: dict[str, Any], at: str, role: _Role
 ) -> Iterator[tuple[Any, str, _Role]]:
-    """The schemas within one, and those that it refers to, each with what it is about."""
+    """The schemas within one, and those that it refers to, each with its role."""
     for key, value in node.items():
         where = at + pointer(key)
         same = key == "allOf"
         if key in ("$ref", "$dynamicRef") and isinstance(value, str):
             same = key == "$ref"
-            # What nothing refers to refers to nothing.
+            # An unused definition refers to nothing.
             if role != "defined":
                 yield target(schema, value), _place(value, at), role if same else "other"
         elif key in _BY_NAME and isinstance(value, dict):

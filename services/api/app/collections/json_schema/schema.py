@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# Compiling the largest takes some 0.3 s, and telling what one may cost as long.
+# Compiling the largest schema takes some 0.3 s, and telling its cost as long.
 MAX_OBJECTS = 20_000
-# How often one value is looked at in one place. A few references to references double it each.
+# How often one value is looked at in one place. Each reference to references can double it.
 MAX_TIMES = 30_000
 # With 64 levels of a record the stack suffices for twice as many.
 MAX_LONGEST = 100
@@ -59,7 +59,7 @@ def check_schema(schema: Any) -> None:
 
 
 def _check_cost(schema: dict[str, Any]) -> None:
-    """Before it is compiled, which can cost as much as checking a value."""
+    """Before the schema is compiled, which can cost as much as checking a value."""
     if _objects(schema) > MAX_OBJECTS:
         wrong("/schema", f"has more than {MAX_OBJECTS:,} objects", "schema_too_costly")
     weights = Weights(schema)

@@ -23,9 +23,9 @@ _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 2
 _AT_MOST = 20
 # Faults are made all at once, each with a copy of its value: megabytes of them stop the server.
 _EXPLAINED_IN_FULL = 16_384
-# The one fault of these holds those of every branch, or all that is too much.
+# The one fault of these holds the faults of every branch, or all unexpected members.
 _WIDE = ("anyOf", "oneOf", "unevaluatedItems", "unevaluatedProperties")
-# That of closed properties names all that are too many, which is little in smaller values.
+# The fault of closed properties names all unexpected members, which are few in smaller values.
 _NAMED = 4096
 _TOO_MANY = (
     jsonschema_rs.ValidationErrorKind.AdditionalProperties,
@@ -50,13 +50,13 @@ class RecordValidator:
         self._validator = self._compile()
 
     def is_valid(self, data: Any, text: str) -> bool:
-        """Whether nothing is wrong with `data`; `text` is the same as JSON."""
+        """Whether `data` is valid; `text` is the same as JSON."""
         return self._for(text).is_valid(data)
 
     def errors(self, data: Any, text: str) -> list[FieldError]:
-        """What is wrong with `data`, empty if nothing is.
+        """The faults of `data`, empty if there are none.
 
-        At most 20 faults; of a value above 16 KiB the first one, or only that there is one where
+        At most 20 faults; for a value above 16 KiB the first fault, or only that there is one where
         the schema has `anyOf`, `oneOf` or `unevaluated…`, or closed properties for many members.
         """
         validator = self._for(text)
@@ -64,7 +64,7 @@ class RecordValidator:
             return []
         if len(text) <= _EXPLAINED_IN_FULL:
             found = list(islice(validator.iter_errors(data), _AT_MOST))
-            # For one of them, since looking for what was meant takes longer than all else.
+            # A hint for one fault, since looking for the name meant takes longer than all else.
             first = next((e for e in found if isinstance(e.kind, _TOO_MANY)), None)
             return [self._field_error(e, hinted=e is first) for e in found]
         if self._wide or (self._closed and _count(data, _NAMED) > _NAMED):
@@ -106,7 +106,7 @@ class RecordValidator:
 
     @cached_property
     def _exact(self) -> jsonschema_rs.Draft202012Validator:
-        """The same for large numbers, with which two keywords would take too long."""
+        """The validator for large numbers, with which two keywords would take too long."""
         return self._compile(keywords=exact.KEYWORDS)
 
     def _field_error(self, error: jsonschema_rs.ValidationError, *, hinted: bool) -> FieldError:
@@ -140,7 +140,7 @@ class RecordValidator:
             formats=CHECKS,
             pattern_options=_PATTERNS,
             retriever=_refuse,
-            # What nobody may read must not be read in what is said to be wrong.
+            # Faults must not show values that are hidden from clients.
             mask="the value"
             if any(part.get("writeOnly") is True for part in self._parts)
             else None,

@@ -1,8 +1,8 @@
-"""What checking one value against a schema can take at most, told from the schema alone.
+"""The time that checking one value against a schema can take at most, told from the schema alone.
 
-Nanoseconds of an ordinary core, estimated from above by what the validator was seen to take for
-values made to be slow. A schema is a graph: some keywords lead to schemas for the same value
-(`allOf`, `$ref`), others to schemas for what is within it (`properties`, `items`).
+Nanoseconds of an ordinary core, estimated from above by the validator's times for values made to be
+slow. A schema is a graph: some keywords lead to schemas for the same value (`allOf`, `$ref`),
+others to schemas for values within it (`properties`, `items`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Of a value within values; JSON from outside has no more.
+# Levels of values within values; JSON from outside has no more.
 LEVELS = 64
 # More than there will ever be time for.
 BOUNDLESS = 1e15
@@ -23,7 +23,7 @@ BOUNDLESS = 1e15
 _SAME = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 _WITHIN = ("additionalProperties", "contains", "propertyNames")
 _UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
-# Seen: 2.7, since what was evaluated is found out by checking once more, at each level anew.
+# Seen: 2.7, since evaluated members are found by checking once more, at each level anew.
 _AGAIN = 3
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _TEXTS = ("minLength", "maxLength")
@@ -84,7 +84,7 @@ class _Graph:
         return most
 
     def in_place(self, own: list[float]) -> list[float]:
-        """Of each schema with all that hold for the same value."""
+        """The weight of each schema with all that hold for the same value."""
         total = own.copy()
         for one in self._order:
             if groups := self.same[one]:
@@ -93,7 +93,7 @@ class _Graph:
         return total
 
     def _ordered(self) -> list[int]:
-        """Each after those that it leads to for the same value."""
+        """The schemas, each after those that it leads to for the same value."""
         order: list[int] = []
         state = [0] * len(self.nodes)
         for start in range(len(self.nodes)):
@@ -179,7 +179,7 @@ def _most(groups: list[list[int]], costs: list[float]) -> float:
 
 
 def _within(node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
-    """Groups of schemas, of each of which one holds for a value within."""
+    """Groups of schemas; one schema of each group holds for a value within."""
     for key in ("properties", "patternProperties"):
         members = node.get(key)
         each = [(value, base) for value in members.values()] if isinstance(members, dict) else []
@@ -196,7 +196,7 @@ def _within(node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
 
 
 def target(schema: dict[str, Any], reference: str) -> Any:
-    """What a reference in it, `#…`, is to; None for what is not there."""
+    """The target of a reference in the schema, `#…`; None where it is missing."""
     name = unquote(reference.removeprefix("#"))
     if not name or name.startswith("/"):
         with suppress(LookupError, TypeError, ValueError):
@@ -240,18 +240,18 @@ def _value_weight(node: dict[str, Any]) -> float:
 
 def _text_weight(node: dict[str, Any]) -> float:
     each = sum(key in node for key in _TEXTS) + 40 * ("format" in node)
-    # Of a regular expression the names of groups are looked through for each.
+    # The names of a regular expression's groups are looked through for each group.
     each += 1000 * (node.get("format") == "regex")
     return each + 9.0 * _pattern_sizes(node)
 
 
 def _fault_weight(node: dict[str, Any]) -> float:
-    # A fault holds what it is about, and the keyword's own value.
+    # A fault holds the value at fault, and the keyword's own value.
     return 6000.0 * (1 + sum(_size(node.get(key)) for key in ("enum", "const", "required")))
 
 
 def _compared(value: Any) -> int:
-    """With how many values each has to be compared: strings and small integers are looked up."""
+    """How many values each is compared with: strings and small integers are looked up."""
     values = value if isinstance(value, list) else [value]
     return 1 if all(map(_is_looked_up, values)) else _size(value)
 
@@ -285,7 +285,7 @@ def pattern_size(pattern: str) -> int:
     sizes, last, position = [0], 0, 0
     while position < len(pattern):
         if sizes[-1] and (count := _COUNT.match(pattern, position)):
-            # What was last is in the sum once.
+            # The last atom or group is in the sum once.
             times = max(int(count[1]), int(count[2] or 0), 1)
             sizes[-1] += last * (times - 1)
             last *= times
@@ -310,5 +310,5 @@ def pattern_size(pattern: str) -> int:
 def _states(atom: str) -> int:
     if atom[:2] in ("\\p", "\\P"):
         return 100
-    # All characters but some are a choice of bytes.
+    # A class of all characters but some is a choice of bytes.
     return 8 if atom == "." or atom[:2] in ("[^", "\\W", "\\D", "\\S") else 1

@@ -1,9 +1,9 @@
 """How many bytes of PostgreSQL's memory this process' statements may take at once.
 
 A statement on a large record takes a multiple of it, and PostgreSQL has no bound of its own: when
-it takes too much, the kernel ends it for everybody. Each connection has a share that nobody counts.
-What takes more waits, first come, first served, until there is room in the rest; what takes more
-than all of that runs alone, also among all processes.
+PostgreSQL takes too much, the kernel ends it for all. Each connection has a share that is not
+counted. Larger statements wait, first come, first served, until there is room in the rest; a
+statement that is larger than the rest runs alone, also among all processes.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
 # The rest is for shared buffers, idle connections, vacuum, and the file cache.
 _OF_MEMORY = 3 / 8
-# Of that, for the shares of connections.
+# The part of that for the shares of connections.
 _FOR_SHARES = 1 / 3
 # Held by the one statement that takes more than a process may.
 ALONE_LOCK = 0x6C61726765
 
-# What a task has taken already, for what it does within; those that it starts have taken nothing.
+# Bytes that a task has taken, for its statements within; tasks that it starts have taken nothing.
 _held: ContextVar[tuple[asyncio.Task[Any] | None, int]] = ContextVar("held", default=(None, 0))
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: what PostgreSQL may use, for all processes together, and of a record's own fields."""
+    """Bytes: PostgreSQL's, for all processes together, and those of the largest own fields."""
 
     postgres: int = 768_000_000
     record: int = 1 << 20
 
 
 class Budget:
-    """Of a process with so many connections; `processes` tells among how many the memory is."""
+    """The share of a process with so many connections; `processes` tells how many share memory."""
 
     def __init__(self, memory: Memory, connections: int, processes: Callable[[], int]) -> None:
         self.largest_record = memory.record
@@ -60,7 +60,7 @@ class Budget:
 
     @property
     def most(self) -> int:
-        """Bytes that all others may take together."""
+        """Bytes that all larger statements may take together."""
         return int(self._of_process * (1 - _FOR_SHARES))
 
     @property
@@ -92,7 +92,7 @@ class Budget:
 
 
 class _Direct:
-    """What most statements need, for as little as it is."""
+    """The session for most statements, at little cost."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

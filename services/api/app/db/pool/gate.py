@@ -22,11 +22,11 @@ _Waiter = asyncio.Future[None]
 
 
 class Gate:
-    """So many places, handed on by whoever leaves one, so that nobody passes those who wait.
+    """So many places, each handed on when it is left, so that late comers do not pass the waiting.
 
-    The next is for the caller who holds the fewest, among equals for who has waited for longest;
-    what one caller waits for comes in its order. `most` tells how many a caller may hold at once.
-    asyncpg's own pool lets late comers pass: who was woken in vain goes to the end again.
+    The next is for the caller that holds the fewest, among equals for the one that has waited
+    longest; one caller's requests keep their order. `most` tells how many a caller may hold.
+    asyncpg's own pool lets late comers pass: a waiter that was woken in vain goes to the end again.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Gate:
         self._free = places
         self._held: dict[Hashable, int] = {}
         self._waiting: dict[Hashable, deque[_Waiter]] = {}
-        # Those who wait and may have one, by how many they hold.
+        # Waiting callers that may have a place, by how many they hold.
         self._next: list[OrderedDict[Hashable, None]] = [OrderedDict() for _ in range(places)]
-        # Of those who wait, which of these they are in.
+        # The index in `_next` of each of these callers.
         self._rank: dict[Hashable, int] = {}
         self._since: dict[_Waiter, tuple[float, Hashable]] = {}
         self._left = time.monotonic()
@@ -51,7 +51,7 @@ class Gate:
     def take(self, caller: Hashable) -> bool:
         """Take a place if there is one; then it has to be left."""
         held = self._held.get(caller, 0)
-        # Those who wait while there are free ones may not have more.
+        # Callers that wait while there are free places may not have more.
         if not self._free or held >= self._most(caller):
             return False
         self._free -= 1
@@ -73,7 +73,7 @@ class Gate:
             raise Overloaded("No database connection became free in time.") from error
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                # Its turn had come just then.
+                # The waiter's turn had come just then.
                 self.leave(caller)
             raise
         finally:
@@ -81,7 +81,7 @@ class Gate:
             del self._since[waiter]
 
     def leave(self, caller: Hashable) -> None:
-        """Give a place back, to the next of those who wait."""
+        """Give a place back, to the next waiting caller."""
         held = self._held.pop(caller) - 1
         if held:
             self._held[caller] = held
@@ -92,8 +92,8 @@ class Gate:
             self._hand_on()
 
     def strain(self) -> float:
-        """For how many seconds somebody has waited who does not hold half of the places himself;
-        or anybody, if none was left for so long."""
+        """For how many seconds a caller with less than half of the places has waited; or any
+        caller, if no place was given back for so long."""
         now = time.monotonic()
         longest = 0.0
         for since, caller in self._since.values():
@@ -104,7 +104,7 @@ class Gate:
         return longest
 
     def _line_up(self, caller: Hashable) -> None:
-        """Have the caller wait among those who hold as many, unless it may not have more."""
+        """Have the caller wait among those that hold as many, if it may have more."""
         rank = self._rank.pop(caller, None)
         held = self._held.get(caller, 0)
         if caller in self._waiting and held < min(self.places, self._most(caller)):

@@ -1,8 +1,8 @@
-"""Statements that strangers make up, and that may take long: they keep nothing else waiting.
+"""Statements that clients make up, and that may take long: they keep nothing else waiting.
 
 They have connections of their own, on which PostgreSQL ends a statement early, and each caller has
-only some of these: two at first, one more for each statement that was quick, one after a slow one.
-So who asks for much at once begins little of it, before anybody knows how long it takes.
+only some of these: two at first, one more for each quick statement, a single one after a slow one.
+So a caller that asks for much at once begins little of it before it is known how long that takes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Windows:
         return self._known.get(caller, min(AT_FIRST, self._most))
 
     def note(self, caller: Hashable, seconds: float) -> None:
-        """A statement of the caller has ended after so many seconds."""
+        """Note that a statement of the caller has ended after so many seconds."""
         if seconds > SLOW_SECONDS:
             self._known[caller] = 1
         elif seconds < QUICK_SECONDS:
@@ -65,7 +65,7 @@ class Lists(Pooled):
         timeout: float,
         budget: Budget,
     ) -> None:
-        # One is left to others, where there are several.
+        # One connection is left to others, where there are several.
         self._windows = Windows(max(1, places - 1))
         limits = {
             "statement_timeout": str(int(timeout * 1000)),
@@ -83,7 +83,7 @@ class Lists(Pooled):
 
 
 class _TimedAcquire(PendingAcquire):
-    """A connection whose time is noted, for the caller's next ones and for what it is charged."""
+    """A connection whose time is noted, for the caller's window and for its charge."""
 
     __slots__ = ("_began", "_late", "_request", "_windows")
 
@@ -104,7 +104,7 @@ class _TimedAcquire(PendingAcquire):
 
     async def __aexit__(self, *raised: object) -> None:
         # A turn of the event loop before the statement is sent, and one before its answer is seen,
-        # are no fault of whoever asked: a busy process would charge everybody for being busy.
+        # are no fault of the caller: a busy process would charge callers for being busy.
         seconds = max(0.0, time.monotonic() - self._began - 2 * self._late)
         self._windows.note(self.caller, seconds)
         if self._request is not None:

@@ -28,8 +28,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
     """A pooled connection that is given back without a round trip."""
 
     def get_reset_query(self) -> str:
-        # What changes the session's state has a connection outside the pool, so there is nothing
-        # to reset; asyncpg itself ends a transaction that was left open.
+        # Statements that change the session's state have a connection outside the pool, so there is
+        # nothing to reset; asyncpg itself ends a transaction that was left open.
         return ""
 
 
@@ -62,8 +62,8 @@ class Pooled:
                 connection_class=_Connection,
                 server_settings=self._settings,
                 init=self._init,
-                # PostgreSQL keeps some 60 times a statement's length, and strangers write filters:
-                # 12 MB for a connection. Lists with rule, filter and cursor have some 1,400.
+                # PostgreSQL keeps some 60 times a statement's length, and clients write filters:
+                # 12 MB for a connection. Lists with rule, filter and cursor are some 1,400 long.
                 statement_cache_size=128,
                 max_cacheable_statement_size=LONGEST_PREPARED,
                 timeout=CONNECT_TIMEOUT,
@@ -81,7 +81,7 @@ class Pooled:
         return self._pool
 
     def load(self) -> tuple[int, int, int]:
-        """How many connections may be, are, and are in use."""
+        """How many connections may be open, are open, and are in use."""
         if self._pool is None:
             return 0, 0, 0
         size = self._pool.get_size()

@@ -1,4 +1,4 @@
-"""What to tell the author of a filter that does not parse."""
+"""Explains to the author of a filter why the filter does not parse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.filters.errors import FilterError
 if TYPE_CHECKING:
     from lark import UnexpectedInput
 
-# How the parser's terminals are called in messages, in the order in which they are listed.
+# The names of the parser's terminals in messages, in the order in which messages list them.
 _NAMES = {
     "NAME": "a field",
     "QUOTED": "a field",
@@ -36,7 +36,7 @@ _NAMES = {
     "RPAR": ")",
     "$END": "the end",
 }
-# What a value may be is better said in one word than in nine.
+# Where all of these are expected, a message says "a constant" instead.
 _VALUE = frozenset({"STRING", "NUMBER", "TRUE", "FALSE", "NULL"})
 _HINTS = {
     '"': "the string is not closed, or has a control character",
@@ -44,7 +44,7 @@ _HINTS = {
     "`": "the backtick is not closed",
     "-": "times and other strings are in double quotes",
 }
-# What other languages write, and what is written here.
+# Operators of other languages, and their spelling here.
 _SPELLINGS = {
     "==": "=",
     "===": "=",
@@ -110,7 +110,7 @@ def _line(text: str, position: int) -> str:
 
 
 def _excerpt(text: str, position: int) -> str:
-    """The line at fault, cut to what is near, with the place marked."""
+    """The part of the line around the fault, with the place marked."""
     start = text.rfind("\n", 0, position) + 1
     end = text.find("\n", position)
     end = len(text) if end < 0 else end

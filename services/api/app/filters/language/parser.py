@@ -24,8 +24,8 @@ MAX_DEPTH = 20
 MAX_TERMS = 100
 
 _STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|`(?:[^`]|``)*`")
-# Whatever could hide a parenthesis or a `not`, or be one. Possessive, and what is not closed goes
-# to the end: else thousands of quotes would each have the rest looked through.
+# Tokens that could hide a parenthesis or a `not`, or be one. Possessive, and an unclosed quote goes
+# to the end: thousands of quotes would each search the rest otherwise.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|`[^`]*+`?|\w+|\S', re.DOTALL)
 
 
@@ -37,7 +37,7 @@ def _lark() -> Lark:
         parser="lalr",
         lexer="contextual",
         transformer=TreeBuilder(),
-        # Else a dotless i would be an i as well.
+        # Under Unicode a dotless i would match an i as well.
         g_regex_flags=re.ASCII,
     )
 
@@ -65,7 +65,7 @@ def parse_filter(text: str) -> Expression:
 
 
 def parse_path(text: str, position: int = 0) -> Path:
-    """The keys that a dotted path names; backticks quote any key, doubled inside.
+    """The keys that a dotted path names; backticks quote any key, and are doubled inside.
 
     Raises FilterError (400) whose position counts from `position` on.
     """

@@ -16,7 +16,7 @@ class Field:
 
     path: Path
     position: int
-    # Whether a key is in backticks, so as it is meant.
+    # Whether a key is in backticks, so spelled on purpose.
     quoted: bool = field(default=False, compare=False)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 500
 MAX_DIGITS = 400
-# Of a path: a record has no deeper values.
+# The limit of a path: a record has no deeper values.
 MAX_STEPS = MAX_DEPTH
 VARIABLES = ("user.id", "user.roles")
 
@@ -127,7 +127,7 @@ def _string(token: Token, position: int) -> Constant:
 
 
 def _check_characters(text: str, position: int) -> None:
-    # PostgreSQL stores neither.
+    # PostgreSQL cannot store these.
     if "\x00" in text:
         raise FilterError(f"U+0000 at position {position} can be in no record.", position=position)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):

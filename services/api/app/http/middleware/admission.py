@@ -1,4 +1,4 @@
-"""Asks for a place where the server has not."""
+"""Asks for a place where the server has not asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AdmissionMiddleware:
-    """The outermost one: begins what the server has not begun, and ends everything."""
+    """Outermost: takes the place that the server has not taken, and gives back every place."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self.app = app
@@ -50,6 +50,6 @@ class AdmissionMiddleware:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # It had come just then.
+                # The turn had come just then.
                 self.admission.leave(scope)
             raise

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from app.core.settings import Settings
 
-# Whatever serves pages on the developer's own machine.
+# Origins of pages on the developer's own machine.
 _LOCAL = r"https?://(([a-z0-9.-]+\.)?localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _SENT = (
@@ -37,7 +37,7 @@ class PreflightRefused(Forbidden):
 
 
 class CorsMiddleware(CORSMiddleware):
-    """Leaves the fields with the request, so that any answer gets them, that to a fault as well."""
+    """Leaves the fields with the request, so that every answer gets them, even one to a fault."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(
@@ -46,7 +46,7 @@ class CorsMiddleware(CORSMiddleware):
             allow_origin_regex=None if settings.production else _LOCAL,
             allow_methods=_METHODS,
             allow_headers=(*_SENT, *settings.cors_headers),
-            # Who names an origin means it; a `*` is not to open a private network to all the web.
+            # A named origin is intended; a `*` must not open a private network to all the web.
             allow_private_network="*" not in settings.cors_origins,
             expose_headers=_SHOWN,
             max_age=600,
@@ -62,7 +62,7 @@ class CorsMiddleware(CORSMiddleware):
             await self.preflight_response(Headers(scope=scope))(scope, receive, send)
             return
         if not self.allow_all_origins:
-            # Of an answer without an origin, too: else a cache gives it to those who have one.
+            # Also without an origin: a cache could give that answer to a request with one.
             request.headers.append((b"vary", b"Origin"))
         origin = request.fields.get(b"origin")
         if origin is not None and self.is_allowed_origin(origin.decode("latin-1")):
@@ -88,7 +88,7 @@ class CorsMiddleware(CORSMiddleware):
 
 
 def _why(failures: list[str], asked: Headers) -> str:
-    """What is to be changed, for whoever looks into the browser's network tab."""
+    """The reasons for the refusal, for a reader of the browser's network tab."""
     reasons = {
         "origin": f"CORS_ORIGINS does not name the origin {asked['origin']}.",
         "method": f"The method {asked['access-control-request-method']} is none of this API.",

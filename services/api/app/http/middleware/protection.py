@@ -36,8 +36,8 @@ logger = logging.getLogger("listo.http")
 
 _CLOSE = (b"connection", b"close")
 
-# What a process takes before it is given any body, and what a body takes of it: itself, its text,
-# its values, and the same again for PostgreSQL.
+# The memory of a process before its first body, and how many times its size a body takes: itself,
+# its text, its values, and the same again for PostgreSQL.
 _OWN_BYTES = 120 << 20
 _TIMES = 8
 MAX_HEADER_BYTES = 32_768
@@ -46,7 +46,7 @@ MAX_TARGET_BYTES = 16_384
 
 
 class ProtectionMiddleware:
-    """Limits on headers, body and time, each answered before it hurts."""
+    """Limits on headers, body and time, each applied before a request does harm."""
 
     def __init__(self, app: ASGIApp, settings: Settings, deadlines: Deadlines) -> None:
         self.app = app
@@ -61,7 +61,7 @@ class ProtectionMiddleware:
             return
         request = context_of(scope)
         if b"transfer-encoding" in request.fields:
-            # Until its body has ended, which it may never: the server would read it on.
+            # Removed once the body has ended; the server would read an endless body on.
             request.headers.append(_CLOSE)
         if policy_of(scope).probe:
             await self.app(scope, receive, send)
@@ -99,7 +99,7 @@ class ProtectionMiddleware:
         if length.isdigit() and int(length[:20]) > self.max_body:
             REQUESTS_SHED.labels("body", importance).inc()
             refused = problem.response(ContentTooLarge(self._body_detail()))
-            # The client is still sending what will not be read.
+            # The client is still sending a body that nobody reads.
             refused.headers["Connection"] = "close"
             return refused
         if _is_encoded(request.fields.get(b"content-encoding", b"")):
@@ -138,7 +138,7 @@ class ProtectionMiddleware:
         return self.max_body if b"transfer-encoding" in request.fields else 0
 
     async def _in_turn(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
-        """Begin once there is room for the body, which stays until it has been answered."""
+        """Begin once there is room for the body, and keep the room until the answer is sent."""
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self._bodies.take(size))
@@ -169,5 +169,5 @@ class _TargetTooLong(Problem):
 
 
 def _is_encoded(field: bytes) -> bool:
-    """Whether a Content-Encoding names anything that would have to be undone."""
+    """Whether a Content-Encoding names a coding that would have to be undone."""
     return bool({each.strip().lower() for each in field.split(b",")} - {b"", b"identity"})

@@ -1,4 +1,4 @@
-"""What every request gets: ids, security headers, the access line, metrics, and an answer."""
+"""Every request gets ids, security headers, the access line, metrics, and an answer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-# Where a route that serves a page leaves the security headers that are to go with it.
+# The scope's key for the security headers of a route that serves a page.
 POLICY_KEY = "listo.security_headers"
 
 PART_BYTES = 262_144
@@ -94,12 +94,12 @@ class RequestMiddleware:
         try:
             await app(scope, receive, respond)
         except ClientDisconnect:
-            # Before its request was whole: nobody is there to answer.
+            # The request is incomplete, and nobody is there to answer.
             logger.debug("the client has gone")
         except Exception:
             logger.exception("unhandled exception")
             if request.started:
-                # Half a response is out; closing the connection is all that tells the client.
+                # Half an answer is out; only the closed connection tells the client.
                 raise
             await problem.response(Problem())(scope, receive, respond)
         finally:
@@ -156,16 +156,16 @@ def _with_single_fields(scope: Scope) -> tuple[Scope, FieldDoubled | None]:
 
 def _as_get(scope: Scope) -> Scope:
     """Every GET has its HEAD (RFC 9110, section 9.1)."""
-    # The server's own scope stays as it is: by it the server knows that no body follows.
+    # The server's own scope stays unchanged: its method tells the server that no body follows.
     return {**scope, "method": "GET"}
 
 
 def _parts(message: Message) -> Iterable[Message]:
-    """The message, one with a large body in parts.
+    """The message, with a large body cut into parts.
 
-    The server takes as much as it is given, and waits for the client only before it takes more. So
-    a request that is answered to a slow client keeps its place and its deadline, and of one that
-    is given up no more than a part stays in memory.
+    The server takes as much as it is given, and waits for the client only before it takes more. In
+    parts, an answer to a slow client keeps its place and its deadline, and an answer that is given
+    up leaves no more than a part in memory.
     """
     if len(message.get("body", b"")) <= PART_BYTES:
         return (message,)
@@ -177,7 +177,7 @@ def _cut(message: Message) -> Iterator[Message]:
     for at in range(0, len(body), PART_BYTES):
         part = body[at : at + PART_BYTES]
         yield {"type": message["type"], "body": part, "more_body": True}
-    # Sent once the last of them has gone.
+    # The server takes this once the last part has gone.
     yield {**message, "body": b""}
 
 

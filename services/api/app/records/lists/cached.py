@@ -1,4 +1,4 @@
-"""Lists of collections that ask for a cache, and the fields that tell how each came about."""
+"""Lists of collections with a cache policy, and the fields that tell how each was served."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CachedPage:
-    """A page, the tag of what `dump` makes of it, and how it came about."""
+    """A page, the tag of its `dump`, and how the page was served."""
 
     page: Page
     tag: str
@@ -55,7 +55,7 @@ async def list_records(
     cursors: CursorCodec,
 ) -> CachedPage:
     """As `listing.list_records`. The statement and its values are the key, so two callers share a
-    page only where a rule tells no difference between them."""
+    page only where the rules treat them alike."""
     collection = access.collection
     prepared = await listing.prepare(access, query, reading=reading, cursors=cursors)
 

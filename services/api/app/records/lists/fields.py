@@ -19,7 +19,7 @@ MAX_LENGTH = 1024
 
 def record_columns(names: str, fields: Fields) -> list[str]:
     """SQL of a record's head and its own fields, see `repository.rendered`, with the fields that
-    `names` lists (`title,size`), all if it is empty.
+    `names` lists (`title,size`), all if the list is empty.
 
     `id` is always there; a field that a record lacks is left out of it. Raises InvalidParameter or
     UnknownField (400) with the position of the fault.
@@ -35,7 +35,7 @@ def record_columns(names: str, fields: Fields) -> list[str]:
             continue
         fields.types((name,), position)
         key = sql_literal(name)
-        # concat_ws leaves out what is NULL, and a field that is not there is.
+        # concat_ws leaves out NULL, the value of an absent field.
         parts.append(f"to_json({key}::text)::text || ':' || (data->{key})::text")
     return [f"'{{' || concat_ws(',', {', '.join(parts)})", "NULL::jsonb"]
 

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
-# Where a row has the values that it is sorted by.
+# The place in a row at which its sort values begin.
 _KEYS = 2
-# Of all collections together: strangers write queries, and a plan can take 30 KB.
+# For all collections together: strangers write queries, and a plan can take 30 KB.
 _PLANS_KEPT = 500
 
 Count = Literal["none", "estimated", "exact"]
@@ -47,7 +47,7 @@ Count = Literal["none", "estimated", "exact"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a client asks a list for, as it wrote it."""
+    """The parameters of a list, as the client wrote them."""
 
     filter: str = ""
     sort: str = ""
@@ -75,7 +75,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class RawPage:
-    """What is the same for all who get these records: positions in place of cursors."""
+    """A page that all callers of these records share, with positions in place of cursors."""
 
     items: bytes
     next: Sequence[str] | None
@@ -85,7 +85,7 @@ class RawPage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is the same for every page of a query."""
+    """The parts that all pages of a query share."""
 
     table: str
     columns: str
@@ -97,7 +97,7 @@ class Plan:
 
     @property
     def read_as(self) -> str:
-        """How its keys' values were made: those of another schema mean another place."""
+        """The formats of the sort keys: values under other formats mean another place."""
         formats = [key.format.name if key.format else "" for key in self.keys]
         return "\n" + ",".join(formats) if any(formats) else ""
 
@@ -107,7 +107,7 @@ class Plan:
         where = self.where
         if cursor is not None:
             where += " AND " + after(self.keys, params, cursor.position, reverse=backward)
-        # One more than asked for tells whether there is a further page.
+        # A record more than asked for tells whether there is a further page.
         limit = params.add(query.limit + 1, "bigint")
         page = (
             f"SELECT {self.columns} FROM {self.table} WHERE {where}"
@@ -123,7 +123,7 @@ class Plan:
 
 
 def checked(access: Access, query: Query) -> Query:
-    """What the caller gets who asks for that, without asking PostgreSQL.
+    """The query that the caller may have, checked without PostgreSQL.
 
     Raises InvalidParameter, and what `Access.require` raises.
     """
@@ -133,25 +133,25 @@ def checked(access: Access, query: Query) -> Query:
     if query.count == "estimated" and not (
         access.actor.is_admin or access.collection.rules["list"] is True
     ):
-        # The planner's statistics are of all records, and would tell of those out of sight.
+        # The planner's statistics cover all records, and would tell of those out of sight.
         return replace(query, count="exact")
     return query
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedQuery:
-    """A query with everything that its answer depends on, but what is in the database."""
+    """A query with everything that its answer depends on, except the stored data."""
 
     query: Query
     plan: Plan
     cursor: Cursor | None
     sql: str
     args: list[object]
-    # What cursors are bound to.
+    # The text that cursors are bound to.
     binding: str
 
     def key(self, version: int) -> str:
-        """The same for those who get the same answer, whoever they are."""
+        """The key of the answer: the same for all callers who get the same answer."""
         told = (self.sql, self.args, self.query.count, self.query.limit, self._backward, version)
         return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -160,7 +160,7 @@ class PreparedQuery:
         return self.cursor is not None and self.cursor.backward
 
     async def fetch(self, reading: Reading) -> RawPage:
-        """Raises QueryTooSlow, with what would help."""
+        """Raises QueryTooSlow, with advice."""
         try:
             return await self._fetch(reading)
         except QueryTooSlow as slow:
@@ -174,7 +174,7 @@ class PreparedQuery:
         total = None
         if query.count == "exact":
             total = rows[0]["total"]
-            # Without a record on the page the one row that is left has the count alone.
+            # A page without records has one row, with the count alone.
             rows = [row for row in rows if row[0] is not None]
         elif query.count == "estimated":
             sql = f"SELECT 1 FROM {plan.table} WHERE {plan.where}"
@@ -183,7 +183,7 @@ class PreparedQuery:
         rows = rows[: query.limit]
         if backward:
             rows = rows[::-1]
-        # A page that was come to from one side has something on that side.
+        # A page that was reached from one side has records on that side.
         after_it = bool(rows) and (more or backward)
         before_it = bool(rows) and (more if backward else self.cursor is not None)
         end = _KEYS + len(plan.keys)
@@ -211,7 +211,7 @@ class PreparedQuery:
 async def prepare(
     access: Access, query: Query, *, reading: Reading, cursors: CursorCodec
 ) -> PreparedQuery:
-    """What the caller asks by a query that was `checked`.
+    """Compile a query that was `checked`, for its caller.
 
     Raises FilterError and InvalidCursor (400) with the position of the fault.
     """
@@ -226,7 +226,7 @@ async def prepare(
 
 
 def _advice(query: Query) -> str:
-    """What would have the list take less."""
+    """Ways to make the list cheaper."""
     ways = []
     if query.filter:
         ways.append("an index on a field that the filter compares with = < > or in")

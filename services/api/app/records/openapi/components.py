@@ -28,7 +28,7 @@ _NULLABLE = {"type": ["string", "null"]}
 _ID = {"type": "string", "format": "uuid"}
 _VERSION = {"type": "integer", "minimum": 1}
 
-# Of all collections alike.
+# The schemas that all collections share.
 SHARED: dict[str, Any] = {
     "BatchDelete": {
         "type": "object",
@@ -50,7 +50,7 @@ SHARED: dict[str, Any] = {
 
 
 def identifier(collection: str) -> str:
-    """The collection's name as programs can use it: letters, digits and `_`, each name another."""
+    """The collection's name for programs: letters, digits and `_`; distinct names stay distinct."""
     # No name has capitals.
     return collection.replace("-", "_Dash_")
 
@@ -67,7 +67,7 @@ def components_of(collection: Collection) -> dict[str, Any]:
     embedded = Embedded(
         collection.definition.schema, _name(name, "input"), f"{identifier(name)}.", _KINDS
     )
-    # Not with the schema itself, which need not allow the system's fields.
+    # Made of members, since the schema itself may refuse the system's fields.
     properties, required = embedded.members(embedded.schema)
     hidden = collection.annotations.write_only
     shown = {name: each for name, each in properties.items() if name not in hidden}
@@ -97,11 +97,11 @@ def components_of(collection: Collection) -> dict[str, Any]:
 
 
 def _patch(embedded: Embedded, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    """What a merge patch may be: any of the fields, and null for one that may be taken out."""
+    """The schema of a merge patch: any of the fields, and null for an optional field."""
     fields: dict[str, Any] = {}
     for name, schema in properties.items():
         if _may_be_object(embedded, schema):
-            # A part of one is merged into it.
+            # A part is merged into the present object.
             fields[name] = {"description": "An object is merged into the present one."}
         elif name in required:
             fields[name] = {key: value for key, value in schema.items() if key != "default"}

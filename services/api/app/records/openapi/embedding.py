@@ -1,9 +1,9 @@
 """A collection's JSON Schema as a part of the OpenAPI document.
 
-What a schema calls itself by `$id` and `$anchor` is a name in the whole document, where another
-collection may use it too, and few generators know of it. Nor do many of them follow a pointer into
-another schema. So whatever is referred to stands among the document's components, and all that is
-left are references to those.
+The names that a schema gives itself by `$id` and `$anchor` hold in the whole document, where
+another collection may use them too, and few generators know of them. Few follow a pointer into
+another schema, either. So every schema that is referred to becomes a component of the document, and
+all references are to components.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COMPONENTS = "#/components/schemas/"
 
-# Their members are schemas, whatever these are called.
+# Keywords whose members are schemas under any names.
 _BY_NAME = frozenset(
     {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
 )
@@ -33,20 +33,20 @@ _ODD = re.compile(r"[^A-Za-z0-9_]+")
 
 
 class Embedded:
-    """`schema` as a component called `root`, and `parts`: what it refers to within itself, by the
-    names of components, which begin with `prefix` and are none of those that are `taken`."""
+    """`schema` as a component called `root`, and `parts`: the schemas within that it refers to, by
+    the names of components, which begin with `prefix` and avoid those that are `taken`."""
 
     def __init__(
         self, schema: dict[str, Any], root: str, prefix: str, taken: frozenset[str]
     ) -> None:
         self._root, self._prefix = root, prefix
-        # Without what generators of code leave out of names.
+        # Without the characters that generators leave out of names.
         self._taken = {_alike(name) for name in taken}
-        # By the pointer to what it is a name within, the innermost schema with an `$id`.
+        # By the pointer to the innermost schema with an `$id` around the anchor, and by its name.
         self._anchors: dict[tuple[str, str], str] = {}
         self._waiting: list[tuple[dict[str, Any], str, str]] = []
         self._moved_root = self._moved(schema, (), "")
-        # By the pointer to what is referred to.
+        # By the pointer to the schema that is referred to.
         self._names = {"": root}
         for moved, base, reference in self._waiting:
             target = {"$ref": COMPONENTS + self._name(self._target(base, reference))}
@@ -61,7 +61,7 @@ class Embedded:
         }
 
     def applying(self, schema: Any) -> Iterator[dict[str, Any]]:
-        """The schemas that hold for whatever `schema` does: itself, its `$ref`, its `allOf`."""
+        """The schemas that hold wherever `schema` holds: itself, its `$ref`, its `allOf`."""
         waiting, known = [schema], set[int]()
         while waiting:
             each = waiting.pop(0)
@@ -73,7 +73,7 @@ class Embedded:
                     waiting.append(self._find(each["$ref"]))
 
     def members(self, schema: Any) -> tuple[dict[str, Any], list[str]]:
-        """What is known of an object's members, and which of them it must have."""
+        """The known schemas of an object's members, and the members that it must have."""
         found: dict[str, list[Any]] = {}
         required: list[str] = []
         for each in self.applying(schema):
@@ -115,11 +115,11 @@ class Embedded:
         return moved
 
     def _target(self, base: str, reference: str) -> str:
-        """The pointer to what a reference is to."""
+        """The pointer to the target of a reference."""
         name = reference.removeprefix("#")
         if name and not name.startswith("/"):
             return self._anchors.get((base, name), "")
-        # An `$id` can be one in name only, and a reference stand where no validator looks.
+        # An `$id` can be a mere member's name, and a reference stand where no validator looks.
         for target in (base + unquote(name), unquote(name)):
             with suppress(LookupError, TypeError, ValueError):
                 self._at(target)
@@ -134,7 +134,7 @@ class Embedded:
         return found
 
     def _name(self, where: str) -> str:
-        """The name of the component for what is there: that of the definition, where it is free."""
+        """The component's name for the schema there: that of the definition, where it is free."""
         if where in self._names:
             return self._names[where]
         *_, last = where.split("/")

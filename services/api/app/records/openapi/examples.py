@@ -1,5 +1,5 @@
-"""An example of a record: its author's, else one made from the schema where that is simple. Only
-what the collection itself takes is shown."""
+"""An example of a record: its author's, else one made from the schema where that is simple. Only an
+example that the collection itself takes is shown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORMATS = {
     "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
 }  # fmt: skip
 _DEEPEST = 8
-# Of all values in one example, since a few properties can stand for many.
+# The limit of values in one example, since a few properties can stand for many.
 _MOST = 200
 _LONGEST = 100
 
@@ -49,7 +49,7 @@ def example_of(collection: Collection, embedded: Embedded) -> dict[str, Any] | N
 def _candidates(embedded: Embedded) -> Iterator[Any]:
     yield from embedded.schema.get("examples", ())
     for sparse in (False, True):
-        # What a reference leads to was not checked as a schema, and can be anything.
+        # The target of a reference was not checked as a schema, and can be anything.
         with suppress(_Unknown, ArithmeticError, LookupError, TypeError, ValueError):
             yield _Maker(embedded, sparse=sparse).object(embedded.schema, 0)
 
@@ -80,7 +80,7 @@ class _Maker:
             known = {**each, **known}
         given = [known[keyword] for keyword in ("default", "const") if keyword in known]
         for values in (given, known.get("examples"), known.get("enum")):
-            # What a reference leads to need not be where schemas are checked.
+            # The target of a reference may stand where schemas are not checked.
             if isinstance(values, list) and values:
                 return values[0]
         if branches := known.get("anyOf") or known.get("oneOf"):

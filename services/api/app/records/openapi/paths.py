@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
 
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The record's version, quoted."}}
-# Its schema would make every other caller's answer a choice of two.
+# A schema of this answer would make every other caller's answer a choice of two.
 _NOT_READ = "A key without `records:read` gets `id` and `version` alone."
 
 _CACHED = {
@@ -99,7 +99,7 @@ class _Paths:
         if not self.actor.is_admin and all(self.collection.rules[rule] is False for rule in rules):
             return None
         return {
-            # Neither a built-in one nor one that is made from the name of an extension's function.
+            # Distinct from built-in ids and from ids made of the names of an extension's functions.
             "operationId": name.format(identifier(self.collection.name)),
             "summary": summary,
             "tags": [self.collection.name],

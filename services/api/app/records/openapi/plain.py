@@ -1,16 +1,16 @@
-"""A JSON Schema said so that programs that make clients of it understand it: the same values are
-valid, but no keyword is left that only a few of them know, or that ends some of them."""
+"""A JSON Schema in keywords that generators of clients understand: the same values are valid, but
+keywords that only a few generators know, or that end some of them, are gone."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Their members are schemas, whatever these are called.
+# Keywords whose members are schemas under any names.
 _BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas"})
 _IN_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _SINGLE = frozenset({"items", "contains", "propertyNames", "if", "then", "else", "not",
                      "contentSchema"})  # fmt: skip
-# Here true and false are understood.
+# Generators understand true and false here.
 _OR_BOOLEAN = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
 _OTHERS = frozenset({
     "$ref", "type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum",
@@ -21,12 +21,12 @@ _OTHERS = frozenset({
 })  # fmt: skip
 _KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array",
           dict: "object"}  # fmt: skip
-# What programs make types of by its values.
+# Generators make types of the values of these.
 _NAMED = ("string", "integer")
 
 
 def plain(schema: Any) -> dict[str, Any]:
-    """The schema; what is none can be anything."""
+    """The plain schema; a value that is no schema allows anything."""
     if schema is False:
         return {"not": {}}
     if not isinstance(schema, dict):
@@ -42,13 +42,13 @@ def plain(schema: Any) -> dict[str, Any]:
         elif key in _OTHERS or key in _OR_BOOLEAN or key.startswith("x-"):
             made[key] = value
     if isinstance(schema.get("title"), str):
-        # As a title it would be the name of a type, of which there can be one in all the document.
+        # A title would become the name of a type, which must be unique in the whole document.
         made.setdefault("description", schema["title"])
     return _with_plain_values(made)
 
 
 def component(schema: dict[str, Any]) -> dict[str, Any]:
-    """A plain schema that can stand alone: what is only a reference cannot."""
+    """A plain schema that can stand alone, unlike a mere reference."""
     if "$ref" not in schema:
         return schema
     rest = {key: value for key, value in schema.items() if key != "$ref"}
@@ -106,6 +106,6 @@ def _one_kind(kind: str, values: list[Any]) -> dict[str, Any]:
         return {"type": "null"}
     if kind in (*_NAMED, "boolean"):
         return {"type": kind, "enum": values}
-    # Few can name values of these, but all know the type.
+    # Few generators name values of these types, all know the types.
     items: dict[str, Any] = {"items": {}} if kind == "array" else {}
     return {"type": kind, **items, "allOf": [{"enum": values}]}
