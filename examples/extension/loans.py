@@ -76,7 +76,7 @@ class LoansOut(BaseModel):
     dependencies=[Depends(RateLimiter(Limiter(Rate(30, Duration.MINUTE))))],
 )
 async def list_loans(session: SessionDep, actor: CurrentActor) -> LoansOut:
-    """What the caller has borrowed."""
+    """The books that the caller has borrowed."""
     if actor.id is None:
         raise Unauthorized
     rows = await session.fetch(

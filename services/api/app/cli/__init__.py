@@ -142,7 +142,7 @@ def create_key(  # noqa: PLR0913 - the parts of a key
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key that acts as the user. It is printed this once."""
+    """Make an API key that acts as the user. The key is printed this once."""
 
     expires = utcnow() + timedelta(days=days) if days else None
     given = checked(

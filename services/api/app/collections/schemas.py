@@ -23,7 +23,7 @@ Rule = Annotated[
 
 
 class Rules(BaseModel):
-    """Who may do what. A rule becomes part of the SQL, so it cannot be forgotten afterwards."""
+    """Which callers may do what. A rule is part of the SQL, so it cannot be forgotten."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,7 +48,7 @@ Duration = Annotated[
 
 
 class Cache(BaseModel):
-    """What is kept of answers, until they are this old or something changes."""
+    """Lists are kept until they are this old or a record changes."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -16,7 +16,7 @@ COLLECTION_NAME = "[a-z][a-z0-9_-]{0,47}"
 
 
 class Scope(StrEnum):
-    """What an API key may be allowed to do."""
+    """A right that an API key may be given."""
 
     RECORDS_READ = "records:read"
     RECORDS_WRITE = "records:write"

@@ -32,7 +32,7 @@ async def create_api_key(
     given: Annotated[schemas.ApiKeyIn, body_of(schemas.ApiKeyIn)],
     session: SessionDep,
 ) -> schemas.NewApiKeyOut:
-    """Make a key that acts as you within its scopes. It is shown this once."""
+    """Make a key that acts as you within its scopes. The key is shown this once."""
     assert actor.id is not None
     key, text = await api_keys.create(
         session,

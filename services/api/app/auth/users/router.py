@@ -38,8 +38,8 @@ async def create_user(
 ) -> schemas.UserOut:
     """Make a user with any roles.
 
-    One that an API key makes is no admin, has no password and is disabled, until an admin gives it
-    a password (`PATCH`) in a session.
+    A user that an API key makes is no admin, has no password and is disabled, until an admin gives
+    the user a password (`PATCH`) in a session.
     """
     return schemas.UserOut.from_user(await users.create(auth, actor, given))
 
