@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
+# Columns of users that are written as given, by the members of these names in requests.
+PROFILE = ("name",)
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     id: UUID

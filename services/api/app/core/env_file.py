@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 
 class SettingsError(Exception):
@@ -34,3 +38,16 @@ def _readable(path: Path) -> Path:
     if "\0" in text:
         raise SettingsError(f"{path} cannot be read: it is no text.")
     return path
+
+
+def explained(settings: type[BaseModel], error: ValidationError) -> SettingsError:
+    """Every fault in a line of its own, with an example of a right value."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = [f"{len(faults)} setting{'s are' if len(faults) > 1 else ' is'} wrong:"]
+    for fault in faults:
+        name = str(fault["loc"][0])
+        example = (settings.model_fields[name].examples or [""])[0]
+        what = "is missing" if fault["type"] == "missing" else fault["msg"]
+        what = what.removeprefix("Value error, ")
+        lines.append(f"  {name.upper()}: {what} (example: {name.upper()}={example})")
+    return SettingsError("\n".join(lines))

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 
 from app.core import emails, passwords
-from app.core.env_file import SettingsError, find_env_file
+from app.core.env_file import SettingsError, explained, find_env_file
 from app.core.rates import Rate, parse_rates
 
 # Where containers get secrets: a file each, named like the setting in lower case.
@@ -368,7 +368,7 @@ class Settings(BaseSettings):
                 _secrets_dir=SECRETS if SECRETS.is_dir() else None,
             )
         except ValidationError as error:
-            raise SettingsError(_explain(cls, error)) from None
+            raise explained(cls, error) from None
         except UnreadableSource as error:
             # A secret's file; the cause says why, but not always which file.
             raise SettingsError(f"{error}: {error.__cause__}") from None
@@ -382,15 +382,3 @@ def _check_passwords(url: str, info: ValidationInfo) -> None:
 
 def _production(info: ValidationInfo) -> bool:
     return info.data.get("environment") == "production"
-
-
-def _explain(settings: type[Settings], error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"{len(faults)} setting{'s are' if len(faults) > 1 else ' is'} wrong:"]
-    for fault in faults:
-        name = str(fault["loc"][0])
-        example = (settings.model_fields[name].examples or [""])[0]
-        what = "is missing" if fault["type"] == "missing" else fault["msg"]
-        what = what.removeprefix("Value error, ")
-        lines.append(f"  {name.upper()}: {what} (example: {name.upper()}={example})")
-    return "\n".join(lines)

@@ -71,7 +71,7 @@ async def register(auth: Auth, given: RegisterIn) -> User:
         raise RegistrationClosed
     hashed = await auth.passwords.hash(given.password)
     return await users.insert_user(
-        auth.database, uuid7(), given.email, given.name, hashed, {"member"}
+        auth.database, uuid7(), given.email, hashed, {"member"}, given.model_dump()
     )
 
 

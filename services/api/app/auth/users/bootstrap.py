@@ -30,7 +30,7 @@ async def ensure_first_admin(auth: Auth) -> None:
     hashed = await auth.passwords.hash(settings.admin_password.get_secret_value())
     try:
         await repository.insert_user(
-            auth.database, uuid7(), email, None, hashed, {ADMIN_ROLE, "member"}
+            auth.database, uuid7(), email, hashed, {ADMIN_ROLE, "member"}, profile={}
         )
     except EmailTaken:
         # Another process was faster.

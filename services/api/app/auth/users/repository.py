@@ -6,11 +6,11 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from app.auth.errors import EmailTaken
-from app.auth.models import User
+from app.auth.models import PROFILE, User
 from app.db import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from asyncpg import Record
@@ -19,29 +19,39 @@ if TYPE_CHECKING:
 
 USER_COLUMNS = tuple(field.name for field in fields(User))
 _USER = ", ".join(USER_COLUMNS)
+_PROFILE = "".join(f", {name}" for name in PROFILE)
 
 # Any number will do; transactions that change admins take the lock.
 _ADMINS_LOCK = 0x6C697374_61646D
+
+
+def _values(start: int) -> str:
+    """Numbers of bound values for the columns of a profile, which end a list."""
+    return "".join(f", ${number}" for number in range(start, start + len(PROFILE)))
+
+
+def _profile(given: Mapping[str, object]) -> list[object]:
+    return [given.get(name) for name in PROFILE]
 
 
 async def insert_user(
     session: Session,
     id_: UUID,
     email: str,
-    name: str | None,
     hashed: str | None,
     roles: Iterable[str],
+    profile: Mapping[str, object],
 ) -> User:
     """A user without a password is disabled. Raises EmailTaken."""
     row = await session.fetchrow(
-        "INSERT INTO listo.users (id, email, name, password_hash, roles, disabled_at)"
-        " VALUES ($1, $2, $3, $4, $5, CASE WHEN $4::text IS NULL THEN now() END)"
+        f"INSERT INTO listo.users (id, email, password_hash, roles, disabled_at{_PROFILE})"
+        f" VALUES ($1, $2, $3, $4, CASE WHEN $3::text IS NULL THEN now() END{_values(5)})"
         f" ON CONFLICT (email) DO NOTHING RETURNING {_USER}",
         id_,
         email,
-        name,
         hashed,
         sorted(roles),
+        *_profile(profile),
     )
     if row is None:
         raise EmailTaken
@@ -111,16 +121,21 @@ async def active_admins(session: Session) -> int:
 
 
 async def update_user(
-    session: Session, id_: UUID, *, name: str | None, roles: Iterable[str], disabled: bool
+    session: Session,
+    id_: UUID,
+    *,
+    roles: Iterable[str],
+    disabled: bool,
+    profile: Mapping[str, object],
 ) -> User | None:
     row = await session.fetchrow(
-        "UPDATE listo.users SET name = $2, roles = $3, updated_at = now(),"
-        " disabled_at = CASE WHEN $4 THEN coalesce(disabled_at, now()) END"
+        f"UPDATE listo.users SET (roles, disabled_at, updated_at{_PROFILE})"
+        f" = ($2, CASE WHEN $3 THEN coalesce(disabled_at, now()) END, now(){_values(4)})"
         f" WHERE id = $1 RETURNING {_USER}",
         id_,
-        name,
         sorted(roles),
         disabled,
+        *_profile(profile),
     )
     return None if row is None else user_from(row)
 

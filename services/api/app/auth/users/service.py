@@ -11,6 +11,7 @@ from app.auth.errors import (
     SessionRequired,
     UserNotFound,
 )
+from app.auth.models import PROFILE
 from app.auth.sessions import service
 from app.auth.users import removals, repository
 from app.core.actor import ADMIN_ROLE, Actor, Scope
@@ -53,7 +54,7 @@ async def create(auth: Auth, actor: Actor, given: UserIn) -> User:
         _require_session(actor, "give a user a password")
         hashed = await auth.passwords.hash(given.password)
     return await repository.insert_user(
-        auth.database, uuid7(), given.email, given.name, hashed, given.roles
+        auth.database, uuid7(), given.email, hashed, given.roles, given.model_dump()
     )
 
 
@@ -101,9 +102,12 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
         changed = await repository.update_user(
             session,
             user_id,
-            name=patch.name if "name" in patch.model_fields_set else user.name,
             roles=roles,
             disabled=disabled,
+            profile={
+                name: getattr(patch if name in patch.model_fields_set else user, name)
+                for name in PROFILE
+            },
         )
         assert changed is not None
         await _keep_an_admin(session, user)
