@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
-# More than answers in time need at once: requests beyond these are lost anyway.
+# More than timely answers ever need at once: requests beyond these are lost anyway.
 MOST_CONNECTIONS = 15_000
 PAUSE = 0.002
-# Stands for what no two requests have in common.
+# Stands for a value that is another one in each request.
 UNIQUE = b"0000-unique-0000"
 
 
@@ -30,7 +30,7 @@ class Outcome:
     succeeded: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    # Seconds until a success, and after which second of the run a refusal was told.
+    # Seconds until each success, and the second of the phase in which the last refusal came.
     seconds: list[float] = field(default_factory=list)
     last_refusal: float = 0.0
 
@@ -38,8 +38,8 @@ class Outcome:
 def arrive(
     port: int, requests: Sequence[tuple[str, float, bytes]], phases: Sequence[tuple[float, float]]
 ) -> list[Outcome]:
-    """Send requests, each a kind, its weight and its bytes, in phases of so many a second for so
-    many seconds; returns the outcome of each phase."""
+    """Send requests (kind, weight, bytes) in phases (requests a second, seconds); returns the
+    outcome of each phase."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(port, requests, phases, send))

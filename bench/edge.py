@@ -71,11 +71,11 @@ def _refuse_limits(stack: Stack, key: str) -> None:
 
 
 def _targets(stack: Stack) -> dict[str, list[str]]:
-    """The addresses of each way; the host reaches the containers at their own."""
-    network = stack.addresses("api")
+    """The URLs of each way; this host reaches the containers at their own addresses."""
+    replicas = stack.addresses("api")
     (nginx,) = stack.addresses("nginx")
     return {
-        "direct": [f"http://{address}:8000" for address in network],
+        "direct": [f"http://{address}:8000" for address in replicas],
         "nginx": [f"https://{nginx}:8443"],
         "published": [stack.url.replace("localhost", "127.0.0.1")],
     }
@@ -83,7 +83,7 @@ def _targets(stack: Stack) -> dict[str, list[str]]:
 
 @contextmanager
 def _filled(stack: Stack, records: int) -> Iterator[list[str]]:
-    """A collection of the benchmark's own; gives some of its ids."""
+    """A collection of the benchmark's own; yields some of its ids."""
     ids: list[str] = []
     with stack.admin() as admin:
         admin.put(f"/collections/{COLLECTION}", json=DEFINITION).raise_for_status()
@@ -122,7 +122,7 @@ def _scripts(folder: Path, ids: Sequence[str], key: str) -> dict[str, Path]:
 
 
 def _measure(targets: Sequence[str], script: Path, connections: int, seconds: int) -> float:
-    """Requests per second of all targets at once, which share the connections."""
+    """Requests a second of all targets together, which share the connections."""
     return asyncio.run(_at_once(targets, script, connections, seconds))
 
 

@@ -32,7 +32,7 @@ RECORD = (
 
 
 def changed(change: str, verb: str, actor: str) -> str:
-    """The same work as Listo's: a change writes its event."""
+    """A statement that does the same work as Listo's: the change writes its event."""
     return (
         f"WITH changed AS ({change} RETURNING *), event AS (INSERT INTO listo.events"
         f" (type, collection, subject, version, actor) SELECT 'record.{verb}', 'bench', id,"

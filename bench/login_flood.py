@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import psutil
 
 PORT = 8401
-# From one address, and from a new one each time: only the hashes' own bound stops the latter.
+# From one address, and from a new one each time: only the bound on hashes stops the second flood.
 FLOODS = ("one address", "many addresses")
 RATE_GOAL, TAIL_GOAL = 0.8, 2.0
 
@@ -53,7 +53,7 @@ def main() -> None:
             for _ in range(given.rounds):
                 for flood in FLOODS:
                     alone[flood].append(measured())
-                    with _flooded(flood, given.logins, answers[flood]):
+                    with _under_flood(flood, given.logins, answers[flood]):
                         under[flood].append(measured())
             print(
                 f"gets by {given.connections} connections, {given.logins} log-ins a second, "
@@ -76,8 +76,8 @@ def _row(
     answers: Counter[str],
 ) -> None:
     ratios = {
-        what: sorted(b[what] / a[what] for a, b in zip(alone, under, strict=True))
-        for what in ("rate", "p99")
+        key: sorted(b[key] / a[key] for a, b in zip(alone, under, strict=True))
+        for key in ("rate", "p99")
     }
     rate, tail = (
         f"{statistics.median(each):.2f} ({each[0]:.2f}-{each[-1]:.2f})" for each in ratios.values()
@@ -97,8 +97,8 @@ def _memory(server: psutil.Process) -> float:
 
 
 @contextmanager
-def _flooded(flood: str, rate: int, answers: Counter[str]) -> Iterator[None]:
-    """Log-ins by a process of its own, which ends when the last of them is answered."""
+def _under_flood(flood: str, rate: int, answers: Counter[str]) -> Iterator[None]:
+    """Send log-ins from a process of its own, which ends when the last of them is answered."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     receive, send = context.Pipe(duplex=False)
@@ -120,7 +120,7 @@ def _send_logins(flood: str, rate: int, stop: Event, send: Connection) -> None:
 
 
 async def _logins(flood: str, rate: int, stop: Event) -> Counter[str]:
-    """So many a second, however slowly they are answered; answers by status."""
+    """Send `rate` log-ins a second, however slow the answers; returns the answers by status."""
     loop = asyncio.get_running_loop()
     idle: list[_Connection] = []
     answers: Counter[str] = Counter()

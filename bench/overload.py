@@ -25,11 +25,11 @@ LISTO, FLOOR, FULL = 8441, 8442, 8443
 OPERATIONS = ("get", "list", "create")
 CONNECTIONS = (64, 256, 1000)
 TIMES = 3
-# Arrivals are by many members: a caller that waits for its own requests is no overload.
+# Arrivals are by many members: one caller would wait for its own requests, without an overload.
 MEMBERS = 40
 RECORDS = "/collections/bench/records"
-# The importance of the arrivals: those of the first mixture cost the same, so that served requests
-# can be counted; those of the second do not, and show the order.
+# The importance of the arrivals. Those of the first mixture cost the same, so that served requests
+# can be counted; those of the second cost more or less, and show the order.
 MIXTURES = ({"read": 0.5, "stranger": 0.5}, {"keyed write": 0.1, "read": 0.4, "stranger": 0.5})
 
 
@@ -78,7 +78,7 @@ def _many(lua: dict[str, Path], token: str, given: argparse.Namespace) -> None:
                 for port, runs in found.items():
                     runs.append(load(port, lua[operation], connections, given.seconds, token))
             ours, floor = (
-                {what: statistics.median(run[what] for run in runs) for what in ("rate", "p99")}
+                {key: statistics.median(run[key] for run in runs) for key in ("rate", "p99")}
                 for runs in found.values()
             )
             best = max(best, ours["rate"])
@@ -92,7 +92,7 @@ def _many(lua: dict[str, Path], token: str, given: argparse.Namespace) -> None:
 
 
 def _overload(folder: Path, ids: list[str], tokens: list[str], seconds: int) -> None:
-    """Arrivals at TIMES what the same requests by 64 connections get, then at half of it."""
+    """Arrivals at TIMES the rate of 64 connections with the same requests, then at half of it."""
     for mixture in MIXTURES:
         script = folder / "mixed.lua"
         script.write_text(_script(mixture, ids))
@@ -128,12 +128,12 @@ def _tail(outcome: Outcome) -> str:
 
 
 def _refusals(bench: Stage, script: Path, token: str, answer: float) -> None:
-    """The server's effort for a refusal, where each process has one place, and that is taken."""
+    """The server's effort for a refusal, where the only place of each process is taken."""
     bench.environment["MAX_CONCURRENT_REQUESTS"] = "1"
     with bench.server(PRODUCT, FULL) as server:
         # Bodies that never end; more than one for each process, however they are spread.
         held = [_unfinished(token) for _ in range(16)]
-        # Until the requests that waited with them have been refused.
+        # Wait until the requests that waited with them have been refused.
         time.sleep(3)
         refusal = _cost(server, FULL, script, token)
         for each in held:

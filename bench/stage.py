@@ -93,17 +93,17 @@ class Stage:
             process.terminate()
             process.wait()
 
-    def client(self, port: int, who: dict[str, str]) -> httpx.Client:
+    def client(self, port: int, account: dict[str, str]) -> httpx.Client:
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False)
-        answer = client.post("/auth/login", json=who)
+        answer = client.post("/auth/login", json=account)
         answer.raise_for_status()
         client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         return client
 
     def seed(self, port: int, records: int, *, strangers: bool = False) -> str:
-        """Fill the collection `bench` up to so many records; returns a member's token.
+        """Fill the collection `bench` up to `records` records; returns a member's token.
 
-        Whether strangers may read it as well.
+        With `strangers` anonymous callers may read it as well.
         """
         admin = self.client(port, ADMIN)
         rules = {**DEFINITION["rules"], **({"read": "", "list": ""} if strangers else {})}
@@ -138,7 +138,7 @@ class Stage:
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    """Raises SystemExit with one line where a program is missing."""
+    """The stage, with new stores. Raises SystemExit with one line where a program is missing."""
     if shutil.which("wrk") is None or PROGRAM is None:
         raise SystemExit("The benchmarks need wrk and redis-server (Debian packages of that name).")
     folder = Path(tempfile.mkdtemp(prefix="listo-bench-"))
@@ -154,7 +154,7 @@ def stage() -> Iterator[Stage]:
 
 
 def record(number: int) -> dict[str, Any]:
-    """About 1 kB."""
+    """A record of about 1 kB."""
     return {
         "title": f"record {number}",
         "section": random.choice(SECTIONS),  # noqa: S311 - data, not secrets
@@ -188,7 +188,7 @@ def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
 
 
 def wrk(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
-    """As `load`. Raises on any error answer."""
+    """The figures of `load`. Raises SystemExit on any error answer."""
     found = load(port, script, connections, seconds, token)
     if found["bad"]:
         raise SystemExit(f"{script.stem}: {found['bad']:.0f} of {found['count']:.0f} failed")
@@ -196,8 +196,8 @@ def wrk(port: int, script: Path, connections: int, seconds: int, token: str) -> 
 
 
 def load(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
-    """How many requests there were, how many of them a second, the 99th percentile in milliseconds,
-    and how many had no answer or one that is not 2xx."""
+    """The number of requests, their number a second, the 99th percentile in milliseconds, and the
+    number without an answer or with one that is neither 2xx nor 3xx."""
     said = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s",
          "-s", script, "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"],

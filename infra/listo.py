@@ -1,4 +1,4 @@
-"""`./listo …`: the command line of what this folder runs, `make dev` or else the stack."""
+"""`./listo …`: the command line of this folder's `make dev` while that runs, else of its stack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 from infra.stack import images
 from infra.stack.compose import ROOT, CannotRun
 
-# There while `make dev` runs.
+# This file exists while `make dev` runs.
 _SETTINGS = ROOT / ".listo" / "env"
 
 
@@ -26,17 +26,17 @@ def in_the_stack(arguments: list[str]) -> int:
     if arguments[:1] in (["serve"], ["worker"]) and "--help" not in arguments:
         raise CannotRun("the stack's services serve and work already, from make up to make down")
     images.choose()
-    arguments, file = _given(arguments)
+    arguments, file = _for_container(arguments)
     with file or sys.stdin.buffer as source:
-        # A terminal is the container's too, for commands that ask.
+        # The container gets a terminal too, for commands that ask.
         quiet = () if source.isatty() else ("--no-TTY",)
         secret = ("--env", "LISTO_PASSWORD") if "LISTO_PASSWORD" in os.environ else ()
         command = ["docker", "compose", "exec", *quiet, *secret, "api", "listo", *arguments]
         return subprocess.call(command, cwd=ROOT, stdin=source)  # noqa: S603 - the user's own
 
 
-def _given(arguments: list[str]) -> tuple[list[str], BinaryIO | None]:
-    """A container does not see the files here, so the one to apply comes by standard input."""
+def _for_container(arguments: list[str]) -> tuple[list[str], BinaryIO | None]:
+    """The arguments and the standard input for a container, which sees no files of this folder."""
     if arguments[:2] != ["collections", "apply"]:
         return arguments, None
     # The word after --name is no file, even where a file has that name.
@@ -47,10 +47,10 @@ def _given(arguments: list[str]) -> tuple[list[str], BinaryIO | None]:
     if not files:
         return arguments, None
     (file,) = files
-    given = any(each.partition("=")[0] == "--name" for each in arguments)
-    named = [] if given else ["--name", Path(file).stem]
-    passed = ["-" if each == file else each for each in arguments]
-    return [*passed, *named], Path(file).open("rb")
+    has_name = any(each.partition("=")[0] == "--name" for each in arguments)
+    name = [] if has_name else ["--name", Path(file).stem]
+    words = ["-" if each == file else each for each in arguments]
+    return [*words, *name], Path(file).open("rb")
 
 
 def main() -> int:

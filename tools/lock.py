@@ -13,7 +13,7 @@ from pathlib import Path
 
 API = Path(__file__).parents[1] / "services" / "api"
 NAMES = ("requirements", "requirements-dev")
-# pip trusts the system's certificates, and so must what resolves from the same index.
+# pip trusts the system's certificates, and uv must too: it resolves from the same index.
 COMPILE = (
     "pip", "compile", "--system-certs", "--universal", "--python-version", "3.11",
     "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--quiet",

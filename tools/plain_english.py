@@ -1,7 +1,7 @@
 """Refuse added lines whose sentences open with a word that names no subject: docs/conventions.md.
 
-Lines count that were added since the branch left `main`; on `main`, since the commit before. A line
-that only moved does not count. Without git, or where the clone is too shallow, nothing is checked.
+Only lines count that were added since the branch left `main`, or on `main` since the commit before;
+a line that only moved does not. Without git, or where the clone is too shallow, nothing is checked.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _paragraphs(name: str, text: str) -> list[Lines]:
 
 
 def _grouped(lines: Iterable[tuple[int, str]]) -> list[Lines]:
-    """Lines that follow one another; each item of a list and row of a table by itself."""
+    """Lines grouped into paragraphs, items of lists and rows of tables."""
     found: list[Lines] = []
     former = -1
     for number, line in lines:
@@ -92,14 +92,14 @@ def _markdown(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _comments(text: str) -> tuple[Lines, Lines]:
-    """Those with a line of their own, and those beside code."""
+    """The comments on a line of their own, and the comments beside code."""
     alone: Lines = []
     beside: Lines = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             line, column = token.start
-            where = beside if token.line[:column].strip() else alone
-            where.append((line, token.string.strip("#: ")))
+            kind = beside if token.line[:column].strip() else alone
+            kind.append((line, token.string.strip("#: ")))
     return alone, beside
 
 
@@ -115,7 +115,7 @@ def _docstrings(text: str) -> Iterator[tuple[int, str]]:
 
 
 def added(root: Path) -> dict[str, set[int]]:
-    """The added lines by file, those that are not committed too. Raises Unknown."""
+    """The added lines by file, uncommitted ones included. Raises Unknown."""
     if Path(_git(root, "rev-parse", "--show-toplevel").strip()).resolve() != root.resolve():
         raise Unknown("this folder is no repository of git")
     diff = _git(

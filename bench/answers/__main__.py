@@ -43,19 +43,19 @@ def main() -> int:
     if given.keep is not None:
         _keep(given.keep / "before.txt", before)
         _keep(given.keep / "now.txt", after)
-    return _told(before, after)
+    return _report(before, after)
 
 
 def _both(commit: str, seed: int) -> tuple[list[Exchange], list[Exchange]]:
     found = named(ROOT, commit)
     with checkout(ROOT, found) as tree, cluster() as postgres:
         with new_stores(postgres, "before") as settings:
-            before = _asked(tree, f"BEFORE={commit}", settings, seed)
+            before = _ask_all(tree, f"BEFORE={commit}", settings, seed)
         with new_stores(postgres, "now") as settings:
-            return before, _asked(ROOT, "the working tree", settings, seed)
+            return before, _ask_all(ROOT, "the working tree", settings, seed)
 
 
-def _asked(tree: Path, name: str, settings: dict[str, str], seed: int) -> list[Exchange]:
+def _ask_all(tree: Path, name: str, settings: dict[str, str], seed: int) -> list[Exchange]:
     """All questions to the server of `tree`, with their answers."""
     asker = Asker(Masks(), seed)
     for act in ACTS:
@@ -66,7 +66,7 @@ def _asked(tree: Path, name: str, settings: dict[str, str], seed: int) -> list[E
     return asker.exchanges
 
 
-def _told(before: list[Exchange], after: list[Exchange]) -> int:
+def _report(before: list[Exchange], after: list[Exchange]) -> int:
     found = differing(before, after)
     if not found:
         stores = "" if WITH_REDIS else ", by servers without Redis, since there is none here"

@@ -130,9 +130,9 @@ class Asker:
         return answer
 
     def until(self, status: int, method: str, target: str, body: Any, by: str = "") -> None:
-        """Ask until this is the status, and note down the last answer.
+        """Ask until the answer has this status, and note down the last answer alone.
 
-        For statuses that come after a number of tries that depends on time.
+        The number of tries depends on time.
         """
         for _ in range(20):
             raw = self._send(method, target, body, by, ())
@@ -163,7 +163,7 @@ class Asker:
 
 
 def query(path: str, **given: object) -> str:
-    """The path with a query of these; names that are Python's end in `_`."""
+    """The path with `given` as its query; a name that Python reserves ends in `_`."""
     pairs = [(name.rstrip("_"), str(value)) for name, value in given.items()]
     return f"{path}?{urlencode(pairs, quote_via=quote)}"
 

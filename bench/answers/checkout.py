@@ -37,7 +37,7 @@ def checkout(repository: Path, commit: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="listo-before-"))
     tree = folder / "listo"
     try:
-        # Signals wait meanwhile: git removes no half of a tree.
+        # Signals wait meanwhile: git cannot remove half a tree.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             done = _git(repository, "worktree", "add", "--quiet", "--detach", str(tree), commit)
@@ -53,7 +53,7 @@ def checkout(repository: Path, commit: str) -> Iterator[Path]:
 
 
 def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # Without the developer's hooks, and in a group that Ctrl-C spares.
+    # The developer's hooks do not run, and Ctrl-C does not reach git's process group.
     return subprocess.run(
         ["git", "-c", "core.hooksPath=/dev/null", *arguments], cwd=repository, process_group=0,
         capture_output=True, text=True, check=False,

@@ -36,21 +36,21 @@ def differing(before: Sequence[Exchange], after: Sequence[Exchange]) -> list[Pai
 def told(pairs: Sequence[Pair]) -> list[str]:
     """For each change its first request, a unified diff, and the number of other answers that
     changed alike. A pair is left out where earlier pairs had all of its changed lines."""
-    met: set[str] = set()
+    seen: set[str] = set()
     firsts: dict[frozenset[str], tuple[Pair, list[str]]] = {}
     alike: Counter[frozenset[str]] = Counter()
     for pair in pairs:
         lines = _diff(*pair)
-        changed = _changed(lines)
+        changed = _identity(lines)
         alike[changed] += 1
-        if not changed <= met:
+        if not changed <= seen:
             firsts[changed] = pair, lines
-            met |= changed
+            seen |= changed
     return [_text(*first, alike[changed] - 1) for changed, first in firsts.items()]
 
 
-def _changed(lines: Sequence[str]) -> frozenset[str]:
-    """The lines that tell a change from another: without ids and without lengths that follow."""
+def _identity(lines: Sequence[str]) -> frozenset[str]:
+    """The lines that identify a change, without numbers of placeholders and lengths that follow."""
     changed = {_NUMBERED.sub("<", line) for line in lines if line.startswith(("-", "+"))}
     follows = {line for line in changed if line[1:].lower().startswith(_FOLLOWS)}
     return frozenset(changed - follows or changed)
@@ -75,11 +75,11 @@ def _text(pair: Pair, lines: Sequence[str], more: int) -> str:
 
 
 def _narrow(lines: Sequence[str]) -> Iterator[str]:
-    """The lines, and of wide ones the part around the first difference."""
+    """The lines; wide ones are cut to the part around the first difference."""
     for line, other in _pairs(lines):
         pairs = enumerate(zip(line, other, strict=False))
-        same = next((at - 1 for at, (one, two) in pairs if at and one != two), len(other))
-        start = max(0, min(same, len(line)) - _AROUND) if len(line) > _WIDEST else 0
+        difference = next((at - 1 for at, (one, two) in pairs if at and one != two), len(other))
+        start = max(0, min(difference, len(line)) - _AROUND) if len(line) > _WIDEST else 0
         text = line[1 + start :]
         cut = ("…" if start else "") + text[:_WIDEST] + ("…" if len(text) > _WIDEST else "")
         yield line[:1] + cut

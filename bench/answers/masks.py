@@ -1,8 +1,8 @@
 """Placeholders for values that differ in every run by nature, and for nothing else.
 
-A placeholder has the number of the first exchange with its value, and a number within this one:
+A placeholder has the number of the first exchange with its value, and a number within that one:
 `<id 12.1>`. The same value has the same placeholder everywhere, in requests too. So an answer with
-a value more or less leaves the placeholders of later answers as they are.
+a value more or less does not change the placeholders of later answers.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 
-# The server makes its first user before the first request, so some older times are its own.
+# The server makes its first user before the first request, so some times are this much older.
 BEFORE_SECONDS = 120
-# A limit whose requests come back sooner than that has another number left by itself.
+# A limit that gives a request back sooner than that may have another number left in each run.
 STEADY_SECONDS = 1000
 
 _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
@@ -58,7 +58,7 @@ class Masks:
         text = _PREFIX.sub(lambda found: self._prefix(found[0]), text)
         text = _SEALED.sub(lambda found: self._sealed(found[0]), text)
         text = _REQUEST.sub(lambda found: self._name("request", found[0]), text)
-        # Requests repeat tags.
+        # Requests repeat the tags of answers.
         text = _HEX.sub(lambda found: self._names.get(found[0], found[0]), text)
         text = _ID.sub(lambda found: self._id(found[0]), text)
         return _TIME.sub(lambda found: self._time(found[0]), text)
@@ -102,7 +102,7 @@ class Masks:
         return prefix
 
     def _token(self, token: str) -> str:
-        """The claims of an access token, without a number: tokens of a second can be equal."""
+        """The claims of an access token, without a number: tokens of one second can be equal."""
         try:
             head, claims = (json.loads(_unsealed(part)) for part in token.split(".")[:2])
             lasts = claims["exp"] - claims.pop("iat")

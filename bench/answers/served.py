@@ -26,7 +26,7 @@ WITH_REDIS = PROGRAM is not None
 _START_SECONDS = 60
 _MOST_SAID = 400
 _READY = b"GET /health/ready HTTP/1.1\r\nHost: listo.example\r\n\r\n"
-# The rest of the developer's environment is not handed on: both sides have the same settings.
+# Only these variables of the developer are handed on, so that both servers have the same settings.
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL")
 
 
@@ -69,7 +69,7 @@ def serving(tree: Path, name: str, settings: Mapping[str, str]) -> Iterator[int]
     environment = {
         **{name: os.environ[name] for name in _KEPT if name in os.environ},
         "PYTHONPATH": str(api),
-        # Sets have an order by that.
+        # This fixes the order of sets.
         "PYTHONHASHSEED": "0",
         "LISTO_ENV_FILE": os.devnull,
         "JSON_LOGGING": "true",

@@ -30,7 +30,7 @@ refuse() { # a bad setting, in one line
     exit 78
 }
 
-is_number() { # name least: its value is a whole number, and not less
+require_number() { # name least: refuse any value but a whole number of at least least
     eval "value=\$$1"
     # shellcheck disable=SC2154 # eval sets it
     case $value in
@@ -39,7 +39,7 @@ is_number() { # name least: its value is a whole number, and not less
     [ "$value" -ge "$2" ] || refuse "$1 is $value; it must be at least $2."
 }
 
-matches() { # value pattern: all of it, and on one line
+matches() { # value pattern: whether the pattern fits the whole value, which is one line
     [ "$(printf %s "$1" | wc -l)" -eq 0 ] && printf %s "$1" | grep -Eqx "$2"
 }
 
@@ -64,14 +64,14 @@ check_settings() {
             || refuse "ACME_CA_FILE is '$ACME_CA_FILE'; there is no certificate in PEM to read."
         export LEGO_CA_CERTIFICATES="$ACME_CA_FILE"
     fi
-    is_number ACME_CHECK_SECONDS 1
-    is_number ACME_RETRY_SECONDS 1
-    is_number ACME_RETRY_MAX_SECONDS "$ACME_RETRY_SECONDS"
+    require_number ACME_CHECK_SECONDS 1
+    require_number ACME_RETRY_SECONDS 1
+    require_number ACME_RETRY_MAX_SECONDS "$ACME_RETRY_SECONDS"
     for directory in "$ACME_CERTIFICATES" "$ACME_WEBROOT" "$ACME_STATE"; do
         [ -d "$directory/." ] || refuse "$directory is no directory."
         [ -w "$directory" ] || refuse "$directory must be a directory that uid $(id -u) can write to."
     done
-    # Each authority has accounts and certificates of its own: staging's are not production's.
+    # A folder for each authority: production does not accept accounts and certificates of staging.
     path=$ACME_STATE/$(printf %s "$ACME_DIRECTORY_URL" | sha256sum | cut -c1-16)
     certificate=$path/certificates/$DOMAIN.crt
     key=$path/certificates/$DOMAIN.key
@@ -89,11 +89,11 @@ seconds_left() { # certificate parts: seconds until 1/parts of its lifetime is l
     echo $((left > 0 ? left : 0))
 }
 
-until_when() { # certificate
+expiry() { # certificate
     read_times "$1" && date -u -d "@$end" +%Y-%m-%dT%H:%M:%SZ
 }
 
-is_sound() { # certificate key: they belong together, and to DOMAIN, now
+is_sound() { # certificate key: whether they fit each other and DOMAIN, and are valid now
     openssl x509 -noout -checkhost "$DOMAIN" -in "$1" 2>/dev/null | grep -q 'does match' \
         || return 1
     openssl x509 -noout -checkend 0 -in "$1" >/dev/null 2>&1 || return 1
@@ -108,7 +108,8 @@ publish() { # certificate key
     (
         cd "$ACME_CERTIFICATES" && mkdir -p "$version" || exit 1
         if [ -e fullchain.pem ] && [ ! -L fullchain.pem ]; then
-            # Plain files of the local authority: first links to the same, so that they never mix.
+            # The local authority wrote plain files. Links to copies replace them first, so that a
+            # reader never gets an old and a new file.
             mkdir -p versions/before && cp fullchain.pem privkey.pem versions/before/ \
                 && link versions/before current || exit 1
         fi
@@ -121,14 +122,14 @@ publish() { # certificate key
             link current/fullchain.pem fullchain.pem && link current/privkey.pem privkey.pem || exit 1
         }
         link "$version" current || exit 1
-        # Versions that a reload under way may still read stay.
+        # The last three versions stay: a reload under way may still read them.
         find versions -mindepth 1 -maxdepth 1 -name '2*' | sort -r | tail -n +4 \
             | while IFS= read -r old; do rm -rf "$old"; done
     ) || { log ERROR "The certificate cannot be written to $ACME_CERTIFICATES."; return 1; }
-    log INFO "The certificate of $DOMAIN is published, valid until $(until_when "$1")."
+    log INFO "The certificate of $DOMAIN is published, valid until $(expiry "$1")."
 }
 
-link() { # target name: in one step, also over what is there
+link() { # target name: in one step, also in place of an existing name
     ln -sfn "$1" ".$2.new" && mv -T ".$2.new" "$2"
 }
 
@@ -142,7 +143,7 @@ order() {
     child=$!
     wait "$child"
     result=$?
-    while kill -0 "$child" 2>/dev/null; do # a signal came between
+    while kill -0 "$child" 2>/dev/null; do # a signal ended `wait` early
         wait "$child"
         result=$?
     done
@@ -150,11 +151,11 @@ order() {
     reason=
     while IFS= read -r line; do
         case $line in
-            *'not find solver'*) continue ;; # of the challenges that are not asked for
+            *'not find solver'*) continue ;; # about types of challenges that are not in use
             *'[WARN]'*) level=WARNING ;;
             *'[INFO]'*) level=INFO ;;
             *error*) level=ERROR reason=$line ;;
-            # How to keep the account: the docs say it.
+            # The rest is advice on how to keep the account, which the docs give.
             *) continue ;;
         esac
         line=$(printf %s "$line" | sed 's|^[0-9/]* [0-9:]* ||; s|^\[[A-Z]*\] ||')
@@ -166,7 +167,7 @@ order() {
     return "$result"
 }
 
-keep() { # order or renew if that is due, publish what is not; 1 if it did not work
+keep() { # order or renew where due, publish unless published already; 1 on failure
     due=yes
     if is_sound "$certificate" "$key"; then
         cmp -s "$certificate" "$ACME_CERTIFICATES/fullchain.pem" || publish "$certificate" "$key" \
@@ -180,8 +181,8 @@ keep() { # order or renew if that is due, publish what is not; 1 if it did not w
         return
     fi
     served=$ACME_CERTIFICATES/fullchain.pem
-    if until=$(until_when "$served"); then
-        served="The old certificate stays, valid until $until."
+    if valid_until=$(expiry "$served"); then
+        served="The old certificate stays, valid until $valid_until."
     else
         served="No certificate is published."
     fi
@@ -195,9 +196,9 @@ health() {
         echo "No valid certificate of $DOMAIN is published."
         return 1
     fi
-    # Renewal has been due for half of that time.
+    # At a sixth of the lifetime, renewal has been due for half of the last third.
     [ "$(seconds_left "$served" 6)" -gt 0 ] || {
-        echo "The certificate of $DOMAIN was not renewed, and ends at $(until_when "$served")."
+        echo "The certificate of $DOMAIN was not renewed, and ends at $(expiry "$served")."
         return 1
     }
 }

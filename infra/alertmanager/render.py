@@ -12,8 +12,8 @@ Where alerts go, each channel by what is set:
                           that are set, if empty
     WATCHDOG_WEBHOOK_URL  called every minute while alerts get through
 
-Each URL may be in a file instead: the name with _FILE. Files are read here, since Alertmanager sees
-none of the host's; their content is in the configuration, which is a secret therefore.
+Each URL may be in a file instead: the name with _FILE. This script reads the files, since
+Alertmanager's container cannot. Their content ends up in the configuration, so keep that secret.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def configuration(settings: Mapping[str, str]) -> dict[str, Any]:
                     "receiver": "watchdog",
                     "group_wait": "0s",
                     "group_interval": "1m",
-                    # Less than a minute, or every other one is passed over for some milliseconds.
+                    # Less than group_interval: at exactly one minute, a repetition due milliseconds
+                    # later would wait for the next interval.
                     "repeat_interval": "50s",
                 },
                 *(
@@ -110,7 +111,7 @@ def configuration(settings: Mapping[str, str]) -> dict[str, Any]:
 
 def _inhibitions() -> list[dict[str, Any]]:
     return [
-        # The same alert at a higher severity, about the same thing.
+        # A page silences the ticket of the same alert about the same target.
         {
             "source_matchers": ['severity="page"'],
             "target_matchers": ['severity="ticket"'],
@@ -138,11 +139,15 @@ def _chosen(settings: Mapping[str, str], severity: str, channels: Mapping[str, A
         if word not in CHANNELS:
             raise Refused(f"{name}: there is no channel {word!r}, only {', '.join(CHANNELS)}.")
         if word not in channels:
-            raise Refused(f"{name}: {word} is not set up; set {_FIRST[word]}.")
+            raise Refused(f"{name}: {word} is not set up; set {_SETTING_OF_CHANNEL[word]}.")
     return list(dict.fromkeys(given)) or list(channels)
 
 
-_FIRST = {"webhook": "ALERT_WEBHOOK_URL", "slack": "ALERT_SLACK_URL", "email": "ALERT_EMAIL_TO"}
+_SETTING_OF_CHANNEL = {
+    "webhook": "ALERT_WEBHOOK_URL",
+    "slack": "ALERT_SLACK_URL",
+    "email": "ALERT_EMAIL_TO",
+}
 
 
 def _url(settings: Mapping[str, str], name: str, prefix: str = "") -> dict[str, str] | None:
@@ -208,7 +213,7 @@ def _email(settings: Mapping[str, str]) -> dict[str, Any] | None:
         }
     tls = settings.get("SMTP_REQUIRE_TLS", "") or "true"
     if tls not in {"true", "false"}:
-        raise Refused("SMTP_REQUIRE_TLS is true or false.")
+        raise Refused("SMTP_REQUIRE_TLS must be true or false.")
     return {
         "to": to,
         "from": settings["ALERT_EMAIL_FROM"],

@@ -1,7 +1,7 @@
 #!/bin/sh
 # `make engine`: a Docker engine with Compose and Buildx from Debian's packages, and mmdebstrap, which
-# images are built with where no registry answers. Where an engine works, no source of packages is added,
-# and another's engine is never replaced.
+# builds images where no registry answers. Where a new enough engine works, no source of packages is
+# added. An engine that is not Debian's is never replaced.
 set -eu
 
 say() { echo "engine: $*"; }
@@ -13,7 +13,7 @@ fail() {
 works() {
     docker version --format '{{.Server.Version}}' >/dev/null 2>&1
 }
-# Engine 25 (before it there is no start_interval of a health check), Compose 2.24, Buildx.
+# Engine 25, the first with start_interval for health checks, Compose 2.24, and Buildx.
 equipped() {
     docker version --format '{{.Server.APIVersion}}' 2>/dev/null |
         grep -Eq '^1\.(4[4-9]|[5-9][0-9]|[0-9]{3,})$' && has_plugins
@@ -46,7 +46,7 @@ case "${ID:-} ${VERSION_CODENAME:-}" in
     *) fail "only Debian 12 and 13 are known here (this is ${PRETTY_NAME:-something else}); install Docker 25 and Compose 2.24 or newer by its own instructions" ;;
 esac
 export DEBIAN_FRONTEND=noninteractive
-quietly() { # COMMAND… : what it said is shown only if it fails
+quietly() { # COMMAND… : shows its output only if it fails
     log=$(mktemp)
     if ! "$@" >"$log" 2>&1; then
         cat "$log" >&2
@@ -63,8 +63,8 @@ source_of() { # MIRROR SUITES
 
 suite=$VERSION_CODENAME
 if [ "$suite" = bookworm ]; then
-    # Debian 12's engine and Compose are too old. Debian 13's run beside it; the pin keeps every
-    # other package at Debian 12.
+    # Debian 12's engine and Compose are too old, and those of Debian 13 run on it. The pin keeps
+    # every other package at Debian 12.
     suite=trixie
     mirror_of() { # CODENAME
         # shellcheck disable=SC2016 # apt's own names
@@ -75,7 +75,7 @@ if [ "$suite" = bookworm ]; then
     security=$(mirror_of bookworm-security)
     [ -n "$mirror" ] || fail "apt knows no mirror of Debian 12; look at /etc/apt/sources.list"
     say "adding $suite as a source of low priority (/etc/apt/sources.list.d/listo-engine.sources)"
-    # The pin first: a source without it would have the next upgrade take all of Debian 13.
+    # The pin comes first: without it the next upgrade would take all packages from Debian 13.
     for release in trixie trixie-updates trixie-security; do
         printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n\n' "$release"
     done >/etc/apt/preferences.d/listo-engine

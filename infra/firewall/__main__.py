@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def plan(_: argparse.Namespace) -> int:
-    """The dry run."""
+    """Print and check the rules, and change nothing."""
     settings = read(os.environ, ROOT / ".env")
     check_reachable(settings, host.uplinks(), host.ssh_session())
     rules = render(settings)
@@ -101,7 +101,7 @@ def off(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Exit code 3 where it is off."""
+    """Print the rules; the exit code is 3 if the firewall is off."""
     _must_be_able()
     table = host.current()
     if table is None:
@@ -114,20 +114,20 @@ def status(options: argparse.Namespace) -> int:
 
 
 def timer(options: argparse.Namespace) -> int:
-    """Runs on by itself, also when the terminal that started it is gone."""
+    """Take the rules back after a while, even if the terminal that started this is gone."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     time.sleep(options.seconds)
-    mine = options.state / f"pending-{options.id}"
-    taken = mine.with_name(f"back-{options.id}")
+    pending = options.state / f"pending-{options.id}"
+    taken = pending.with_name(f"back-{options.id}")
     try:
-        mine.rename(taken)
+        pending.rename(taken)
     except FileNotFoundError:
         return 0
     state = json.loads(taken.read_text(encoding="utf-8"))
     try:
         host.nft("-f", "-", rules=REMOVE + (state["before"] or ""))
     except host.NftError:
-        # Better open as before the first time than closed to the operator.
+        # A host that is open, as before the first firewall, is better than a locked-out operator.
         host.nft("-f", "-", rules=REMOVE)
     taken.unlink()
     return 0
@@ -164,7 +164,7 @@ def summary(settings: Settings) -> list[str]:
 
 
 def _begin(options: argparse.Namespace, seconds: int, rules: str, before: str | None) -> Path:
-    """Start the timer that takes it back, before anything is changed."""
+    """Start the timer that takes the rules back, before anything is changed."""
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     for waiting in options.state.glob("pending-*"):
         old = json.loads(waiting.read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ def _begin(options: argparse.Namespace, seconds: int, rules: str, before: str | 
             raise BadSettingError(
                 "One firewall waits to be confirmed already: make firewall ACTION=confirm, or wait."
             )
-        # Its timer was killed: the rules from before it are the ones to go back to.
+        # The timer of that run was killed: the rules from before that run are those to restore.
         before = old["before"]
         waiting.unlink()
     name = f"{os.getpid()}-{time.monotonic_ns()}"
@@ -182,9 +182,9 @@ def _begin(options: argparse.Namespace, seconds: int, rules: str, before: str | 
     new = pending.with_name(f"new-{name}")
     new.write_text(json.dumps(state), encoding="utf-8")
     new.rename(pending)
-    mine = ["--state", str(options.state), "--id", name, "--seconds", str(seconds)]
+    arguments = ["--state", str(options.state), "--id", name, "--seconds", str(seconds)]
     subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "infra.firewall", "timer", *mine],
+        [sys.executable, "-m", "infra.firewall", "timer", *arguments],
         cwd=ROOT,
         start_new_session=True,
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The facts of the host that the firewall needs, and the way it stays over a restart."""
+"""The facts of the host that the firewall needs, and how its rules outlive a restart."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ def nft(*arguments: str, rules: str | None = None) -> str:
 
 
 def current() -> str | None:
-    """The table as it is loaded."""
+    """The loaded table, None if there is none."""
     try:
         return nft("list", "table", "inet", TABLE)
     except NftError as fault:
@@ -72,7 +72,7 @@ def uplinks() -> set[str]:
 
 
 def ssh_session() -> tuple[str, int] | None:
-    """The client's address and the server's port, seen through sudo and make."""
+    """The client's address and the server's port, even if sudo and make run in between."""
     process = os.getpid()
     while process > 1:
         try:
@@ -90,7 +90,7 @@ def ssh_session() -> tuple[str, int] | None:
 
 
 def keep(rules: str, etc: Path) -> str:
-    """Load `rules` at each start of the host from now on; says how, in a line."""
+    """Have `rules` loaded at each start of the host; returns how, in one line."""
     path = etc / "listo" / "firewall.nft"
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")

@@ -57,7 +57,7 @@ def read(environ: Mapping[str, str], env_file: Path) -> Settings:
             return []
         return list(dict.fromkeys(check(name, word) for word in text.split()))
 
-    # In production the stack has these, whatever is set.
+    # The stack publishes these ports in production, whatever the settings.
     published = ["80", "443"]
     if not production(given.get("COMPOSE_FILE", "")):
         published = [

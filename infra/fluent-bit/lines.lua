@@ -1,14 +1,14 @@
 -- The shipper's work on a line: `join` puts together the parts that Docker cut, and keeps JSON that
--- is too deep from the parsers; `tidy` keeps the parts of a parsed record that Loki is given. Runs
--- in LuaJIT, in Fluent Bit and in tests.
+-- is too deep from the parsers; `tidy` keeps the parts of a parsed record that go to Loki. LuaJIT
+-- runs the script, in Fluent Bit and in tests.
 
--- The longest line that is kept, and how many lines may be in the making at once.
+-- The longest line that is kept, and the most lines that may wait for further parts at once.
 local MOST_BYTES = 256 * 1024
 local MOST_LINES = 256
--- Fluent Bit reads back 32 levels of MessagePack, its own around a line among them. A chunk with more
--- is unreadable for ever, other lines and all; some thousand levels crash it.
+-- Fluent Bit reads back 32 levels of MessagePack, its own around a line included. A chunk with more
+-- is unreadable for ever, with all its lines; some thousand levels crash Fluent Bit.
 local MOST_LEVELS = 24
--- A label's values are few and known: levels as every service means them.
+-- A label may have few values, so each service's word becomes one of these levels.
 local LEVELS = {
     debug = "debug", trace = "debug", verbose = "debug", ["."] = "debug", ["-"] = "debug",
     info = "info", notice = "info", log = "info", ["*"] = "info",
@@ -21,7 +21,7 @@ local LEVELS = {
 
 local lines, in_the_making = {}, 0
 
--- Whether a quote is where a string of JSON may begin.
+-- Whether a string of JSON may begin at the quote.
 local function begins_string(line, quote)
     local before = quote - 1
     while before > 0 and line:byte(before) <= 32 do
@@ -46,7 +46,7 @@ local function too_deep(line)
             if not begins_string(line, start) then
                 return true
             end
-            -- To the end of the string; a quote after a backslash is part of it.
+            -- Go to the end of the string; a quote after a backslash is part of the string.
             repeat
                 local mark
                 at, _, mark = line:find('(["\\])', at)
@@ -66,7 +66,7 @@ local function too_deep(line)
     end
 end
 
--- The parsers look into `log` alone, so a line by another name passes them.
+-- The parsers look into `log` alone, so they skip a line under another key.
 local function guard(record)
     if type(record["log"]) == "string" and too_deep(record["log"]) then
         record["log"], record["unparsed"] = nil, record["log"]
@@ -84,7 +84,7 @@ function join(tag, timestamp, record)
     local line = lines[id]
     if line == nil then
         if in_the_making >= MOST_LINES then
-            -- Their services died half-way through.
+            -- The services that wrote these lines died half-way through.
             lines, in_the_making = {}, 0
         end
         line = { bytes = 0 }
@@ -125,7 +125,7 @@ local function level_of(record, service)
         return "unknown"
     end
     found = found:lower():gsub("%d$", "")
-    -- FATAL ends one session, a login that failed say, and not the server.
+    -- FATAL ends one session, after a failed login for example, and not the server.
     if service == "postgres" and found == "fatal" then
         return "error"
     end

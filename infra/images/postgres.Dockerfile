@@ -3,8 +3,8 @@
 ARG BASE=listo/debian:13
 FROM ${BASE}
 
-# The numbers of the official image, so that a volume can go from one to the other. Compiling (JIT)
-# is off, and what it needs is left out: that is two thirds of the size.
+# User and group have the numbers of the official image, so that a volume can go from one to the
+# other. JIT is off, and the files that it needs are left out: two thirds of the size.
 RUN groupadd --system --gid 999 postgres \
     && useradd --system --uid 999 --gid 999 --home-dir /var/lib/postgresql \
         --shell /usr/sbin/nologin postgres \
@@ -25,7 +25,7 @@ ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/us
 USER postgres
 VOLUME ["/var/lib/postgresql/data"]
 EXPOSE 5432
-# Fast: clients are cut off and transactions rolled back. SIGTERM would wait for the clients.
+# SIGINT cuts off clients and rolls back transactions. SIGTERM would wait for the clients.
 STOPSIGNAL SIGINT
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=6 \
     CMD ["pg_isready", "--quiet", "--host=127.0.0.1", "--username=listo_monitor", "--dbname=listo"]

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The number of replicas that were asked for and when, where node-exporter finds it. Each deployment
-# runs this, and alerts allow for what a deployment starts anew.
+# Writes the desired number of replicas and the time where node-exporter finds them. Each deployment
+# runs this, and alerts allow for the services that a deployment starts anew.
 set -eu
 cat >/textfile/replicas.prom.new <<METRICS
 # HELP listo_api_replicas_desired Replicas that were asked for.

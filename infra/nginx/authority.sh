@@ -1,13 +1,12 @@
 #!/bin/sh
-# A local authority, made once, and a certificate by it: for localhost, this machine's name and
-# whatever NAMES says (comma-separated). A certificate by another authority is left alone while it
-# is valid.
+# Makes a local authority once, and a certificate by it, for localhost, nginx and the names in NAMES
+# (comma-separated). A certificate by another authority is left alone while it is valid.
 set -eu
 umask 077
 
 authority=/authority
 certificates=/certificates
-days=397 # what browsers take at most
+days=397 # the longest lifetime that browsers accept
 names="localhost,nginx,127.0.0.1,::1${NAMES:+,$NAMES}"
 
 fail() {
@@ -36,11 +35,11 @@ make_authority() {
         -keyout "$authority/ca.key.new" -out "$authority/ca.crt.new" 2>/dev/null
     chmod 644 "$authority/ca.crt.new"
     mv "$authority/ca.crt.new" "$authority/ca.crt"
-    # Last, since an authority is there where its key is.
+    # The key comes last: the authority exists once its key does.
     mv "$authority/ca.key.new" "$authority/ca.key"
 }
 
-# Both files are made in a folder of their own, and what is served changes by one rename.
+# Both files are made in a new folder, and one rename has nginx serve them.
 issue() {
     folder="$certificates/local.$(date +%s).$$"
     mkdir "$folder"

@@ -1,9 +1,9 @@
 #!/bin/sh
-# nginx of the stack: writes what depends on settings and on the replicas, starts nginx, and has it
-# read its configuration again when the replicas or the certificate change. A reload ends no request.
+# Writes the configuration that depends on settings and replicas, starts nginx, and has nginx read
+# the configuration again when replicas or the certificate change. A reload ends no request.
 #
 # MAX_BODY_BYTES   largest body of a request
-# REQUEST_TIMEOUT  seconds that the API takes for one at the most
+# REQUEST_TIMEOUT  seconds that the API takes for a request at most
 # HTTPS_PORT       where clients reach port 8443
 # UPSTREAM         the name that resolves to every replica, and their port
 # CGROUP           where the kernel says how much of the CPU may be used
@@ -24,29 +24,29 @@ say() { # LEVEL MESSAGE
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2"
 }
 
-# The addresses of the name, without the replica that `make up` is about to stop and names in a
-# file. The file of a `make up` that was killed means nothing any more.
-named() {
+# The addresses of the name, without those in `leaving`: replicas that `make up` is about to stop. A
+# file of two minutes or older, of a `make up` that was killed, does not count.
+resolve() {
     find "$run/leaving" -mmin -2 -exec cat {} + >"$run/left" 2>/dev/null || true
     getent ahostsv4 "$name" | awk '$2 == "STREAM" {print $1}' | sort -u | grep -vxFf "$run/left" || true
 }
 
-# The replicas that get requests: a replica that refuses connections is starting or leaving, and one
-# that is silent three times on end hangs. If none answers, all of them, since then they are busy
-# sooner than gone.
+# The replicas that get requests. A replica that refuses connections is starting or leaving, and one
+# that is silent three times in a row hangs. If no replica answers, all get requests: they are more
+# likely busy than gone.
 replicas() {
-    there=$(named)
-    [ -n "$there" ] || return 0
+    addresses=$(resolve)
+    [ -n "$addresses" ] || return 0
     curl --silent --noproxy '*' --parallel --max-time 2 --output /dev/null --write-out '%{url} %{exitcode}\n' \
-        "http://{$(echo "$there" | paste -sd,)}:$port/health" >"$run/looks" 2>/dev/null || true
-    # 28 is curl's word for silence.
+        "http://{$(echo "$addresses" | paste -sd,)}:$port/health" >"$run/looks" 2>/dev/null || true
+    # 28 is curl's exit code for a timeout.
     awk -v file="$run/silent" -F '[ /:]+' '
         BEGIN { while ((getline line < file) > 0) { split(line, it, " "); before[it[1]] = it[2] } }
         { silent[$2] = $NF == 28 ? before[$2] + 1 : 0 }
         $NF == 0 || ($NF == 28 && silent[$2] < 3) { print $2 }
         END { printf "" >file; for (one in silent) print one, silent[one] >file }
     ' "$run/looks" | sort >"$run/answering"
-    if [ -s "$run/answering" ]; then cat "$run/answering"; else echo "$there"; fi
+    if [ -s "$run/answering" ]; then cat "$run/answering"; else echo "$addresses"; fi
 }
 
 # Without any replica nginx starts all the same, and answers 502.
@@ -69,7 +69,8 @@ write_upstream() { # ADDRESS…
         echo "    keepalive 64;"
         echo "    keepalive_timeout 60s;"
         echo "}"
-        # In turn, where all have just failed: the replica that refuses connections has the least.
+        # Requests go in turn where all have just failed: least_conn would choose the replica that
+        # refuses connections, which has the fewest.
         echo "upstream anybody {"
         echo "    zone anybody 128k;"
         servers max_fails=0 "$@"
@@ -81,7 +82,7 @@ write_upstream() { # ADDRESS…
 # `auto` would count the host's cores, however few of them the container may use.
 write_workers() {
     workers=auto
-    # Version 2, or version 1; without a limit they say max, or -1.
+    # The files of cgroup version 2, or 1; without a limit they hold max, or -1.
     limit=$(cat "$cgroup/cpu.max" 2>/dev/null ||
         cat "$cgroup/cpu/cpu.cfs_quota_us" "$cgroup/cpu/cpu.cfs_period_us" 2>/dev/null) || limit=max
     # shellcheck disable=SC2086 # quota and period
@@ -95,8 +96,8 @@ write_workers() {
         echo "worker_processes $workers;"
         echo "worker_shutdown_timeout $((patience + 20))s;"
     } >"$run/workers.conf"
-    # Whole lines, many at a time, so that readers of the log wake up less often. The kernel never
-    # mixes writes of 4 KiB; it could mix larger ones of several workers, in a pipe nearly full.
+    # nginx writes many whole lines at once: readers of the log wake up less often. The kernel never
+    # mixes writes of 4 KiB; in a nearly full pipe it could mix larger ones of several workers.
     if [ "$workers" = 1 ]; then buffer=32k; else buffer=4k; fi
     echo "access_log /dev/stdout access buffer=$buffer flush=1s;" >"$run/log.conf"
 }
@@ -106,7 +107,7 @@ write_settings() {
     if [ "$public" = 443 ]; then suffix=""; else suffix=":$public"; fi
     {
         echo "client_max_body_size ${MAX_BODY_BYTES:-10485760};"
-        # Longer than the API's own limit, which answers in better words.
+        # Longer than the API's own limit, since the API's answer tells more.
         echo "proxy_read_timeout ${patience}s;"
         echo "proxy_send_timeout ${patience}s;"
         echo "map \$server_port \$https_port {"
@@ -115,7 +116,8 @@ write_settings() {
     } >"$run/settings.conf"
 }
 
-# The hybrid of X25519 and ML-KEM-768 first, from OpenSSL 3.5 on; nginx refuses an unknown group.
+# The hybrid of X25519 and ML-KEM-768 comes first where OpenSSL knows it, from 3.5 on: nginx refuses
+# an unknown group.
 write_groups() {
     groups=X25519:prime256v1:secp384r1
     if openssl list -kem-algorithms 2>/dev/null | grep -q X25519MLKEM768; then
@@ -149,10 +151,10 @@ known=$(replicas) || known=
 # shellcheck disable=SC2086 # one word for each address
 write_upstream $known
 served=$(certificate)
-# `check` runs beside the nginx that serves, to try the files that this one would read.
+# `check` runs beside the nginx that serves, and tries the files that a new nginx would read.
 [ "${1:-}" != check ] || exec nginx -c "$conf" -t -q
 
-# Files that a kill left unfinished there are nobody's.
+# Nothing needs the files that a killed nginx left.
 rm -rf "$run/spool/body" "$run/spool/proxy" "$run/silent" "$run/leaving"
 cp "$run/upstream.conf" "$run/upstream.read"
 nginx -c "$conf" &
@@ -161,13 +163,13 @@ ending=
 trap 'ending=1; kill -QUIT "$server" 2>/dev/null' TERM INT QUIT
 trap 'reload "asked to"' HUP
 
-# A signal ends `wait`, so that it is acted on at once.
+# A signal ends `wait`, so its trap runs at once.
 while [ -z "$ending" ] && kill -0 "$server" 2>/dev/null; do
     sleep 1 &
     wait $! || true
     [ -z "$ending" ] || break
     found=$(replicas) || found=
-    # No address at all is a fault of the name service sooner than the end of every replica.
+    # No address at all is more likely a fault of the name service than the end of every replica.
     if [ -n "$found" ] && [ "$found" != "$known" ]; then
         known=$found
         # shellcheck disable=SC2086

@@ -1,15 +1,15 @@
 #!/bin/sh
 # PostgreSQL of the stack, in the official image and in ours: makes the cluster when there is none,
-# brings roles and passwords up to date, and becomes the server. Any arguments are the server's.
+# brings roles and passwords up to date, and becomes the server, which gets the arguments.
 #
-# The roles are set while only a socket of this script's own listens, so nobody gets in by a former
-# password, and a client that asks by the network whether it is ready hears no until it is.
+# The roles are set while the server listens on this script's own socket alone. So a former password
+# lets nobody in, and a health check over the network fails until the server is ready.
 #
 # PGDATA            the cluster, in a folder below a volume
 # SECRETS           a folder with postgres_owner_password, …_app_…, …_monitor_… and …_backup_…
 # SOCKETS           a folder on a tmpfs
-# MAX_CONNECTIONS   by memory where it is not set
-# MEMORY_MB         what the container's limit says where it is not set
+# MAX_CONNECTIONS   by default as many as the memory allows
+# MEMORY_MB         by default the container's limit
 set -eu
 umask 077
 
@@ -25,7 +25,7 @@ fail() {
     exit 1
 }
 
-# For faults of the server that runs only while the roles are set.
+# For faults of the server that runs while the roles are set: shows its log, too.
 failed() {
     cat "$private/server.log" >&2
     fail "$@"
@@ -47,7 +47,7 @@ between() { # LEAST VALUE MOST
     if [ "$2" -lt "$1" ]; then echo "$1"; elif [ "$2" -gt "$3" ]; then echo "$3"; else echo "$2"; fi
 }
 
-# The settings that depend on memory, after those that do not.
+# The fixed settings, and then those that depend on memory.
 render() {
     mb=${MEMORY_MB:-$(memory)}
     buffers=$(between 32 $((mb / 4)) 16384)
@@ -55,7 +55,7 @@ render() {
     cat "$here/postgresql.conf"
     cat <<SETTINGS
 
-# Of $mb MB of memory.
+# For $mb MB of memory.
 shared_buffers = ${buffers}MB
 effective_cache_size = $((mb * 6 / 10))MB
 maintenance_work_mem = $(between 16 $((mb / 16)) 2048)MB
@@ -69,14 +69,14 @@ archive_command = 'sh "$here/archive.sh" "%p"'
 SETTINGS
 }
 
-# Into a folder beside it, renamed at the end: a kill half-way leaves nothing that looks whole.
+# The cluster is made in another folder, renamed at the end: half a cluster never looks whole.
 make_cluster() {
     if [ -n "$(ls -A "$PGDATA" 2>/dev/null)" ]; then
         fail "$PGDATA is no cluster, and is not empty; nothing was changed"
     fi
     echo "postgres: making a cluster in $PGDATA" >&2
     rm -rf "$PGDATA.new"
-    # Collation by code point and of PostgreSQL's own: no index depends on the image's C library.
+    # Text sorts by code point, by PostgreSQL itself: no index depends on the image's C library.
     initdb --pgdata="$PGDATA.new" --username=postgres --data-checksums --encoding=UTF8 \
         --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C \
         --auth-local=peer --auth-host=scram-sha-256 --no-instructions >"$private/initdb.log" 2>&1 ||
@@ -86,16 +86,16 @@ make_cluster() {
     sync
 }
 
-# Passwords are read by psql itself, so that they are in no argument list, and no library that
-# keeps statements is loaded.
+# psql itself reads the passwords, so that they are in no argument list. No library that keeps
+# statements is loaded.
 set_roles() {
     for role in owner app monitor backup; do
         file="$SECRETS/postgres_${role}_password"
         [ -r "$file" ] || fail "$file is missing, or cannot be read by $(id -un) ($(id -u))"
         [ -s "$file" ] || fail "$file is empty"
     done
-    # A killed server left this: the lock above says that it is gone, and its number may by now be
-    # that of another process.
+    # A killed server may have left this file. The lock below shows that the server is gone, and its
+    # number may by now be that of another process.
     rm -f "$PGDATA/postmaster.pid"
     set -- "$@" -c "unix_socket_directories=$private" -c listen_addresses= -c port=5432 \
         -c shared_preload_libraries= -c log_statement=none -c log_min_duration_statement=-1 \
@@ -105,9 +105,9 @@ set_roles() {
     # output is shown where it fails.
     postgres -c "config_file=$conf" "$@" >"$private/server.log" 2>&1 &
     server=$!
-    # Sent again until the server is gone, since one that has only just begun takes no notice.
+    # The signal is sent until the server is gone: a server that has just begun ignores it.
     trap 'while kill -INT "$server" 2>/dev/null; do sleep 0.1; done; exit 143' INT TERM
-    # Asked of its own file, since a question by the socket would be logged as a fault.
+    # The file tells whether the server is ready; a connection before that is logged as a fault.
     until sed -n 8p "$PGDATA/postmaster.pid" 2>/dev/null | grep -q ready; do
         kill -0 "$server" 2>/dev/null || failed "the server ended while it started"
         sleep 0.05
@@ -128,17 +128,17 @@ mkdir -p "$SOCKETS" "$(dirname "$PGDATA")" 2>/dev/null || true
 for folder in "$SOCKETS" "$(dirname "$PGDATA")"; do
     [ -w "$folder" ] || fail "$folder cannot be written by $(id -un) ($(id -u))"
 done
-# One server for one cluster. PostgreSQL goes by process numbers, which mean nothing from one
-# container to the next; this lock is held until the last process of the server is gone.
+# A cluster has one server. PostgreSQL checks that by process numbers, which mean nothing in another
+# container; this lock is held until the last process of the server is gone.
 exec 9>"$(dirname "$PGDATA")/.lock"
 flock --timeout 60 9 || fail "another server works on $PGDATA"
 private="$SOCKETS/start"
 conf="$SOCKETS/postgresql.conf"
-# The leftovers of a killed start would be taken for a server's.
+# The leftovers of a killed start would pass for those of a running server.
 rm -rf "$private"
 mkdir -p "$private"
 render >"$conf"
-# The superuser by the socket: this script's user alone.
+# Only this script's user may connect as the superuser, by the socket.
 echo "listo $(id -un) postgres" >"$SOCKETS/pg_ident.conf"
 
 [ -e "$PGDATA/PG_VERSION" ] || make_cluster

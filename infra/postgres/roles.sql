@@ -1,4 +1,4 @@
--- The roles and the database of the stack, at every start: what is there is brought up to date.
+-- At every start this makes the roles and the database of the stack, or brings them up to date.
 -- Passwords are read from the files in the folder $SECRETS.
 \set ON_ERROR_STOP 1
 \set owner_password `cat "$SECRETS/postgres_owner_password"`
@@ -28,16 +28,16 @@ GRANT pg_monitor TO listo_monitor;
 GRANT pg_read_all_settings, pg_read_all_stats, pg_checkpoint TO listo_backup;
 GRANT pg_use_reserved_connections TO listo_monitor, listo_backup;
 
--- A client's own limits go before these: the API, the worker and migrations set limits of their
--- own. No lock_timeout for listo_app: an index that is built concurrently waits for old snapshots.
+-- A client's own limits override these: the API, the worker and migrations set limits of their own.
+-- listo_app has no lock_timeout: an index that is built concurrently waits for old snapshots.
 ALTER ROLE listo_app SET statement_timeout = '30s';
 ALTER ROLE listo_app SET idle_in_transaction_session_timeout = '60s';
 ALTER ROLE listo_owner SET statement_timeout = '10min';
 ALTER ROLE listo_owner SET idle_in_transaction_session_timeout = '5min';
 ALTER ROLE listo_owner SET lock_timeout = '4s';
 ALTER ROLE listo_monitor SET statement_timeout = '10s';
--- Sizes of tables wait for whoever has locked one. All else is to be measured meanwhile, so this is
--- well below the 10 s that Prometheus waits.
+-- The size of a locked table is not known before the lock ends. All else is to be measured
+-- meanwhile, so this is well below the 10 s that Prometheus waits.
 ALTER ROLE listo_monitor SET lock_timeout = '2s';
 ALTER ROLE listo_monitor SET idle_in_transaction_session_timeout = '10s';
 ALTER ROLE listo_monitor SET default_transaction_read_only = on;

@@ -4,8 +4,8 @@
     python3 -m infra.prometheus.drill redis oom   these, one after another; "all" for all
     python3 -m infra.prometheus.drill all --markdown
 
-A drill stops and pauses services of the stack in this folder, and undoes that. Refused in
-production, since users notice most of it.
+A drill stops and pauses services of the stack in this folder, and undoes that. Drills are refused
+in production, since users would notice most of them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 # How long a drill waits for its alerts, in seconds.
 PATIENCE = 1200
-_ONE = "$(docker compose ps -q api | head -1)"
-_ALL = "$(docker compose ps -q api)"
+_REPLICA = "$(docker compose ps -q api | head -1)"
+_REPLICAS = "$(docker compose ps -q api)"
 
 
 @dataclass(frozen=True)
 class Drill:
-    """A fault, how it is undone, what it should set off, and what clients do meanwhile."""
+    """A fault, its undoing, the alerts that it should cause, and what clients ask for meanwhile."""
 
     cause: str
     undo: str
@@ -58,18 +58,18 @@ _UNLOCK = (
 
 DRILLS = {
     "replica-paused": Drill(
-        f"docker pause {_ONE}", f"docker unpause {_ONE}", ("ReplicaDown", "ReplicaNotReady")
+        f"docker pause {_REPLICA}", f"docker unpause {_REPLICA}", ("ReplicaDown", "ReplicaNotReady")
     ),
     "replica-stopped": Drill(
-        f"docker stop -t 1 {_ONE}",
+        f"docker stop -t 1 {_REPLICA}",
         "docker start $(docker compose ps -aq api)",
         ("ReplicasMissing",),
     ),
     "replicas-paused": Drill(
-        f"docker pause {_ALL}", f"docker unpause {_ALL}", ("NoReplicaReady", "EdgeDown")
+        f"docker pause {_REPLICAS}", f"docker unpause {_REPLICAS}", ("NoReplicaReady", "EdgeDown")
     ),
     "replica-restarts": Drill(
-        f"one={_ONE}; for i in 1 2 3; do docker restart -t 1 $one; sleep 35; done",
+        f"one={_REPLICA}; for i in 1 2 3; do docker restart -t 1 $one; sleep 35; done",
         "true",
         ("RestartLoop",),
     ),
@@ -117,14 +117,14 @@ DRILLS = {
 
 
 def shell(command: str) -> None:
-    """Run it from the project's root. Raises CalledProcessError."""
+    """Run the command from the project's root. Raises CalledProcessError."""
     subprocess.run(  # noqa: S602 - only the lines above
         command, shell=True, check=True, cwd=ROOT, stdout=subprocess.DEVNULL
     )
 
 
 def alerts(*states: str) -> set[str]:
-    """The names of those that are in one of the states now: pending, firing."""
+    """The names of the alerts that are now in one of `states`: pending, firing."""
     port = setting("PROMETHEUS_PORT", "9090")
     url = f"http://127.0.0.1:{port}/api/v1/alerts"
     with urllib.request.urlopen(url, timeout=10) as answer:
@@ -133,7 +133,7 @@ def alerts(*states: str) -> set[str]:
 
 
 def calm(names: set[str]) -> bool:
-    """Wait until none of them is active, as an earlier fault may have left them."""
+    """Wait until no alert that an earlier fault left is active; whether that came in time."""
     began = time.monotonic()
     while active := alerts("pending", "firing") & names:
         if time.monotonic() - began > PATIENCE:
@@ -144,7 +144,7 @@ def calm(names: set[str]) -> bool:
 
 
 def requests(method: str, path: str, ended: threading.Event) -> None:
-    """Ten requests a second to the public endpoint, whatever is answered."""
+    """Send ten requests a second to the public endpoint, whatever the answers."""
     context = ssl.create_default_context(cafile=str(ROOT / ".listo/ca.crt"))
     body = b'{"email": "drill@example.com", "password": "not the password"}'
     port = setting("HTTPS_PORT", "443")
@@ -161,7 +161,7 @@ def requests(method: str, path: str, ended: threading.Event) -> None:
 
 @contextlib.contextmanager
 def traffic(request: tuple[str, str] | None) -> Iterator[None]:
-    """Requests in the background, of four clients."""
+    """Have four clients send requests in the background."""
     ended = threading.Event()
     threads = [
         threading.Thread(target=requests, args=(*request, ended)) for _ in range(4) if request
@@ -177,7 +177,7 @@ def traffic(request: tuple[str, str] | None) -> Iterator[None]:
 
 
 def run(drill: Drill) -> dict[str, float | None]:
-    """Seconds from the cause to each alert, None for one that did not come; empty if not tried."""
+    """Seconds from the cause to each alert, None if it did not fire; empty if nothing was tried."""
     if not calm(set(drill.alerts)):
         return {}
     seconds: dict[str, float | None] = dict.fromkeys(drill.alerts)

@@ -1,1 +1,1 @@
-"""The work of `make up` and others. Only the standard library, so that a host needs no packages."""
+"""The work of `make up` and others, by the standard library alone: a host needs no packages."""

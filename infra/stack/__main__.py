@@ -23,7 +23,7 @@ from infra.stack.silence import silenced
 
 def down() -> int:
     with lock():
-        _be_at_home()
+        _refuse_elsewhere()
         images.choose()
         with silenced("make down"):
             result = compose("--profile", "*", "down", "--remove-orphans", timeout=END_SECONDS)
@@ -34,7 +34,7 @@ def down() -> int:
 
 
 def destroy() -> int:
-    _be_at_home()
+    _refuse_elsewhere()
     if not sys.stdin.isatty():
         raise CannotRun("it asks, and there is no terminal to answer on; say YES=1 to mean it")
     try:
@@ -50,7 +50,7 @@ def destroy() -> int:
 
 def destroy_now() -> int:
     with lock():
-        _be_at_home()
+        _refuse_elsewhere()
         theirs = others()
         images.choose()
         result = compose(
@@ -68,7 +68,7 @@ def destroy_now() -> int:
         return 0
 
 
-def _be_at_home() -> None:
+def _refuse_elsewhere() -> None:
     """Raises CannotRun where the stack is another checkout's."""
     if (folder := elsewhere()) is not None:
         raise CannotRun(f"the stack is the one of {folder}; say it there")
@@ -94,8 +94,8 @@ COMMANDS = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m infra.stack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (_, what) in COMMANDS.items():
-        commands.add_parser(name, help=what)
+    for name, (_, text) in COMMANDS.items():
+        commands.add_parser(name, help=text)
     arguments = parser.parse_args()
     command, _ = COMMANDS[arguments.command]
     try:
@@ -105,8 +105,8 @@ def main() -> int:
         return 1
     except OSError as error:
         # The error of a full disk names no file.
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"\nmake {arguments.command}: {where}{error.strerror}", file=sys.stderr)
+        file = f"{error.filename}: " if error.filename else ""
+        print(f"\nmake {arguments.command}: {file}{error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`make alerts`: what Prometheus alerts of, and what Alertmanager makes of it, as a table."""
+"""`make alerts`: a table of the alerts of Prometheus, and whether Alertmanager silences them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from infra.stack import images
 from infra.stack.compose import CannotRun, compose, error_output
 
-# Both are asked inside, where production has no ports either.
+# Both are asked within their containers, since production publishes no ports of theirs.
 _PLACES = {
     "prometheus": "http://127.0.0.1:9090/api/v1/alerts",
     "alertmanager": "http://127.0.0.1:9093/api/v2/alerts",
 }
 _COLUMNS = ("STATE", "SEVERITY", "ALERT", "SINCE (UTC)", "WHAT")
-# Always there, and so no alert: docs/runbooks/Watchdog.md.
+# This alert always fires, so the table leaves it out: docs/runbooks/Watchdog.md.
 _ALWAYS = "Watchdog"
 
 
@@ -38,7 +38,7 @@ def _row(alert: dict[str, Any], handled: dict[str, str]) -> tuple[str, ...]:
     labels = alert["labels"]
     state = alert["state"]
     if state == "firing" and handled.get(_key(labels)) == "suppressed":
-        # By a silence, or since a worse one says the same.
+        # Either a silence holds it back, or a worse alert that tells the same.
         state = "silenced"
     since = alert["activeAt"][:16].replace("T", " ")
     summary = alert["annotations"].get("summary", "")

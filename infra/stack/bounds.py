@@ -14,7 +14,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, 
 
 @dataclass(frozen=True)
 class Kind:
-    """How such a value is written: what it matches, its parts, and the unit of each part."""
+    """A way to write a value: its pattern, the factor of each unit, and its name in messages."""
 
     pattern: str
     units: dict[str, float]
@@ -51,13 +51,13 @@ RETENTION = Kind(
     r"(\d{1,6}y)?(\d{1,6}w)?(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time"
 )
 
-# The defaults of a replica, in production and not. The lesser memory is enough for records of so
-# many bytes; each further byte of a record takes so many.
+# The defaults of a replica, in production and not. The smaller memory is enough for records of
+# _RECORD_BYTES; each further byte of a record takes _RECORD_TIMES bytes.
 _API_MEMORY = {True: "1g", False: "384m"}
 _API_CPUS = {True: "2", False: "1"}
-_RECORD_BYTES, _RECORDS = 1024**2, 40
-# The memory is enough for two passwords at once in each process. MiB of gunicorn, of a process and
-# of a password in work, and the most processes that gunicorn.conf.py starts by itself.
+_RECORD_BYTES, _RECORD_TIMES = 1024**2, 40
+# Either memory is enough for _PASSWORDS at once in each process. The others are MiB of gunicorn, of
+# a process and of a password in work, and the most processes that gunicorn.conf.py starts itself.
 _PASSWORDS = 2
 _MASTER, _PROCESS, _PASSWORD, _PROCESSES = 60, 120, 35, 8
 _PORT = (WHOLE, "1", "65535")
@@ -91,8 +91,8 @@ BOUNDS: dict[str, tuple[Kind, str, str]] = {
 
 
 def faults(*, ports: list[str], cores: int | None) -> list[str]:
-    """A line for each setting of the environment or `.env` that is of no use. `ports`: the settings
-    of those that are published; `cores`: what the engine has."""
+    """A line for each setting of the environment or `.env` that cannot be used. `ports`: the
+    settings of published ports; `cores`: the number of the engine's processors."""
     found = [fault for name in BOUNDS if (fault := _fault(name, cores))]
     taken: dict[str, str] = {}
     given = ((name, setting(name)) for name in ports)
@@ -110,11 +110,11 @@ def faults(*, ports: list[str], cores: int | None) -> list[str]:
 
 
 def _too_small_for_records() -> str | None:
-    """A record in work takes a multiple of its size, and several are at once."""
+    """The fault of an API_MEMORY too small for records, which take many times their size."""
     record, memory = setting("MAX_RECORD_BYTES"), setting("API_MEMORY", _API_MEMORY[production()])
     if not record.isdigit() or int(record) <= _RECORD_BYTES:
         return None
-    need = (int(record) - _RECORD_BYTES) * _RECORDS + 384 * 1024**2
+    need = (int(record) - _RECORD_BYTES) * _RECORD_TIMES + 384 * 1024**2
     if need <= (MEMORY.read(memory) or 0):
         return None
     megabytes = -(-need // 1024**2)
@@ -122,7 +122,7 @@ def _too_small_for_records() -> str | None:
 
 
 def _too_small_for_passwords() -> str | None:
-    """gunicorn starts as many processes as there is memory for, and leaves none for passwords."""
+    """The fault of an API_MEMORY too small for passwords: gunicorn leaves them no memory."""
     number = setting("PASSWORD_HASH_CONCURRENCY")
     if not number.isdigit() or int(number) <= _PASSWORDS:
         return None
@@ -141,7 +141,7 @@ def _fault(name: str, cores: int | None) -> str | None:
         return None
     kind, least, most = BOUNDS[name]
     if cores and name.endswith("_CPUS"):
-        # The engine starts nothing that wants more.
+        # The engine starts no container with a higher limit.
         most = str(cores)
     value, low, high = (kind.read(one) for one in (text, least, most))
     if value is not None and low is not None and high is not None and low <= value <= high:

@@ -1,4 +1,4 @@
-"""Docker Compose, as one calls it from the project's root."""
+"""Calls of Docker and Docker Compose from the project's root, and the settings in `.env`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
     `$NAME` within a value is not replaced. Ends the program if the file cannot be read.
     """
     try:
-        # As the environment is read, whatever the bytes are.
+        # Bytes that are not UTF-8 stay, as they do where Python reads the environment.
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return {}
@@ -57,7 +57,7 @@ def _value(text: str) -> str:
 
 
 def setting(name: str, default: str = "") -> str:
-    """The environment's word, else that of `.env`."""
+    """The value in the environment, otherwise the one in `.env`."""
     return os.environ.get(name) or dotenv().get(name) or default
 
 
@@ -67,14 +67,14 @@ def production(files: str | None = None) -> bool:
 
 
 def published(name: str, default: str) -> str:
-    """The port of the host, which is no setting in production."""
+    """The port of the host: in production the default, otherwise a setting."""
     return default if production() else setting(name, default)
 
 
 def docker(
     *arguments: str, timeout: float = 60, stdin: str = "", more: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `docker …`, with `more` in its environment, and return what it said. Raises CannotRun
+    """Run `docker …`, with `more` in its environment, and return its outcome. Raises CannotRun
     where there is no such program."""
     try:
         return subprocess.run(  # noqa: S603 - our own arguments
@@ -91,7 +91,7 @@ def docker(
 
 
 PROJECT = setting("COMPOSE_PROJECT_NAME", "listo")
-# Compose marks the stack's containers and volumes with this.
+# Labels of Compose on containers and volumes begin with this.
 LABEL = "com.docker.compose"
 OURS = f"label={LABEL}.project={PROJECT}"
 
@@ -120,7 +120,7 @@ def foreground(*arguments: str) -> int:
 def containers() -> list[dict[str, Any]]:
     """Every container of the stack's services, ended ones too. Raises CannotRun."""
     listed = docker_output("compose", "ps", "--all", "--format", "json", timeout=30)
-    # One object a line in some versions, one list in others.
+    # Some versions print an object on each line, others a list.
     found: list[dict[str, Any]] = []
     for line in listed.splitlines():
         if line.strip():
@@ -147,8 +147,8 @@ def elsewhere() -> str | None:
 
 
 def others() -> list[str]:
-    """Other projects that this checkout's secrets may belong to as well: with containers of it, or
-    with a database of which no container says whose it is. Raises CannotRun."""
+    """Other projects that may need this checkout's secrets: those with containers of this checkout,
+    and those with a database whose checkout no container tells. Raises CannotRun."""
     project, folder = (
         f'{{{{.Label "{LABEL}.{name}"}}}}' for name in ("project", "project.working_dir")
     )
@@ -156,12 +156,12 @@ def others() -> list[str]:
         "ps", "--all", "--filter", f"label={LABEL}.project", "--format", f"{project} {folder}"
     )
     lines = [line.partition(" ") for line in listed.splitlines()]
-    ours = {name for name, _, where in lines if Path(where) == ROOT}
-    abroad = {name for name, _, _ in lines} - ours
+    ours = {name for name, _, path in lines if Path(path) == ROOT}
+    theirs = {name for name, _, _ in lines} - ours
     databases = docker_output(
         "volume", "ls", "--filter", f"label={LABEL}.volume=postgres", "--format", project
     )
-    return sorted((ours | set(databases.split()) - abroad) - {PROJECT})
+    return sorted((ours | set(databases.split()) - theirs) - {PROJECT})
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The stack's secrets: made once, each a file that only the services which need it can see.
 
-The folder is its owner's alone. The files in it can be read by every service that mounts them,
-since these run as users of their own; nobody on the host gets through the folder to them.
+Only its owner can enter the folder, so nobody else on the host gets at the files. Every service
+that mounts a file can read it, since services run as users of their own.
 """
 
 from __future__ import annotations
@@ -32,23 +32,22 @@ if TYPE_CHECKING:
 SECRETS = Path(setting("SECRETS_DIR") or STATE / "secrets").expanduser()
 BUILD = STATE / "build"
 RUN = STATE / "run"
-_FOR_ALL = 0o444
-# There while nobody has been told of the first admin's password.
+_READABLE_BY_ALL = 0o444
+# This file exists until the first admin's password has been shown.
 UNTOLD = STATE / "admin_password_untold"
 PASSWORDS = ("postgres_owner", "postgres_app", "postgres_monitor", "postgres_backup")
 OWN_DATABASE = "@postgres:5432/listo"
-_LISTO = re.compile(r"^user listo on ((?:#\w+ ?)+)", re.MULTILINE)
+_LISTO_HASHES = re.compile(r"^user listo on ((?:#\w+ ?)+)", re.MULTILINE)
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
 def exist() -> bool:
-    """Whether the passwords of the databases were made here, whatever became of some of them."""
+    """Whether at least one password of PostgreSQL is here."""
     return any((SECRETS / f"{name}_password").is_file() for name in PASSWORDS)
 
 
 def ensure_passwords() -> None:
-    """Make those of PostgreSQL that are missing. Raises CannotRun, also where a file is there that
-    is of no use."""
+    """Make missing passwords of PostgreSQL. Raises CannotRun, also where a file cannot be used."""
     if production() and SECRETS.resolve().is_relative_to(ROOT):
         raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
     if not exist() and SECRETS.is_dir() and any(path.is_dir() for path in SECRETS.iterdir()):
@@ -58,20 +57,20 @@ def ensure_passwords() -> None:
     for folder in (STATE, SECRETS, BUILD, RUN):
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
-    # Fluent Bit makes its socket here, as a user of its own; nobody else gets as far as this.
+    # Fluent Bit makes its socket here, as a user of its own; the folder above keeps others out.
     RUN.chmod(0o777)
     for name in PASSWORDS:
         _once(f"{name}_password", new_password)
 
 
 def ensure(app_role: str = "app") -> None:
-    """Make what is missing, and what follows from the passwords and from settings. The API logs in
-    as `listo_` + `app_role`. Raises CannotRun, also where a file is there that is of no use."""
+    """Make missing secrets, and the files that follow from passwords and settings. The API logs in
+    as `listo_` + `app_role`. Raises CannotRun, also where a file cannot be used."""
     ensure_passwords()
     log_in_as(app_role)
     _database("database_owner_url", "listo_owner", read("postgres_owner_password"))
     _once("jwt_secret", new_password)
-    # None, until somebody puts the former one here.
+    # Empty until somebody puts the former secret here.
     _once("jwt_secret_previous", str)
     _redis()
     _build_files()
@@ -84,7 +83,7 @@ def ensure(app_role: str = "app") -> None:
 
 
 def log_in_as(app_role: str) -> None:
-    """How API and worker reach the database."""
+    """Have API and worker log in to the database as `listo_` + `app_role`."""
     _database("database_url", f"listo_{app_role}", read("postgres_app_password"))
 
 
@@ -94,7 +93,7 @@ def elsewhere() -> bool:
 
 
 def _database(name: str, role: str, password: str) -> None:
-    """How to reach the stack's PostgreSQL, unless somebody has put another server's URL there."""
+    """Write the URL of the stack's PostgreSQL, unless somebody has put another server's there."""
     if not (SECRETS / name).exists() or read(name).endswith(OWN_DATABASE):
         write(name, f"postgresql://{role}:{quote(password, safe='')}{OWN_DATABASE}")
 
@@ -106,19 +105,19 @@ def _redis() -> None:
     write("redis_url", f"redis://listo:{quote(listo, safe='')}@redis:6379/0")
     write("redis_exporter", json.dumps({"redis://monitor@redis:6379": monitor}))
     users = SECRETS / "redis_users"
-    known = _LISTO.search(users.read_text()) if users.exists() else None
+    known = _LISTO_HASHES.search(users.read_text()) if users.exists() else None
     _write_redis_users([one for one in known[1].split() if one != _hashed(listo)] if known else [])
 
 
 def forget_former() -> bool:
-    """Let Redis' user in by the present password alone; whether there was a former one."""
+    """Let Redis' user in by the present password alone; returns whether a former one was valid."""
     former = (SECRETS / "redis_users").read_bytes()
     _write_redis_users([])
     return former != (SECRETS / "redis_users").read_bytes()
 
 
 def _write_redis_users(former: list[str]) -> None:
-    """With the hashes of former passwords, which replicas go on to use until they are replaced."""
+    """`former`: hashes of former passwords, which replicas use until they are replaced."""
     listo, monitor = (_hashed(read(f"redis_{user}_password")) for user in ("listo", "monitor"))
     write(
         "redis_users",
@@ -135,7 +134,7 @@ def _hashed(password: str) -> str:
 
 
 def _alertmanager() -> str:
-    """Where alerts go, by the environment and `.env`. Raises CannotRun."""
+    """Alertmanager's configuration, by the environment and `.env`. Raises CannotRun."""
     try:
         return json.dumps(render.configuration(dotenv() | dict(os.environ)), indent=2)
     except render.Refused as error:
@@ -143,11 +142,11 @@ def _alertmanager() -> str:
 
 
 def _build_files() -> None:
-    """The settings by which the image's builder reaches the package index as this machine does."""
-    named = next(
+    """Write the settings with which this machine, and so the builder, reaches the package index."""
+    given = next(
         (path for name in ("PIP_CERT", "SSL_CERT_FILE") if (path := os.environ.get(name))), None
     )
-    bundle = next((path for path in (named, *BUNDLES) if path and Path(path).is_file()), None)
+    bundle = next((path for path in (given, *BUNDLES) if path and Path(path).is_file()), None)
     if bundle is None:
         _place(BUILD / "ca", b"")
     else:
@@ -161,11 +160,11 @@ def new_password() -> str:
 
 
 def read(name: str) -> str:
-    """Without the line's end that many tools write. Raises CannotRun where it is not one line."""
+    """A secret without the newline that many tools add. Raises CannotRun unless it is one line."""
     path = SECRETS / name
     _let_in(path)
     text = path.read_bytes().decode(errors="surrogateescape").removesuffix("\n")
-    # The former secret is empty where there is none.
+    # jwt_secret_previous is empty where there is no former secret.
     if not text and name != "jwt_secret_previous":
         raise CannotRun(f"{path} is empty")
     if not text.isprintable() or text != text.strip():
@@ -185,8 +184,7 @@ def write(name: str, text: str) -> None:
 
 
 def _place(path: Path, content: bytes) -> None:
-    """Whole or not at all. A container that has the former one mounted keeps it until it starts
-    again."""
+    """Write a file whole or not at all. A container keeps the former one until it starts again."""
     if path.exists() and path.read_bytes() == content:
         _let_in(path)
         return
@@ -197,6 +195,6 @@ def _place(path: Path, content: bytes) -> None:
 
 
 def _let_in(path: Path) -> None:
-    """Services run as users of their own. Nobody else gets through the folder."""
-    if path.stat().st_mode & 0o777 != _FOR_ALL:
-        path.chmod(_FOR_ALL)
+    """Let all users read the file, as services need; the folder keeps others out."""
+    if path.stat().st_mode & 0o777 != _READABLE_BY_ALL:
+        path.chmod(_READABLE_BY_ALL)

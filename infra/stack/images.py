@@ -1,4 +1,4 @@
-"""Where the images come from: a registry where one answers, Debian's packages elsewhere."""
+"""The source of the images: a registry if one answers, otherwise Debian's packages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PULL_SECONDS = 45
 
 
 def choose() -> str:
-    """The Compose files, as COMPOSE_FILE in `.env` has them; chosen at the first time and kept."""
+    """The Compose files, as in COMPOSE_FILE; the first call chooses and keeps them in `.env`."""
     kept = os.environ.get("COMPOSE_FILE") or dotenv().get("COMPOSE_FILE")
     if kept is None:
         kept = REGISTRY if _registry_answers() else DEBIAN
@@ -41,7 +41,7 @@ def choose() -> str:
 
 
 def keep_replicas() -> None:
-    """The number that was asked for outlives the command."""
+    """Keep the requested number of replicas in `.env`, for later commands."""
     if replicas := os.environ.get("REPLICAS"):
         _keep("REPLICAS", replicas, "How many replicas; `make up REPLICAS=…` changes it.")
 
@@ -60,7 +60,7 @@ def of_debian() -> bool:
 
 
 def provide() -> None:
-    """Build or pull whatever is not there. Raises CannotRun."""
+    """Pull missing images, and build our own. Raises CannotRun."""
     LOG.unlink(missing_ok=True)
     if of_debian():
         _provide_base()
@@ -76,7 +76,7 @@ def provide() -> None:
 
 
 def _provide_base() -> None:
-    """The base of the other images, and with it Debian's updates of everything in them."""
+    """Make the base of the other images if it is missing; a new one brings Debian's updates."""
     made = docker("image", "inspect", "--format", "{{.Created}}", BASE)
     if made.returncode or setting("FRESH"):
         _make_base()
@@ -97,9 +97,9 @@ def _registry_answers() -> bool:
 
 
 def _keep(name: str, value: str, why: str) -> None:
-    """Set it in `.env`, in the place of its former value."""
+    """Set a variable in `.env`, in the place of its former value; `why` is a new one's comment."""
     path = ROOT / ".env"
-    # As `dotenv` reads it, and nothing else of it changes.
+    # The file is read as in `dotenv`, so that all other bytes stay.
     text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
     lines = text.removesuffix("\n").split("\n") if text else []
     line = f"{name}={value}"
@@ -145,7 +145,7 @@ def _make_base() -> None:
 
 
 def _mirror() -> list[str]:
-    """The mirrors that this machine uses, if it is a Debian; else mmdebstrap's own choice."""
+    """The mirrors of this machine if it is a Debian; empty for mmdebstrap's own choice."""
     if shutil.which("apt-get") is None:
         return []
     listed = subprocess.run(

@@ -1,4 +1,4 @@
-"""Which containers are not what the Compose files, the images and their own files now say."""
+"""Containers that no longer match the Compose files, the images or the files that they read."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 
 from infra.stack.compose import LABEL, ROOT, STATE, config, containers, docker_output, setting
 
-# The files of a service's folder of `infra` that are read when it starts, and never again. Not
-# Grafana's dashboards, which are JSON that is made by the code beside it.
+# The files of its folder in `infra` that a service reads only when it starts. READ_AGAIN leaves out
+# Grafana's dashboards, which are JSON, and the code that makes them.
 READ_ONCE = {
     "fluent-bit": "*.*", "grafana": "*.*", "loki": "*.*", "postgres": "*.*", "redis": "*.*",
     "nginx": "entrypoint.sh",
 }  # fmt: skip
 READ_AGAIN = {".json", ".py", ".pyc"}
-# These count when there is no such user yet.
+# These passwords count only as long as their user does not exist.
 FIRST_PASSWORDS = {"admin_password", "grafana_admin_password"}
-# Its roles get changed passwords while it runs (roles.py).
+# PostgreSQL gets the changed passwords of its roles while it runs (roles.py).
 TOLD_WHILE_IT_RUNS = {"postgres"}
 _ALONE = STATE / "alone.yaml"
 
 
 @dataclass(frozen=True)
 class Container:
-    """One of the stack's, and whether it has to be made anew, or to read its files again."""
+    """A container of the stack, and whether it has to be made anew or restarted."""
 
     name: str
     service: str
@@ -44,7 +44,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The Compose files' content, the marks of each service's definition, and the images' ids."""
+    """The Compose files' content, the hashes of each service's definition, and the images' ids."""
 
     stack: dict[str, Any]
     marks: dict[str, set[str]]
@@ -53,13 +53,13 @@ class Wanted:
 
 @cache
 def wanted() -> Wanted:
-    """As of the first time that it is asked for. Raises CannotRun."""
+    """The state that the files ask for, as of the first call. Raises CannotRun."""
     stack = config()
     return Wanted(stack, _marks(stack), _images(stack))
 
 
 def look() -> list[Container]:
-    """All of the stack's containers, oldest number first. Raises CannotRun."""
+    """All of the stack's containers, by service and number. Raises CannotRun."""
     names = [one["Name"] for one in containers()]
     if not names:
         return []
@@ -90,8 +90,8 @@ def _container(found: dict[str, Any], now: Wanted) -> Container:
 
 
 def _marks(stack: dict[str, Any]) -> dict[str, set[str]]:
-    """Two of each service: Compose makes another mark where it is told to start a service without
-    those that it depends on."""
+    """Two hashes of each service's definition: Compose computes another one where it starts a
+    service without those that it depends on."""
     found: dict[str, set[str]] = {}
     lines = [f"  {name}: {{depends_on: !reset {{}}}}" for name in stack["services"]]
     _ALONE.write_text("\n".join(["services:", *lines, ""]))
@@ -111,7 +111,7 @@ def _images(stack: dict[str, Any]) -> dict[str, str]:
 
 
 def _read_once(service: str, stack: dict[str, Any]) -> list[Path]:
-    """Files that a service reads when it starts, and never again: its folder's, and its secrets."""
+    """The files that a service reads only when it starts: those of its folder, and its secrets."""
     files = (ROOT / "infra" / service).rglob(READ_ONCE[service]) if service in READ_ONCE else ()
     secrets = stack["services"].get(service, {}).get("secrets") or ()
     return [
@@ -127,6 +127,6 @@ def _read_once(service: str, stack: dict[str, Any]) -> list[Path]:
 def _changed_since(started: str, files: list[Path]) -> bool:
     if not files:
         return False
-    # The time at which they got here, whatever time they brought along.
+    # st_ctime is the time at which a file got here; st_mtime may be from elsewhere.
     newest = max(file.stat().st_ctime for file in files)
     return newest > datetime.fromisoformat(started).timestamp()

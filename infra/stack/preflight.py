@@ -29,7 +29,7 @@ GIB = 1 << 30
 DISK_NEEDED = 4 * GIB
 MEMORY_NEEDED = 2 * GIB
 OLDEST_COMPOSE = (2, 24)
-# Engine 25: before it there is no `start_interval` of a health check.
+# Engine 25, the first with `start_interval` for health checks.
 OLDEST_API = (1, 44)
 # Ports that production does not publish.
 _INSIDE = (
@@ -110,7 +110,7 @@ def _builder() -> Check:
 
 
 def _others() -> list[Check]:
-    """Another checkout's stack in the way of this one; nothing, as a rule."""
+    """Faults: another checkout's stack, or data without its passwords. Usually there are none."""
     try:
         folder = elsewhere()
         data = docker_output("volume", "ls", "--quiet", "--filter", OURS, timeout=15).split()
@@ -143,17 +143,17 @@ def _memory() -> Check:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) * 1024
-    # Ours counts as available, where the stack runs already.
+    # The memory of a stack that runs already counts as available.
     if any(one["State"] == "running" for one in _containers()):
         return Check("memory", ok=True, found="the stack is running")
     return _enough("memory", available, MEMORY_NEEDED, "available")
 
 
-def _enough(name: str, there: int, needed: int, what: str) -> Check:
-    found = f"{there / GIB:.1f} GiB {what}"
-    if there < needed:
+def _enough(name: str, present: int, needed: int, kind: str) -> Check:
+    found = f"{present / GIB:.1f} GiB {kind}"
+    if present < needed:
         found += f"; {needed / GIB:.0f} GiB are needed"
-    return Check(name, there >= needed, found)
+    return Check(name, present >= needed, found)
 
 
 def _folder() -> Check:
@@ -163,7 +163,7 @@ def _folder() -> Check:
 
 
 def _settings(*, engine: bool) -> list[Check]:
-    """The settings that are of no use."""
+    """The settings that cannot be used."""
     cores = docker("info", "--format", "{{.NCPU}}", timeout=15).stdout.strip() if engine else ""
     ports = [] if production() else ["HTTP_PORT", "HTTPS_PORT", *(name for name, *_ in _INSIDE)]
     faults = bounds.faults(ports=ports, cores=int(cores) if cores.isdecimal() else None)
@@ -171,7 +171,7 @@ def _settings(*, engine: bool) -> list[Check]:
 
 
 def _network() -> list[Check]:
-    """A network that is there keeps its addresses: to have others, Compose leaves nothing in it."""
+    """The fault of a network with other addresses: to change them, Compose would empty it."""
     shape = "{{range .IPAM.Config}}{{.Subnet}} {{.IPRange}}{{end}}"
     found = docker("network", "inspect", "--format", shape, f"{PROJECT}_edge", timeout=15)
     there = found.stdout.split()
@@ -206,7 +206,7 @@ def _port(text: str, name: str, address: str, ours: set[int]) -> Check:
         try:
             probe.bind((address, number))
         except PermissionError:
-            # The engine may take it even where we may not; whether it is taken, we can ask.
+            # The engine may take a port that this user may not; a connection shows a taken port.
             taken = probe.connect_ex(("127.0.0.1", number)) == 0
         except OSError:
             taken = True

@@ -19,7 +19,8 @@ _TICK = 0.2
 def step(
     title: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run one command, its output to `log`. Raises CannotRun with its last lines."""
+    """Run one command, its output to `log`. If it fails, prints the last lines of its output and
+    raises CannotRun."""
     started = time.monotonic()
     on_terminal = sys.stdout.isatty()
     if not on_terminal:
@@ -39,15 +40,15 @@ def step(
                         break
                     except subprocess.TimeoutExpired:
                         if on_terminal:
-                            line(f"  … {title}  {time.monotonic() - started:.0f} s")
+                            rewrite_line(f"  … {title}  {time.monotonic() - started:.0f} s")
             except BaseException:
-                # Ctrl-C met the command as well, which is given time to tidy up.
+                # Ctrl-C reaches the command too; wait until it has cleaned up.
                 process.terminate()
                 process.wait()
                 raise
     took = time.monotonic() - started
     if on_terminal:
-        line("")
+        rewrite_line("")
     if status:
         print("\n".join(log.read_text().splitlines()[-15:]), file=sys.stderr)
         where = log.relative_to(STATE.parents[1])
@@ -55,7 +56,7 @@ def step(
     print(f"  \N{CHECK MARK} {title}  {took:.0f} s", flush=True)
 
 
-def line(text: str) -> None:
+def rewrite_line(text: str) -> None:
     """Put this in the place of the present line."""
     sys.stdout.write(f"\r\x1b[K{text}")
     sys.stdout.flush()

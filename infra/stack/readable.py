@@ -1,4 +1,4 @@
-"""Files that services mount from here can be read by their users, whatever umask made them.
+"""Let the users of services read the files that these mount, whatever umask made them.
 
 On many servers git makes files that nobody else may read, and services run as users of their own.
 Nothing in the folder is secret: secrets are elsewhere.

@@ -1,4 +1,4 @@
-"""Bring a stack that serves up to date, without failing what is asked of it meanwhile."""
+"""Bring a stack that serves up to date, without failing requests meanwhile."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from infra.stack import credentials, outdated, roles, trial
 from infra.stack.compose import CannotRun, compose, containers, docker_output, error_output
 from infra.stack.roll import roll
 
-# Others log in there, so these know a changed password first.
+# Other services log in there, so these are the first to get a changed password.
 STORES = ("postgres", "redis")
 # These may have more than one container at a time.
 ROLLED = ("api", "worker")
-# These do one thing and end; each after those before it.
+# These do one thing and end, in this order.
 _ONE_SHOTS = ("volumes", "authority", "replicas", "migrate")
 _SECONDS = 300
-# Requests that end within this time are done; clients of the others have to send again.
+# The time for requests in work; clients have to send longer ones again.
 _EDGE_GRACE = "1"
 _COSTS = {
     "postgres": ", with seconds of 503",
@@ -23,29 +23,29 @@ _COSTS = {
 
 
 def all_services(behind: set[str]) -> None:
-    """`behind`: what is left to do for PostgreSQL's roles (roles.py).
+    """`behind`: the roles of PostgreSQL whose passwords are left to change (roles.py).
 
-    Raises CannotRun. The former containers serve on then, as far as they were not replaced.
+    Raises CannotRun; then the former containers serve on, as far as they were not replaced.
     """
     outdated.wanted.cache_clear()
     _start_missing_stores()
     trial.api()
-    trial.files({*trial.TESTS} - _as_they_should_be())
+    trial.files({*trial.TESTS} - _up_to_date())
     _remove_orphans()
     _refresh(*STORES)
     for service in _ONE_SHOTS:
-        _once(service)
-    # nginx first, since its entry point is told of the replicas that leave.
+        _run_to_its_end(service)
+    # nginx comes first, since its entry point has to learn which replicas leave.
     renewed = _refresh("nginx")
     replicas(behind)
     renewed |= _others()
     # Compose does not see that files changed which these have mounted.
-    if former := [one for one in trial.TESTS if one not in renewed]:
-        docker_output("compose", "kill", "--signal", "HUP", *former)
+    if kept := [one for one in trial.TESTS if one not in renewed]:
+        docker_output("compose", "kill", "--signal", "HUP", *kept)
 
 
 def replicas(behind: set[str]) -> None:
-    """Have API and worker be as they should be now, and forget what the former ones needed."""
+    """Bring API and worker up to date, and end passwords that only the former ones needed."""
     _roll()
     if roles.APP in behind:
         roles.set_password(roles.APP)
@@ -58,7 +58,7 @@ def replicas(behind: set[str]) -> None:
 
 
 def restart_outdated(among: tuple[str, ...] | None = None) -> bool:
-    """Compose does not see that files changed which a service has mounted."""
+    """Restart services whose mounted files changed, which Compose does not see; whether any did."""
     services = sorted({
         one.service
         for one in outdated.look()
@@ -71,13 +71,13 @@ def restart_outdated(among: tuple[str, ...] | None = None) -> bool:
     return bool(services)
 
 
-def _as_they_should_be() -> set[str]:
+def _up_to_date() -> set[str]:
     """The services that run, and need not be started anew."""
     return {one.service for one in outdated.look() if one.running and not one.outdated}
 
 
 def _start_missing_stores() -> None:
-    """The trial asks PostgreSQL, and a store that is gone already serves no client."""
+    """Start stores that are down, which serve no client anyway: the trial asks PostgreSQL."""
     running = {one["Service"] for one in containers() if one["State"] == "running"}
     for service in STORES:
         if service not in running:
@@ -91,7 +91,7 @@ def _roll() -> None:
 
 
 def _others() -> set[str]:
-    """All but those that are looked after elsewhere; which of them was started anew."""
+    """Renew the services that no other function renews; returns those started anew."""
     special = {*STORES, *ROLLED, *_ONE_SHOTS, "nginx"}
     others = [one for one in outdated.wanted().stack["services"] if one not in special]
     missing = {*others} - {one["Service"] for one in containers()}
@@ -101,7 +101,7 @@ def _others() -> set[str]:
 
 
 def _refresh(*services: str) -> set[str]:
-    """Have each be made anew, or start again, where it has to; which of them had to."""
+    """Make services anew or restart them, if outdated or down; returns those that were."""
     done = set()
     for one in outdated.look():
         if one.service not in services or (one.running and not one.outdated):
@@ -135,7 +135,7 @@ def _grace(service: str) -> tuple[str, ...]:
 
 
 def _wait_up(service: str) -> None:
-    """Raises CannotRun where a store does not come back; others are waited for at the end."""
+    """Wait for a store; other services are waited for at the end. Raises CannotRun."""
     if service in STORES:
         docker_output(
             "compose", "up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--wait",
@@ -143,8 +143,8 @@ def _wait_up(service: str) -> None:
         )  # fmt: skip
 
 
-def _once(service: str) -> None:
-    """Raises CannotRun with its last words where it fails."""
+def _run_to_its_end(service: str) -> None:
+    """Run a service that ends. Raises CannotRun with its last line if it fails."""
     docker_output("compose", "up", "--detach", "--no-deps", "--no-build", service, timeout=_SECONDS)
     (name,) = (one["Name"] for one in containers() if one["Service"] == service)
     if (status := docker_output("wait", name, timeout=1800).strip()) != "0":

@@ -1,8 +1,8 @@
-"""Changed passwords of PostgreSQL's roles, while it runs: at its start it sets those of the files.
+"""New passwords for PostgreSQL's roles while it runs; at its start it sets those of the files.
 
 A role has one password, and replicas that know the former one go on connecting. So while the
-password of `listo_app` changes, replicas are replaced twice: by some that log in as
-`listo_app_next`, which acts as `listo_app`, and then by some that know its new password.
+password of `listo_app` changes, replicas are replaced twice: by replicas that log in as
+`listo_app_next`, which acts as `listo_app`, and then by replicas that know the new password.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from infra.stack.compose import CannotRun, containers, docker, error_output
 _SECONDS = 180
 APP, NEXT = "app", "app_next"
 ROLES = ("owner", "app", "monitor", "backup")
-# By the network, as others do. A server that is too busy to say is not asked again.
-_TRY = """
+# Logs in over the network, as services do. A server that is too busy to answer counts as right.
+_FIND = """
 for role in owner app monitor backup; do
     eval "export PGPASSWORD=\\$PASSWORD_$role"
     psql -qw -h 127.0.0.1 -U "listo_$role" -d listo -c '' 2>&1 </dev/null |
@@ -24,7 +24,7 @@ done
 psql -qtA -U postgres -d postgres \\
     -c "SELECT 'app_next' FROM pg_roles WHERE rolname = 'listo_app_next'" | grep . || true
 """
-# No log and no statistics keep the statement.
+# Neither logs nor statistics keep the statement.
 _QUIETLY = """
 \\set ON_ERROR_STOP 1
 SET pg_stat_statements.track = 'none';
@@ -47,14 +47,14 @@ _DISMISS = "DROP ROLE IF EXISTS listo_app_next;"
 
 
 def behind() -> set[str]:
-    """The roles that PostgreSQL has another password of than the files; `app_next` where there is
-    one. Nothing where the stack's own does not run. Raises CannotRun."""
+    """The roles whose password in PostgreSQL is not the one in the file, and `app_next` if it
+    exists. Empty if the stack's PostgreSQL does not run. Raises CannotRun."""
     name = _postgres()
     if name is None or not credentials.exist():
         return set()
     passwords = {f"PASSWORD_{role}": _password(role) for role in ROLES}
     result = docker(
-        "exec", *(word for one in passwords for word in ("--env", one)), name, "sh", "-c", _TRY,
+        "exec", *(word for one in passwords for word in ("--env", one)), name, "sh", "-c", _FIND,
         more=passwords, timeout=_SECONDS,
     )  # fmt: skip
     if result.returncode:
@@ -63,7 +63,7 @@ def behind() -> set[str]:
 
 
 def set_password(role: str) -> None:
-    """Have PostgreSQL take what the file says from now on. Raises CannotRun."""
+    """Have PostgreSQL take the password in the role's file from now on. Raises CannotRun."""
     _run(_SET.format(role=role), role)
     print(f"  \N{CHECK MARK} PostgreSQL's role listo_{role} has its new password", flush=True)
 

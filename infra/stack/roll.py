@@ -1,7 +1,7 @@
 """Replace replicas one after another, while the others serve.
 
-Each new one has to be ready, and known to nginx, before a former one goes; that one gets no more
-requests then, and has time to end those in work.
+A new replica has to be ready, and known to nginx, before a former one goes. The former one then
+gets no more requests, and has time to end those in work.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 180
 _EDGE_SECONDS = 30
-# For what nginx' former processes had taken up before they heard of it.
+# The time for requests that nginx' former processes took up before it read the new upstream.
 _LAST_SECONDS = 1.0
-# nginx' entry point leaves out the replicas in it.
+# nginx' entry point leaves out the replicas in this file.
 LEAVING = "/run/nginx/leaving"
-# The upstream that nginx was told to read, not only the one that it will be.
+# The upstream that nginx was told to read; upstream.conf may be a later one.
 _UPSTREAM = "/run/nginx/upstream.read"
 _READY = (
     "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=3); "
@@ -40,9 +40,9 @@ _READY = (
 
 
 def roll(service: str, count: int) -> bool:
-    """Have `count` of the service as it should be now; whether anything had to be done for it.
+    """Have `count` up-to-date containers of the service; returns whether anything was done.
 
-    Raises CannotRun, and leaves what serves.
+    Raises CannotRun, and leaves those that serve.
     """
     present = outdated.service_containers(service, outdated.look())
     for one in present:
@@ -53,11 +53,11 @@ def roll(service: str, count: int) -> bool:
     good = [one.name for one in present if one.running and one not in former]
     if len(good) == count and not former:
         return False
-    # Replicas that do not answer anyway go first.
+    # Unhealthy replicas go first, since they may not answer anyway.
     former.sort(key=lambda one: (one.healthy, one.number))
     edge = _edge() if service == "api" else None
     while len(good) < count:
-        # All at once where none has to go.
+        # All start at once if none has to go.
         more = 1 if former else count - len(good)
         fresh = _start(service, len(former) + len(good) + more, edge)
         good += fresh
@@ -73,7 +73,7 @@ def roll(service: str, count: int) -> bool:
 
 
 def _start(service: str, total: int, edge: str | None) -> list[str]:
-    """Start as many as `total` takes. Raises CannotRun, without those that are not well."""
+    """Start containers up to `total`. Raises CannotRun, and removes those that it started."""
     before = _names(service)
     scale = f"{service}={total}"
     try:
@@ -99,13 +99,13 @@ def _names(service: str) -> set[str]:
 
 
 def _wait_ready(service: str, name: str) -> None:
-    """Raises CannotRun with its last words."""
+    """Wait until the container is ready. Raises CannotRun with its last line."""
 
     def ready() -> bool:
         state = next((one for one in containers() if one["Name"] == name), None)
         if state is None or state["State"] != "running":
             raise CannotRun(f"{name} ended while it started: {_last_words(name)}")
-        # On a busy machine one is unhealthy for a while before it is well.
+        # On a busy machine a container is unhealthy for a while before it is healthy.
         return state["Health"] == "healthy" and (
             service != "api" or not docker("exec", name, "python3", "-c", _READY).returncode
         )
@@ -128,7 +128,7 @@ def _edge() -> str | None:
 
 
 def _address(name: str) -> str:
-    """Where nginx finds it; empty where it is not there for nginx."""
+    """The container's address in nginx' network; empty if it has none."""
     network = f'{{{{with index .NetworkSettings.Networks "{PROJECT}_edge"}}}}'
     return docker_output(
         "inspect", "--format", f"{network}{{{{.IPAddress}}}}{{{{end}}}}", name
@@ -136,32 +136,32 @@ def _address(name: str) -> str:
 
 
 def _wait_known(name: str, edge: str) -> None:
-    """Wait until nginx passes requests to it. Raises CannotRun."""
+    """Wait until nginx passes requests to the replica. Raises CannotRun."""
     script = f"rm -f {LEAVING}; grep -q 'server {_address(name)}:' {_UPSTREAM}"
     if not _within(_EDGE_SECONDS, lambda: not docker("exec", edge, "sh", "-c", script).returncode):
         raise CannotRun(f"nginx did not take up {name} within {_EDGE_SECONDS} s")
 
 
 def _end(name: str, edge: str | None) -> None:
-    """Stop it, once nginx sends it nothing any more."""
+    """Stop and remove a container, once nginx sends it no more requests."""
     address = _address(name) if edge else ""
     try:
         if edge and address:
             script = f"echo {address} >{LEAVING}; ! grep -q 'server {address}:' {_UPSTREAM}"
-            # Whatever becomes of it: a replica that stops refuses new work and ends what it has.
+            # No fault if that takes too long: a replica that stops refuses new requests itself.
             _within(_EDGE_SECONDS, lambda: not docker("exec", edge, "sh", "-c", script).returncode)
             time.sleep(_LAST_SECONDS)
         docker_output("stop", name, timeout=END_SECONDS)
         docker_output("rm", "--force", name)
     finally:
         if edge and address:
-            # The next one may have this address.
+            # The next replica may get this address.
             docker("exec", edge, "rm", "-f", LEAVING)
 
 
-def _within(seconds: float, what: Callable[[], bool]) -> bool:
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + seconds
-    while not what():
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""`make rotate SECRET=…`: another value for one secret, and the stack made to go by it."""
+"""`make rotate SECRET=…`: give a secret another value, and have the stack use it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _unknown(name: str) -> str:
     return f"SECRET={name!r} is none of {known}" if name else f"say SECRET=…, one of {known}"
 
 
-def _another(name: str) -> None:
-    """Services get it from `make up`, which lets the former one in meanwhile."""
+def _replace(name: str) -> None:
+    """Write a new value; `make up` gives it to services, and admits the former one meanwhile."""
     if name == "postgres_app_password" and {roles.APP, roles.NEXT} & roles.behind():
         # Replicas may know the value that an interrupted run made.
         print("An interrupted rotation is finished; say it again for one more.")
@@ -51,11 +51,11 @@ def _another(name: str) -> None:
 
 
 def _jwt(name: str) -> None:
-    """All have to accept what the new one signs before anybody signs with it."""
+    """Have all replicas accept tokens of the new secret before any replica signs with it."""
     former, fresh = credentials.read(name), credentials.new_password()
     credentials.write("jwt_secret_previous", fresh)
     up.bring_up()
-    # First, so that the former one is in a file whatever comes in between.
+    # The former secret is written first, so that a file has it whatever comes in between.
     credentials.write("jwt_secret_previous", former)
     credentials.write(name, fresh)
     renew.replicas(set())
@@ -67,11 +67,11 @@ def _forget(name: str) -> None:
 
 
 def _admin(name: str) -> None:
-    """In the product, which ends the admin's sessions."""
+    """Change the password in the product as well, which ends the admin's sessions."""
     fresh = secrets.token_urlsafe(18)
     running = (one for one in containers() if one["State"] == "running")
     api = next(one["Name"] for one in running if one["Service"] == "api")
-    with _kept(name, fresh):
+    with _file_first(name, fresh):
         result = docker(
             "exec", "--env", "LISTO_PASSWORD", api, "listo", "admin", "reset-password",
             setting("ADMIN_EMAIL", "admin@example.com"), more={"LISTO_PASSWORD": fresh},
@@ -84,16 +84,16 @@ def _grafana(name: str) -> None:
     fresh = credentials.new_password()
     if not any(one["Service"] == "grafana" for one in containers()):
         raise CannotRun(f"Grafana does not run here; {name} counts at its first start")
-    with _kept(name, fresh):
+    with _file_first(name, fresh):
         result = compose("exec", "--no-TTY", "grafana", *_GRAFANA, stdin=f"{fresh}\n")
         if result.returncode:
             raise CannotRun(f"Grafana's password was not changed: {error_output(result)}")
 
 
 @contextmanager
-def _kept(name: str, fresh: str) -> Iterator[None]:
-    """Put it into its file before the product has it, since nobody could tell it otherwise; the
-    former one is there again where the product refuses."""
+def _file_first(name: str, fresh: str) -> Iterator[None]:
+    """Write the file before the product gets the new password, which could be lost otherwise. The
+    file has the former password again if the product refuses."""
     former = credentials.read(name)
     credentials.write(name, fresh)
     try:
@@ -104,14 +104,14 @@ def _kept(name: str, fresh: str) -> Iterator[None]:
 
 
 ROTATIONS: dict[str, Callable[[str], None]] = {
-    **{f"{name}_password": _another for name in credentials.PASSWORDS},
-    "redis_listo_password": _another,
-    "redis_monitor_password": _another,
+    **{f"{name}_password": _replace for name in credentials.PASSWORDS},
+    "redis_listo_password": _replace,
+    "redis_monitor_password": _replace,
     "jwt_secret": _jwt,
     "jwt_secret_previous": _forget,
     "admin_password": _admin,
     "grafana_admin_password": _grafana,
-    "grafana_secret_key": _another,
+    "grafana_secret_key": _replace,
 }
 FOLLOWING = {
     "database_url": "postgres_app_password, unless it is that of a server elsewhere",

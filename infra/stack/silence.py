@@ -1,4 +1,4 @@
-"""Alertmanager says nothing of what a deployment causes, for as long as the deployment works."""
+"""Silence the alerts that a deployment causes, for as long as it works."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from infra.stack.compose import CannotRun, compose
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Alerts of what stops while it is replaced, and of the consequences.
+# Alerts about services that stop while they are replaced, and about the consequences.
 ALERTS = (
     "DatabaseDown", "DatabaseUnreachable", "EdgeDown", "NoReplicaReady", "NotificationsLost",
     "RedisDown", "RedisFallbacks", "ReplicaDown", "ReplicaNotReady", "ReplicasMissing",
     "RestartLoop", "TargetDown", "TargetMissing", "WorkerLoopStalled",
 )  # fmt: skip
-# For a silence that nothing ends, since the deployment was killed or Alertmanager with it.
+# The end of a silence that nothing else ends, after a kill of the deployment or of Alertmanager.
 LONGEST = "15m"
-# Until Prometheus has seen that all is well again.
+# The time until Prometheus has seen that all is well again.
 AFTERWARDS = "1m"
 
 
 @contextmanager
 def silenced(command: str) -> Iterator[None]:
-    """Within the block ALERTS are held back, and it is said.
+    """Hold back ALERTS within the block, and print that.
 
-    Without an Alertmanager that runs, nothing is done: it would send no alert anyway.
+    If Alertmanager does not run, nothing is done: it would send no alert anyway.
     """
     number = _silence(
         "add", "--author", command, "--duration", LONGEST,

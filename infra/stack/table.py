@@ -1,4 +1,4 @@
-"""The services while they start: a table that is drawn anew on a terminal, changes elsewhere."""
+"""The services while they start: a terminal gets a table that is redrawn, a file the changes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def state(container: dict[str, Any]) -> str:
 
 
 def settled(container: dict[str, Any]) -> bool:
-    # The words of an authority far away do not keep the stack from being up.
+    # The stack is up even if acme has no certificate yet, which depends on an authority far away.
     return state(container) in ("healthy", "running", "done") or (
         container["Service"] == "acme" and container["State"] == "running"
     )
 
 
 class Table:
-    """Draws what changed since the last time."""
+    """Draws the services, or what changed since the last call."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The new configuration, tried beside what runs before anything of that is touched."""
+"""Try the new configuration beside the services that run, before any of them is touched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infra.stack.compose import STATE, CannotRun, compose, docker, error_output,
 if TYPE_CHECKING:
     import subprocess
 
-# How each is asked whether it would take its files, before it is told to read them again.
+# The command that checks a service's files, before the service is told to read them again.
 TESTS = {
     "nginx": ("nginx", "-t", "-q", "-c", "/etc/listo/nginx/nginx.conf"),
     "prometheus": ("promtool", "check", "config", "/etc/prometheus/prometheus.yml"),
@@ -18,7 +18,7 @@ TESTS = {
     ),
 }  # fmt: skip
 _SECONDS = 300
-# One container alone can have nginx' address; and none serves that could be healthy.
+# Only one container can have nginx' address, and a trial serves nothing that could be healthy.
 _APART = """\
 services:
   nginx: {networks: !reset {}, ports: !reset [], network_mode: none}
@@ -46,7 +46,7 @@ def _beside(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _why(result: subprocess.CompletedProcess[str]) -> str:
-    """The program's words, in one line, without those of Compose about the things it makes."""
+    """The program's output in one line, without Compose's lines about the things that it makes."""
     lines = [line for line in result.stderr.splitlines() if not line.startswith(_MADE)]
     if not lines or any(line.startswith("Traceback") for line in lines):
         return error_output(result)
@@ -54,8 +54,8 @@ def _why(result: subprocess.CompletedProcess[str]) -> str:
 
 
 def files(anew: set[str]) -> None:
-    """Have the present files read by what runs, or by one beside it where it is to be made `anew`.
-    Raises CannotRun."""
+    """Have each service check its present files: in its container, or beside it if the service is
+    to be made `anew`. Raises CannotRun."""
     for service, test in TESTS.items():
         if service not in anew:
             result = compose("exec", "--no-TTY", service, *test)

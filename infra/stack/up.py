@@ -1,4 +1,4 @@
-"""`make up`: look, make secrets and images, start, wait until all is well, and say where it is."""
+"""`make up`: check, make secrets and images, start, wait until all is well, print addresses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def look() -> None:
-    """Raises CannotRun where something is in the way, before anything is changed."""
+    """Check the machine before anything is changed. Raises CannotRun if something is in the way."""
     print("Listo: what this machine has")
     checks = preflight.run()
     preflight.show(checks)
@@ -51,7 +51,7 @@ def look() -> None:
 
 
 def bring_up() -> None:
-    """Start what does not run, and have what runs be as it should be now. Raises CannotRun."""
+    """Start the services that do not run, and bring the others up to date. Raises CannotRun."""
     present = _without_unfinished(containers())
     serving = serves(present)
     readable.ensure()
@@ -73,8 +73,8 @@ def bring_up() -> None:
 
 
 def _without_unfinished(present: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Remove what an interrupted Compose had made to put in another one's place: Compose would make
-    one of the same name, and fail."""
+    """Remove replacements that an interrupted Compose left: Compose would give the next ones the
+    same names, and fail."""
     unfinished = [
         one for one in present if one["State"] == "created" and _UNFINISHED.match(one["Name"])
     ]
@@ -90,7 +90,7 @@ def serves(present: list[dict[str, Any]]) -> bool:
 
 
 def _let_in_new_passwords(*, serving: bool) -> set[str]:
-    """Have PostgreSQL take those that were changed, and return what is left to do: see roles.py."""
+    """Have PostgreSQL take changed passwords, and return the roles that are left: see roles.py."""
     behind = roles.behind()
     at_once = behind - {roles.APP, roles.NEXT}
     if roles.APP in behind:
@@ -104,7 +104,7 @@ def _let_in_new_passwords(*, serving: bool) -> set[str]:
 
 
 def _start_all(present: list[dict[str, Any]]) -> None:
-    """No client is being served, so all at once."""
+    """Start all services at once, since no client is being served."""
     credentials.forget_former()
     running = any(one["State"] == "running" for one in present)
     try:
@@ -141,7 +141,7 @@ def _start() -> None:
 
 
 def _show_unwell() -> None:
-    """The last words of whatever is not well."""
+    """Print the last lines of each service that is not well."""
     unwell = {one["Service"]: one for one in containers() if not settled(one)}
     for service, one in unwell.items():
         if one["State"] != "created":
@@ -151,7 +151,7 @@ def _show_unwell() -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], table: Table) -> None:
-    """Until all is well, or Compose has given up."""
+    """Wait until all is well, or Compose has given up."""
     deadline = time.monotonic() + START_SECONDS
     present: list[dict[str, Any]] = []
     while True:
@@ -167,7 +167,7 @@ def _wait(process: subprocess.Popen[bytes], table: Table) -> None:
 
 
 def _wait_settled() -> None:
-    """Until all is well of what was renewed."""
+    """Wait until all is well again."""
     deadline = time.monotonic() + START_SECONDS
     table = Table()
     while True:
@@ -187,7 +187,7 @@ def _give_up_after(deadline: float, present: list[dict[str, Any]]) -> None:
 
 
 def _copy_authority() -> None:
-    """So that clients on this machine can trust it: the certificate alone, never its key."""
+    """Copy the authority's certificate, never its key, so that clients here can trust it."""
     name = next(one["Name"] for one in containers() if one["Service"] == "authority")
     result = docker("cp", f"{name}:/authority/ca.crt", str(AUTHORITY))
     if result.returncode:
@@ -204,8 +204,8 @@ def _greet() -> None:
     domain = setting("DOMAIN")
     url = f"https://{domain}" if domain else address()
     print(f"\nListo is ready.  {url}\n")
-    for place, what in [(f"{url}/docs", "the API, to try in the browser"), *_inside()]:
-        print(f"  {place:<40}{what}")
+    for place, text in [(f"{url}/docs", "the API, to try in the browser"), *_inside()]:
+        print(f"  {place:<40}{text}")
     if production():
         print("  Prometheus, Alertmanager and Grafana are not published: docs/stack.md, Production")
     email = setting("ADMIN_EMAIL", "admin@example.com")
@@ -231,7 +231,7 @@ def _inside() -> list[tuple[str, str]]:
         for name, port in (("prometheus", "9090"), ("alertmanager", "9093"), ("grafana", "3000"))
     )
     if images.of_debian():
-        # Debian's packages have Prometheus' former pages only, and none of Alertmanager.
+        # Debian's packages have only the former pages of Prometheus, and none of Alertmanager.
         return [
             (f"{prometheus}/classic/alerts", "Prometheus"),
             (f"{alertmanager}/api/v2/alerts", "Alertmanager, which has no pages here: make alerts"),

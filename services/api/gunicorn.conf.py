@@ -1,4 +1,4 @@
-"""gunicorn reads this from the folder that it is started in, and again at SIGHUP.
+"""gunicorn reads this file from the folder that it is started in, and again at SIGHUP.
 
 WEB_CONCURRENCY or -w sets the number of workers; without them there is one per core, as far as
 memory allows. After GUNICORN_MAX_REQUESTS requests a worker is replaced (0: never), and the metrics
@@ -19,7 +19,7 @@ from typing import Any
 MB = 1 << 20
 MASTER_BYTES = 60 * MB
 WORKER_BYTES = 120 * MB
-# Each has a pool of connections to the database; more workers are the operator's decision.
+# Each worker has a pool of connections to the database; more workers are the operator's decision.
 MOST_WORKERS = 8
 SHM = Path("/dev/shm")  # noqa: S108
 
@@ -32,7 +32,7 @@ worker_tmp_dir = str(SHM) if os.access(SHM, os.W_OK) else None
 # Signals suffice, and there may be no folder for the socket.
 control_socket_disable = True
 max_requests = int(os.environ.get("GUNICORN_MAX_REQUESTS") or 500_000)
-# So that workers are replaced at different times.
+# Workers are replaced at different times.
 max_requests_jitter = max_requests // 5
 
 
@@ -65,10 +65,10 @@ def _forget() -> None:
 
 # A worker that is to end takes requests for a second more, and lets each of them have its time.
 graceful_timeout = math.ceil(getattr(_settings(), "request_timeout", 30)) + 5
-# The worker gives no heartbeat meanwhile.
+# A worker gives no heartbeat while it ends.
 timeout = graceful_timeout + 10
 if not os.environ.get("WEB_CONCURRENCY"):
-    # gunicorn reads WEB_CONCURRENCY by itself, and an argument goes before both.
+    # gunicorn reads WEB_CONCURRENCY by itself, and an argument overrides both.
     workers = _workers()
 _forget()
 

@@ -47,7 +47,7 @@ def own(answer: httpx.Response) -> dict[str, Any]:
         ({"const": {"id": 1}}, "/const/id"),
     ],
 )  # fmt: skip
-def test_what_only_the_server_sets_is_not_asked_for(
+def test_a_schema_that_asks_for_fields_of_the_server_is_refused(
     admin: httpx.Client, schema: dict[str, Any], at: str
 ) -> None:
     answer = admin.put("/collections/reserving", json={"schema": schema})
@@ -64,7 +64,9 @@ def test_what_only_the_server_sets_is_not_asked_for(
         {"properties": {"books": {"items": {"required": ["owner"]}}}},
     ],
 )
-def test_elsewhere_these_are_names_like_others(admin: httpx.Client, schema: dict[str, Any]) -> None:
+def test_below_the_record_these_are_names_like_others(
+    admin: httpx.Client, schema: dict[str, Any]
+) -> None:
     path = define(admin, schema)
     assert admin.post(path, json={}).status_code == 201
 
@@ -155,7 +157,7 @@ def test_defaults_do_not_make_a_large_record_of_a_small_one(
     assert (answer.status_code, answer.json()["code"]) == (413, "content_too_large")
 
 
-def test_what_is_deep_is_not_copied_for_each_level() -> None:
+def test_filling_in_a_deep_record_does_not_copy_it_for_each_level() -> None:
     value: dict[str, Any] = {"text": "y" * 1_000_000}
     for _ in range(50):
         value = {"a": value}
@@ -176,9 +178,7 @@ READ_ONLY = {
 }
 
 
-def test_who_is_no_admin_does_not_write_what_is_read_only(
-    ada: httpx.Client, admin: httpx.Client
-) -> None:
+def test_only_admins_write_read_only_fields(ada: httpx.Client, admin: httpx.Client) -> None:
     path = define(admin, READ_ONLY)
 
     def refused(answer: httpx.Response, pointer: str) -> None:
@@ -196,7 +196,7 @@ def test_who_is_no_admin_does_not_write_what_is_read_only(
         refused(ada.patch(one, json={"checked": value}), "/checked")
         refused(ada.put(one, json={"checked": value}), "/checked")
     assert own(admin.patch(one, json={"checked": True, "score": 2.50}))["checked"] is True
-    # Replacing leaves it as it is.
+    # Replacing leaves read-only fields as they are.
     assert own(ada.put(one, json={"title": "b"})) == {"title": "b", "checked": True, "score": 2.5}
     assert own(ada.patch(one, json={"title": "c"}))["checked"] is True
     stale = ada.put(one, json={"title": "d"}, headers={"If-Match": '"1"'})
@@ -214,7 +214,7 @@ WRITE_ONLY = {
 
 
 @pytest.mark.parametrize("cache", [None, {"list": "30s"}])
-def test_what_is_write_only_is_never_read(
+def test_write_only_fields_are_never_read(
     anonymous: httpx.Client, admin: httpx.Client, cache: dict[str, str] | None
 ) -> None:
     path = define(admin, WRITE_ONLY, cache=cache)
@@ -247,7 +247,7 @@ def test_what_is_write_only_is_never_read(
         {"fields": "`it's data`"},
     ],
 )
-def test_nor_compared_with(
+def test_lists_cannot_ask_about_write_only_fields(
     anonymous: httpx.Client, admin: httpx.Client, query: dict[str, str]
 ) -> None:
     path = define(admin, WRITE_ONLY)
@@ -256,7 +256,9 @@ def test_nor_compared_with(
         assert (answer.status_code, answer.json()["code"]) == (400, "unknown_field"), answer.text
 
 
-def test_nor_told_by_a_version_that_stays(anonymous: httpx.Client, admin: httpx.Client) -> None:
+def test_a_guess_at_a_write_only_field_is_not_told_by_the_version(
+    anonymous: httpx.Client, admin: httpx.Client
+) -> None:
     path = define(admin, WRITE_ONLY)
     sent = {"title": "a", "it's data": "hidden"}
     one = f"{path}/{anonymous.post(path, json=sent).json()['id']}"
@@ -266,14 +268,16 @@ def test_nor_told_by_a_version_that_stays(anonymous: httpx.Client, admin: httpx.
     assert versions == [2, 3, 4, 5]
 
 
-def test_rules_may_be_about_it(anonymous: httpx.Client, admin: httpx.Client) -> None:
+def test_rules_may_ask_about_write_only_fields(
+    anonymous: httpx.Client, admin: httpx.Client
+) -> None:
     path = define(admin, WRITE_ONLY, rules={**ANYONE, "list": '`it\'s data` = "shown"'})
     for text in ("shown", "other"):
         anonymous.post(path, json={"title": text, "it's data": text})
     assert [item["title"] for item in anonymous.get(path).json()["items"]] == ["shown"]
 
 
-def test_the_document_tells_of_it(admin: httpx.Client) -> None:
+def test_the_document_has_write_only_fields_in_requests_alone(admin: httpx.Client) -> None:
     path = define(admin, WRITE_ONLY)
     name = path.split("/")[2]
     schemas = admin.get("/openapi.json").json()["components"]["schemas"]
@@ -308,7 +312,7 @@ def test_own_fields_share_a_definition(anonymous: httpx.Client, admin: httpx.Cli
         ({"properties": {"a": {"items": "X"}}}, "/properties/a/items"),
         ({"anyOf": [{"properties": {"a": "X"}}]}, "/anyOf/0/properties/a"),
         ({"additionalProperties": "X"}, "/additionalProperties"),
-        # The keyword counts where it stands or is referred to, and nowhere else.
+        # The keyword counts for own fields alone; these definitions serve other places, too.
         (
             {"$defs": {"s": "X"}, "properties": {"a": SHARED, "b": {"items": SHARED}}},
             "/$defs/s",
@@ -332,7 +336,7 @@ def test_own_fields_share_a_definition(anonymous: httpx.Client, admin: httpx.Cli
         ({"$defs": {"s": "X", "t": SHARED}}, "/$defs/s"),
     ],
 )
-def test_what_would_not_be_heeded_is_refused(
+def test_a_keyword_that_would_not_be_heeded_is_refused(
     admin: httpx.Client, schema: dict[str, Any], at: str, keyword: str
 ) -> None:
     def put_in(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How often an API key may ask, and how many keys a user may have."""
+"""How often an API key may ask, and how many API keys a user may have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def keyed(cluster_url: str) -> Iterator[Server]:
-    """A server whose keys are limited, and three to a user."""
+    """A server with limited API keys, three for each user."""
     with database(cluster_url) as url:
         configured = settings(url, rate_limit_api_key="2/second, 60/hour", api_keys_per_user=3)
         with serving(configured) as server:
@@ -86,14 +86,14 @@ def test_only_admins_give_keys_more_than_the_usual_limit(
         "9/second, 8/minute, 7/hour, 6/day",
     ],
 )
-def test_a_limit_that_is_none(keyed: Server, rate_limit: object) -> None:
+def test_an_invalid_limit_is_refused(keyed: Server, rate_limit: object) -> None:
     body = {"name": "x", "scopes": [READ], "rate_limit": rate_limit}
     response = keyed.member("none@example.com").post("/auth/api-keys", json=body)
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"] == "/rate_limit"
 
 
-def test_a_user_has_so_many_keys_that_are_valid(keyed: Server) -> None:
+def test_a_user_has_at_most_three_valid_keys(keyed: Server) -> None:
     client = keyed.member("many@example.com")
     with ThreadPoolExecutor(8) as pool:
         body = {"name": "x", "scopes": [READ]}
@@ -106,6 +106,6 @@ def test_a_user_has_so_many_keys_that_are_valid(keyed: Server) -> None:
     url = keyed.settings.database_url.get_secret_value()
     execute(url, f"UPDATE listo.api_keys SET expires_at = now() WHERE id = '{kept['id']}'")
     make(client, READ)
-    # Expired ones do not add up.
+    # Expired keys do not count.
     assert len(client.get("/auth/api-keys").json()["items"]) == 3
     assert client.post("/auth/api-keys", json=body).status_code == 409

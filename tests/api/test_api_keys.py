@@ -68,7 +68,7 @@ def test_a_key_acts_as_its_user(server: Server, ada: httpx.Client) -> None:
         (["users:admin"], "PUT", "/collections/other", {"schema": {}}, 403),
     ],
 )  # fmt: skip
-def test_scopes_of_an_admins_key(
+def test_scopes_bound_the_key_of_an_admin(
     server: Server,
     admin: httpx.Client,
     scopes: list[str],
@@ -83,7 +83,9 @@ def test_scopes_of_an_admins_key(
 
 
 @pytest.mark.parametrize("scopes", [[scope] for scope in ALL[2:]])
-def test_members_give_no_more_than_they_have(ada: httpx.Client, scopes: list[str]) -> None:
+def test_members_give_keys_no_more_scopes_than_they_have(
+    ada: httpx.Client, scopes: list[str]
+) -> None:
     response = ada.post("/auth/api-keys", json={"name": "x", "scopes": [READ, *scopes]})
     assert response.status_code == 403
     assert response.json()["code"] == "scope_not_held"
@@ -156,7 +158,7 @@ SESSION_ONLY = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), SESSION_ONLY)
-def test_what_takes_a_session(
+def test_a_key_cannot_do_what_takes_a_session(
     server: Server,
     admin: httpx.Client,
     anonymous: httpx.Client,
@@ -209,7 +211,7 @@ def test_a_remembered_key_is_forgotten_when_it_expires(
     made = make(ada, READ, expires_at=soon.isoformat())
     client = server.client(made["key"])
     assert client.get("/auth/me").status_code == 200
-    # Nobody is told of this, so the remembered key goes on until the time that was known.
+    # No process is told of this, so the remembered key goes on until the expiry that was known.
     execute(
         database_url,
         f"UPDATE listo.api_keys SET expires_at = now() WHERE id = '{made['id']}'",
@@ -234,7 +236,7 @@ def test_a_remembered_key_is_forgotten_when_it_expires(
         (True, 422),
     ],
 )
-def test_times_of_expiry(
+def test_a_time_of_expiry_is_taken_or_refused(
     server: Server, ada: httpx.Client, expires_at: object, status: int
 ) -> None:
     body = {"name": "x", "scopes": [READ], "expires_at": expires_at}
@@ -246,7 +248,7 @@ def test_times_of_expiry(
         assert response.json()["errors"][0]["pointer"] == "/expires_at"
 
 
-def test_a_role_that_is_taken_is_taken_from_keys_too(server: Server, admin: httpx.Client) -> None:
+def test_a_role_that_a_user_loses_is_lost_to_keys_too(server: Server, admin: httpx.Client) -> None:
     owner = server.member("demoted@example.com", ("admin",))
     client = server.client(make(owner, "users:admin", READ)["key"])
     assert client.get("/users").status_code == 200
@@ -302,7 +304,7 @@ def test_a_key_that_only_writes_is_shown_no_record(server: Server, admin: httpx.
     assert patched.headers["etag"] == '"2"'
     key = {"Idempotency-Key": f"write-only-{id_}"}
     for answer in (client.patch(path, json={}, headers=key) for _ in range(2)):
-        # Nothing was changed.
+        # This patch changes nothing.
         assert answer.json() == {"id": id_, "version": 2}
     assert client.put(path, json={"n": 2}).json() == {"id": id_, "version": 3}
     # A key without the scope to read gets back the record that it sent.

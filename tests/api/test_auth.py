@@ -1,4 +1,4 @@
-"""Registration, login and passwords: what each is answered, and how little it tells strangers."""
+"""Registration, login and passwords: the answers, and how little these tell strangers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ ROWS: list[tuple[str, str, str, Any, int, str | None]] = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} {row[2]} {row[4]} {row[5]}")
-def test_answers(
+def test_each_request_has_its_status_and_code(
     request: pytest.FixtureRequest,
     ada: httpx.Client,
     row: tuple[str, str, str, Any, int, str | None],
@@ -99,7 +99,7 @@ def test_a_new_account_is_a_member(server: Server, anonymous: httpx.Client) -> N
     assert server.login("grace.hopper@example.com").get("/auth/me").json() == made.json()
 
 
-def test_of_many_who_register_at_once_one_gets_the_address(server: Server) -> None:
+def test_of_many_registrations_at_once_one_gets_the_address(server: Server) -> None:
     body = {"email": "rush@example.com", "password": PASSWORD}
     clients = [server.client() for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
@@ -107,7 +107,7 @@ def test_of_many_who_register_at_once_one_gets_the_address(server: Server) -> No
         assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
 
 
-# The credential stands for an access token that is valid.
+# {} stands for a valid access token.
 FIELDS = [
     ("Bearer {}", 200), ("bearer {}", 200), ("BEARER {}", 200),
     ("{}", 401), ("Basic {}", 401), ("Bearer", 401), ("", 401),
@@ -118,7 +118,7 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "status"), FIELDS, ids=range(len(FIELDS)))
-def test_what_an_authorization_field_may_be(
+def test_only_a_bearer_token_is_taken(
     anonymous: httpx.Client, ada: httpx.Client, field: str, status: int
 ) -> None:
     token = str(ada.headers["authorization"]).removeprefix("Bearer ")
@@ -178,7 +178,7 @@ def test_odd_addresses_are_taken_or_refused(anonymous: httpx.Client, email: str)
         assert log_in(anonymous, made.json()["email"]).status_code == 200
 
 
-def test_unknown_wrong_and_disabled_are_told_alike(
+def test_log_ins_fail_alike_for_unknown_and_disabled_users_and_wrong_passwords(
     server: Server, admin: httpx.Client, anonymous: httpx.Client
 ) -> None:
     gone = server.member("gone@example.com").get("/auth/me").json()["id"]
@@ -194,7 +194,7 @@ def test_unknown_wrong_and_disabled_are_told_alike(
     for email, password in tries:
         before = hashes()
         response = log_in(anonymous, email, password)
-        # The time is that of hashing; each of them has to hash once.
+        # Hashing takes most of the time, so each try has to hash once.
         assert hashes() - before == 1
         problem = response.json()
         del problem["request_id"]
@@ -246,14 +246,14 @@ def test_a_hash_of_letters_that_were_typed_apart_stays_valid(
     assert log_in(anonymous, "apart@example.com", "wo\u0308rd, a wrong one").status_code == 401
     known = hashes() - before
     assert log_in(anonymous, "nobody@example.com", "wo\u0308rd, a wrong one").status_code == 401
-    # The time tells nobody who there is.
+    # The time does not tell who exists.
     assert hashes() - before == 2 * known
     assert log_in(anonymous, "apart@example.com", TYPED_APART).status_code == 200
-    # From now on it is the same typed otherwise.
+    # From now on the other form matches, too.
     assert log_in(anonymous, "apart@example.com", COMPOSED).status_code == 200
 
 
-def test_a_password_is_as_long_as_it_is_composed(anonymous: httpx.Client) -> None:
+def test_the_length_of_a_password_counts_composed_letters(anonymous: httpx.Client) -> None:
     body = {"email": "short@example.com", "password": "e\u0301" * 9}
     refused = anonymous.post("/auth/register", json=body)
     assert refused.status_code == 422
@@ -274,7 +274,7 @@ def test_a_new_password_ends_the_other_sessions(server: Server, anonymous: httpx
     assert log_in(anonymous, "change@example.com", NEW).status_code == 200
 
 
-def test_however_many_sessions_end_is_told_once(
+def test_the_end_of_many_sessions_is_one_message(
     server: Server, database_url: str, anonymous: httpx.Client
 ) -> None:
     here = server.member("many@example.com")
@@ -292,12 +292,12 @@ def during_the_check(server: Server, monkeypatch: pytest.MonkeyPatch, statement:
     """Have `statement` commit after a password was found right, before that has any effect."""
     passwords: Passwords = server.services.passwords
     verify = passwords.verify
-    rest = [statement]
+    pending = [statement]
 
     async def verify_slowly(password: str, hashed: str | None) -> Match:
         matches = await verify(password, hashed)
-        if rest:
-            await server.services.database.execute(rest.pop())
+        if pending:
+            await server.services.database.execute(pending.pop())
         return matches
 
     monkeypatch.setattr(passwords, "verify", verify_slowly)
@@ -310,7 +310,7 @@ def during_the_check(server: Server, monkeypatch: pytest.MonkeyPatch, statement:
         "UPDATE listo.users SET disabled_at = now()",
     ],
 )
-def test_a_login_does_not_outrun_what_ends_it(
+def test_a_login_fails_if_the_user_changes_meanwhile(
     server: Server,
     anonymous: httpx.Client,
     monkeypatch: pytest.MonkeyPatch,

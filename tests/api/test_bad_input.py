@@ -1,5 +1,5 @@
-"""The table of bad input: each row its documented problem, none a 5xx, and the log of the run holds
-no traceback and no secret."""
+"""The table of bad input: each row gets its documented problem and never a 5xx. The log stays free
+of tracebacks and secrets."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ ROWS: list[tuple[str, str, dict[str, str], Any, int, str]] = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} {row[1][:60]} {row[4]}")
-def test_bad_input(
+def test_bad_input_gets_its_problem_without_a_trace(
     server: Server,
     ada: httpx.Client,
     table: str,
@@ -220,7 +220,9 @@ def test_a_token_signed_rightly_is_taken(server: Server, ada: httpx.Client) -> N
         {"without": ["aud"]},
     ],
 )
-def test_forged_tokens(server: Server, ada: httpx.Client, changes: dict[str, Any]) -> None:
+def test_forged_tokens_are_refused(
+    server: Server, ada: httpx.Client, changes: dict[str, Any]
+) -> None:
     response = server.client(forged(server, ada, **changes)).get("/auth/me")
     assert response.status_code == 401
     assert response.json()["code"] == "invalid_token"

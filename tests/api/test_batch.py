@@ -1,4 +1,4 @@
-"""Batches: all of it or nothing, in order, with the first failure's index."""
+"""Batches: all operations or none, in order, with the first failure's index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def count(client: httpx.Client) -> int:
     return total
 
 
-def test_a_thousand_records_in_one_request(ada: httpx.Client) -> None:
+def test_one_request_creates_a_thousand_records(ada: httpx.Client) -> None:
     before = count(ada)
     response = batch(ada, *({"op": "create", "data": {"n": n}} for n in range(1000)))
     assert response.status_code == 200
@@ -113,7 +113,7 @@ def test_strangers_records_stay_as_they_are(ada: httpx.Client, bob: httpx.Client
         ({"operations": [], "more": 1}, ""),
     ],
 )  # fmt: skip
-def test_malformed_batches(ada: httpx.Client, body: Any, pointer: str) -> None:
+def test_malformed_batches_are_refused(ada: httpx.Client, body: Any, pointer: str) -> None:
     response = ada.post(f"{PATH}:batch", json=body)
     assert response.status_code == 422, response.text
     assert response.json()["code"] == "invalid_batch"

@@ -1,4 +1,4 @@
-"""Batches that touch the same records in opposite order: neither is undone for the other."""
+"""Batches that touch the same records in opposite order: neither is undone because of the other."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def create(id_: str) -> dict[str, Any]:
         (delete, delete, {200, 404}),
     ],
 )
-def test_changes_in_opposite_order(
+def test_changes_in_opposite_order_are_carried_out(
     ada: httpx.Client,
     bob: httpx.Client,
     one: Callable[[str], dict[str, Any]],
@@ -68,7 +68,11 @@ def test_changes_in_opposite_order(
 
 
 @pytest.mark.parametrize("between", [False, True])
-def test_creations_in_opposite_order(ada: httpx.Client, bob: httpx.Client, between: bool) -> None:  # noqa: FBT001
+def test_of_creations_in_opposite_order_one_batch_wins(
+    ada: httpx.Client,
+    bob: httpx.Client,
+    between: bool,  # noqa: FBT001
+) -> None:
     changed = ada.post(PATH, json={}).json()["id"]
 
     def operations(ids: list[str]) -> list[dict[str, Any]]:
@@ -80,13 +84,15 @@ def test_creations_in_opposite_order(ada: httpx.Client, bob: httpx.Client, betwe
         for _ in range(ROUNDS):
             ids = [str(uuid4()) for _ in range(RECORDS)]
             forth = pool.submit(batch, ada, operations(ids))
-            # Together with one that is a single statement.
+            # The other batch is a single statement.
             back = pool.submit(batch, bob, [create(id_) for id_ in reversed(ids)])
             assert sorted((forth.result(), back.result())) == [200, 409]
 
 
-def test_nobody_can_lock_what_he_may_not_change(admin: httpx.Client, ada: httpx.Client) -> None:
-    """A batch that is refused keeps nobody waiting, and finds what it may change as before."""
+def test_a_batch_that_changes_a_foreign_record_is_refused(
+    admin: httpx.Client, ada: httpx.Client
+) -> None:
+    """A batch locks no record that its caller may not change, and the refusal names its index."""
     rules = dict.fromkeys(("list", "read", "create"), "") | {"update": "owner = @user.id"}
     definition = {"schema": {"type": "object"}, "rules": rules}
     assert admin.put("/collections/owned", json=definition).is_success

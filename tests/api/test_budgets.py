@@ -30,7 +30,7 @@ def relay(database_url: str) -> Iterator[tuple[str, Relay]]:
 
 @pytest.fixture(scope="module")
 def server(relay: tuple[str, Relay]) -> Iterator[Server]:
-    """In place of the usual one: what it says to PostgreSQL can be counted."""
+    """Replaces the usual server: the turns of this one to PostgreSQL can be counted."""
     with serving(settings(relay[0])) as running:
         yield running
 
@@ -64,7 +64,7 @@ def record(admin: httpx.Client, ada: httpx.Client) -> str:
         ("GET", "/health", None, 0, 0),
     ],
 )
-def test_statements_and_round_trips(
+def test_a_request_takes_its_statements_and_round_trips(
     server: Server,
     relay: tuple[str, Relay],
     ada: httpx.Client,
@@ -76,7 +76,7 @@ def test_statements_and_round_trips(
     trips: int,
 ) -> None:
     def turns() -> int:
-        # Whether changes are still heard of is asked by the clock, on a connection of its own.
+        # The listener checks its connection by the clock, so its turns do not count.
         return relay[1].turns(besides=b"LISTEN")
 
     target = record if path == "RECORD" else path
@@ -86,7 +86,7 @@ def test_statements_and_round_trips(
             method, target, json={"n": next(_NUMBERS)} if body == "ANOTHER" else body
         )
 
-    ask()  # warms what is remembered
+    ask()  # warms the caches
     ask()
     server.statements.clear()
     before = turns()
@@ -105,7 +105,7 @@ def test_statements_and_round_trips(
         ("PATCH", "RECORD", {"n": 2}, 250, 400),
     ],
 )
-def test_bytes_of_an_answer(
+def test_an_answer_is_within_its_bytes(
     ada: httpx.Client,
     record: str,
     method: str,

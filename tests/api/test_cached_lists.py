@@ -54,7 +54,7 @@ def admins(servers: list[Server]) -> list[httpx.Client]:
 
 
 @pytest.fixture
-def made(admins: list[httpx.Client]) -> str:
+def list_path(admins: list[httpx.Client]) -> str:
     return make(admins[0])
 
 
@@ -98,16 +98,18 @@ def test_a_list_is_made_once_for_all(servers: list[Server], admins: list[httpx.C
     assert status_of(admins[0].get(f"{path}?limit=1")) == "fwd=miss; stored"
 
 
-def test_every_write_is_seen_on_every_other_server(admins: list[httpx.Client], made: str) -> None:
+def test_every_write_is_seen_on_every_other_server(
+    admins: list[httpx.Client], list_path: str
+) -> None:
     for number in range(1, ROUNDS + 1):
         writer, reader = admins[number % 3], admins[(number + 1) % 3]
-        query = f"{made}?sort=-n&limit=1"
+        query = f"{list_path}?sort=-n&limit=1"
         if number % 4 == 0:
             location = reader.get(query).json()["items"][0]["id"]
-            assert writer.delete(f"{made}/{location}").status_code == 204
+            assert writer.delete(f"{list_path}/{location}").status_code == 204
             assert reader.get(query).json()["items"][0]["id"] != location
             continue
-        location = writer.post(made, json={"n": number}).headers["location"]
+        location = writer.post(list_path, json={"n": number}).headers["location"]
         assert reader.get(query).json()["items"][0]["n"] == number
         if number % 4 == 1:
             writer.patch(location, json={"kind": "patched"})
@@ -118,46 +120,46 @@ def test_every_write_is_seen_on_every_other_server(admins: list[httpx.Client], m
         batch = {"operations": [{"op": "create", "data": {"n": number}} for _ in range(2)]}
         if number % 4 == 3:
             key = {"Idempotency-Key": uuid4().hex}
-            writer.post(f"{made}:batch", json=batch, headers=key)
-            total = reader.get(f"{made}?filter=n={number}&count=exact").json()["total"]
+            writer.post(f"{list_path}:batch", json=batch, headers=key)
+            total = reader.get(f"{list_path}?filter=n={number}&count=exact").json()["total"]
             assert total == 3
 
 
 def test_concurrent_writers_and_readers_on_all_servers(
-    admins: list[httpx.Client], servers: list[Server], made: str
+    admins: list[httpx.Client], servers: list[Server], list_path: str
 ) -> None:
-    """Each sees its own last write, while the others' come in between."""
+    """Each client sees its own last write among those of others."""
 
     def work(number: int) -> None:
-        mine = [servers[(number + k) % 3].client() for k in range(2)]
+        clients = [servers[(number + k) % 3].client() for k in range(2)]
         for count in range(ROUNDS // 10):
-            mine[0].post(made, json={"n": count, "kind": f"w{number}"})
-            query = f'{made}?filter=kind="w{number}"&count=exact&limit=1'
-            assert mine[1].get(query).json()["total"] == count + 1
+            clients[0].post(list_path, json={"n": count, "kind": f"w{number}"})
+            query = f'{list_path}?filter=kind="w{number}"&count=exact&limit=1'
+            assert clients[1].get(query).json()["total"] == count + 1
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6)))
 
 
-def test_a_stampede_is_one_statement(servers: list[Server], made: str) -> None:
+def test_a_stampede_is_one_statement(servers: list[Server], list_path: str) -> None:
     clients = [server.client() for server in servers for _ in range(4)]
-    clients[0].get(f"{made}?limit=2")
+    clients[0].get(f"{list_path}?limit=2")
     for server in servers:
         server.statements.clear()
     with ThreadPoolExecutor(60) as pool:
         answers = list(
-            pool.map(lambda number: clients[number % 12].get(f"{made}?limit=3"), range(500))
+            pool.map(lambda number: clients[number % 12].get(f"{list_path}?limit=3"), range(500))
         )
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert len(lists(servers)) == 1
 
 
-def test_so_is_one_that_outlasts_the_patience_with_a_dead_server(
-    servers: list[Server], made: str, database_url: str
+def test_a_stampede_at_a_slow_list_is_one_statement_too(
+    servers: list[Server], list_path: str, database_url: str
 ) -> None:
     clients = [server.client() for server in servers for _ in range(2)]
-    name = made.split("/")[2]
+    name = list_path.split("/")[2]
 
     async def meanwhile(asked: Callable[[], None]) -> None:
         connection = await asyncpg.connect(database_url)
@@ -165,7 +167,7 @@ def test_so_is_one_that_outlasts_the_patience_with_a_dead_server(
             async with connection.transaction():
                 await connection.execute(f'LOCK TABLE records."{name}" IN ACCESS EXCLUSIVE MODE')
                 asked()
-                # How long it takes is what is tried.
+                # The list has to take that long.
                 await asyncio.sleep(1.5 * MAKING_SECONDS)
         finally:
             await connection.close()
@@ -177,7 +179,8 @@ def test_so_is_one_that_outlasts_the_patience_with_a_dead_server(
         asyncio.run(
             meanwhile(
                 lambda: answers.extend(
-                    pool.submit(clients[number % 6].get, f"{made}?limit=5") for number in range(30)
+                    pool.submit(clients[number % 6].get, f"{list_path}?limit=5")
+                    for number in range(30)
                 )
             )
         )
@@ -203,7 +206,7 @@ def test_cursors_and_callers_stay_apart(servers: list[Server], admins: list[http
     assert len(admins[0].get(path).json()["items"]) == 7
 
 
-def test_callers_whom_the_rule_does_not_tell_apart_share(
+def test_callers_whom_the_rule_does_not_tell_apart_share_a_list(
     servers: list[Server], admins: list[httpx.Client]
 ) -> None:
     path = make(admins[0], rules={**ANYONE, "list": "n >= 0"})
@@ -214,7 +217,9 @@ def test_callers_whom_the_rule_does_not_tell_apart_share(
     assert status_of(admins[0].get(path)) == "fwd=miss; stored"
 
 
-def test_roles_and_rules_are_effective(servers: list[Server], admins: list[httpx.Client]) -> None:
+def test_changed_roles_and_rules_are_effective(
+    servers: list[Server], admins: list[httpx.Client]
+) -> None:
     rule = '@user.roles has "editor"'
     path = make(admins[0], rules={**ANYONE, "list": rule})
     user = servers[0].member("carol@example.com")
@@ -231,32 +236,32 @@ def test_roles_and_rules_are_effective(servers: list[Server], admins: list[httpx
         admins[0].patch(f"/users/{id_}", json={"roles": ["member"]})
 
 
-def test_conditional_requests(servers: list[Server], made: str) -> None:
+def test_an_unchanged_list_is_304(servers: list[Server], list_path: str) -> None:
     reader = servers[0].client()
-    tag = reader.get(made).headers["etag"]
+    tag = reader.get(list_path).headers["etag"]
     assert not tag.startswith("W/")
     for given in (tag, f"W/{tag}", f'{tag[:-1]}-gzip"', f'"x", {tag}', "*"):
-        unchanged = reader.get(made, headers={"If-None-Match": given})
+        unchanged = reader.get(list_path, headers={"If-None-Match": given})
         assert unchanged.status_code == 304
         assert unchanged.content == b""
         assert unchanged.headers["etag"] == tag
         assert unchanged.headers["cache-control"] == "public, no-cache"
-    servers[1].client().post(made, json={"n": 1})
-    changed = reader.get(made, headers={"If-None-Match": tag})
+    servers[1].client().post(list_path, json={"n": 1})
+    changed = reader.get(list_path, headers={"If-None-Match": tag})
     assert changed.status_code == 200
     assert changed.headers["etag"] != tag
-    assert reader.get(made, headers={"If-None-Match": "none"}).status_code == 400
+    assert reader.get(list_path, headers={"If-None-Match": "none"}).status_code == 400
 
 
-def test_only_what_anybody_gets_is_public(
-    servers: list[Server], admins: list[httpx.Client], made: str
+def test_only_lists_that_anybody_gets_are_public(
+    servers: list[Server], admins: list[httpx.Client], list_path: str
 ) -> None:
     ruled = make(admins[0], rules={**ANYONE, "list": "owner = @user.id or n = 0"})
     uncached = make(admins[0], cache=None)
     stranger = servers[0].client()
     for client, path, expected in (
-        (stranger, made, "public, no-cache"),
-        (admins[0], made, "private, no-cache"),
+        (stranger, list_path, "public, no-cache"),
+        (admins[0], list_path, "private, no-cache"),
         (stranger, ruled, "private, no-cache"),
         (stranger, uncached, "private, no-cache"),
     ):
@@ -267,7 +272,7 @@ def test_only_what_anybody_gets_is_public(
     assert "cache-status" not in stranger.get(uncached).headers
 
 
-def test_stale_while_revalidate(
+def test_a_stale_list_is_served_while_one_server_renews_it(
     servers: list[Server], admins: list[httpx.Client], redis_url: str
 ) -> None:
     path = make(admins[0], cache={"list": "1m", "stale_while_revalidate": "10m"})
@@ -275,7 +280,7 @@ def test_stale_while_revalidate(
     before = set(store.scan_iter("listo:list:*"))
     admins[0].get(path)
     (entry,) = set(store.scan_iter("listo:list:*")) - before
-    # An hour later, as far as anybody can tell: five of the ten minutes are left.
+    # As if some six minutes had passed: five of the ten stale minutes are left.
     store.pexpire(entry, 300_000)
     for server in servers:
         server.statements.clear()
@@ -287,7 +292,7 @@ def test_stale_while_revalidate(
     assert len(lists(servers)) == 1
     store.pexpire(entry, 300_000)
     admins[0].post(path, json={"n": 7})
-    # Stale is what is old, never what is wrong.
+    # A stale list is old, but never wrong.
     assert len(admins[1].get(path).json()["items"]) == 2
 
 
@@ -301,7 +306,7 @@ def test_large_lists_are_not_kept(servers: list[Server], admins: list[httpx.Clie
         assert len(response.content) > 300_000
 
 
-def test_a_collection_that_begins_to_cache_and_ends_to(admins: list[httpx.Client]) -> None:
+def test_lists_are_right_while_caching_begins_and_ends(admins: list[httpx.Client]) -> None:
     path = make(admins[0], cache=None)
     collection = path.removesuffix("/records")
     for number, cache in enumerate(({"list": "1s"}, None, {"list": "60m"}), start=1):
@@ -320,7 +325,7 @@ def test_a_collection_that_begins_to_cache_and_ends_to(admins: list[httpx.Client
         {"list": "30s", "count": "1s"}, {"list": "30s", "stale_while_revalidate": "2h"},
     ],
 )  # fmt: skip
-def test_refused_definitions(admins: list[httpx.Client], cache: Any) -> None:
+def test_invalid_cache_policies_are_refused(admins: list[httpx.Client], cache: Any) -> None:
     response = admins[0].put("/collections/wrong", json={"schema": SCHEMA, "cache": cache})
     assert response.status_code == 422
     assert all(error["pointer"].startswith("/cache") for error in response.json()["errors"])

@@ -1,4 +1,4 @@
-"""Cached lists while something fails: whoever has written sees it on every server, all the same."""
+"""Cached lists while something fails: every acknowledged write still shows on every server."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Stage:
         self.clients[0].post(self.path, json={"n": 0})
 
     def warm(self) -> None:
-        """Have the list be kept and all servers read it, as if the last test were long ago."""
+        """Have the list cached and read by all servers, as if the last test were long ago."""
         deadline = time.monotonic() + PATIENCE
         statuses: list[str] = []
         while not statuses or not all("hit" in status for status in statuses):
@@ -102,7 +102,7 @@ class Stage:
                 lists = server.services.lists
                 lists._began = lists._known = float("-inf")
             for marks in self.redis.client.scan_iter("listo:marks:*"):
-                # The network may deliver one when its writer is done.
+                # The network may deliver a mark when its writer is done.
                 self.redis.client.delete(marks)
             answers = [client.get(self.list) for client in self.clients]
             statuses = [answer.headers["cache-status"] for answer in answers]
@@ -113,7 +113,7 @@ class Stage:
         assert response.status_code == 201, response.text
 
     def kept_answers(self) -> int:
-        """How many writes with a key are committed, answered or not."""
+        """Committed writes with an idempotency key, answered or not."""
         rows = fetch(self.database_url, "SELECT FROM listo.idempotency_keys WHERE status > 0")
         return len(rows)
 
@@ -128,7 +128,7 @@ class Stage:
         return statuses
 
     def check_until_read(self) -> None:
-        """The same, all the time until every server reads Redis again."""
+        """Check again and again, until every server reads Redis."""
         deadline = time.monotonic() + PATIENCE
         while any("bypass" in status for status in self.check()):
             assert time.monotonic() < deadline
@@ -148,7 +148,9 @@ def stage(database_url: str) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("fault", ["cut", "silence"])
-def test_the_writer_alone_is_cut_off_from_redis(stage: Stage, fault: str) -> None:
+def test_lists_are_right_while_the_writer_alone_is_cut_off_from_redis(
+    stage: Stage, fault: str
+) -> None:
     stage.warm()
     getattr(stage.relays[0], fault)()
     try:
@@ -158,8 +160,8 @@ def test_the_writer_alone_is_cut_off_from_redis(stage: Stage, fault: str) -> Non
     stage.write_and_check(0, 1, 2)
 
 
-def test_nor_does_a_replay_tell_of_a_write_that_lists_lack(stage: Stage) -> None:
-    """Its writer waits until all others know; who asks again elsewhere waits as well."""
+def test_a_replay_waits_until_all_lists_have_its_write(stage: Stage) -> None:
+    """The writer waits until all servers know; its repetition on another server waits, too."""
     stage.warm()
     stage.relays[0].cut()
     before = stage.kept_answers()
@@ -183,7 +185,9 @@ def test_nor_does_a_replay_tell_of_a_write_that_lists_lack(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("fault", ["cut", "silence"])
-def test_a_reader_alone_is_cut_off_from_redis(stage: Stage, fault: str) -> None:
+def test_lists_are_right_while_a_reader_alone_is_cut_off_from_redis(
+    stage: Stage, fault: str
+) -> None:
     stage.warm()
     getattr(stage.relays[2], fault)()
     try:
@@ -193,10 +197,10 @@ def test_a_reader_alone_is_cut_off_from_redis(stage: Stage, fault: str) -> None:
     stage.write_and_check(0, 2, 1)
 
 
-def test_redis_is_killed_and_comes_back_with_what_was_before(stage: Stage) -> None:
+def test_lists_are_right_after_redis_comes_back_with_old_entries(stage: Stage) -> None:
     stage.warm()
     stage.redis.client.save()
-    # Marked and unmarked well, of which Redis will know nothing any more.
+    # These writes are marked and unmarked well, but Redis will have lost that.
     stage.write_and_check(0, 1, 2)
     stage.redis.kill()
     stage.redis.start()
@@ -204,7 +208,7 @@ def test_redis_is_killed_and_comes_back_with_what_was_before(stage: Stage) -> No
     stage.write_and_check(0, 1, 2)
 
 
-def test_redis_is_away_for_all_and_comes_back_with_what_was_before(stage: Stage) -> None:
+def test_lists_are_right_while_redis_is_away_and_after_it_comes_back(stage: Stage) -> None:
     stage.warm()
     stage.redis.client.save()
     stage.redis.kill()
@@ -216,7 +220,7 @@ def test_redis_is_away_for_all_and_comes_back_with_what_was_before(stage: Stage)
     stage.write_and_check(0, 1, 2)
 
 
-def test_redis_is_paused_and_then_does_what_it_was_told_before(stage: Stage) -> None:
+def test_lists_are_right_while_redis_is_paused_and_after_it_catches_up(stage: Stage) -> None:
     stage.warm()
     stage.redis.process.send_signal(signal.SIGSTOP)
     try:
@@ -227,7 +231,7 @@ def test_redis_is_paused_and_then_does_what_it_was_told_before(stage: Stage) -> 
     stage.write_and_check(0, 1, 2)
 
 
-def test_redis_is_full(stage: Stage) -> None:
+def test_lists_are_right_while_redis_is_full(stage: Stage) -> None:
     stage.warm()
     stage.redis.client.config_set("maxmemory", "1")
     try:
@@ -237,7 +241,7 @@ def test_redis_is_full(stage: Stage) -> None:
     stage.write_and_check(0, 1, 2)
 
 
-def test_redis_is_slow(stage: Stage) -> None:
+def test_lists_are_right_while_redis_is_slow(stage: Stage) -> None:
     stage.warm()
     for relay in stage.relays:
         relay.delay = 0.2
@@ -249,7 +253,7 @@ def test_redis_is_slow(stage: Stage) -> None:
     stage.write_and_check(0, 1, 2)
 
 
-def test_redis_is_flushed_again_and_again(stage: Stage) -> None:
+def test_lists_are_right_while_redis_is_flushed_again_and_again(stage: Stage) -> None:
     stage.warm()
     over = threading.Event()
 
@@ -268,8 +272,10 @@ def test_redis_is_flushed_again_and_again(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: bool) -> None:
-    """A writer that knows of the end marks nothing; a reader that does not know sees its writes."""
+def test_lists_are_right_on_a_reader_that_has_not_heard_of_the_end_of_a_cache(
+    stage: Stage, *, deleted: bool
+) -> None:
+    """A writer that knows of the end marks nothing; a reader that does not sees the writes."""
     stage.warm()
     admin = stage.servers[0].admin()
     collection = f"/collections/c{uuid4().hex[:12]}"
@@ -279,9 +285,9 @@ def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: 
     statuses = [stage.clients[2].get(records).headers["cache-status"] for _ in range(2)]
     assert "hit" in statuses[1], statuses
 
-    async def said(command: str) -> None:
+    async def tell(command: str) -> None:
         while True:
-            # The listener asks whether its connection lives, and a connection serves one statement.
+            # The listener may check its connection, which takes one statement at a time.
             with suppress(asyncpg.InterfaceError):
                 await notifications._connection.execute(f"{command} {CHANNEL}")
                 return
@@ -289,7 +295,7 @@ def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: 
 
     def listen(command: str) -> None:
         loop = notifications._task.get_loop()
-        asyncio.run_coroutine_threadsafe(said(command), loop).result()
+        asyncio.run_coroutine_threadsafe(tell(command), loop).result()
 
     listen("UNLISTEN")
     try:
@@ -303,26 +309,28 @@ def test_a_cache_ends_of_which_a_reader_has_not_heard(stage: Stage, *, deleted: 
         listen("LISTEN")
 
 
-def test_a_writer_dies_after_its_commit(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its record is there, and in every list, although no process was told of the write."""
+def test_lists_are_right_after_a_writer_dies_after_its_commit(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is there, and in every list, although no process was told of the write."""
     stage.warm()
     died, buried = threading.Event(), threading.Event()
 
     generations = stage.servers[0].services.lists._generations
     mark, unmark, marked = generations.mark, generations.unmark, set[str]()
 
-    async def noted(groups: Any, writer: str) -> bool:
+    async def mark_and_note(groups: Any, writer: str) -> bool:
         marked.add(writer)
         return bool(await mark(groups, writer))
 
     async def die(groups: Any, writer: str) -> bool:
         if writer not in marked:
-            # A mark that an outage before this left.
+            # An earlier outage left this mark.
             return bool(await unmark(groups, writer))
         died.set()
         return await asyncio.to_thread(buried.wait, 2 * PATIENCE)
 
-    monkeypatch.setattr(generations, "mark", noted)
+    monkeypatch.setattr(generations, "mark", mark_and_note)
     monkeypatch.setattr(generations, "unmark", die)
     client = stage.servers[0].client()
     thread = threading.Thread(target=client.post, args=(stage.path,), kwargs={"json": {"n": "x"}})
@@ -333,7 +341,7 @@ def test_a_writer_dies_after_its_commit(stage: Stage, monkeypatch: pytest.Monkey
         stage.check(1, 2)
         monkeypatch.undo()
         stage.write_and_check(1, 2)
-        # Its mark ends by itself, two minutes later.
+        # The writer's mark ends by itself, two minutes later.
         for marks in stage.redis.client.scan_iter("listo:marks:*"):
             stage.redis.client.zadd(marks, dict.fromkeys(_members(stage, marks), 0))
         stage.check()

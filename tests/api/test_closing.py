@@ -1,4 +1,4 @@
-"""The end of a process and its work beside requests: a fault in a step leaves no other step out."""
+"""The end of a process and its work beside requests: a fault in a step skips no other step."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_everything_is_closed_although_a_step_fails(
     async def broken(*_: object) -> None:
         raise RuntimeError("broken\nin two lines")
 
-    # Ends before the server stops.
+    # This task ends before the server stops.
     monkeypatch.setattr(Concurrency, "run", broken)
     monkeypatch.setattr(Background, "close", broken)
     monkeypatch.setattr(MemoryLimiter, "close", broken)
@@ -81,6 +81,6 @@ def test_everything_is_closed_although_a_step_fails(
     with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
         services.passwords._pool.submit(int)
     assert warnings(capsys) == [
-        f"could not {what}: RuntimeError: broken in two lines"
-        for what in ("go on with concurrency", "end background work", "close the limiter")
+        f"could not {step}: RuntimeError: broken in two lines"
+        for step in ("go on with concurrency", "end background work", "close the limiter")
     ]

@@ -29,7 +29,7 @@ def test_defining_twice_is_harmless(admin: httpx.Client) -> None:
     assert second.json()["indexes"] == [{"fields": ["a"], "state": "ready"}]
 
 
-def test_preconditions(admin: httpx.Client) -> None:
+def test_preconditions_guard_a_definition(admin: httpx.Client) -> None:
     absent = {"If-None-Match": "*"}
     assert put(admin, "guarded", {"schema": OBJECT}, **absent).status_code == 201
     assert put(admin, "guarded", {"schema": OBJECT}, **absent).status_code == 412
@@ -39,7 +39,7 @@ def test_preconditions(admin: httpx.Client) -> None:
     assert response.headers["etag"] == '"2"'
     assert put(admin, "guarded", changed, **{"If-Match": '"9", "2"'}).status_code == 200
     assert put(admin, "guarded", changed, **{"If-Match": "*"}).status_code == 200
-    # As a proxy that compresses hands the tag on.
+    # A proxy that compresses hands on such tags.
     for marked in ('W/"2"', '"2-gzip"'):
         assert put(admin, "guarded", changed, **{"If-Match": marked}).status_code == 200
     for other in ('W/"1"', '"1-gzip"'):
@@ -51,7 +51,7 @@ def test_preconditions(admin: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("tags", ["*", '"1"'])
-def test_what_must_be_there_is_not_created(admin: httpx.Client, tags: str) -> None:
+def test_if_match_creates_no_collection(admin: httpx.Client, tags: str) -> None:
     assert put(admin, "unborn", {"schema": OBJECT}, **{"If-Match": tags}).status_code == 412
     assert admin.get("/collections/unborn").status_code == 404
 
@@ -59,7 +59,9 @@ def test_what_must_be_there_is_not_created(admin: httpx.Client, tags: str) -> No
 @pytest.mark.parametrize("headers", [
     {"If-None-Match": '"3"'}, {"If-None-Match": "*", "If-Match": "*"}, {"If-Match": "3"},
 ])  # fmt: skip
-def test_preconditions_that_mean_nothing(admin: httpx.Client, headers: dict[str, str]) -> None:
+def test_preconditions_that_mean_nothing_are_refused(
+    admin: httpx.Client, headers: dict[str, str]
+) -> None:
     response = put(admin, "unborn", {"schema": OBJECT}, **headers)
     assert response.status_code == 400
     assert response.json()["code"] == "invalid_precondition"
@@ -74,14 +76,14 @@ def test_a_collection_that_changed_meanwhile_is_not_deleted(admin: httpx.Client)
 
 
 @pytest.mark.parametrize("name", ["A", "1a", "a b", "a.b", "é", "a" * 49, "a;drop", "_a", "-"])
-def test_names_that_are_refused(admin: httpx.Client, name: str) -> None:
+def test_invalid_names_are_refused(admin: httpx.Client, name: str) -> None:
     response = put(admin, name, {"schema": OBJECT})
     assert response.status_code == 400
     assert response.json()["code"] == "invalid_collection_name"
 
 
 @pytest.mark.parametrize("name", ["a", "select", "user", "table", "a-b_c9", "a" * 48])
-def test_names_that_are_taken(admin: httpx.Client, name: str) -> None:
+def test_valid_names_are_accepted(admin: httpx.Client, name: str) -> None:
     body = {"schema": OBJECT, "rules": {"create": "", "read": ""}, "indexes": ["x", ["y", "-x"]]}
     assert put(admin, name, body).status_code == 201
     response = admin.post(f"/collections/{name}/records", json={"x": 1})
@@ -113,7 +115,7 @@ def test_names_that_are_taken(admin: httpx.Client, name: str) -> None:
         ({"properties": True}, "/schema/properties", "invalid_schema"),
     ],
 )  # fmt: skip
-def test_schemas_that_are_refused(
+def test_invalid_schemas_are_refused(
     admin: httpx.Client, schema: dict[str, Any], pointer: str, code: str
 ) -> None:
     response = put(admin, "refused", {"schema": schema})
@@ -149,7 +151,7 @@ def test_schemas_that_are_refused(
         ({}, "/schema"),
     ],
 )  # fmt: skip
-def test_definitions_that_are_refused(
+def test_invalid_definitions_are_refused(
     admin: httpx.Client, body: dict[str, Any], pointer: str
 ) -> None:
     response = put(admin, "refused", body)
@@ -203,7 +205,7 @@ def test_deleting_asks_for_the_name(admin: httpx.Client, ada: httpx.Client) -> N
     assert ada.get("/collections/doomed/records").json()["items"] == []
 
 
-def test_names_do_not_meet_those_of_indexes(admin: httpx.Client) -> None:
+def test_names_that_look_like_those_of_indexes_are_accepted(admin: httpx.Client) -> None:
     """Tables and indexes share one space of names in PostgreSQL."""
     assert put(admin, "meeting", {"schema": OBJECT}).status_code == 201
     for name in ("meeting_pkey", "meeting_id"):

@@ -23,7 +23,7 @@ PATH = "/collections/x/records"
 
 @pytest.fixture(scope="module")
 def server(database_url: str) -> Iterator[Server]:
-    """In production, where only what is named may call."""
+    """A server in production, where only named origins may call."""
     configured = settings(
         database_url,
         environment="production",
@@ -52,7 +52,7 @@ def preflight(
     return client.options(PATH, headers=asked)
 
 
-def test_a_page_of_a_named_origin(server: Server) -> None:
+def test_a_page_of_a_named_origin_may_call(server: Server) -> None:
     client = server.client()
     asked = preflight(client, headers="If-Match")
     assert asked.status_code == 204
@@ -78,7 +78,7 @@ def test_a_page_of_a_named_origin(server: Server) -> None:
         ("GET", "/health", {}, 200),
     ],
 )  # fmt: skip
-def test_it_can_read_every_answer(
+def test_a_page_of_a_named_origin_can_read_every_answer(
     server: Server, method: str, path: str, more: dict[str, Any], status: int
 ) -> None:
     headers = {"Origin": PAGE, **more.pop("headers", {})}
@@ -89,7 +89,7 @@ def test_it_can_read_every_answer(
     assert answer.json()["code" if status != 200 else "status"]
 
 
-def test_so_it_can_when_a_password_cannot_be_hashed(
+def test_a_page_can_read_the_refusal_of_a_full_password_queue(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.services.passwords, "_limit", 0)
@@ -110,12 +110,12 @@ def test_a_cache_gives_no_page_the_answer_for_another(server: Server) -> None:
 
 @pytest.mark.parametrize("name", ["tracestate", "baggage", "X-Requested-With", "x-tenant",
                                   "traceparent, Authorization,idempotency-key"])  # fmt: skip
-def test_what_may_be_sent(server: Server, name: str) -> None:
+def test_a_page_may_send_the_usual_and_named_headers(server: Server, name: str) -> None:
     assert preflight(server.client(), headers=name).status_code == 204
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-def test_methods(server: Server, method: str) -> None:
+def test_a_page_may_use_all_methods(server: Server, method: str) -> None:
     assert preflight(server.client(), method=method).status_code == 204
 
 
@@ -173,7 +173,7 @@ def test_in_development_local_pages_may_call(cluster_url: str) -> None:
             assert private.status_code == 403
 
 
-def test_in_production_nobody_may_who_is_not_named(cluster_url: str) -> None:
+def test_in_production_only_named_origins_may_call(cluster_url: str) -> None:
     with database(cluster_url) as url, serving(settings(url, environment="production")) as server:
         client = server.client()
         for origin in (PAGE, "http://localhost:3000"):

@@ -1,4 +1,4 @@
-"""Records and schemas made to be slow to check: nobody else notices, and there is an end."""
+"""Records and schemas made to be slow to check: nobody else notices, and every check ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fixtures.server import Server
 
 JSON = {"Content-Type": "application/json"}
-# A comparison each with 4,000 numbers takes some 5 ms.
+# Comparing one item with 4,000 numbers takes some 5 ms.
 COSTLY = {"properties": {"x": {"items": {"enum": [n + 0.5 for n in range(4000)]}}}}
 ENDLESS = f'{{"x": [{", ".join(["3999.5"] * 4000)}]}}'
 BESIDE = f'{{"x": [{", ".join(["3999.5"] * 20)}]}}'
@@ -77,12 +77,14 @@ def test_others_are_answered_while_a_record_is_checked_that_takes_for_ever(
     assert others > 3
     answer = sent.result()
     assert (answer.status_code, answer.json()["code"]) == (422, "check_too_costly")
-    # The end of one is nothing to the next.
+    # The end of one check does not affect the next.
     assert anonymous.post(path, content=BESIDE, headers=JSON).status_code == 201
 
 
 @pytest.mark.parametrize("sent", ["one", "batch", "patch", "put"])
-def test_however_it_is_sent(admin: httpx.Client, anonymous: httpx.Client, sent: str) -> None:
+def test_a_record_that_takes_for_ever_is_refused_however_it_is_sent(
+    admin: httpx.Client, anonymous: httpx.Client, sent: str
+) -> None:
     path = define(admin, f"endless_{sent}", COSTLY)
     made = anonymous.post(path, json={}).json()["id"]
     match sent:
@@ -98,10 +100,10 @@ def test_however_it_is_sent(admin: httpx.Client, anonymous: httpx.Client, sent: 
     assert (answer.status_code, answer.json()["code"]) == (422, "check_too_costly")
 
 
-def test_what_takes_long_to_explain_is_refused_without(
+def test_a_fault_that_takes_long_to_explain_is_refused_unexplained(
     admin: httpx.Client, anonymous: httpx.Client
 ) -> None:
-    # Whether it is valid is soon known, but all ways to be wrong are 2^40.
+    # The check is fast, but there are 2^40 ways to be wrong.
     twice = {"properties": {"a": {"$ref": "#"}}}
     path = define(admin, "ways", {"type": "object", "anyOf": [twice, {**twice, "title": "x"}]})
     record: Any = 5
@@ -138,7 +140,7 @@ def test_existing_records_that_take_too_long_do_not_fit(
 
 
 def references(count: int, **node: Any) -> dict[str, Any]:
-    """One leads to the next."""
+    """Each definition refers to the next."""
 
     def made(number: int) -> dict[str, Any]:
         if number == count:
@@ -169,7 +171,7 @@ def test_large_schemas_are_taken_and_described(server: Server, admin: httpx.Clie
         assert refused.status_code in (201, 422), refused.text
     document = admin.get("/openapi.json")
     assert document.status_code == 200
-    # Those that are too large for it are left out, which it says.
+    # The document leaves out schemas that are too large, and says so.
     assert "referring.input" in document.json()["components"]["schemas"]
     for name in LARGE:
         assert admin.delete(f"/collections/{name}", params={"confirm": name}).status_code == 204

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def server(database_url: str) -> Iterator[Server]:
-    """In place of the usual one: with the extension."""
+    """Replaces the usual server: this one has the extension."""
     extensions = ("examples.extension.loans:router",)
     with serving(settings(database_url, listo_extensions=extensions)) as running:
         yield running
 
 
-def test_an_extension_works_like_a_part_of_it(server: Server) -> None:
+def test_an_extension_works_like_a_part_of_listo(server: Server) -> None:
     admin, ada = server.admin(), server.member("ada@example.com")
     schema = {"type": "object", "properties": {"title": {}, "lent": {}, "shelf": {}}}
     rules = {"read": 'shelf = "open"', "create": "", "update": 'shelf = "open"'}
@@ -99,10 +99,10 @@ def test_an_extension_has_a_limit_of_its_own(server: Server) -> None:
     assert server.member("carol@example.com").post(path).status_code == 404
 
 
-def test_its_fastapi_limiter_is_counted_by_ours(server: Server) -> None:
+def test_our_limiter_counts_for_its_fastapi_limiter(server: Server) -> None:
     lena, path = server.member("lena@example.com"), "/loans"
     answers = [
-        # Its own identifier would believe this.
+        # fastapi-limiter's identifier would believe this.
         lena.get(path, headers={"X-Forwarded-For": f"192.0.2.{number}"})
         for number in range(31)
     ]
@@ -115,12 +115,12 @@ def test_its_fastapi_limiter_is_counted_by_ours(server: Server) -> None:
     assert refused.json()["violated-policies"] == ["GET /loans"]
     assert refused.json()["code"] == "rate_limited"
     assert 1 <= int(refused.headers["retry-after"]) <= 2
-    # Each caller, and each route, for itself.
+    # Each caller and route has its own limit.
     assert server.member("mona@example.com").get(path).status_code == 200
     assert lena.post("/loans/01a00000-0000-7000-8000-000000000000").status_code == 404
 
 
-def test_it_is_so_over_all_servers(cluster_url: str) -> None:
+def test_the_limit_of_an_extension_holds_over_all_servers(cluster_url: str) -> None:
     with database(cluster_url) as url, redis_store() as store:
         configured = settings(
             url, redis_url=store, listo_extensions=("examples.extension.loans:router",)
@@ -131,12 +131,12 @@ def test_it_is_so_over_all_servers(cluster_url: str) -> None:
             clients = [here, other.client(token)] * 25
             with ThreadPoolExecutor(10) as pool:
                 answers = list(pool.map(lambda client: client.get("/loans").status_code, clients))
-            # Two seconds give one more, and so long it may take on a busy machine.
+            # Every two seconds one more passes, and a busy machine may take some.
             assert 30 <= answers.count(200) <= 35
             assert answers.count(429) == 50 - answers.count(200)
 
 
-def test_what_else_its_users_may_say(cluster_url: str) -> None:
+def test_identifiers_callbacks_and_skips_of_fastapi_limiter_work(cluster_url: str) -> None:
     with database(cluster_url) as url, serving(settings(url)) as server:
         told: list[str] = []
 
@@ -182,7 +182,7 @@ def test_what_else_its_users_may_say(cluster_url: str) -> None:
 
 @pytest.mark.parametrize("name", ["no.such.module:router", "examples.extension.loans:nothing",
                                   "examples.extension.loans:LOANS"])  # fmt: skip
-def test_an_extension_that_cannot_be_loaded(database_url: str, name: str) -> None:
+def test_an_extension_that_cannot_be_loaded_stops_the_start(database_url: str, name: str) -> None:
     with pytest.raises(SettingsError, match="LISTO_EXTENSIONS"):
         with serving(settings(database_url, listo_extensions=(name,))):
             pass

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fixtures.server import Server
 
 STAMP = {"type": "string", "format": "date-time"}
-# In the order of their values; those in one list are equal.
+# In the order of their values; strings of one inner list are equal.
 IN_ORDER = {
     "date-time": [
         ["0000-01-01T00:00:00+00:01"],
@@ -56,7 +56,7 @@ def create(client: httpx.Client, path: str, *records: dict[str, Any]) -> None:
 
 
 def walked(client: httpx.Client, path: str, key: str, **parameters: Any) -> list[Any]:
-    """The values of all pages, there and back."""
+    """The values of all pages, also checked on the way back."""
     parameters = {"limit": 2, **parameters}
     page = client.get(path, params=parameters).json()
     pages = [page]
@@ -100,7 +100,7 @@ def test_values_have_an_order_and_a_value_has_many_spellings(
     assert flat(groups) == kept("v is not null")
 
 
-def test_what_was_compared_as_text(admin: httpx.Client) -> None:
+def test_times_are_compared_as_moments(admin: httpx.Client) -> None:
     path = define(admin, "moments", {"at": STAMP})
     earlier, later = "2023-08-06T02:00:00+02:00", "2023-08-06T00:30:00.500Z"
     create(admin, path, {"at": earlier}, {"at": later})
@@ -154,7 +154,7 @@ def test_elements_of_lists_and_other_fields_are_read_alike(admin: httpx.Client) 
         (f'span > "P{"9" * 16}D"', 7, "Expected a duration"),
     ],
 )
-def test_constants_are_values_too(
+def test_a_constant_that_is_no_value_of_the_format_is_refused(
     admin: httpx.Client, text: str, position: int, message: str
 ) -> None:
     schema = {
@@ -177,13 +177,13 @@ def test_constants_are_values_too(
 @pytest.mark.parametrize(
     "text", ["0000-01-0-T00:00:00Z", "2023-08-06T00:0-:00Z", "0-00-01-01T23:59:60Z", "2023-02-30T0"]
 )
-def test_what_only_looks_like_a_time_is_in_no_record(admin: httpx.Client, text: str) -> None:
+def test_a_text_that_only_looks_like_a_time_is_refused(admin: httpx.Client, text: str) -> None:
     path = define(admin, "lookalikes", {"at": STAMP})
     response = admin.post(path, json={"at": text})
     assert (response.status_code, response.json()["errors"][0]["code"]) == (422, "format")
 
 
-def test_what_was_put_there_by_sql_is_as_null(database_url: str, admin: httpx.Client) -> None:
+def test_a_malformed_text_by_sql_is_as_null(database_url: str, admin: httpx.Client) -> None:
     path = define(admin, "tampered", {"at": STAMP}, indexes=["at"])
     create(admin, path, {"at": "2023-08-06T00:30:00Z"})
     execute(
@@ -212,7 +212,7 @@ def test_indexes_by_text_are_replaced_after_an_upgrade(
     path = define(admin, "upgraded", {"at": STAMP}, indexes=["at"])
     create(admin, path, {"at": "2023-08-06T00:30:00Z"})
     (name,) = existing(database_url, "upgraded")
-    # As a version made it that knew no formats.
+    # A version that knew no formats made such an index.
     before = indexes.Index("upgraded", ("at",), Fields({"properties": {"at": {"type": "string"}}}))
     assert before.name != name
     execute(

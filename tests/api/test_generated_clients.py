@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
-HERE = ROOT / "tests" / "clients"
+CLIENTS = ROOT / "tests" / "clients"
 BIN = Path(sys.executable).parent
-# Its own client is not strict, and some of its casts are to what a value is already.
+# The generated module `client` fails mypy's strict mode, and the generator writes redundant casts.
 MYPY = """
 [mypy]
 strict = true
@@ -37,11 +37,11 @@ ignore_errors = true
 
 
 @pytest.fixture
-def defined(cluster_url: str) -> Iterator[Server]:
-    """A server with the collections, and no others."""
+def server_with_collections(cluster_url: str) -> Iterator[Server]:
+    """A server with only the collections of collections.json."""
     with database(cluster_url) as url, serving(settings(url)) as server:
         admin = server.admin()
-        for name, schema in json.loads((HERE / "collections.json").read_text()).items():
+        for name, schema in json.loads((CLIENTS / "collections.json").read_text()).items():
             made = admin.put(f"/collections/{name}", json={"schema": schema, "rules": ANYONE})
             assert made.is_success, made.text
         yield server
@@ -60,50 +60,54 @@ def run(folder: Path, *command: str | Path, **environment: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def access(server: Server) -> dict[str, str]:
+def credentials(server: Server) -> dict[str, str]:
     token = str(server.admin().headers["authorization"]).removeprefix("Bearer ")
     return {"URL": server.url, "TOKEN": token}
 
 
-def written(server: Server, folder: Path) -> Path:
+def save_document(server: Server, folder: Path) -> Path:
     document: dict[str, Any] = server.admin().get("/openapi.json").json()
     path = folder / "openapi.json"
     path.write_text(json.dumps(document))
     return path
 
 
-def test_openapi_python_client(defined: Server, tmp_path: Path) -> None:
+def test_openapi_python_client(server_with_collections: Server, tmp_path: Path) -> None:
+    document = save_document(server_with_collections, tmp_path)
     run(
         tmp_path, BIN / "openapi-python-client", "generate", "--fail-on-warning",
-        "--path", written(defined, tmp_path), "--meta", "none", "--output-path", "listo_client",
+        "--path", document, "--meta", "none", "--output-path", "listo_client",
         PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
     )  # fmt: skip
-    shutil.copy(HERE / "program.py", tmp_path)
+    shutil.copy(CLIENTS / "program.py", tmp_path)
     (tmp_path / "mypy.ini").write_text(MYPY)
     run(tmp_path, BIN / "mypy", "--config-file", "mypy.ini", "listo_client", "program.py")
-    run(tmp_path, sys.executable, "program.py", **access(defined))
+    run(tmp_path, sys.executable, "program.py", **credentials(server_with_collections))
 
 
 @needs.unless(None if shutil.which("npm") else "there is no npm here")
-def test_openapi_typescript_and_openapi_fetch(defined: Server, tmp_path: Path) -> None:
-    modules = installed()
+def test_openapi_typescript_and_openapi_fetch(
+    server_with_collections: Server, tmp_path: Path
+) -> None:
+    modules = install_npm_packages()
     for name in ("package.json", "program.ts", "tsconfig.json"):
-        shutil.copy(HERE / name, tmp_path)
+        shutil.copy(CLIENTS / name, tmp_path)
     (tmp_path / "node_modules").symlink_to(modules)
     programs = modules / ".bin"
-    run(tmp_path, programs / "openapi-typescript", written(defined, tmp_path), "-o", "listo.d.ts")
+    document = save_document(server_with_collections, tmp_path)
+    run(tmp_path, programs / "openapi-typescript", document, "-o", "listo.d.ts")
     run(tmp_path, programs / "tsc", "-p", ".")
-    run(tmp_path, "node", "program.js", **access(defined))
+    run(tmp_path, "node", "program.js", **credentials(server_with_collections))
 
 
-def installed() -> Path:
+def install_npm_packages() -> Path:
     """The packages of the lock file, beside those of Python."""
-    digest = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256((CLIENTS / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = Path(sys.prefix) / f"npm-{digest}"
     if not (folder / "complete").exists():
         folder.mkdir(exist_ok=True)
         for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(HERE / name, folder)
+            shutil.copy(CLIENTS / name, folder)
         run(folder, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
         (folder / "complete").touch()
     return folder / "node_modules"

@@ -65,7 +65,7 @@ def test_decimals_are_kept_up_to_the_bound(anonymous: httpx.Client) -> None:
         ("PATCH", "/users/01a00000-0000-7000-8000-000000000000", 401),
     ],
 )
-def test_who_may_not_send_a_body_has_it_not_parsed(
+def test_a_body_without_permission_is_not_parsed(
     admin: httpx.Client, anonymous: httpx.Client, method: str, path: str, status: int
 ) -> None:
     admin.put("/collections/readable", json={"schema": {}, "rules": {"read": ""}})
@@ -103,7 +103,7 @@ def test_large_forms_are_not_parsed(anonymous: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/auth/login", "/auth/register", "/auth/refresh"])
-def test_a_form_of_many_members_is_told_of_twenty(anonymous: httpx.Client, path: str) -> None:
+def test_a_form_of_many_members_is_told_twenty_faults(anonymous: httpx.Client, path: str) -> None:
     answer = anonymous.post(path, json={f"m{n}": 0 for n in range(4000)})
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
     told = [(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]]
@@ -129,7 +129,7 @@ def test_a_patch_costs_in_proportion_to_its_size(anonymous: httpx.Client) -> Non
     members = {f"member_{n}": {"n": n} for n in range(20_000)}
     began = time.perf_counter()
     response = anonymous.patch(location, json={**members, "gone": None, "nested": members})
-    # Member by member it took longer than a statement may.
+    # A patch member by member took longer than a statement may.
     assert time.perf_counter() - began < 10
     assert response.status_code == 200, response.text
     record = response.json()
@@ -152,7 +152,7 @@ MEMBERS = "{" + ",".join(f'"m{n}":1' for n in range(240_000)) + "}"
         ({"items": {"required": ["name"]}}, LIST, "/tags/0/name"),
         # One fault holds those of all branches.
         ({"anyOf": [ITEMS, {"items": {"type": "null"}}]}, LIST, ""),
-        # One fault names all that is too much.
+        # One fault names all that is not allowed.
         ({"unevaluatedItems": False}, NUMBERS, ""),
         ({"unevaluatedProperties": False}, MEMBERS, ""),
         ({"properties": {"a": {}}, "additionalProperties": False}, MEMBERS, ""),
@@ -181,7 +181,7 @@ def test_a_large_body_that_is_wrong_everywhere_costs_no_fault_for_each_place(
     assert most_memory() - before < 200 << 20
 
 
-def test_a_long_body_is_told_of_what_is_too_much(
+def test_a_long_body_is_told_of_its_unexpected_member(
     admin: httpx.Client, anonymous: httpx.Client
 ) -> None:
     schema = {"properties": {"text": {}}, "additionalProperties": False}

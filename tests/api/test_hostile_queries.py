@@ -1,4 +1,4 @@
-"""Queries of strangers: what they have a process keep, and what statistics tell them."""
+"""Queries of strangers: the memory that they take for good, and what statistics tell them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_filters_that_are_remembered_take_little_memory() -> None:
 
 
 def test_lists_that_are_remembered_take_little_memory() -> None:
-    """However many collections they are of. One character beyond the BMP makes a text take 4 bytes
-    for each of its characters."""
+    """The number of collections does not matter. One character beyond the BMP makes a text take
+    4 bytes for each of its characters."""
     now, schema = utcnow(), {"type": "object"}
     collections = [
         Collection(UUID(int=number), f"c{number}", 1, Definition(schema), now, now)
@@ -72,7 +72,7 @@ def test_large_statements_are_not_kept_prepared(database_url: str) -> None:
         await database.close()
         return [row[0] for row in rows]
 
-    # PostgreSQL keeps about 60 times their length, on every connection.
+    # PostgreSQL keeps some 60 times a statement's length, on every connection.
     sizes = asyncio.run(prepared())
     assert sizes
     assert max(sizes) < 4096

@@ -1,4 +1,4 @@
-"""Idempotency keys: a request is carried out once, and whoever asks again gets the same answer."""
+"""Idempotency keys: a request is carried out once, and its repetitions get the same answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_create_is_replayed_byte_for_byte(ada: httpx.Client, database_url: str
     assert second.headers["etag"] == '"1"'
     assert second.headers["x-request-id"] != first.headers["x-request-id"]
     assert count(database_url, n=74_711) == 1
-    # The answer of the time, whatever became of the record.
+    # A replay is the first answer, whatever became of the record.
     assert ada.patch(first.headers["location"], json={"n": 74_712}).status_code == 200
     assert replays(first, send(ada, "POST", PATH, key, json={"n": 74_711}))
     events = fetch(
@@ -56,7 +56,7 @@ def test_quotes_are_no_part_of_the_key(ada: httpx.Client, key: str) -> None:
         ({"json": {"n": 1}, "headers": {"If-Match": "*"}}, "POST", PATH),
     ],
 )
-def test_another_request_with_the_same_key(
+def test_another_request_with_the_same_key_is_refused(
     ada: httpx.Client, key: str, change: Any, method: str, path: str
 ) -> None:
     given = {"content": b'{"n":1}', "headers": {"Content-Type": "application/json"}}
@@ -73,7 +73,7 @@ def test_another_request_with_the_same_key(
     assert replays(first, send(ada, method, path, key, **given))
 
 
-def test_callers_do_not_meet(
+def test_callers_may_use_the_same_key(
     ada: httpx.Client, bob: httpx.Client, anonymous: httpx.Client, server: Server, key: str
 ) -> None:
     made = ada.post("/auth/api-keys", json={"name": "k", "scopes": ["records:write"]}).json()
@@ -84,12 +84,12 @@ def test_callers_do_not_meet(
         assert replays(first, send(client, "POST", PATH, key, json={"n": 1}))
         ids.add(first.json()["id"])
     assert len(ids) == 4
-    # A user is the same one in another session.
+    # A user is the same caller in another session.
     again = send(server.login("ada@example.com"), "POST", PATH, key, json={"n": 1})
     assert again.headers[REPLAYED] == "true"
 
 
-def test_routes_do_not_meet(ada: httpx.Client, key: str) -> None:
+def test_routes_may_use_the_same_key(ada: httpx.Client, key: str) -> None:
     created = send(ada, "POST", PATH, key, json={"n": 1})
     path = created.headers["location"]
     operations = {"operations": [{"op": "create", "data": {"n": 1}}]}
@@ -105,7 +105,7 @@ def test_routes_do_not_meet(ada: httpx.Client, key: str) -> None:
 
 
 @pytest.mark.parametrize("quoted", [True, False])
-def test_a_request_in_work(
+def test_the_key_of_a_request_in_work_is_refused(
     ada: httpx.Client, server: Server, database_url: str, key: str, *, quoted: bool
 ) -> None:
     text = f'"{key}"' if quoted else key
@@ -134,20 +134,20 @@ def lock_of(kind: Any, id_: str, method: str, path: str, key: str) -> int:
 
 @pytest.mark.parametrize("field", ["", '""', "a" * 256, "a b", '"a', "\u00e4"])
 @pytest.mark.parametrize(("method", "path"), [("POST", PATH), ("PUT", "/collections/orders")])
-def test_malformed_keys(ada: httpx.Client, method: str, path: str, field: str) -> None:
+def test_malformed_keys_are_refused(ada: httpx.Client, method: str, path: str, field: str) -> None:
     headers = [(b"Idempotency-Key", field.encode())]
     answer = ada.request(method, path, json={"n": 1}, headers=headers)
     assert answer.status_code == 400
     assert answer.json()["code"] == "idempotency_key_invalid"
 
 
-def test_two_keys_are_none(ada: httpx.Client) -> None:
+def test_two_keys_are_refused(ada: httpx.Client) -> None:
     headers = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
     answer = ada.post(PATH, json={"n": 1}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_invalid")
 
 
-def test_reading_takes_no_notice(ada: httpx.Client) -> None:
+def test_reads_ignore_the_key(ada: httpx.Client) -> None:
     assert send(ada, "GET", PATH, "not , valid").status_code == 200
 
 
@@ -155,7 +155,7 @@ def creates(number: int) -> dict[str, Any]:
     return {"operations": [{"op": "create", "data": {"n": n}} for n in range(number)]}
 
 
-def test_a_batch_of_a_thousand(ada: httpx.Client, database_url: str, key: str) -> None:
+def test_a_batch_of_a_thousand_is_replayed(ada: httpx.Client, database_url: str, key: str) -> None:
     before = kept(database_url)
     first = send(ada, "POST", BATCH, key, json=creates(1000))
     assert first.status_code == 200
@@ -176,13 +176,13 @@ def test_a_batch_of_a_thousand(ada: httpx.Client, database_url: str, key: str) -
         ("DELETE", None, {"If-Match": '"1"'}, 204),
     ],
 )
-def test_changes(
+def test_changes_are_replayed(
     ada: httpx.Client, key: str, method: str, body: Any, headers: Any, status: int
 ) -> None:
     path = ada.post(PATH, json={"n": 1}).headers["location"]
     first = send(ada, method, path, key, json=body, headers=headers)
     assert first.status_code == status
     after = ada.get(path).headers.get("etag")
-    # The version moved on, yet the answer is the one of the time, and nothing moves again.
+    # The version moved on, yet the replay is the first answer, and the version stays.
     assert replays(first, send(ada, method, path, key, json=body, headers=headers))
     assert ada.get(path).headers.get("etag") == after

@@ -1,4 +1,4 @@
-"""Idempotency keys: how long what is kept means something."""
+"""Idempotency keys: how long a kept answer counts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_keys_expire_and_are_purged(
         database_url,
         "UPDATE listo.idempotency_keys SET created_at = now() - interval '24 hours 1 second'",
     )
-    # Not purged yet, and a key of no meaning all the same.
+    # The key is not purged yet, but it has expired.
     fresh = send(ada, "POST", PATH, key, json={"n": 2})
     assert fresh.status_code == 201
     assert REPLAYED not in fresh.headers
@@ -47,7 +47,7 @@ def test_keys_expire_and_are_purged(
 
 
 def run(server: Server, work: Any) -> Any:
-    """Have the server's own event loop do it."""
+    """Do the work in the server's own event loop."""
     path = f"/test/{uuid4().hex}"
 
     @server.app.get(path)
@@ -68,5 +68,5 @@ def test_the_secret_may_change(cluster_url: str, key: str) -> None:
     with database(cluster_url) as url:
         first = ask(url, jwt_secret=old)
         assert replays(first, ask(url, jwt_secret=new, jwt_secret_previous=old))
-        # Forgotten for good, the key still is not carried out a second time.
+        # The answer is lost, but the request is not carried out a second time.
         assert ask(url, jwt_secret=new).json()["code"] == "idempotency_key_reused"

@@ -76,7 +76,7 @@ def test_a_refusal_without_any_statement_is_not_kept(
     assert kept(database_url) == before
 
 
-def test_what_was_done_is_replayed_where_it_would_be_refused_now(
+def test_a_write_is_replayed_although_it_would_be_refused_now(
     ada: httpx.Client, admin: httpx.Client, key: str
 ) -> None:
     path = "/collections/stricter/records"
@@ -99,7 +99,7 @@ def test_what_was_done_is_replayed_where_it_would_be_refused_now(
         ("/nowhere", {}, 404),
     ],
 )
-def test_what_is_no_outcome_is_not_kept(
+def test_an_answer_that_is_no_outcome_is_not_kept(
     ada: httpx.Client, database_url: str, key: str, path: str, body: Any, status: int
 ) -> None:
     before = kept(database_url)
@@ -110,7 +110,9 @@ def test_what_is_no_outcome_is_not_kept(
     assert kept(database_url) == before
 
 
-def test_who_may_not_yet_may_later(ada: httpx.Client, admin: httpx.Client, key: str) -> None:
+def test_a_refusal_for_lack_of_a_right_is_not_kept(
+    ada: httpx.Client, admin: httpx.Client, key: str
+) -> None:
     definition = {"schema": SCHEMA, "rules": {**ANYONE, "create": None}}
     admin.put("/collections/gated", json=definition)
     path = "/collections/gated/records"
@@ -123,7 +125,7 @@ def test_who_may_not_yet_may_later(ada: httpx.Client, admin: httpx.Client, key: 
     assert send(ada, "POST", path, key, json={"n": 1}).status_code == 403
 
 
-def test_collections(admin: httpx.Client, key: str) -> None:
+def test_changes_of_collections_are_replayed(admin: httpx.Client, key: str) -> None:
     body = {"schema": SCHEMA, "indexes": ["n"]}
     path = "/collections/keyed"
     first = send(admin, "PUT", path, key, json=body)
@@ -138,14 +140,14 @@ def test_collections(admin: httpx.Client, key: str) -> None:
     assert admin.post(f"{path}/records", json={"n": "x"}).status_code == 422
     loose = send(admin, "PUT", path, str(uuid4()), json={"schema": {}})
     assert loose.status_code == 200
-    # This server knows by the time that it answers.
+    # This server knows the change by the time of its answer.
     assert admin.post(f"{path}/records", json={"n": "x"}).status_code == 201
     gone = send(admin, "DELETE", f"{path}?confirm=keyed", key)
     assert gone.status_code == 204
     assert replays(gone, send(admin, "DELETE", f"{path}?confirm=keyed", key))
 
 
-def test_registration_and_users(
+def test_registrations_and_changes_of_users_are_replayed(
     anonymous: httpx.Client, admin: httpx.Client, database_url: str, key: str
 ) -> None:
     for client, path in ((anonymous, "/auth/register"), (admin, "/users")):
@@ -154,7 +156,7 @@ def test_registration_and_users(
         first = send(client, "POST", path, key, json=body)
         assert first.status_code == 201
         assert replays(first, send(client, "POST", path, key, json=body))
-        # Whoever lacks the whole request is told nothing of its answer.
+        # Another request with the key is told nothing of the first answer.
         other = send(client, "POST", path, key, json={**body, "password": PASSWORD + "!"})
         assert other.json()["code"] == "idempotency_key_reused"
         assert email not in other.text
@@ -195,9 +197,7 @@ def test_credentials_are_never_replayed(
     assert kept(database_url) == before
 
 
-def test_who_is_no_user_any_more_gets_no_replay(
-    server: Server, admin: httpx.Client, key: str
-) -> None:
+def test_a_disabled_user_gets_no_replay(server: Server, admin: httpx.Client, key: str) -> None:
     eve = server.member(f"{uuid4().hex}@example.com")
     assert send(eve, "POST", PATH, key, json={"n": 1}).status_code == 201
     me = eve.get("/auth/me").json()["id"]
@@ -208,10 +208,10 @@ def test_who_is_no_user_any_more_gets_no_replay(
 def test_replays_count_as_requests(cluster_url: str, key: str) -> None:
     with (
         database(cluster_url) as url,
-        serving(settings(url, rate_limit_anonymous="3/minute")) as it,
+        serving(settings(url, rate_limit_anonymous="3/minute")) as limited,
     ):
-        it.admin().put("/collections/orders", json={"schema": SCHEMA, "rules": ANYONE})
-        client = it.client()
+        limited.admin().put("/collections/orders", json={"schema": SCHEMA, "rules": ANYONE})
+        client = limited.client()
         answers = [send(client, "POST", PATH, key, json={"n": 1}) for _ in range(4)]
         # The login of the admin was the first of three.
         assert [answer.status_code for answer in answers] == [201, 201, 429, 429]
@@ -219,7 +219,9 @@ def test_replays_count_as_requests(cluster_url: str, key: str) -> None:
         assert REPLAYED not in answers[2].headers
 
 
-def test_an_answer_too_large_to_keep(ada: httpx.Client, database_url: str, key: str) -> None:
+def test_an_answer_too_large_to_keep_is_not_replayed(
+    ada: httpx.Client, database_url: str, key: str
+) -> None:
     body = {"n": 70_099, "note": "x" * service.MAX_KEPT_BYTES}
     first = send(ada, "POST", PATH, key, json=body)
     assert first.status_code == 201
@@ -235,7 +237,7 @@ def test_an_answer_too_large_to_keep(ada: httpx.Client, database_url: str, key: 
 
 @contextmanager
 def breaking(database_url: str, table: str) -> Iterator[None]:
-    """PostgreSQL takes no row into that table."""
+    """Has PostgreSQL take no row into that table."""
     change = f"ALTER TABLE listo.{table}"
     execute(database_url, f"{change} ADD CONSTRAINT broken CHECK (false) NOT VALID")
     try:
@@ -299,7 +301,7 @@ def test_a_change_that_is_noticed_late_is_read_without_a_second_connection(
             body = {"schema": SCHEMA, "rules": ANYONE}
             assert admin.put(f"/collections/{name}", json=body).is_success
             admin.post(f"/collections/{name}/records", json={"n": 0})
-        # As by another process, whose notice has not come yet.
+        # By another process, whose message has not come yet.
         execute(url, "UPDATE listo.collections SET version = 7 WHERE name = 'orders'")
         with ThreadPoolExecutor() as pool:
             with open_transaction(url, "LOCK TABLE records.held IN EXCLUSIVE MODE"):
@@ -312,8 +314,10 @@ def test_a_change_that_is_noticed_late_is_read_without_a_second_connection(
         assert answer.status_code == 201, answer.text
 
 
-def test_fifty_at_once(server: Server, ada: httpx.Client, database_url: str) -> None:
-    """One record, one that made it; the rest are replays or were told to wait."""
+def test_of_fifty_requests_at_once_one_writes(
+    server: Server, ada: httpx.Client, database_url: str
+) -> None:
+    """One request makes the record; the others are replays or are told to wait."""
     token = str(ada.headers["authorization"]).removeprefix("Bearer ")
     clients = [server.client(token) for _ in range(50)]
     with ThreadPoolExecutor(50) as pool:
@@ -341,11 +345,11 @@ def test_fifty_at_once(server: Server, ada: httpx.Client, database_url: str) -> 
 
 @pytest.mark.parametrize(
     ("keyed", "statements"),
-    # BEGIN, claim, write, keep, COMMIT; and a replay: BEGIN, claim, ROLLBACK, and
-    # whether what it tells of is in every list.
+    # The write: BEGIN, claim, write, keep, COMMIT. The replay: BEGIN, claim, ROLLBACK, and
+    # whether the write is in every list.
     [(False, [1, 1]), (True, [5, 4])],
 )
-def test_what_it_costs(
+def test_a_keyed_write_takes_five_statements_and_a_replay_four(
     server: Server, ada: httpx.Client, key: str, *, keyed: bool, statements: list[int]
 ) -> None:
     headers = {"Idempotency-Key": key} if keyed else {}
@@ -356,7 +360,7 @@ def test_what_it_costs(
         assert len(server.statements) == number, server.statements
 
 
-def test_the_document_tells(admin: httpx.Client) -> None:
+def test_the_document_names_the_key_for_every_write(admin: httpx.Client) -> None:
     paths = admin.get("/openapi.json").json()["paths"]
     for path, operations in paths.items():
         for method, operation in operations.items():

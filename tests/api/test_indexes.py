@@ -29,7 +29,7 @@ LONG = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9FFF), k=20_000
 
 
 class Pooled(Database):
-    """Has no connection but those of its pool."""
+    """Opens no connection beside its pool."""
 
     async def connect(self, **_: str) -> asyncpg.Connection[Any]:
         raise AssertionError("a connection was opened")
@@ -55,9 +55,7 @@ def test_indexes_follow_the_definition(database_url: str, admin: httpx.Client) -
     wait_until(lambda: len(existing(database_url, "indexed")) == 2)
 
 
-def test_an_index_stays_that_was_declared_since_somebody_looked(
-    database_url: str, admin: httpx.Client
-) -> None:
+def test_an_index_that_was_declared_meanwhile_stays(database_url: str, admin: httpx.Client) -> None:
     put(admin, "hurried", OBJECT)
 
     async def run(opened: Database) -> None:
@@ -144,7 +142,7 @@ def test_an_index_that_cannot_be_built_keeps_back_no_other(
     until_ready(admin, "blocked")
 
 
-def test_what_fails_for_now_is_tried_again_and_keeps_back_no_other(
+def test_an_index_that_fails_for_now_is_tried_again_and_keeps_back_no_other(
     server: Server, database_url: str, admin: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(admin, "refused", OBJECT, "a")
@@ -169,7 +167,7 @@ def test_what_fails_for_now_is_tried_again_and_keeps_back_no_other(
     assert states(admin, "refused") == {"a": "ready"}
 
 
-def test_where_nothing_is_to_be_built_no_connection_is_opened(
+def test_without_an_index_to_build_no_connection_is_opened(
     server: Server, database_url: str, admin: httpx.Client
 ) -> None:
     put(admin, "finished", OBJECT, "a", ["a", "b"])

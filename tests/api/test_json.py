@@ -1,4 +1,4 @@
-"""Cases that JSON backends get wrong sooner or later: decided in docs/json.md, held to here."""
+"""Cases that JSON backends get wrong sooner or later: docs/json.md decides, these tests check."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def send(client: httpx.Client, text: str | bytes) -> httpx.Response:
         "[[],{},null,[1,[2]]]",
     ],
 )
-def test_values_come_back_as_they_went(anonymous: httpx.Client, value: str) -> None:
+def test_values_come_back_as_they_were_sent(anonymous: httpx.Client, value: str) -> None:
     created = send(anonymous, f'{{"v":{value}}}')
     assert created.status_code == 201, created.text
     read = anonymous.get(created.headers["location"])
@@ -113,7 +113,7 @@ def test_a_schema_takes_no_number_that_no_record_may_have(admin: httpx.Client) -
 def test_a_record_that_cannot_be_read_is_named_and_can_be_replaced(
     admin: httpx.Client, database_url: str
 ) -> None:
-    """Such as one by SQL, or of an earlier version."""
+    """SQL or an earlier version may have written such a record."""
     admin.put("/collections/unread", json={"schema": {}}).raise_for_status()
     path = admin.post("/collections/unread/records", json={}).headers["location"]
     id_ = path.rpartition("/")[2]

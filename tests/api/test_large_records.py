@@ -43,7 +43,7 @@ def fresh(admin: httpx.Client) -> str:
 
 
 def text(octets: int) -> str:
-    """A value with which a record of nothing else has so many bytes."""
+    """A value that alone makes a record of `octets` bytes."""
     return "é" * ((octets - EMPTY) // 2) + "x" * ((octets - EMPTY) % 2)
 
 
@@ -57,7 +57,7 @@ def refused(response: httpx.Response) -> bool:
     return True
 
 
-def test_a_record_has_a_size_whatever_it_is_written_by(ada: httpx.Client, path: str) -> None:
+def test_every_write_refuses_a_record_that_is_too_large(ada: httpx.Client, path: str) -> None:
     fits, over = {"text": text(MOST)}, {"text": text(MOST + 1)}
     created = send(ada, "POST", path, fits)
     assert created.status_code == 201
@@ -113,7 +113,7 @@ def test_fields_that_nobody_reads_are_left_out_of_large_records(
     assert ada.get(one).json() == ada.get(fresh).json()["items"][0] == same.json()
 
 
-def test_an_own_size(database_url: str) -> None:
+def test_the_largest_size_can_be_set(database_url: str) -> None:
     configured = settings(database_url, max_record_bytes=1024, redis_url="redis://127.0.0.1:1")
     with serving(configured) as server:
         admin = server.admin()
@@ -126,7 +126,7 @@ def test_an_own_size(database_url: str) -> None:
         assert refused(answers[1])
 
 
-def test_what_was_larger_before_can_be_read_and_deleted(
+def test_a_record_that_is_too_large_already_can_be_read_and_deleted(
     server: Server, ada: httpx.Client, fresh: str
 ) -> None:
     url = server.settings.database_url.get_secret_value()
@@ -176,7 +176,7 @@ def test_a_page_ends_with_its_bytes_and_the_next_goes_on(
     assert [record["n"] for page in walked for record in page["items"]] == numbers
     assert {page["total"] for page in walked} == {24}
     assert len(walked) == {1: 24, 3: 8, 10: 3, 500: 2}[limit]
-    # And back again.
+    # The way back.
     back: list[int] = []
     cursor = walked[-1]["prev"]
     while cursor is not None:
@@ -187,7 +187,9 @@ def test_a_page_ends_with_its_bytes_and_the_next_goes_on(
     assert back == numbers[: -len(walked[-1]["items"])]
 
 
-def test_what_is_left_out_fills_no_page(ada: httpx.Client, mixed: tuple[str, list[int]]) -> None:
+def test_fields_that_are_left_out_fill_no_page(
+    ada: httpx.Client, mixed: tuple[str, list[int]]
+) -> None:
     (page,) = pages(ada, mixed[0], fields="n")
     assert [record["n"] for record in page["items"]] == mixed[1]
     (page,) = pages(ada, mixed[0], filter="n < 0", count="exact")

@@ -81,20 +81,20 @@ def test_a_walk_meets_every_record_once_in_order(
 def test_null_and_absent_sort_first_and_count_as_one(anonymous: httpx.Client) -> None:
     items = page(anonymous, sort="n", limit=500)["items"]
     values = [item.get("n") for item in items]
-    empty = values.count(None)
-    assert values[:empty] == [None] * empty
-    assert values[empty:] == sorted(value for value in values if value is not None)
-    ids = [item["id"] for item in items[:empty]]
+    nulls = values.count(None)
+    assert values[:nulls] == [None] * nulls
+    assert values[nulls:] == sorted(value for value in values if value is not None)
+    ids = [item["id"] for item in items[:nulls]]
     assert ids == sorted(ids)
 
 
 def test_inserts_do_not_disturb_a_walk(anonymous: httpx.Client, admin: httpx.Client) -> None:
     before = {item["id"] for item in page(anonymous, limit=500)["items"]}
-    met: list[str] = []
+    seen: list[str] = []
     found = page(anonymous, limit=9, sort="s,-n")
     added = []
     while True:
-        met += [item["id"] for item in found["items"]]
+        seen += [item["id"] for item in found["items"]]
         added.append(admin.post(PATH, json={"s": "a", "n": 10**6}).json()["id"])
         added.append(admin.post(PATH, json={"s": "b"}).json()["id"])
         if not found["next"]:
@@ -102,8 +102,8 @@ def test_inserts_do_not_disturb_a_walk(anonymous: httpx.Client, admin: httpx.Cli
         found = page(anonymous, limit=9, sort="s,-n", cursor=found["next"])
     for id_ in added:
         admin.delete(f"{PATH}/{id_}")
-    assert len(met) == len(set(met))
-    assert before <= set(met)
+    assert len(seen) == len(set(seen))
+    assert before <= set(seen)
 
 
 def test_links_lead_to_the_pages_around(anonymous: httpx.Client) -> None:
@@ -147,7 +147,7 @@ def test_a_cursor_is_good_for_its_own_list_only(
         assert response.json()["code"] == "invalid_cursor"
 
 
-def test_sparse_fields(anonymous: httpx.Client) -> None:
+def test_a_list_has_the_fields_that_were_asked_for(anonymous: httpx.Client) -> None:
     items = page(anonymous, fields="s,version,n", limit=60)["items"]
     assert all(
         {"id", "s", "version"} <= item.keys() <= {"id", "s", "version", "n"} for item in items
@@ -157,7 +157,7 @@ def test_sparse_fields(anonymous: httpx.Client) -> None:
     assert [item.get("n") for item in items] == [item.get("n") for item in whole]
 
 
-def test_counts(anonymous: httpx.Client) -> None:
+def test_counts_are_exact_or_estimated(anonymous: httpx.Client) -> None:
     assert "total" not in page(anonymous)
     exact = page(anonymous, filter='s = "a"', count="exact", limit=5)
     assert exact["total"] == 20
@@ -194,7 +194,9 @@ def test_counts(anonymous: httpx.Client) -> None:
         ({"fields": "a" * 1025}, "invalid_parameter"),
     ],
 )
-def test_wrong_parameters(anonymous: httpx.Client, parameters: dict[str, Any], code: str) -> None:
+def test_wrong_parameters_are_refused(
+    anonymous: httpx.Client, parameters: dict[str, Any], code: str
+) -> None:
     response = anonymous.get(PATH, params=parameters)
     assert response.status_code == 400, response.text
     assert response.json()["code"] == code
@@ -285,12 +287,12 @@ def test_values_too_long_for_a_url_can_be_sorted_by(admin: httpx.Client) -> None
     texts = sorted(f"{letter}" * 9000 for letter in "abcdef")
     ids = [admin.post(path, json={"t": text}).json()["id"] for text in texts]
     found = admin.get(path, params={"sort": "t", "limit": 2, "fields": "id"}).json()
-    met = [item["id"] for item in found["items"]]
+    seen = [item["id"] for item in found["items"]]
     while found["next"]:
         parameters = {"sort": "t", "limit": 2, "fields": "id", "cursor": found["next"]}
         found = admin.get(path, params=parameters).json()
-        met += [item["id"] for item in found["items"]]
-    assert met == ids
+        seen += [item["id"] for item in found["items"]]
+    assert seen == ids
     first = admin.get(path, params={"sort": "t", "limit": 2}).json()
     admin.patch(f"{path}/{ids[1]}", json={"t": "z"})
     lost = admin.get(path, params={"sort": "t", "limit": 2, "cursor": first["next"]})

@@ -33,7 +33,7 @@ OLD_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough for what a test does meanwhile, however slow the machine."""
+    """Enough for the work of a test on a slow machine."""
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 25.0)
 
 
@@ -78,12 +78,12 @@ def begin_index(admin: httpx.Client, url: str, name: str, **body: object) -> Non
 
 
 def in_the_way(url: str, name: str) -> AbstractContextManager[None]:
-    """A lock that is not cancelled, as of a VACUUM by hand; readers and writers go on beside it."""
+    """A lock that is not cancelled, like that of a manual VACUUM; readers and writers go on."""
     return open_transaction(url, f'LOCK TABLE records."{name}" IN SHARE UPDATE EXCLUSIVE MODE')
 
 
 def asked_for(url: str, name: str, mode: str) -> Callable[[], bool]:
-    """Whether somebody waits for such a lock of the table."""
+    """Whether a session waits for a lock of that mode on the table."""
     query = "SELECT FROM pg_locks WHERE relation = to_regclass($1) AND mode = $2 AND NOT granted"
     return lambda: bool(fetch(url, query, f'records."{name}"', mode))
 
@@ -111,7 +111,7 @@ def test_a_collection_is_deleted_while_an_index_is_built(
         assert states(admin, name) == {"ready"}
 
 
-def test_a_refused_change_has_the_index_go_on(
+def test_a_refused_change_lets_the_index_go_on(
     admin: httpx.Client, database_url: str, name: str
 ) -> None:
     with open_transaction(database_url, OLD_SNAPSHOT):
@@ -137,8 +137,8 @@ def test_readers_go_on_while_a_deletion_waits(
     admin: httpx.Client, database_url: str, name: str, threads: ThreadPoolExecutor
 ) -> None:
     with open_transaction(database_url, f'SELECT FROM records."{name}"'):
-        where = f"/collections/{name}?confirm={name}"
-        deletion: Future[Any] = threads.submit(admin.delete, where)
+        target = f"/collections/{name}?confirm={name}"
+        deletion: Future[Any] = threads.submit(admin.delete, target)
         wait_until(asked_for(database_url, name, "AccessExclusiveLock"))
         for _ in range(20):
             assert admin.get(f"/collections/{name}/records").is_success
@@ -146,7 +146,7 @@ def test_readers_go_on_while_a_deletion_waits(
     assert deletion.result().status_code == 204
 
 
-def test_a_change_whose_turn_does_not_come_is_told_so(
+def test_a_change_whose_turn_does_not_come_is_refused(
     admin: httpx.Client, database_url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.5)
@@ -163,7 +163,7 @@ def test_a_change_whose_turn_does_not_come_is_told_so(
     assert admin.get(f"/collections/{name}").json()["version"] == 1
 
 
-def test_who_waits_for_another_change_holds_up_no_index(
+def test_a_change_that_waits_for_another_holds_up_no_index(
     admin: httpx.Client, database_url: str, name: str, threads: ThreadPoolExecutor
 ) -> None:
     other = f"{name}x"
@@ -213,14 +213,14 @@ def test_applying_files_while_an_index_is_built(
 def test_records_are_written_while_others_are_checked_by_a_new_schema(
     admin: httpx.Client, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And those are checked as well."""
-    written: list[httpx.Response] = []
+    """The written records are checked as well."""
+    answers: list[httpx.Response] = []
     check = service._faults
 
     async def checked(collection: Collection, text: str) -> list[FieldError]:
-        if not written:
-            written.append(httpx.Response(0))
-            written[0] = await asyncio.to_thread(
+        if not answers:
+            answers.append(httpx.Response(0))
+            answers[0] = await asyncio.to_thread(
                 admin.post, f"/collections/{name}/records", json={"a": "b"}, timeout=PATIENCE
             )
         return await check(collection, text)
@@ -228,8 +228,8 @@ def test_records_are_written_while_others_are_checked_by_a_new_schema(
     monkeypatch.setattr(service, "_faults", checked)
     body = {"schema": {"properties": {"a": {"type": "integer"}}}}
     refused = admin.put(f"/collections/{name}", json=body)
-    assert written[0].status_code == 201, written[0].text
+    assert answers[0].status_code == 201, answers[0].text
     assert (refused.status_code, refused.json()["code"]) == (409, "records_do_not_fit")
-    assert refused.json()["records"] == [written[0].json()["id"]]
-    admin.delete(written[0].headers["Location"])
+    assert refused.json()["records"] == [answers[0].json()["id"]]
+    admin.delete(answers[0].headers["Location"])
     put(admin, name, body)

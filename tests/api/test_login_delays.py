@@ -1,4 +1,4 @@
-"""Wrong passwords make the next one wait, and lock nobody out of where he logged in before."""
+"""Wrong passwords delay the next try, but strangers cannot lock owners out of known addresses."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def server(database_url: str) -> Iterator[Server]:
 
 
 def attempt(
-    server: Server, email: str, address: str, typed: str = "a wrong guess"
+    server: Server, email: str, address: str, guess: str = "a wrong guess"
 ) -> httpx.Response:
     return server.client().post(
         "/auth/login",
-        json={"email": email, "password": typed},
+        json={"email": email, "password": guess},
         headers={"X-Forwarded-For": address},
     )
 
 
 def member(server: Server, name: str) -> tuple[str, str]:
-    """A user of that name, and the address from which he has logged in."""
+    """The email of a new user of that name, and the address of a log-in."""
     email, home = f"{name}@example.com", next(_addresses)
     server.admin().post("/users", json={"email": email, "password": PASSWORD, "roles": ["member"]})
     assert attempt(server, email, home, PASSWORD).status_code == 200
@@ -73,7 +73,7 @@ def timeless(server: Server) -> Iterator[Server]:
     server.app.state.services = before
 
 
-def test_the_sixth_waits_and_costs_nothing_whether_or_not_there_is_such_a_user(
+def test_the_sixth_guess_waits_and_costs_nothing_whether_or_not_the_user_exists(
     timeless: Server,
 ) -> None:
     server, told = timeless, []
@@ -91,7 +91,7 @@ def test_the_sixth_waits_and_costs_nothing_whether_or_not_there_is_such_a_user(
     assert told[0] == told[1]
 
 
-def test_fifty_at_once_are_no_fifty_guesses(server: Server) -> None:
+def test_of_fifty_guesses_at_once_most_are_refused(server: Server) -> None:
     address = next(_addresses)
     with ThreadPoolExecutor(50) as pool:
         answers = list(
@@ -113,7 +113,7 @@ def test_strangers_cannot_lock_out_the_owner(server: Server) -> None:
     assert attempt(server, email, home, PASSWORD).status_code == 200
 
 
-def test_nor_by_using_up_the_accounts_rate_limit(server: Server) -> None:
+def test_a_used_up_limit_of_the_account_does_not_lock_out_the_owner(server: Server) -> None:
     email, home = member(server, "budget")
     body = {"email": email, "password": PASSWORD}
     for _ in range(BUDGET):
@@ -125,7 +125,7 @@ def test_nor_by_using_up_the_accounts_rate_limit(server: Server) -> None:
     assert attempt(server, email, home, PASSWORD).status_code == 200
 
 
-def test_nor_by_naming_the_account_as_it_is_counted_at_home(server: Server) -> None:
+def test_an_email_that_mimics_a_counter_does_not_lock_out_the_owner(server: Server) -> None:
     email, home = member(server, "named")
     for _ in range(FREE_FROM_ANYWHERE):
         attempt(server, f"{email} {home}", next(_addresses))
@@ -141,7 +141,7 @@ def test_the_right_password_forgives_the_wrong_ones(server: Server) -> None:
         assert attempt(server, email, home, PASSWORD).status_code == 200
 
 
-def test_what_the_server_could_not_check_is_no_guess(
+def test_a_password_that_was_not_checked_is_no_guess(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = next(_addresses)
@@ -165,7 +165,7 @@ def test_a_full_queue_of_passwords_turns_log_ins_away_unread(
         assert refused.status_code == 503
         assert refused.json()["code"] == "overloaded"
         assert int(refused.headers["retry-after"]) >= 1
-        # Nobody else waits for passwords.
+        # Other requests do not wait for passwords.
         refreshed = server.client().post("/auth/refresh", json={"refresh_token": "unknown"})
         assert refreshed.status_code == 401
     assert server.client().post("/auth/login", content=b"{").status_code == 400
@@ -174,7 +174,7 @@ def test_a_full_queue_of_passwords_turns_log_ins_away_unread(
 def test_no_more_log_ins_are_let_in_than_the_queue_holds(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While they are on their way to it as well; whoever comes then is not even read."""
+    """Log-ins on their way to the queue count as well; later ones are not even read."""
     waiting, release = Semaphore(0), Event()
     guesses = server.services.login_throttle
     begin = guesses.begin
@@ -210,7 +210,7 @@ def test_changes_of_the_password_are_guesses_too(server: Server) -> None:
     assert answers[-1].json()["code"] == "too_many_guesses"
 
 
-def test_nobody_else_makes_a_change_of_the_password_wait(server: Server) -> None:
+def test_guesses_of_others_do_not_delay_a_change_of_the_password(server: Server) -> None:
     email, home = member(server, "id")
     client = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
     user = client.get("/auth/me").json()["id"]
@@ -220,7 +220,7 @@ def test_nobody_else_makes_a_change_of_the_password_wait(server: Server) -> None
     assert client.post("/auth/password", json=change).status_code == 204
 
 
-def test_who_stole_a_session_does_not_keep_the_owner_from_a_new_password(server: Server) -> None:
+def test_a_stolen_session_does_not_keep_the_owner_from_a_new_password(server: Server) -> None:
     email, home = member(server, "stolen")
     thief = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
     change = {"current_password": "a wrong guess", "new_password": PASSWORD}
@@ -247,7 +247,7 @@ def test_guesses_with_an_idempotency_key_end_the_session_too(server: Server) -> 
     assert thief.get("/auth/me").json()["code"] == "invalid_token"
 
 
-def test_nor_by_using_up_the_users_rate_limit(cluster_url: str) -> None:
+def test_a_used_up_limit_does_not_keep_the_owner_from_a_new_password(cluster_url: str) -> None:
     with database(cluster_url) as url, serving(settings(url, rate_limit_user="5/hour")) as limited:
         email = "flooded@example.com"
         limited.client().post("/auth/register", json={"email": email, "password": PASSWORD})
@@ -273,7 +273,7 @@ def test_a_change_of_the_password_that_is_sent_again_is_no_guess(server: Server)
         assert answer.headers["idempotency-replayed"] == "true"
 
 
-def test_a_key_makes_a_change_of_the_password_no_less_of_a_guess(server: Server) -> None:
+def test_a_change_of_the_password_with_a_used_key_is_still_a_guess(server: Server) -> None:
     email, home = member(server, "keyed")
     client = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
 

@@ -34,7 +34,7 @@ def server(database_url: str) -> Iterator[Server]:
 
 
 def attempt(server: Server, email: str, address: str | None = None) -> httpx.Response:
-    """A try at a wrong password, from an address of its own unless one is given."""
+    """A try with a wrong password, from a fresh address unless one is given."""
     return server.client().post(
         "/auth/login",
         json={"email": email, "password": "a wrong guess"},
@@ -42,7 +42,7 @@ def attempt(server: Server, email: str, address: str | None = None) -> httpx.Res
     )
 
 
-def test_an_account_is_guessed_at_from_many_addresses(server: Server) -> None:
+def test_guesses_at_an_account_count_over_all_addresses(server: Server) -> None:
     spelled = ["jos\u00e9@example.com", "JOSE\u0301@Example.com", " jos\u00e9@example.com"]
     answers = [attempt(server, email).status_code for email in spelled]
     assert answers == [401] * LIMIT
@@ -57,7 +57,7 @@ def test_an_account_is_guessed_at_from_many_addresses(server: Server) -> None:
     assert attempt(server, "josefa@example.com").status_code == 401
 
 
-def test_an_address_guesses_at_many_accounts(server: Server) -> None:
+def test_guesses_from_an_address_count_over_all_accounts(server: Server) -> None:
     address = next(_addresses)
     answers = [attempt(server, f"many{n}@example.com", address) for n in range(LIMIT + 1)]
     assert [answer.status_code for answer in answers] == [401] * LIMIT + [429]

@@ -1,4 +1,4 @@
-"""Two servers on one database, while what one says does not reach the other: every change is
+"""Two servers on one database, while messages of one do not reach the other: every change is
 effective there all the same."""
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from fixtures.relay import Relay
     from fixtures.server import Server
 
-# Credentials and definitions would be forgotten anyway after a longer time.
+# After a longer time, servers forget credentials and definitions anyway.
 PATIENCE = 20
 OBJECT = {"type": "object"}
 
 
 @pytest.fixture(autouse=True)
 def report_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readiness is asked for right after what changes it."""
+    """Tests ask for readiness right after they change it."""
     monkeypatch.setattr(readiness, "KEPT_SECONDS", 0.0)
 
 
@@ -65,7 +65,7 @@ def deafen(
     relay: tuple[str, Relay],
     database_url: str,
 ) -> Iterator[Callable[[], None]]:
-    """Has what is said from now on not reach the other server."""
+    """Keeps all messages from now on from the other server."""
 
     def silent() -> None:
         relay[1].silence(LISTENER.encode())
@@ -74,7 +74,7 @@ def deafen(
         notifications: Any = pair[1].services.database.notifications
 
         async def unlisten() -> None:
-            # The listener may be asking something itself.
+            # The listener may be running a statement of its own.
             while True:
                 with suppress(asyncpg.InterfaceError):
                     await notifications._connection.execute(f"UNLISTEN {CHANNEL}")
@@ -97,7 +97,7 @@ def deafen(
 
 
 def on(server: Server, client: httpx.Client) -> httpx.Client:
-    """The same caller on another server, who is known there."""
+    """The same caller on another server, once authenticated there."""
     there = server.client(str(client.headers["authorization"]).removeprefix("Bearer "))
     assert there.get("/auth/me").status_code == 200
     return there
@@ -107,7 +107,9 @@ def status(client: httpx.Client, path: str) -> int:
     return client.get(path).status_code
 
 
-def test_sessions_end(pair: tuple[Server, Server], deafen: Callable[[], None]) -> None:
+def test_sessions_end_although_messages_are_lost(
+    pair: tuple[Server, Server], deafen: Callable[[], None]
+) -> None:
     one, other = pair
     ada, bob = one.member("ada@example.com"), one.member("bob@example.com")
     there = [on(other, each) for each in (ada, bob)]
@@ -122,7 +124,9 @@ def test_sessions_end(pair: tuple[Server, Server], deafen: Callable[[], None]) -
         one.admin().patch(f"/users/{id_}", json={"disabled": False})
 
 
-def test_roles_change(pair: tuple[Server, Server], deafen: Callable[[], None]) -> None:
+def test_roles_change_although_messages_are_lost(
+    pair: tuple[Server, Server], deafen: Callable[[], None]
+) -> None:
     one, other = pair
     eve = one.member("eve@example.com", roles=("admin",))
     there = on(other, eve)
@@ -136,7 +140,9 @@ def test_roles_change(pair: tuple[Server, Server], deafen: Callable[[], None]) -
         one.admin().patch(f"/users/{id_}", json={"roles": ["admin"]})
 
 
-def test_keys_end(pair: tuple[Server, Server], deafen: Callable[[], None]) -> None:
+def test_keys_end_although_messages_are_lost(
+    pair: tuple[Server, Server], deafen: Callable[[], None]
+) -> None:
     one, other = pair
     admin = one.admin()
     made = admin.post("/auth/api-keys", json={"name": "k", "scopes": ["records:read"]}).json()
@@ -147,7 +153,7 @@ def test_keys_end(pair: tuple[Server, Server], deafen: Callable[[], None]) -> No
     until(lambda: status(there, "/auth/me") == 401)
 
 
-def test_rules_change_and_collections_come(
+def test_rules_change_and_collections_come_although_messages_are_lost(
     pair: tuple[Server, Server], deafen: Callable[[], None]
 ) -> None:
     one, other = pair
@@ -161,7 +167,9 @@ def test_rules_change_and_collections_come(
         until(lambda expected=expected: status(stranger, path) == expected)  # type: ignore[misc]
 
 
-def test_what_is_undone_is_not_said(pair: tuple[Server, Server], database_url: str) -> None:
+def test_messages_of_a_savepoint_that_is_undone_are_not_sent(
+    pair: tuple[Server, Server], database_url: str
+) -> None:
     """A savepoint that is rolled back takes its messages along, and counts none."""
     before = fetch(database_url, "SELECT number FROM listo.changes")[0][0]
     heard: list[str] = []
@@ -189,7 +197,7 @@ def test_what_is_undone_is_not_said(pair: tuple[Server, Server], database_url: s
 def test_listening_goes_on_whatever_ended_it(
     pair: tuple[Server, Server], database_url: str
 ) -> None:
-    """Without the row that changes are counted in nobody can look, which nothing expects."""
+    """The test removes the row that counts changes: a fault that no code expects."""
 
     def listening() -> list[bool]:
         reports = [each.client().get("/health/ready").json()["checks"] for each in pair]

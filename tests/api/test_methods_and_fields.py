@@ -61,14 +61,14 @@ def test_options_of_nothing_is_404(anonymous: httpx.Client) -> None:
     assert anonymous.options("/nothing").status_code == 404
 
 
-def test_preflights_are_answered_as_before(cluster_url: str) -> None:
+def test_preflights_are_told_from_plain_options(cluster_url: str) -> None:
     origin = "https://app.example.org"
     with (
         database(cluster_url) as url,
         serving(settings(url, cors_origins=[origin])) as other,
     ):
-        sent = {"Origin": origin, "Access-Control-Request-Method": "PATCH"}
-        preflight = other.client().options(RECORD, headers=sent)
+        headers = {"Origin": origin, "Access-Control-Request-Method": "PATCH"}
+        preflight = other.client().options(RECORD, headers=headers)
         assert preflight.status_code == 204
         assert preflight.headers["access-control-allow-origin"] == origin
         plain = other.client().options(PATH, headers={"Origin": origin})
@@ -88,7 +88,7 @@ def test_an_encoded_body_is_not_taken(
 
 
 @pytest.mark.parametrize("coding", ["identity", "Identity", ""])
-def test_a_body_as_it_is_may_say_so(anonymous: httpx.Client, fielded: str, coding: str) -> None:
+def test_the_coding_identity_is_taken(anonymous: httpx.Client, fielded: str, coding: str) -> None:
     made = anonymous.post(fielded, json={}, headers={"Content-Encoding": coding})
     assert made.status_code == 201
 
@@ -106,7 +106,7 @@ SINGLE: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("same", [False, True])
-def test_a_field_that_is_one_is_refused_twice(
+def test_a_single_field_that_is_given_twice_is_refused(
     anonymous: httpx.Client, fielded: str, name: str, *, turned: bool, same: bool
 ) -> None:
     first, second = SINGLE[name]
@@ -120,7 +120,7 @@ def test_a_field_that_is_one_is_refused_twice(
     assert refused.headers["content-security-policy"]
 
 
-def sent(client: httpx.Client, method: str, path: str, *fields: tuple[str, str]) -> Any:
+def send(client: httpx.Client, method: str, path: str, *fields: tuple[str, str]) -> Any:
     json = [("Content-Type", "application/json")]
     return client.send(client.build_request(method, path, content=b"{}", headers=[*json, *fields]))
 
@@ -134,20 +134,22 @@ def test_two_hosts_are_refused(server: Server) -> None:
             assert answer.readline() == b"HTTP/1.1 400 Bad Request\r\n"
 
 
-def test_ids_given_twice_are_none(anonymous: httpx.Client, fielded: str) -> None:
+def test_request_ids_given_twice_are_ignored(anonymous: httpx.Client, fielded: str) -> None:
     given = ("X-Request-ID", "0123456789abcdef")
-    assert sent(anonymous, "POST", fielded, given).headers["x-request-id"] == given[1]
-    assert sent(anonymous, "POST", fielded, given, given).headers["x-request-id"] != given[1]
+    assert send(anonymous, "POST", fielded, given).headers["x-request-id"] == given[1]
+    assert send(anonymous, "POST", fielded, given, given).headers["x-request-id"] != given[1]
 
 
-def test_an_idempotency_key_given_twice_is_none(anonymous: httpx.Client, fielded: str) -> None:
+def test_an_idempotency_key_given_twice_is_refused(anonymous: httpx.Client, fielded: str) -> None:
     key = ("Idempotency-Key", str(uuid4()))
-    assert sent(anonymous, "POST", fielded, key).status_code == 201
-    refused = sent(anonymous, "POST", fielded, key, key)
+    assert send(anonymous, "POST", fielded, key).status_code == 201
+    refused = send(anonymous, "POST", fielded, key, key)
     assert (refused.status_code, refused.json()["code"]) == (400, "idempotency_key_invalid")
 
 
-def test_codings_are_put_together(anonymous: httpx.Client, fielded: str) -> None:
+def test_an_encoding_in_a_second_field_is_refused_too(
+    anonymous: httpx.Client, fielded: str
+) -> None:
     codings = [("Content-Encoding", "identity"), ("Content-Encoding", "gzip")]
-    assert sent(anonymous, "POST", fielded, *codings).status_code == 415
-    assert sent(anonymous, "POST", fielded, *reversed(codings)).status_code == 415
+    assert send(anonymous, "POST", fielded, *codings).status_code == 415
+    assert send(anonymous, "POST", fielded, *reversed(codings)).status_code == 415

@@ -45,10 +45,10 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def document(admin: httpx.Client) -> dict[str, Any]:
-    return defined(admin)
+    return document_of_collections(admin)
 
 
-def defined(admin: httpx.Client) -> dict[str, Any]:
+def document_of_collections(admin: httpx.Client) -> dict[str, Any]:
     """The document with collections of each kind."""
     open_ = ANYONE
     for name, rules in (("books", open_), ("read-only", {"list": "", "read": ""}), ("hidden", {})):
@@ -96,7 +96,7 @@ def test_operations_are_complete(document: dict[str, Any]) -> None:
         ("/collections/books/records/{record_id}", "get", {"If-None-Match"}),
     ],
 )
-def test_preconditions_are_told(
+def test_preconditions_are_documented(
     document: dict[str, Any], path: str, method: str, fields: set[str]
 ) -> None:
     operation = document["paths"][path][method]
@@ -113,7 +113,7 @@ def test_the_page_would_send_nothing_optional(document: dict[str, Any]) -> None:
                 assert not {"example", "examples", "default"} & {*each, *schema}, (path, each)
 
 
-def test_the_first_collection_is_defined_as_the_page_has_it(
+def test_the_definition_that_the_page_shows_is_accepted(
     document: dict[str, Any], admin: httpx.Client
 ) -> None:
     operation = document["paths"]["/collections/{collection}"]["put"]
@@ -122,14 +122,14 @@ def test_the_first_collection_is_defined_as_the_page_has_it(
     assert admin.put(f"/collections/{name}-as-shown", json=body).status_code == 201
 
 
-def test_what_collections_may_be_called_is_told(document: dict[str, Any]) -> None:
+def test_the_pattern_of_names_of_collections_is_documented(document: dict[str, Any]) -> None:
     for operation in document["paths"]["/collections/{collection}"].values():
         [name] = [each for each in operation["parameters"] if each["name"] == "collection"]
         assert re.match(name["schema"]["pattern"], "my-books_2")
         assert not re.match(name["schema"]["pattern"], "Books")
 
 
-def test_others_see_what_they_may_see(
+def test_other_callers_see_the_paths_that_they_may_use(
     document: dict[str, Any], anonymous: httpx.Client, ada: httpx.Client
 ) -> None:
     for client in (anonymous, ada):
@@ -144,7 +144,7 @@ def test_others_see_what_they_may_see(
 @pytest.mark.parametrize(
     ("rule", "methods"), [("create", {"get", "put"}), ("update", {"get", "put", "patch"})]
 )
-def test_what_one_of_several_rules_allows_is_shown(
+def test_a_path_that_one_of_several_rules_allows_is_shown(
     admin: httpx.Client, anonymous: httpx.Client, rule: str, methods: set[str]
 ) -> None:
     rules = {"list": "", "read": "", rule: ""}
@@ -197,10 +197,10 @@ def test_any_request_gets_a_documented_answer(own_server: Server) -> None:
     Some of them change the collections that other tests rely on.
     """
     admin = own_server.admin()
-    kept = defined(admin)
+    found = document_of_collections(admin)
     # A log-out would end the session of all other requests.
-    del kept["paths"]["/auth/logout"]["post"]
-    schema = schemathesis.openapi.from_dict(kept)
+    del found["paths"]["/auth/logout"]["post"]
+    schema = schemathesis.openapi.from_dict(found)
     schema.config.update(base_url=own_server.url)
     operations = [
         result.ok()

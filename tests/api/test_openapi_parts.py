@@ -1,4 +1,4 @@
-"""The OpenAPI document is put together from parts: each once, counted, and within bounds."""
+"""The OpenAPI document is put together from parts: made once, counted, and within bounds."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_change_describes_that_collection_anew(alone: Server, described: list[
     assert described == [NAMES[0]]
 
 
-def test_who_has_the_document_is_told_so(alone: Server) -> None:
+def test_a_client_that_has_the_document_gets_304(alone: Server) -> None:
     admin, anonymous = alone.admin(), alone.client()
     first = admin.get("/openapi.json")
     tag = first.headers["etag"]
@@ -114,7 +114,7 @@ def test_who_has_the_document_is_told_so(alone: Server) -> None:
     assert admin.get("/openapi.json", headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_two_processes_give_it_one_tag(cluster_url: str) -> None:
+def test_two_processes_give_the_document_one_tag(cluster_url: str) -> None:
     found = set()
     for _ in range(2):
         with database(cluster_url) as url, serving(settings(url)) as server:
@@ -137,7 +137,7 @@ def test_a_collection_that_is_named_must_be_visible(
     ("bound", "value", "described"),
     [("MAX_COLLECTIONS", 3, 3), ("MAX_BYTES", 60_000, 4), ("_MAX_COLLECTION_BYTES", 10, 0)],
 )
-def test_what_does_not_fit_is_left_out_and_said_so(
+def test_collections_that_do_not_fit_are_left_out_and_counted(
     cluster_url: str, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, described: int
 ) -> None:
     monkeypatch.setattr(openapi, bound, value)
@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_left_out_and_said_so(
         assert admin.get("/openapi.json").headers["etag"] != answer.headers["etag"]
 
 
-def test_a_schema_that_is_too_large_is_not_even_looked_at(
+def test_a_schema_that_is_too_large_is_not_even_described(
     alone: Server, described: list[str]
 ) -> None:
     admin = alone.admin()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx
 
 SYSTEM = ("id", "version", "created_at", "updated_at", "owner")
-# Where a schema holds values, which may look like anything.
+# Keywords whose values may look like anything.
 VALUES = ("const", "enum", "default", "examples", "example")
 
 
@@ -46,7 +46,7 @@ def resolve(whole: Any, reference: str) -> Any:
 
 
 def keywords(schema: Any, *, names: bool = False) -> Iterator[tuple[str, Any]]:
-    """The keywords of schemas and what they are set to, but for names that look like them."""
+    """The keywords of schemas with their values, without names that look like keywords."""
     if isinstance(schema, dict):
         for key, value in schema.items():
             if not names:
@@ -58,8 +58,8 @@ def keywords(schema: Any, *, names: bool = False) -> Iterator[tuple[str, Any]]:
             yield from keywords(each)
 
 
-def answered(whole: dict[str, Any], path: str, method: str, status: str) -> Any:
-    """The schema of an answer, for a validator to hold answers to."""
+def validator_of(whole: dict[str, Any], path: str, method: str, status: str) -> Any:
+    """A validator of the answers of an operation with that status."""
     found = whole["paths"][path][method]["responses"][status]
     schema = found["content"]["application/json"]["schema"]
     return jsonschema_rs.Draft202012Validator(
@@ -239,7 +239,7 @@ def test_schemas_mean_in_the_document_what_they_mean_alone(
     )
     assert validator.is_valid(good)
     assert not validator.is_valid(bad)
-    record = answered(found, path, "post", "201")
+    record = validator_of(found, path, "post", "201")
     assert not list(record.iter_errors(created.json()))
     assert not record.is_valid({**created.json(), **bad})
     assert not record.is_valid({"id": created.json()["id"], **good})
@@ -251,7 +251,7 @@ def test_items_of_lists_are_typed_and_may_lack_fields(
     properties = {"title": {"type": "string"}, "year": {"type": "integer"}}
     path = put(admin, "listed", {"properties": properties, "required": ["title"]})
     anonymous.post(path, json={"title": "Moby Dick", "year": 1851})
-    page = answered(document(anonymous), path, "get", "200")
+    page = validator_of(document(anonymous), path, "get", "200")
     for fields in ("", "year", "title,version"):
         answer = anonymous.get(path, params={"fields": fields} if fields else {}).json()
         assert not list(page.iter_errors(answer)), fields
@@ -335,7 +335,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_are_what_the_collection_takes(
+def test_a_collection_takes_its_examples(
     admin: httpx.Client, anonymous: httpx.Client, name: str
 ) -> None:
     schema, expected = EXAMPLES[name]
@@ -350,7 +350,7 @@ def test_examples_are_what_the_collection_takes(
     [example] = read
     own = {field: value for field, value in example.items() if field not in SYSTEM}
     assert anonymous.post(path, json=own).status_code == 201
-    assert not list(answered(found, path, "post", "201").iter_errors(example))
+    assert not list(validator_of(found, path, "post", "201").iter_errors(example))
     if name != "wide":
         assert own == expected
     assert sent == schema.get("examples", [own])
@@ -359,11 +359,11 @@ def test_examples_are_what_the_collection_takes(
 def test_a_schema_is_not_repeated_by_every_path(admin: httpx.Client) -> None:
     put(admin, "once", {"description": "b52f6d", "properties": {"p": {"pattern": "a7c1e9"}}})
     text = admin.get("/openapi.json").text
-    # As it is sent, as it is read, and as an item of a list.
+    # The schemas of requests, of answers, and of items of lists.
     assert text.count("a7c1e9") == 3
 
 
-def test_nothing_of_what_others_may_not_see_is_told(
+def test_the_document_tells_nothing_of_hidden_collections(
     admin: httpx.Client, anonymous: httpx.Client, ada: httpx.Client
 ) -> None:
     schema = {

@@ -30,21 +30,21 @@ def test_health_touches_nothing(server: Server, anonymous: httpx.Client) -> None
     assert server.statements == []
 
 
-def test_ready(anonymous: httpx.Client) -> None:
+def test_a_server_with_its_database_is_ready(anonymous: httpx.Client) -> None:
     response = anonymous.get("/health/ready")
     assert response.status_code == 200
     assert response.json()["status"] == "ready"
     assert response.json()["checks"]["database"]["ok"] is True
 
 
-def test_many_who_ask_whether_it_is_ready_cost_one_report(server: Server) -> None:
+def test_many_requests_for_readiness_share_reports(server: Server) -> None:
     def ask(_: int) -> int:
         return server.client().get("/health/ready").status_code
 
     with ThreadPoolExecutor(8) as pool:
         server.statements.clear()
         assert set(pool.map(ask, range(64))) == {200}
-    # As many reports as half seconds, where each request by itself would be 128 statements.
+    # There is one report per half second; a report per request would be 128 statements.
     assert len(server.statements) < 64
 
 
@@ -60,7 +60,7 @@ def test_a_database_behind_the_code_is_not_ready(
         assert "listo migrate" in response.json()["checks"]["migrations"]["detail"]
     finally:
         execute(database_url, f"UPDATE listo.migrations SET version_num = '{migrations.head()}'")
-        # Other tests are not to be told of this.
+        # This report replaces the bad one for other tests.
         assert anonymous.get("/health/ready").status_code == 200
 
 
@@ -81,7 +81,7 @@ def test_metrics_are_by_template_and_never_by_id(admin: httpx.Client) -> None:
     admin.get(path)
     admin.get("/no/such/route/of-4711")
     admin.request("BREW", "/no/such/route/of-4711")
-    # The server's parser refuses that one; these reach the application, on a route and on none.
+    # The server's parser refuses BREW; these reach the application, with and without a route.
     assert admin.request("PROPFIND", path).status_code == 405
     assert admin.request("MKCOL", "/no/such/route/of-4711").status_code == 404
     text = admin.get("/metrics").text
@@ -122,7 +122,7 @@ def test_events_of_records_are_counted_by_type(admin: httpx.Client) -> None:
     admin.patch(path, json={"n": 1}).raise_for_status()
     admin.delete(path).raise_for_status()
     assert admin.delete(path).status_code == 404
-    # In a transaction with more: what is undone does not count, what is replayed counts once.
+    # In a larger transaction: undone writes do not count, replayed writes count once.
     operations.append({"op": "delete", "id": path.rsplit("/", 1)[1]})
     for headers in ({}, {"Idempotency-Key": "a-failing-batch"}):
         failed = admin.post(f"{records}:batch", json={"operations": operations}, headers=headers)
@@ -181,7 +181,7 @@ def test_head_is_answered_as_get_without_the_body(
     paths = ("/health", "/collections/headed/records", record, "/docs", "/docs/favicon.png")
     for path in (*paths, "/nothing", "/auth/login"):
         whole = admin.get(path)
-        # With a key as well, which nobody takes notice of.
+        # HEAD ignores an idempotency key.
         head = admin.head(path, headers={"Idempotency-Key": "head-0001"})
         assert (head.status_code, head.content) == (whole.status_code, b""), path
         for name in ("content-type", "etag", "cache-control", "content-security-policy"):
@@ -227,7 +227,9 @@ def lines(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def test_the_access_line(ada: httpx.Client, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_request_has_one_access_line(
+    ada: httpx.Client, capfd: pytest.CaptureFixture[str]
+) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "X-Request-ID": "the-request-id"}
     user = ada.get("/auth/me").json()["id"]
@@ -347,7 +349,7 @@ def test_two_processes_without_redis_do_not_serve_one_database(
         pass
 
 
-def test_who_is_alone_is_asked_whatever_a_statement_may_take(
+def test_the_check_for_other_processes_outlasts_the_statement_timeout(
     database_url: str,
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
@@ -374,7 +376,7 @@ def test_the_root_leads_to_the_documents(anonymous: httpx.Client) -> None:
     assert "/" not in anonymous.get("/openapi.json").json()["paths"]
 
 
-def test_documents_are_offline(anonymous: httpx.Client) -> None:
+def test_the_documents_load_nothing_from_elsewhere(anonymous: httpx.Client) -> None:
     page = anonymous.get("/docs")
     assert page.status_code == 200
     policy = page.headers["content-security-policy"]

@@ -41,7 +41,7 @@ def until(client: httpx.Client, status: int, state: str) -> None:
 
 
 def test_an_outage_is_503_and_passes_by_itself(postgres: EmbeddedPostgres) -> None:
-    # The database is not migrated: in development the server sees to that.
+    # The database is not migrated; in development the server migrates it.
     with serving(settings(postgres.url())) as server:
         admin = server.admin()
         admin.put("/collections/notes", json={"schema": {}, "rules": {"read": ""}})

@@ -1,4 +1,4 @@
-"""More work than the server can take: who is refused, how fast, and what comes after."""
+"""More work than the server can take: which requests are refused, how fast, and the recovery."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def server(database_url: str) -> Iterator[Server]:
 
 
 def slow(server: Server) -> None:
-    """Have it answer /slow once that is released."""
+    """Have the server answer /slow once `release` is set."""
     state = server.app.state
     state.release = asyncio.Event()
 
@@ -63,7 +63,7 @@ def notes(server: Server) -> str:
 
 @contextmanager
 def in_work(server: Server, number: int) -> Iterator[None]:
-    """So many requests that do not end."""
+    """`number` requests that do not end."""
     client = server.client()
     with ThreadPoolExecutor(number) as pool:
         waiting = [pool.submit(client.get, "/slow") for _ in range(number)]
@@ -75,7 +75,7 @@ def in_work(server: Server, number: int) -> Iterator[None]:
     server.app.state.release.clear()
 
 
-def until(client: httpx.Client, path: str, status: int) -> httpx.Response:
+def ask_until(client: httpx.Client, path: str, status: int) -> httpx.Response:
     """The first answer of that status."""
     answers: list[httpx.Response] = []
 
@@ -99,12 +99,12 @@ def received(client: socket.socket) -> bytes:
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
-def waits(server: Server, number: int) -> None:
-    """Until so many strangers wait."""
+def wait_for_waiting(server: Server, number: int) -> None:
+    """Wait for `number` strangers to wait."""
     wait_until(lambda: server.services.concurrency.waiting(Importance.ANONYMOUS) == number)
 
 
-def counted(route: str) -> float:
+def number_served(route: str) -> float:
     labels = {"method": "GET", "handler": route, "status": "200"}
     return REGISTRY.get_sample_value("http_request_duration_seconds_count", labels) or 0.0
 
@@ -115,40 +115,40 @@ def shed(importance: str) -> float:
 
 
 def until_shed(importance: str, before: float) -> None:
-    """Until more of them have been counted than before."""
+    """Return once more requests were shed than before."""
     wait_until(lambda: shed(importance) > before)
 
 
 def test_lists_of_strangers_make_room_for_writes_with_a_key(server: Server, notes: str) -> None:
     admin, stranger = server.admin(), server.client()
     before = shed("anonymous")
-    # Six of ten: no more are for strangers, as soon as it shows that these are slow.
+    # Six of ten: strangers get no more, as soon as the requests turn out to be slow.
     with in_work(server, 6):
-        refused = until(stranger, notes, 503)
+        refused = ask_until(stranger, notes, 503)
         assert refused.json()["code"] == "overloaded"
         assert 1 <= int(refused.headers["retry-after"]) <= 3
         until_shed("anonymous", before)
         assert admin.get(notes).status_code == 200
         assert admin.post(notes, json={}, headers=KEY).status_code == 201
-    until(stranger, notes, 200)
+    ask_until(stranger, notes, 200)
 
 
 def test_with_eight_in_work_only_writes_get_in(server: Server, notes: str) -> None:
     admin = server.admin()
     with in_work(server, 8):
-        until(admin, notes, 503)
+        ask_until(admin, notes, 503)
         wrong = {"email": "nobody@example.com", "password": "a wrong guess"}
         assert server.client().post("/auth/login", json=wrong).status_code == 503
         assert admin.post(notes, json={}).status_code == 201
         assert server.client().get("/health").status_code == 200
 
 
-def test_what_is_refused_unread_is_answered_as_everything_else(server: Server, notes: str) -> None:
+def test_a_refusal_of_an_unread_request_is_a_whole_answer(server: Server, notes: str) -> None:
     client = server.client()
     own = {"X-Request-ID": "refused-00001"}
     with in_work(server, MOST):
-        # Once all of them have come.
-        until(client, notes, 503)
+        # A refusal shows that all have come.
+        ask_until(client, notes, 503)
         refused = client.get(notes, headers=own)
         browsers = client.get(notes, headers=own | {"Origin": ORIGIN})
         head = client.head(notes, headers=own)
@@ -167,19 +167,24 @@ def test_what_is_refused_unread_is_answered_as_everything_else(server: Server, n
     for answer in (refused, browsers, head):
         assert answer.headers["x-request-id"] == "refused-00001"
         assert 1 <= int(answer.headers["retry-after"]) <= 3
-    said = ("cache-control", "x-content-type-options", "x-frame-options", "content-security-policy")
-    assert {name: refused.headers[name] for name in said} == {
-        name: head.headers[name] for name in said
+    fields = (
+        "cache-control",
+        "x-content-type-options",
+        "x-frame-options",
+        "content-security-policy",
+    )
+    assert {name: refused.headers[name] for name in fields} == {
+        name: head.headers[name] for name in fields
     }
     assert browsers.headers["access-control-allow-origin"] == ORIGIN
     assert head.content == b""
 
 
-def test_who_sends_many_at_once_is_refused_as_often(server: Server, notes: str) -> None:
+def test_each_request_of_a_pipeline_is_refused(server: Server, notes: str) -> None:
     request = f"GET {notes} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     last = f"GET {notes} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
     with in_work(server, MOST), connection(server) as client:
-        until(server.client(), notes, 503)
+        ask_until(server.client(), notes, 503)
         client.sendall(request * 2 + last)
         answers = received(client)
     assert answers.count(b"HTTP/1.1 503 ") == 3
@@ -187,20 +192,20 @@ def test_who_sends_many_at_once_is_refused_as_often(server: Server, notes: str) 
 
 
 def test_more_than_may_wait_are_refused_at_once(server: Server, notes: str) -> None:
-    """And nothing is done of what one of them sends behind what it said was the last."""
+    """A request behind one with `Connection: close` is not carried out either."""
     admin, get = server.admin(), f"GET {notes} HTTP/1.1\r\nHost: x\r\n"
     fields = f"Host: x\r\nAuthorization: {admin.headers['authorization']}\r\n"
     write = f"POST {notes} HTTP/1.1\r\n{fields}Content-Type: application/json\r\n"
     before = len(admin.get(notes).json()["items"])
     with ExitStack() as stack:
         stack.enter_context(in_work(server, MOST))
-        until(server.client(), notes, 503)
+        ask_until(server.client(), notes, 503)
         most = WAITING_PER_PLACE * MOST
         waiting = [stack.enter_context(connection(server)) for _ in range(most)]
         for each in waiting:
             each.sendall(f"{get}Connection: close\r\n\r\n".encode())
-        waits(server, most)
-        # Not the last of those who wait, since it is no less important.
+        wait_for_waiting(server, most)
+        # Refused, since the last waiting client is no less important.
         client = stack.enter_context(connection(server))
         body = "x" * 100_000
         client.sendall(
@@ -210,37 +215,37 @@ def test_more_than_may_wait_are_refused_at_once(server: Server, notes: str) -> N
         answers = received(client)
         assert answers.count(b"HTTP/1.1 503 ") == 3
         assert answers.count(b"HTTP/1.1 ") == 3
-        # A more important one takes the place of the last of them.
+        # A more important request takes the place of the last waiting one.
         assert admin.post(notes, json={}, headers={"Connection": "close"}).status_code == 503
         assert all(received(each).startswith(b"HTTP/1.1 503 ") for each in waiting)
-    until(server.client(), notes, 200)
+    ask_until(server.client(), notes, 200)
     assert len(admin.get(notes).json()["items"]) == before
 
 
-def test_who_has_gone_while_waiting_is_not_served(server: Server, notes: str) -> None:
-    before = counted("/slow")
+def test_a_client_that_has_gone_while_waiting_is_not_served(server: Server, notes: str) -> None:
+    before = number_served("/slow")
     with in_work(server, MOST):
-        until(server.client(), notes, 503)
+        ask_until(server.client(), notes, 503)
         with connection(server) as client:
             client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            waits(server, 1)
-    waits(server, 0)
-    until(server.client(), notes, 200)
-    assert counted("/slow") == before + MOST
+            wait_for_waiting(server, 1)
+    wait_for_waiting(server, 0)
+    ask_until(server.client(), notes, 200)
+    assert number_served("/slow") == before + MOST
 
 
-def test_a_server_of_others_refuses_as_well(cluster_url: str) -> None:
-    """uvicorn's own protocol, as with `uvicorn app.main:app`."""
+def test_another_protocol_refuses_as_well(cluster_url: str) -> None:
+    """With uvicorn's own protocol, as in `uvicorn app.main:app`."""
     with (
         database(cluster_url) as url,
         serving(settings(url, max_concurrent_requests=1), http="httptools") as other,
     ):
         slow(other)
         with in_work(other, 1):
-            refused = until(other.client(), "/collections", 503)
+            refused = ask_until(other.client(), "/collections", 503)
         assert refused.json()["code"] == "overloaded"
         assert 1 <= int(refused.headers["retry-after"]) <= 3
-        until(other.client(), "/collections", 200)
+        ask_until(other.client(), "/collections", 200)
 
 
 def test_fast_requests_fill_the_limit(server: Server, notes: str) -> None:
@@ -250,7 +255,7 @@ def test_fast_requests_fill_the_limit(server: Server, notes: str) -> None:
             answers = await asyncio.gather(*(client.get(notes) for _ in range(300)))
             return [answer.status_code for answer in answers]
 
-    until(server.client(), notes, 200)
+    ask_until(server.client(), notes, 200)
     assert asyncio.run(burst()) == [200] * 300
 
 
@@ -272,5 +277,5 @@ def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
     # Requests that waited too long for a connection were refused.
     assert 200 in statuses
     assert statuses <= {200, 503}
-    until(stranger, "/collections", 200)
+    ask_until(stranger, "/collections", 200)
     wait_until(lambda: limit.limit >= MOST)

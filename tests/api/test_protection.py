@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
-# Two servers on one database need Redis; these tests are about other limits.
+# The only server of these tests: two servers on one database would need Redis.
 TIGHT = {
     "max_body_bytes": 2048,
     "max_concurrent_requests": 2,
@@ -114,7 +114,7 @@ def test_a_body_in_chunks_that_ends_leaves_the_connection_open(tight: Server) ->
         ({}, "/" + "y" * 20_000, 414),
     ],
 )
-def test_heads_that_are_too_large(
+def test_heads_that_are_too_large_are_refused(
     tight: Server, headers: dict[str, str], path: str, status: int
 ) -> None:
     response = tight.client().get(path, headers=headers)
@@ -127,7 +127,7 @@ def test_a_request_that_takes_too_long_is_given_up(tight: Server) -> None:
     assert response.status_code == 503
     assert response.json()["code"] == "request_timeout"
     assert response.headers["retry-after"] == "1"
-    # Nothing of it is left.
+    # Its place is free again.
     assert tight.client().get("/collections").status_code == 200
 
 
@@ -183,7 +183,7 @@ def test_an_index_is_built_beyond_the_requests_deadline(
     async def hold() -> None:
         holder = await asyncpg.connect(database_url)
         async with holder.transaction():
-            # Building concurrently waits for whoever has written before it began.
+            # A concurrent build waits for transactions that have written before it began.
             await holder.execute(
                 "INSERT INTO records.late (id, data) VALUES (gen_random_uuid(), '{}')"
             )
@@ -191,7 +191,7 @@ def test_an_index_is_built_beyond_the_requests_deadline(
                 admin.put, "/collections/late", json={"schema": schema, "indexes": ["a"]}
             )
             assert changed.json()["indexes"][0]["state"] == "building"
-            # By the end of this one the deadline of that request is over as well.
+            # By the end of this request the deadline of the change is over as well.
             slow = await asyncio.to_thread(tight.client().get, "/slow")
             assert slow.json()["code"] == "request_timeout"
         await holder.close()
@@ -202,7 +202,7 @@ def test_an_index_is_built_beyond_the_requests_deadline(
         assert time.monotonic() < deadline
 
 
-def test_a_time_out_of_ones_own_is_not_the_databases(tight: Server) -> None:
+def test_a_timeout_of_a_route_is_not_taken_for_one_of_the_database(tight: Server) -> None:
     @tight.app.get("/impatient")
     async def impatient(session: SessionDep) -> None:
         await session.execute("SELECT 1")
@@ -213,7 +213,7 @@ def test_a_time_out_of_ones_own_is_not_the_databases(tight: Server) -> None:
     assert response.json()["code"] == "internal_error"
 
 
-def test_of_more_requests_than_fit_those_are_refused_whose_turn_does_not_come(
+def test_requests_whose_turn_does_not_come_are_refused(
     tight: Server,
 ) -> None:
     async def burst() -> list[httpx.Response]:
@@ -222,7 +222,7 @@ def test_of_more_requests_than_fit_those_are_refused_whose_turn_does_not_come(
 
     responses = asyncio.run(burst())
     codes = [response.json()["code"] for response in responses]
-    # Each of those before takes all of its time.
+    # Each request in work takes all of its time.
     assert set(codes) == {"overloaded", "request_timeout"}
     assert codes.count("request_timeout") >= 2
     assert all(1 <= int(response.headers["retry-after"]) <= 3 for response in responses)
@@ -230,7 +230,7 @@ def test_of_more_requests_than_fit_those_are_refused_whose_turn_does_not_come(
 
 
 @pytest.mark.parametrize("path", ["/collections", "/nothing", "/health", "/docs", "/openapi.json"])
-def test_security_headers(tight: Server, path: str) -> None:
+def test_every_answer_has_security_headers(tight: Server, path: str) -> None:
     headers = tight.client().get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
@@ -262,7 +262,7 @@ def test_a_client_that_goes_in_the_middle_of_its_body_is_no_error(
     assert "unhandled exception" not in caplog.text
 
 
-def test_methods_and_routes_that_are_not_there(tight: Server) -> None:
+def test_a_method_that_is_not_there_is_405(tight: Server) -> None:
     response = tight.client().delete("/collections")
     assert response.status_code == 405
     assert response.json()["code"] == "method_not_allowed"

@@ -71,7 +71,7 @@ def test_exactly_the_limit_passes_and_the_fields_tell(limited: Server) -> None:
         ("X-Real-IP", "192.0.2.{}, 198.51.100.{}"),
     ],
 )
-def test_nobody_gets_more_by_saying_to_be_somebody_else(
+def test_no_client_gets_more_by_claiming_another_address(
     limited: Server, name: str, value: str
 ) -> None:
     client = limited.client()
@@ -84,7 +84,7 @@ def test_nobody_gets_more_by_saying_to_be_somebody_else(
     assert answers == [404, 404, 404, 429]
 
 
-def test_wrong_credentials_count_as_none(limited: Server) -> None:
+def test_wrong_credentials_count_as_anonymous(limited: Server) -> None:
     responses = [limited.client(f"token-{n}").get("/auth/me") for n in range(4)]
     assert [response.status_code for response in responses] == [401, 401, 401, 429]
     assert responses[0].headers["ratelimit"] == '"anonymous";r=2;t=1200'
@@ -102,7 +102,7 @@ BATCH = {"operations": [{"op": "delete", "id": "01a00000-0000-7000-8000-00000000
         ("/collections/counted/records:batch", BATCH),
     ],
 )
-def test_who_waits_as_long_as_told_gets_through(
+def test_a_client_that_waits_as_long_as_told_gets_through(
     database_url: str, path: str, body: dict[str, Any] | None
 ) -> None:
     with serving(settings(database_url, rate_limit_anonymous="7/minute, 60/hour")) as running:
@@ -120,11 +120,11 @@ def test_who_waits_as_long_as_told_gets_through(
             while (refused := ask()).status_code != 429:
                 now += 700_001
             if body is None:
-                # How many operations a batch has is not known of one that is not read any more.
+                # Not for batches: the size of a refused batch is unknown, since it is not read.
                 now += (int(refused.headers["retry-after"]) - 1) * 1_000_000
                 refused = ask()
                 assert refused.status_code == 429
-            # Where only its count was refused it counted for one.
+            # If only its count was refused, the request counted for one.
             now += int(refused.headers["retry-after"]) * 1_000_000
             assert ask().status_code != 429
 
@@ -157,7 +157,7 @@ def behind_proxies(database_url: str) -> Iterator[Server]:
         ["192.0.2.1", "10.1.1.1, 192.0.2.1", "evil, 192.0.2.1", "192.0.2.1, 198.51.100.7"],
         ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"],
         ["::ffff:192.0.2.1", "192.0.2.1", "::FFFF:192.0.2.1"],
-        # No address of a client's at all: it is the proxy's own request.
+        # Without an address of a client the request is the proxy's own.
         ["", "evil", "192.0.2.1:http", "unknown"],
     ],
 )
@@ -178,7 +178,7 @@ def test_clients_behind_proxies_have_their_own_limits(behind_proxies: Server) ->
         for _ in range(2):
             header = {"X-Forwarded-For": f"203.0.113.9, 192.0.2.{number}"}
             assert client.get("/auth/me", headers=header).status_code == 401
-        # No other field is a proxy's word.
+        # Proxies are believed in no other field.
         for other in ("X-Real-IP", "Forwarded", "X-Client-IP"):
             header[other] = f"for=198.51.100.{number}"
             assert client.get("/auth/me", headers=header).status_code == 429
@@ -235,9 +235,12 @@ def left(response: httpx.Response) -> int:
 @pytest.fixture(scope="module")
 def costing(cluster_url: str) -> Iterator[httpx.Client]:
     """A member whose limit gives nothing back during a test."""
-    with database(cluster_url) as url, serving(settings(url, rate_limit_user="10000/day")) as it:
-        define(it.admin())
-        yield it.member("costs@example.com")
+    with (
+        database(cluster_url) as url,
+        serving(settings(url, rate_limit_user="10000/day")) as running,
+    ):
+        define(running.admin())
+        yield running.member("costs@example.com")
 
 
 def operations(op: str, number: int) -> list[dict[str, Any]]:
@@ -253,7 +256,7 @@ def operations(op: str, number: int) -> list[dict[str, Any]]:
         ("?count=estimated", None, 1),
         ("?count=exact", None, 10),
         ("?count=%65xact&limit=1", None, 10),
-        # Refused before anything is counted.
+        # Refused before records are counted.
         ("?count=exact&limit=0", None, 1),
         (":batch", operations("create", 10), 1),
         (":batch", operations("create", 11), 2),
@@ -261,11 +264,11 @@ def operations(op: str, number: int) -> list[dict[str, Any]]:
         (":batch", operations("delete", 2), 1),
         (":batch", operations("delete", 1000), 500),
         (":batch", operations("create", 15) + operations("delete", 3), 4),
-        # Nothing of a list that is too long is done.
+        # No operation of a list that is too long is done.
         (":batch", operations("create", 1001), 1),
     ],
 )
-def test_what_costs_more_counts_for_more(
+def test_requests_that_cost_more_count_for_more(
     costing: httpx.Client, path: str, body: list[dict[str, Any]] | None, cost: int
 ) -> None:
     before = left(costing.get("/auth/me"))
@@ -277,7 +280,7 @@ def test_what_costs_more_counts_for_more(
     assert before - left(costing.get("/auth/me")) == cost + 1
 
 
-def test_an_estimate_that_has_to_count_costs_as_much(database_url: str) -> None:
+def test_an_estimate_that_has_to_count_costs_as_much_as_a_count(database_url: str) -> None:
     with serving(settings(database_url, rate_limit_user="100/day")) as running:
         body = {"schema": {}, "rules": {"list": "owner = @user.id"}}
         admin, ada = running.admin(), running.member("estimates@example.com")

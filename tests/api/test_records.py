@@ -126,7 +126,7 @@ def test_what_changes_nothing_keeps_the_version(
     record = create(ada, size=3, nested={"a": "é", "b": {"c": [1, 2.5]}})
     path = f"{PATH}/{record['id']}"
     for precondition in ({}, {"If-Match": '"1"'}):
-        # Escaped, and with spaces, as some clients write it.
+        # Escaped and with spaces, as some clients write JSON.
         response = ada.request(
             method,
             path,
@@ -143,7 +143,7 @@ def test_what_changes_nothing_keeps_the_version(
     assert events(server, record["id"]) == [("record.created", 1)]
 
 
-def test_to_the_digit(ada: httpx.Client) -> None:
+def test_a_change_of_digits_alone_is_a_change(ada: httpx.Client) -> None:
     record = create(ada, nested={"n": 1})
     path = f"{PATH}/{record['id']}"
     changed = ada.patch(path, content=b'{"nested":{"n":1.0}}', headers=JSON)
@@ -151,7 +151,7 @@ def test_to_the_digit(ada: httpx.Client) -> None:
     assert changed.headers["etag"] == '"2"'
 
 
-def test_delete_ends_it(ada: httpx.Client) -> None:
+def test_a_deleted_record_is_gone(ada: httpx.Client) -> None:
     record = create(ada)
     assert ada.delete(f"{PATH}/{record['id']}").status_code == 204
     assert ada.get(f"{PATH}/{record['id']}").status_code == 404
@@ -165,7 +165,7 @@ def test_delete_ends_it(ada: httpx.Client) -> None:
         ("PUT", {"If-Match": "*"}, 200, None),
         ("PUT", {"If-Match": '"1", "7"'}, 200, None),
         ("PUT", {"If-Match": '"2"'}, 412, "version_conflict"),
-        # As proxies hand on the tag of what they compress.
+        # Proxies that compress hand on such tags.
         ("PUT", {"If-Match": 'W/"1"'}, 200, None),
         ("PUT", {"If-Match": '"1-gzip"'}, 200, None),
         ("PUT", {"If-Match": '"7", W/"1"'}, 200, None),
@@ -204,7 +204,7 @@ def test_delete_ends_it(ada: httpx.Client) -> None:
         ("GET", {"If-None-Match": "*"}, 304, None),
     ],
 )
-def test_preconditions(
+def test_preconditions_decide_whether_a_request_is_done(
     ada: httpx.Client, method: str, headers: dict[str, str], status: int, code: str | None
 ) -> None:
     record = create(ada)

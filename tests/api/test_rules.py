@@ -77,17 +77,17 @@ def test_a_hidden_record_is_as_if_it_were_not_there(
     admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
 ) -> None:
     path = define(admin, "diary", read="owner = @user.id", create="", update="", delete="")
-    mine = f"{path}/{ada.post(path, json={'title': 'x'}).json()['id']}"
+    adas_record = f"{path}/{ada.post(path, json={'title': 'x'}).json()['id']}"
     none = f"{path}/01a00000-0000-7000-8000-000000000000"
     for method, body in (("GET", None), ("PATCH", {}), ("PUT", {}), ("DELETE", None)):
         headers = {"If-Match": '"5"'} if method != "GET" else {}
         if method == "GET":
-            hidden = bob.get(mine)
+            hidden = bob.get(adas_record)
             absent = bob.get(none)
             assert hidden.status_code == absent.status_code == 404
             assert hidden.json()["code"] == absent.json()["code"] == "record_not_found"
             continue
-        hidden = bob.request(method, mine, json=body, headers=headers)
+        hidden = bob.request(method, adas_record, json=body, headers=headers)
         absent = bob.request(method, none, json=body, headers=headers)
         assert hidden.status_code == absent.status_code == 404, method
 
@@ -140,14 +140,14 @@ def test_a_visible_record_that_may_not_be_changed_is_403(
 ) -> None:
     path = define(admin, "wall", list="", read="", create="@user.id is not null",
                   update="owner = @user.id", delete="owner = @user.id")  # fmt: skip
-    mine = f"{path}/{ada.post(path, json={'title': 'x'}).json()['id']}"
-    assert bob.patch(mine, json={"title": "y"}).status_code == 403
-    assert bob.put(mine, json={"title": "y"}).status_code == 403
-    assert bob.delete(mine).status_code == 403
-    assert anonymous.delete(mine).status_code == 401
+    adas_record = f"{path}/{ada.post(path, json={'title': 'x'}).json()['id']}"
+    assert bob.patch(adas_record, json={"title": "y"}).status_code == 403
+    assert bob.put(adas_record, json={"title": "y"}).status_code == 403
+    assert bob.delete(adas_record).status_code == 403
+    assert anonymous.delete(adas_record).status_code == 401
     assert anonymous.post(path, json={"title": "y"}).status_code == 401
     assert anonymous.post(path, json={"title": "y"}).headers["www-authenticate"] == "Bearer"
-    assert ada.get(mine).json()["title"] == "x"
+    assert ada.get(adas_record).json()["title"] == "x"
 
 
 def test_the_create_rule_sees_the_new_record(admin: httpx.Client, ada: httpx.Client) -> None:
@@ -185,7 +185,7 @@ def test_definitions_show_rules_to_admins_only(admin: httpx.Client, ada: httpx.C
 
 
 @pytest.mark.parametrize("rule", ["title = 1 ortitle = 2", 'at > "2020"'])
-def test_a_kept_rule_that_is_none_any_more_lets_only_admins_through(
+def test_a_stored_rule_that_is_no_longer_valid_admits_only_admins(
     cluster_url: str, rule: str
 ) -> None:
     with database(cluster_url) as url:

@@ -1,4 +1,4 @@
-"""Sessions: refreshing with rotation, and how they end, which is at once."""
+"""Sessions: refreshing with rotation, and their end, which is effective at once."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def age(database_url: str, tokens: Any, interval: str) -> None:
     )
 
 
-def test_what_a_login_gives(server: Server, tokens: Any) -> None:
+def test_a_login_gives_a_token_pair(server: Server, tokens: Any) -> None:
     assert tokens["token_type"] == "bearer"
     assert tokens["expires_in"] == server.settings.access_token_ttl
     assert tokens["refresh_token"].startswith("lr_")
     assert server.client(tokens["access_token"]).get("/auth/me").status_code == 200
-    # The one is not taken for the other.
+    # A refresh token is no access token.
     assert server.client(tokens["refresh_token"]).get("/auth/me").status_code == 401
 
 
@@ -80,7 +80,7 @@ def test_parallel_tabs_may_use_a_token_for_ten_seconds(
     age(database_url, tokens, "9 seconds")
     second = refresh(anonymous, tokens["refresh_token"])
     assert second.status_code == 200
-    # Both go on.
+    # Both token pairs go on.
     for granted in (first, second.json()):
         assert refresh(anonymous, granted["refresh_token"]).status_code == 200
         assert server.client(granted["access_token"]).get("/auth/me").status_code == 200
@@ -122,7 +122,7 @@ def test_using_a_token_again_and_again_does_not_lengthen_the_grace(
     assert refresh(anonymous, tokens["refresh_token"]).status_code == 401
 
 
-def test_logout_is_at_once(server: Server, anonymous: httpx.Client, tokens: Any) -> None:
+def test_logout_is_effective_at_once(server: Server, anonymous: httpx.Client, tokens: Any) -> None:
     client = server.client(tokens["access_token"])
     assert client.get("/auth/me").status_code == 200
     assert client.post("/auth/logout").status_code == 204
@@ -196,18 +196,18 @@ def test_nothing_is_remembered_while_no_notifications_come(
         assert len(server.statements) == 1
 
 
-def test_other_processes_are_told(
+def test_a_message_of_another_process_ends_a_session(
     server: Server, admin: httpx.Client, database_url: str, tokens: Any
 ) -> None:
     client = server.client(tokens["access_token"])
     assert client.get("/auth/me").status_code == 200
-    # As another process does it, in one transaction.
+    # Another process does so in one transaction.
     execute(
         database_url,
         f"UPDATE listo.sessions SET revoked_at = now() WHERE id = '{session_of(tokens)}';"
         f"SELECT pg_notify('listo', 'other:session:{session_of(tokens)}')",
     )
-    # Messages come in order: once a later one has come, so has this one.
+    # Messages come in order: a later message shows that this one has come.
     received: list[str] = []
     server.services.database.notifications.subscribe("test", received.append, lambda: None)
     execute(database_url, "SELECT pg_notify('listo', 'other:test:x')")
@@ -231,7 +231,7 @@ def run(server: Server, work: Callable[..., Awaitable[int]]) -> int:
     return count
 
 
-def test_what_ended_long_ago_is_forgotten(
+def test_tokens_and_sessions_that_ended_long_ago_are_purged(
     server: Server, anonymous: httpx.Client, database_url: str, tokens: Any
 ) -> None:
     present = refresh(anonymous, tokens["refresh_token"]).json()
@@ -263,7 +263,7 @@ def test_slow_bodies_hold_no_connection(server: Server, admin: httpx.Client, hea
                 f"{head} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nExpect: 100-continue\r\n"
                 "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n".encode()
             )
-            # The body is being waited for.
+            # The server waits for the body.
             assert peer.recv(100).startswith(b"HTTP/1.1 100")
         assert admin.get("/users", timeout=4).status_code == 200
     finally:

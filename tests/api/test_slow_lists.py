@@ -1,4 +1,4 @@
-"""Lists that take long: they end, they cost who asks for them, and they keep nobody else."""
+"""Lists that take long: they end, they cost their caller, and they hold up nobody else."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def filled(server: Server, url: str) -> httpx.Client:
 
 
 def sleeping(url: str, number: int) -> list[int]:
-    """Those backends that sleep, once they are so many."""
+    """The backends that sleep, once they are `number`."""
     found: list[int] = []
 
     def asleep() -> bool:
@@ -75,7 +75,7 @@ def test_a_list_is_ended_in_postgres_and_told_what_would_help(url: str) -> None:
         assert server.client().get(QUICK).status_code == 200
 
 
-def test_who_waits_for_a_lock_was_not_slow(url: str) -> None:
+def test_a_list_that_waits_for_a_lock_is_not_told_to_be_slow(url: str) -> None:
     with serving(settings(url, list_timeout=0.5)) as server:
         filled(server, url)
         with open_transaction(url, "LOCK TABLE records.quick IN ACCESS EXCLUSIVE MODE"):
@@ -92,7 +92,7 @@ def test_what_a_list_took_is_charged_and_the_next_requests_wait(url: str, counte
         params = {"count": "exact"} if counted > 1 else {}
         first = stranger.get(SLOW, params=params)
         assert first.json()["code"] == "query_too_slow"
-        # Ten for each second, in which the request itself is one.
+        # Ten for each second, of which the request itself is one.
         left = int(first.headers["ratelimit"].split(";r=")[1].split(";")[0])
         assert left in (1, 2)
         second = stranger.get(SLOW)
@@ -104,20 +104,20 @@ def test_what_a_list_took_is_charged_and_the_next_requests_wait(url: str, counte
 def test_one_caller_keeps_nobody_from_the_database(url: str) -> None:
     with serving(settings(url, list_timeout=120, database_pool_size=10)) as server:
         admin = filled(server, url)
-        one = admin.get(QUICK).json()["items"][0]["id"]
+        record = admin.get(QUICK).json()["items"][0]["id"]
         with ThreadPoolExecutor(20) as pool:
             stranger = server.client()
             slow = [pool.submit(stranger.get, SLOW) for _ in range(20)]
-            # So many at once of somebody of whom nothing is known yet.
+            # A caller of whom nothing is known yet has two at once.
             pids = sleeping(url, 2)
-            # By another address, as lists of others are.
+            # Another caller is served meanwhile.
             for _ in range(20):
                 assert admin.get(QUICK).status_code == 200
-                assert admin.get(f"{QUICK}/{one}").status_code == 200
+                assert admin.get(f"{QUICK}/{record}").status_code == 200
                 assert admin.post(QUICK, json={"title": "y"}).status_code == 201
             assert sorted(sleeping(url, 2)) == sorted(pids)
 
-            # No list that waited in vain has begun.
+            # Lists that waited in vain have not begun.
             def ended() -> bool:
                 for row in fetch(url, SLEEPING):
                     fetch(url, "SELECT pg_cancel_backend($1)", row[0])

@@ -42,7 +42,7 @@ def books(admin: httpx.Client) -> None:
         ({"fields": "title,yera"}, 6),
     ],
 )
-def test_a_slip_is_answered_with_what_was_meant(
+def test_a_misspelt_field_is_answered_with_a_similar_name(
     admin: httpx.Client, collection: str, parameters: dict[str, str], position: int
 ) -> None:
     response = admin.get(f"/collections/{collection}/records", params=parameters)
@@ -91,7 +91,7 @@ def test_definitions_are_checked_alike(
         ({"zzz": 1}, "/zzz", "was unexpected)"),
     ],
 )
-def test_a_member_that_a_record_cannot_have(
+def test_a_member_that_a_record_cannot_have_is_refused_with_a_hint(
     admin: httpx.Client, record: dict[str, Any], pointer: str, meant: str
 ) -> None:
     response = admin.post("/collections/closed/records", json=record)
@@ -101,7 +101,7 @@ def test_a_member_that_a_record_cannot_have(
     assert fault["message"].endswith(meant)
 
 
-def test_of_many_such_members_one_is_looked_for(admin: httpx.Client) -> None:
+def test_of_many_misspelt_members_one_gets_a_hint(admin: httpx.Client) -> None:
     part = {"properties": {"year": {}}, "additionalProperties": False}
     schema = {"properties": {"n": {"type": "string"}, "parts": {"items": part}}}
     assert admin.put("/collections/parts", json={"schema": schema}).is_success
@@ -111,7 +111,7 @@ def test_of_many_such_members_one_is_looked_for(admin: httpx.Client) -> None:
     assert ["did you mean year?" in fault["message"] for fault in faults].count(True) == 1
 
 
-def test_a_parameter_that_there_is_not(admin: httpx.Client) -> None:
+def test_an_unknown_parameter_is_answered_with_a_similar_name(admin: httpx.Client) -> None:
     response = admin.get("/collections/open/records", params={"filtr": "year = 1"})
     assert response.status_code == 400
     assert response.json()["detail"] == "There is no parameter 'filtr'; did you mean filter?"
@@ -153,7 +153,7 @@ def test_a_path_is_no_longer_than_a_record_is_deep(admin: httpx.Client, paramete
     assert all(answer.json()["position"] == 0 for answer in answers[1:])
 
 
-def test_looking_for_slips_takes_a_step_for_each_of_a_path() -> None:
+def test_looking_for_slips_takes_a_step_for_each_key_of_a_path() -> None:
     class Counted(Fields):
         steps = 0
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SECRET = "0123456789abcdefghijklmnopqrstuv"
 NEXT = "a newer secret, of enough characters"
-# Its PEM form is what a confused verifier takes for an HMAC key.
+# A confused verifier takes this PEM form for an HMAC key.
 PUBLIC_PEM = b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"
 
 
@@ -89,7 +89,7 @@ ATTACKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_attacks(attack: str) -> None:
+def test_forged_tokens_are_refused(attack: str) -> None:
     verifier = tokens()
     header, claims = parts(verifier.issue(uuid4(), uuid4()))
     # Signed as it should be, the same parts are taken.
@@ -104,7 +104,7 @@ def test_attacks(attack: str) -> None:
      b64(b"1" * 6000) + ".e30.AAAA", b64(b'{"kid":"\\ud800"}') + ".e30.AAAA", " . . ", "\x00"],
     ids=range(11),
 )  # fmt: skip
-def test_no_tokens_at_all(text: str) -> None:
+def test_texts_that_are_no_tokens_are_refused(text: str) -> None:
     with pytest.raises(InvalidToken):
         tokens().verify(text)
 
@@ -121,7 +121,7 @@ def test_a_changed_character_is_noticed(position: int, character: str, replaced:
 
 
 @given(st.text(st.characters(codec="latin-1"), max_size=60))
-def test_odd_texts_are_refused(text: str) -> None:
+def test_random_texts_are_refused(text: str) -> None:
     with pytest.raises(InvalidToken):
         tokens().verify(text)
 
@@ -151,7 +151,7 @@ def test_a_new_secret_logs_nobody_out() -> None:
         tokens(NEXT).verify(old)
     with pytest.raises(InvalidToken):
         tokens().verify(new)
-    # The new key's name does not let the old secret sign for it.
+    # The old secret cannot sign in the name of the new one.
     header, claims = parts(new)
     with pytest.raises(InvalidToken):
         rotated.verify(signed(header, claims, SECRET.encode()))

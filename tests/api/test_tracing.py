@@ -62,7 +62,9 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-def test_spans(database_url: str, collector: Collector, capfd: pytest.CaptureFixture[str]) -> None:
+def test_spans_reach_the_collector_with_the_trace_of_the_request(
+    database_url: str, collector: Collector, capfd: pytest.CaptureFixture[str]
+) -> None:
     endpoint = f"http://127.0.0.1:{collector.server_address[1]}"
     with serving(settings(database_url, otel_exporter_otlp_endpoint=endpoint)) as server:
         client = server.client()

@@ -1,5 +1,4 @@
-"""Two servers on one database: what one changes, the other knows. Their Redis is away, which they
-are to take as well."""
+"""Two servers on one database: each knows the changes of the other, although Redis is away."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
-# Credentials and definitions would be forgotten anyway after a longer time.
+# After a longer time, servers forget credentials and definitions anyway.
 PATIENCE = 10
 OBJECT = {"type": "object"}
 
@@ -38,7 +37,7 @@ def on(server: Server, client: httpx.Client) -> httpx.Client:
     return server.client(str(client.headers["authorization"]).removeprefix("Bearer "))
 
 
-def test_logout_disabling_and_roles(pair: tuple[Server, Server]) -> None:
+def test_logout_disabling_and_roles_reach_the_other_server(pair: tuple[Server, Server]) -> None:
     one, other = pair
     admin, ada = one.admin(), one.member("ada@example.com")
     there = on(other, ada)
@@ -59,7 +58,7 @@ def test_logout_disabling_and_roles(pair: tuple[Server, Server]) -> None:
     until(lambda: again.get("/auth/me").status_code == 401)
 
 
-def test_a_user_who_is_deleted(pair: tuple[Server, Server]) -> None:
+def test_a_deletion_of_a_user_reaches_the_other_server(pair: tuple[Server, Server]) -> None:
     one, other = pair
     admin, leaver = one.admin(), one.member("leaver@example.com")
     login = {"email": "leaver@example.com", "password": PASSWORD}
@@ -84,7 +83,7 @@ def test_redis_away_is_degraded_and_serves(pair: tuple[Server, Server]) -> None:
     assert pair[0].client().get("/collections").status_code == 200
 
 
-def test_rules_and_deletion(pair: tuple[Server, Server]) -> None:
+def test_rules_and_a_deletion_reach_the_other_server(pair: tuple[Server, Server]) -> None:
     one, other = pair
     admin, stranger = one.admin(), other.client()
     path = "/collections/doors/records"
@@ -95,7 +94,7 @@ def test_rules_and_deletion(pair: tuple[Server, Server]) -> None:
     until(lambda: stranger.get(path).status_code == 404)
 
 
-def test_a_write_is_held_to_the_present_schema_whatever_was_heard(
+def test_a_server_without_messages_holds_writes_to_the_present_schema(
     pair: tuple[Server, Server],
 ) -> None:
     one, other = pair

@@ -1,4 +1,4 @@
-"""Deleting users: what ends at once, what becomes of their records, and who may not."""
+"""Deleting users: what ends at once, what becomes of their records, and who may delete."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def owned(database_url: str, owner: str) -> int:
 
 
 def work(url: str, *, size: int = removal.SLICE, parts: int = removal.PARTS) -> None:
-    """Do what the worker does, as if all that was asked for had been so long ago; with `parts`
-    only so many of them."""
+    """Do the worker's removals, as if all had been requested an hour earlier; at most `parts`
+    parts of them."""
     execute(url, "UPDATE listo.removals SET requested_at = requested_at - interval '1 hour'")
     remove(url, 30.0, size=size, parts=parts)
 
 
 def remove(
-    url: str, grace: float, *, size: int = removal.SLICE, parts: int = removal.PARTS
+    url: str, request_timeout: float, *, size: int = removal.SLICE, parts: int = removal.PARTS
 ) -> None:
-    """Do what the worker does, with what was asked for so many seconds ago."""
+    """Do the worker's removals, when a request may take `request_timeout` seconds."""
 
     async def run() -> None:
         known = Database(url, name="listo-worker")
@@ -65,7 +65,7 @@ def remove(
         try:
             async with leases.take(known, "test", 0.0) as lease:
                 assert lease is not None
-                await removal.run(lease, grace, size=size, parts=parts)
+                await removal.run(lease, request_timeout, size=size, parts=parts)
         finally:
             await known.close()
 
@@ -87,7 +87,7 @@ def test_records_are_kept_and_name_their_owner(
     assert admin.get(f"/users/{user}/removal").json()["code"] == "removal_not_found"
     assert admin.get(f"/users/{user}").json()["code"] == "user_not_found"
     assert admin.delete(f"/users/{user}?records=keep").json()["code"] == "user_not_found"
-    # The address is free, and who takes it is another.
+    # The address is free, and its next user is another one.
     again = server.member("kept@example.com")
     assert id_of(again) != user
 
@@ -109,8 +109,8 @@ def test_records_are_deleted_by_the_worker_in_parts(
 
     asked = admin.delete(f"/users/{user}?records=delete")
     assert asked.status_code == 202
-    where = asked.headers["location"]
-    assert asked.json() == admin.get(where).json()
+    location = asked.headers["location"]
+    assert asked.json() == admin.get(location).json()
     assert asked.json() == {
         "user": user, "deleted": 0, "finished_at": None,
         "requested_at": asked.json()["requested_at"],
@@ -118,13 +118,13 @@ def test_records_are_deleted_by_the_worker_in_parts(
     assert client.get("/auth/me").status_code == 401
 
     # The removal is broken off, and another worker goes on.
-    while not (first := admin.get(where).json())["deleted"]:
+    while not (first := admin.get(location).json())["deleted"]:
         work(database_url, size=3, parts=1)
     assert first["deleted"] <= 3
     assert first["finished_at"] is None
     assert owned(database_url, user) == 25 - first["deleted"]
     work(database_url, size=3)
-    done = admin.get(where).json()
+    done = admin.get(location).json()
     assert done["deleted"] == 25
     assert done["finished_at"] is not None
     assert owned(database_url, user) == 0
@@ -132,9 +132,9 @@ def test_records_are_deleted_by_the_worker_in_parts(
     assert fetch(database_url, events, id_of(admin))[0][0] == before + 25
     owners = {item["owner"] for item in ada.get(lists).json()["items"]}
     assert user not in owners
-    # Nothing is left to do, nor done twice.
+    # Another run does nothing.
     work(database_url)
-    assert admin.get(where).json()["deleted"] == 25
+    assert admin.get(location).json()["deleted"] == 25
 
 
 def test_nothing_is_deleted_while_a_request_of_the_user_may_be_in_work(
@@ -143,14 +143,14 @@ def test_nothing_is_deleted_while_a_request_of_the_user_may_be_in_work(
     client = server.member("in-work@example.com")
     user = id_of(client)
     fill(client, 1)
-    where = admin.delete(f"/users/{user}?records=delete").headers["location"]
+    location = admin.delete(f"/users/{user}?records=delete").headers["location"]
     remove(database_url, server.settings.request_timeout)
-    assert admin.get(where).json()["deleted"] == 0
+    assert admin.get(location).json()["deleted"] == 0
     work(database_url)
-    assert admin.get(where).json()["deleted"] == 3
+    assert admin.get(location).json()["deleted"] == 3
 
 
-def test_a_collection_that_goes_or_changes_meanwhile(
+def test_the_removal_goes_on_although_collections_go_or_change(
     server: Server, admin: httpx.Client, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = {"schema": {"type": "object"}, "rules": ANYONE}
@@ -159,11 +159,11 @@ def test_a_collection_that_goes_or_changes_meanwhile(
     client = server.member("meanwhile@example.com")
     user = id_of(client)
     fill(client, 5, "aaa", "aab", "first")
-    where = admin.delete(f"/users/{user}?records=delete").headers["location"]
-    while not admin.get(where).json()["deleted"]:
+    location = admin.delete(f"/users/{user}?records=delete").headers["location"]
+    while not admin.get(location).json()["deleted"]:
         work(database_url, size=2, parts=1)
     assert admin.delete("/collections/aaa?confirm=aaa").status_code == 204
-    # Lists are cached from between reading the definition and deleting.
+    # Caching begins between the reading of the definition and the deletion.
     first = collections_repository.first
     changes: list[Any] = [{**body, "cache": {"list": "1m"}}]
 
@@ -176,13 +176,13 @@ def test_a_collection_that_goes_or_changes_meanwhile(
 
     monkeypatch.setattr(collections_repository, "first", then_cached)
     work(database_url, size=2)
-    assert admin.get(where).json()["deleted"] == 2 + 5 + 5
+    assert admin.get(location).json()["deleted"] == 2 + 5 + 5
     assert admin.get("/collections/aab/records").json()["items"] == []
     assert owned(database_url, user) == 0
 
 
 @pytest.mark.parametrize("query", ["", "?records=", "?records=all", "?records=keep&records=x"])
-def test_what_becomes_of_the_records_has_to_be_said(
+def test_a_deletion_has_to_say_what_becomes_of_the_records(
     server: Server, admin: httpx.Client, query: str
 ) -> None:
     user = id_of(server.member("chosen@example.com"))
@@ -192,7 +192,7 @@ def test_what_becomes_of_the_records_has_to_be_said(
     assert admin.get(f"/users/{user}").status_code == 200
 
 
-def test_who_may_not(
+def test_only_admins_delete_users(
     server: Server, admin: httpx.Client, ada: httpx.Client, anonymous: httpx.Client
 ) -> None:
     path = f"/users/{id_of(server.member('safe@example.com'))}"
@@ -205,7 +205,7 @@ def test_who_may_not(
     assert program.delete(f"{path}?records=keep").status_code == 204
 
 
-def test_an_admin_is_left_who_is_not_made_again(cluster_url: str) -> None:
+def test_the_first_and_the_last_admin_are_not_deleted(cluster_url: str) -> None:
     with database(cluster_url) as url, serving(settings(url)) as server:
         admin = server.admin()
         named = admin.delete(f"/users/{id_of(admin)}?records=keep")
@@ -236,7 +236,7 @@ def test_a_deletion_is_replayed(server: Server, admin: httpx.Client) -> None:
     assert again.headers["idempotency-replayed"] == "true"
 
 
-def test_it_is_told_of(server: Server, admin: httpx.Client, database_url: str) -> None:
+def test_a_deletion_is_an_event(server: Server, admin: httpx.Client, database_url: str) -> None:
     user = id_of(server.member("told@example.com"))
     admin.delete(f"/users/{user}?records=keep")
     told = fetch(

@@ -35,7 +35,7 @@ def make(admin: httpx.Client, email: str, **more: Any) -> Any:
         ("PATCH", NOBODY, {"roles": ["admin"]}),
     ],
 )
-def test_only_admins(
+def test_only_admins_reach_users(
     anonymous: httpx.Client, ada: httpx.Client, method: str, path: str, body: Any
 ) -> None:
     refused = anonymous.request(method, path, json=body)
@@ -63,7 +63,7 @@ MADE: list[tuple[dict[str, Any], int, str | None]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "code"), MADE)
-def test_making_one(
+def test_a_new_user_is_made_or_refused(
     admin: httpx.Client, ada: httpx.Client, body: Any, status: int, code: str | None
 ) -> None:
     response = admin.post("/users", json=body)
@@ -87,7 +87,7 @@ CHANGED: list[tuple[dict[str, Any], int, str | None]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "code"), CHANGED)
-def test_changing_one(
+def test_a_change_of_a_user_is_made_or_refused(
     admin: httpx.Client, ada: httpx.Client, body: Any, status: int, code: str | None
 ) -> None:
     path = f"/users/{ada.get('/auth/me').json()['id']}"
@@ -116,7 +116,7 @@ def test_a_role_is_effective_at_once(server: Server, admin: httpx.Client) -> Non
 
 
 @pytest.mark.parametrize("limit", [1, 2, 500])
-def test_walking_the_list(admin: httpx.Client, limit: int) -> None:
+def test_a_walk_meets_every_user_once(admin: httpx.Client, limit: int) -> None:
     for number in range(5):
         admin.post("/users", json={"email": f"walk{number}@example.com", "password": PASSWORD})
     seen: list[str] = []
@@ -146,13 +146,13 @@ def test_there_is_always_an_admin(cluster_url: str) -> None:
             assert refused.status_code == 409
             assert refused.json()["code"] == "last_admin"
         assert admin.patch(first, json={"name": "Root"}).status_code == 200
-        # A disabled admin is none.
+        # A disabled admin does not count.
         other = server.member("second@example.com", ("admin",))
         second = f"/users/{other.get('/auth/me').json()['id']}"
         assert admin.patch(second, json={"disabled": True}).status_code == 200
         assert admin.patch(first, json={"roles": []}).status_code == 409
         assert admin.patch(second, json={"disabled": False}).status_code == 200
-        # Two who demote each other at the same moment.
+        # Two admins demote each other at the same moment.
         clients = (admin, server.login("second@example.com"))
         with ThreadPoolExecutor(2) as pool:
             answers = [
@@ -181,7 +181,7 @@ def test_a_restart_leaves_the_first_admin_alone(cluster_url: str) -> None:
 
 @pytest.fixture
 def program(server: Server, admin: httpx.Client) -> httpx.Client:
-    """A program with a key for users and records."""
+    """A client with an API key for users and records."""
     scopes = ["users:admin", "records:read", "records:write"]
     made = admin.post("/auth/api-keys", json={"name": "k", "scopes": scopes})
     return server.client(made.json()["key"])
@@ -208,7 +208,7 @@ def test_an_api_key_neither_makes_nor_changes_admins(
     assert admin.patch(other, json={"disabled": True}).status_code == 200
 
 
-def test_whom_an_api_key_makes_logs_in_once_an_admin_says_so(
+def test_a_user_made_by_an_api_key_logs_in_once_an_admin_enables_it(
     server: Server, admin: httpx.Client, program: httpx.Client, anonymous: httpx.Client
 ) -> None:
     account = {"email": "prepared@example.com", "password": PASSWORD}
@@ -234,7 +234,7 @@ def test_whom_an_api_key_makes_logs_in_once_an_admin_says_so(
         **made.json(), "disabled": False, "updated_at": enabled.json()["updated_at"],
     }  # fmt: skip
     assert server.login(account["email"]).get("/auth/me").status_code == 200
-    # The first one is the only one that another sets.
+    # Only the first password is set by another user.
     again = admin.patch(path, json={"password": "another long password"})
     assert again.json()["code"] == "password_known"
     # Taking roles away and renaming are allowed.

@@ -50,7 +50,7 @@ def file(tmp_path: Path, name: str) -> Path:
     return path
 
 
-def defined(client: httpx.Client, name: str) -> dict[str, Any] | None:
+def definition_of(client: httpx.Client, name: str) -> dict[str, Any] | None:
     response = client.get(f"/collections/{name}")
     return response.json() if response.is_success else None
 
@@ -62,11 +62,11 @@ def test_the_difference_is_shown_and_asked_about(
     assert refused.status == 1
     assert "+  type: object" in refused.output
     assert "Nothing was changed." in refused.errors
-    assert defined(admin, name) is None
+    assert definition_of(admin, name) is None
 
     unanswered = listo("collections", "apply", file)
     assert unanswered.status == 1
-    assert defined(admin, name) is None
+    assert definition_of(admin, name) is None
 
     listo.succeed("collections", "apply", file, answers="y\n")
     collection = admin.get(f"/collections/{name}").json()
@@ -108,11 +108,11 @@ def test_many_files_and_documents_are_applied_together(
     single = tmp_path / "third.json"
     single.write_text(json.dumps({"name": third, "schema": {"title": "Dürer 😀"}}))
     listo.succeed("collections", "apply", file, single, "--yes")
-    assert all(defined(admin, each) for each in (name, other))
+    assert all(definition_of(admin, each) for each in (name, other))
     assert admin.get(f"/collections/{third}").json()["schema"] == {"title": "Dürer 😀"}
 
 
-def test_what_fails_applies_nothing_at_all(
+def test_a_failure_applies_nothing_at_all(
     listo: Listo, admin: httpx.Client, file: Path, tmp_path: Path, name: str
 ) -> None:
     listo.succeed("collections", "apply", file, "--yes")
@@ -124,7 +124,7 @@ def test_what_fails_applies_nothing_at_all(
     assert outcome.status == 1
     assert outcome.report["error"].startswith(f"{name}: ")
     assert record["id"] in outcome.report["error"]
-    assert defined(admin, f"{name}b") is None
+    assert definition_of(admin, f"{name}b") is None
     assert admin.get(f"/collections/{name}").json()["version"] == 1
 
 
@@ -184,7 +184,7 @@ def test_an_unusable_file_is_named_in_one_line(
     outcome = listo("collections", "apply", tmp_path / "absent.yaml", "--json")
     assert outcome.status == 1
     assert outcome.report["error"].endswith("absent.yaml: No such file or directory.")
-    assert defined(admin, name) is None
+    assert definition_of(admin, name) is None
 
 
 BODY = {
@@ -207,7 +207,7 @@ def test_a_file_may_hold_what_put_takes(
 
 
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
-def test_what_get_prints_apply_takes(
+def test_apply_takes_what_get_prints(
     listo: Listo, admin: httpx.Client, tmp_path: Path, name: str, suffix: str
 ) -> None:
     assert admin.put(f"/collections/{name}", json=BODY).status_code == 201
@@ -220,7 +220,7 @@ def test_what_get_prints_apply_takes(
     assert listo.succeed("collections", "get", name, "--json").report == json.loads(printed)
 
 
-def test_getting_what_is_not_there(listo: Listo, name: str) -> None:
+def test_getting_an_unknown_collection_is_told(listo: Listo, name: str) -> None:
     outcome = listo("collections", "get", name)
     assert outcome.status == 1
     assert outcome.fault.startswith("There is no such collection")
@@ -229,18 +229,23 @@ def test_getting_what_is_not_there(listo: Listo, name: str) -> None:
 def test_standard_input_is_applied(listo: Listo, admin: httpx.Client, name: str) -> None:
     body = json.dumps(BODY)
     unnamed = listo("collections", "apply", "-", "--yes", answers=body)
-    assert (unnamed.status, unnamed.errors[:25]) == (1, "standard input: It has no")
+    assert (unnamed.status, unnamed.errors[:42]) == (
+        1,
+        "standard input: A collection has no `name`",
+    )
     unasked = listo("collections", "apply", "-", "--name", name, answers=body)
     assert unasked.status == 1
     assert unasked.errors == "Nothing was changed: standard input cannot answer, so say --yes.\n"
-    assert defined(admin, name) is None
+    assert definition_of(admin, name) is None
     listo.succeed("collections", "apply", "-", "--name", name, "--yes", answers=body)
-    assert defined(admin, name)
+    assert definition_of(admin, name)
     both = listo("collections", "apply", "-", "x.json", "--name", name, answers=body)
     assert (both.status, both.fault) == (1, "--name is for one file.")
 
 
-def test_the_difference_tells_texts_from_numbers(listo: Listo, tmp_path: Path, name: str) -> None:
+def test_the_difference_tells_texts_and_numbers_apart(
+    listo: Listo, tmp_path: Path, name: str
+) -> None:
     file = tmp_path / f"{name}.json"
     file.write_text('{"schema": {"enum": ["12e3", 12e3, "0x1F", "8:30", "yes"]}}')
     shown = listo.succeed("collections", "apply", file, "--dry-run").output

@@ -18,8 +18,8 @@ NOBODY = "postgresql://nobody:s3cr3t-and-long@127.0.0.1:1/listo"
 
 
 @pytest.fixture
-def at(database_url: str) -> Iterator[Callable[[str], None]]:
-    """Has the database say that it is at a migration, for as long as the test takes."""
+def set_migration(database_url: str) -> Iterator[Callable[[str], None]]:
+    """Sets the migration that the database says it is at, until the test ends."""
 
     def set_to(revision: str) -> None:
         execute(database_url, f"UPDATE listo.migrations SET version_num = '{revision}'")
@@ -28,27 +28,31 @@ def at(database_url: str) -> Iterator[Callable[[str], None]]:
     set_to(migrations.head())
 
 
-def test_all_is_well(database_url: str) -> None:
+def test_a_complete_setup_can_start(database_url: str) -> None:
     done = Listo(database_url)("check")
     assert (done.status, done.output) == (0, "It can start.\n")
     report = Listo(database_url)("check", "--json").report
     assert report == {"ok": True, "migration": migrations.head(), "wanted": migrations.head()}
 
 
-def test_an_older_database_is_to_be_migrated(database_url: str, at: Callable[[str], None]) -> None:
-    at("0001")
+def test_an_older_database_is_to_be_migrated(
+    database_url: str, set_migration: Callable[[str], None]
+) -> None:
+    set_migration("0001")
     done = Listo(database_url)("check")
     assert done.status == 0
     assert f"after `listo migrate`, to {migrations.head()}" in done.output
 
 
-def test_a_newer_one_is_status_3(database_url: str, at: Callable[[str], None]) -> None:
-    at("9999")
+def test_a_newer_database_is_status_3(
+    database_url: str, set_migration: Callable[[str], None]
+) -> None:
+    set_migration("9999")
     done = Listo(database_url)("check")
     assert (done.status, "at migration 9999" in done.fault) == (3, True)
 
 
-def test_one_that_is_away_is_status_3_where_it_is_asked() -> None:
+def test_a_database_that_is_away_is_status_3_if_it_is_asked() -> None:
     assert Listo(NOBODY)("check").status == 3
     assert Listo(NOBODY)("check", "--no-database").status == 0
 

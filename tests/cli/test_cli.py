@@ -1,4 +1,4 @@
-"""The command line as such, its settings and migrations: exit statuses, words and --json."""
+"""The command line in general, `settings` and `migrate`: exit statuses, messages and --json."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_installed_command_tells_its_version() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_helps_and_those_that_do_something_take_json(
+def test_every_command_has_help_and_those_that_do_something_take_json(
     command: tuple[str, ...],
 ) -> None:
     outcome = Listo(NOBODY)(*command, "--help")
@@ -81,7 +81,7 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
         assert len(outcome.report["error"].splitlines()) == 1
 
 
-def test_right_settings(database_url: str) -> None:
+def test_right_settings_are_confirmed(database_url: str) -> None:
     listo = Listo(database_url)
     assert listo.succeed("settings", "check").output == "The settings are right.\n"
     assert listo.succeed("settings", "check", "--json").report == {"ok": True}
@@ -163,7 +163,7 @@ def test_what_postgresql_refuses_is_status_1(database_url: str) -> None:
         execute(database_url, f"DROP ROLE {role}")
 
 
-def test_nobody_to_ask_is_status_1() -> None:
+def test_a_question_without_an_answer_is_status_1() -> None:
     outcome = Listo(NOBODY)("admin", "create", "ada@example.com", "--json")
     assert outcome.status == 1
     asked, told = outcome.output.splitlines()

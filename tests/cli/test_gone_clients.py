@@ -46,7 +46,7 @@ def killed_at_work(url: str, *arguments: object) -> Iterator[Callable[[], None]]
         process.wait()
 
 
-def waiting(url: str) -> list[str]:
+def programs_that_wait(url: str) -> list[str]:
     return [row["application_name"] for row in fetch(url, WAITING)]
 
 
@@ -55,7 +55,7 @@ def listo(database_url: str) -> Listo:
     return Listo(database_url)
 
 
-def test_its_building_of_an_index_ends(listo: Listo, database_url: str, tmp_path: Path) -> None:
+def test_the_building_of_an_index_ends(listo: Listo, database_url: str, tmp_path: Path) -> None:
     file = tmp_path / "books.yaml"
     file.write_text("name: books\nschema: {}\n")
     listo.succeed("collections", "apply", file, "--yes")
@@ -65,12 +65,12 @@ def test_its_building_of_an_index_ends(listo: Listo, database_url: str, tmp_path
         open_transaction(database_url, old),
         killed_at_work(database_url, "collections", "apply", file, "--yes") as kill,
     ):
-        wait_until(lambda: waiting(database_url) == ["listo-indexes"])
+        wait_until(lambda: programs_that_wait(database_url) == ["listo-indexes"])
         kill()
-        wait_until(lambda: waiting(database_url) == [])
+        wait_until(lambda: programs_that_wait(database_url) == [])
 
 
-def test_its_statements_end(listo: Listo, database_url: str) -> None:
+def test_a_waiting_statement_ends(listo: Listo, database_url: str) -> None:
     assert listo("admin", "create", EMAIL, LISTO_PASSWORD="a long enough password").status == 0
     with (
         open_transaction(
@@ -78,6 +78,6 @@ def test_its_statements_end(listo: Listo, database_url: str) -> None:
         ),
         killed_at_work(database_url, "admin", "reset-password", EMAIL) as kill,
     ):
-        wait_until(lambda: waiting(database_url) == ["listo-cli"])
+        wait_until(lambda: programs_that_wait(database_url) == ["listo-cli"])
         kill()
-        wait_until(lambda: waiting(database_url) == [])
+        wait_until(lambda: programs_that_wait(database_url) == [])

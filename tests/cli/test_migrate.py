@@ -43,7 +43,7 @@ def unmigrated_url(cluster_url: str) -> Iterator[str]:
         execute(cluster_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_one_that_waits_holds_up_no_concurrent_index(unmigrated_url: str) -> None:
+def test_a_waiting_migration_holds_up_no_concurrent_index(unmigrated_url: str) -> None:
     async def run() -> tuple[float, int]:
         first = await asyncpg.connect(unmigrated_url)
         await first.execute("CREATE TABLE large (x int)")
@@ -81,7 +81,7 @@ def test_a_lock_is_waited_for_shortly_and_asked_for_again(
         assert migrating.result()
 
 
-def test_a_lock_that_is_not_to_be_had_is_told_of(
+def test_a_lock_that_cannot_be_had_is_told(
     unmigrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.1)
@@ -94,7 +94,7 @@ def test_a_lock_that_is_not_to_be_had_is_told_of(
     assert migrations.upgrade(unmigrated_url)
 
 
-def test_the_limits_of_a_role_are_not_those_of_migrations(unmigrated_url: str) -> None:
+def test_the_limits_of_a_role_do_not_hold_for_migrations(unmigrated_url: str) -> None:
     execute(
         unmigrated_url,
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 1',"

@@ -68,7 +68,7 @@ def test_the_password_is_asked_for_twice(listo: Listo, server: Server, email: st
     assert server.login(email)
 
 
-def test_without_an_answer_nobody_is_made(listo: Listo, database_url: str, email: str) -> None:
+def test_without_a_password_no_admin_is_made(listo: Listo, database_url: str, email: str) -> None:
     assert listo("admin", "create", email).status == 1
     assert not fetch(database_url, "SELECT 1 FROM listo.users WHERE email = $1", email)
 
@@ -80,7 +80,7 @@ def test_the_password_may_come_from_the_environment(
     assert server.login(email)
 
 
-def test_nobody_is_made_twice(listo: Listo, member: httpx.Client, email: str) -> None:
+def test_no_user_is_made_twice(listo: Listo, member: httpx.Client, email: str) -> None:
     outcome = listo("admin", "create", email, "--password", NEW_PASSWORD)
     assert outcome.status == 1
     assert outcome.fault == "There already is a user with this e-mail address."

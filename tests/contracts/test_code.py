@@ -17,7 +17,7 @@ APP = ROOT / "services" / "api" / "app"
 SOURCES = sorted(APP.rglob("*.py"))
 
 
-def lines(path: Path) -> int:
+def line_count(path: Path) -> int:
     return len(path.read_text().splitlines())
 
 
@@ -29,7 +29,7 @@ def test_only_the_database_layer_commits() -> None:
 
 
 def test_files_and_functions_stay_small() -> None:
-    sizes = {path: lines(path) for path in SOURCES}
+    sizes = {path: line_count(path) for path in SOURCES}
     assert max(sizes.values()) <= 400, max(sizes, key=lambda path: sizes[path])
     assert statistics.median(size for size in sizes.values() if size) <= 100
     for path in SOURCES:
@@ -37,11 +37,12 @@ def test_files_and_functions_stay_small() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert (node.end_lineno or 0) - node.lineno < 50, (path, node.name)
     for path in (ROOT / "tests").rglob("*.py"):
-        assert lines(path) <= 600, path
+        assert line_count(path) <= 600, path
 
 
-def test_services_import_none_of_what_they_name() -> None:
-    # A module that imports them would import all packages, unseen by the ladder of layers.
+def test_services_py_imports_no_service() -> None:
+    # If services.py imported them, all that import it would import all packages, unseen by the
+    # ladder of layers.
     imported = [
         node.module
         for node in ast.parse((APP / "services.py").read_text()).body
@@ -117,7 +118,7 @@ def test_the_lock_has_hashes_and_names_no_host(path: Path) -> None:
         assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
 
 
-def test_the_documents_name_what_there_is() -> None:
+def test_documents_name_files_and_targets_that_exist() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), (document, target)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         ("The subject is it: what it is, and of whom.", []),
     ],
 )
-def test_sentences_of_pages(text: str, found: list[tuple[int, str]]) -> None:
+def test_sentences_of_pages_are_checked(text: str, found: list[tuple[int, str]]) -> None:
     assert faults("a.md", text) == found
 
 
@@ -63,7 +63,7 @@ class A:
 '''
 
 
-def test_comments_and_docstrings() -> None:
+def test_comments_and_docstrings_are_checked() -> None:
     assert faults("a.py", PYTHON) == [
         (1, "It"), (3, "What"), (6, "Of"), (7, "It"), (8, "Who"), (16, "One"),
     ]  # fmt: skip
@@ -79,8 +79,8 @@ class Repository:
         self.git("init", "--quiet", "--initial-branch=main")
 
     def git(self, *arguments: str) -> None:
-        who = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
-        subprocess.run(["git", *who, *arguments], cwd=self.path, check=True, capture_output=True)
+        user = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *user, *arguments], cwd=self.path, check=True, capture_output=True)
 
     def commit(self, **pages: str) -> None:
         for name, text in pages.items():
@@ -98,7 +98,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     return Repository(tmp_path / "ours")
 
 
-def test_lines_that_a_branch_added(repository: Repository) -> None:
+def test_the_lines_that_a_branch_added_count(repository: Repository) -> None:
     repository.commit(a="It is old.\n\nA text.\n\nWho moves?\n")
     repository.git("checkout", "--quiet", "-b", "other")
     repository.commit(a="It is old.\n\nA text.\n\nIt is new.\n", b="One.\n")
@@ -108,7 +108,7 @@ def test_lines_that_a_branch_added(repository: Repository) -> None:
     assert added(repository.path) == {"a.md": {3, 5}, "b.md": {1, 2, 3}, "ü c.md": {1, 2}}
 
 
-def test_on_main_it_is_the_last_commit(repository: Repository) -> None:
+def test_on_main_the_last_commit_counts(repository: Repository) -> None:
     repository.commit(a="A text.\n")
     repository.commit(a="A text.\n\nIt is old.\n")
     repository.commit(b="A text.\n")

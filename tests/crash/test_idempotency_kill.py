@@ -1,6 +1,6 @@
-"""kill -9 while many clients send one request with one key: it is carried out once.
+"""kill -9 while many clients send one request with one key: the request is carried out once.
 
-A replica is killed, in every third round PostgreSQL. `make test-crash ROUNDS=200` is the long run.
+Every third round kills PostgreSQL, others a replica. `make test-crash ROUNDS=200` is the long run.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def one_round(
         replicas.kill_one()
     answers = [each.result(PATIENCE) for each in waiting]
 
-    # The first answer is lost where its replica died before sending it; there are never two.
+    # The first answer is lost if its replica died before sending it; there are never two firsts.
     firsts = [each for each in answers if "idempotency-replayed" not in each.headers]
     assert len(firsts) <= 1
     assert len({each.content for each in answers}) == 1

@@ -57,9 +57,9 @@ class Writers:
             thread.start()
             self._started.append(thread)
 
-    def wait_until(self, written: int) -> None:
-        """Return once so many records were acknowledged."""
-        while len(self.versions) < written:
+    def wait_until(self, number: int) -> None:
+        """Return once `number` records were acknowledged."""
+        while len(self.versions) < number:
             assert self._started[0].is_alive()
             self._started[0].join(0.001)
 
@@ -106,7 +106,7 @@ class Writers:
                 del self.unanswered[id_]
 
 
-def test_what_is_acknowledged_survives(postgres: EmbeddedPostgres) -> None:
+def test_acknowledged_writes_survive(postgres: EmbeddedPostgres) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = start(postgres.url(), port)

@@ -29,7 +29,7 @@ GUNICORN = (
 
 
 @contextmanager
-def started(database_url: str, *command: str, **environment: str) -> Iterator[Program]:
+def running(database_url: str, *command: str, **environment: str) -> Iterator[Program]:
     """The program; processes that still run at the end are killed."""
     program = Program(
         command,
@@ -44,7 +44,7 @@ def started(database_url: str, *command: str, **environment: str) -> Iterator[Pr
 
 
 def sessions(database_url: str) -> set[int]:
-    """The processes of PostgreSQL that serve Listo."""
+    """The backends of PostgreSQL that serve Listo."""
     rows = fetch(
         database_url,
         "SELECT pid FROM pg_stat_activity"
@@ -59,7 +59,7 @@ def test_uvicorn_reloads_and_listens_everywhere(database_url: str) -> None:
     command = (
         str(BIN / "uvicorn"), "app.main:app", "--reload", "--host", everywhere, "--port", str(port)
     )  # fmt: skip
-    with started(database_url, *command) as program:
+    with running(database_url, *command) as program:
         program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         assert program.stop(signal.SIGINT) == 0
     assert "Traceback" not in program.output
@@ -68,7 +68,7 @@ def test_uvicorn_reloads_and_listens_everywhere(database_url: str) -> None:
 def test_listo_serves_by_one_process_in_development(database_url: str) -> None:
     port = free_port()
     command = (str(BIN / "listo"), "serve", "--port", str(port))
-    with started(database_url, *command) as program:
+    with running(database_url, *command) as program:
         program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         assert not psutil.Process(program.process.pid).children()
         assert program.stop(signal.SIGINT) == 0
@@ -80,7 +80,7 @@ def test_listo_serves_by_gunicorn_in_production(database_url: str, tmp_path: Pat
     # The command works in any folder.
     command = ("bash", "-c", f"cd {tmp_path} && exec {BIN}/listo serve --port {port}")
     production = {"ENVIRONMENT": "production", "JWT_SECRET": secrets.token_urlsafe(32)}
-    with started(database_url, *command, **production) as program:
+    with running(database_url, *command, **production) as program:
         program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         (worker,) = psutil.Process(program.process.pid).children()
         assert "gunicorn" in " ".join(worker.cmdline())
@@ -99,16 +99,16 @@ def test_listo_serves_by_gunicorn_in_production(database_url: str, tmp_path: Pat
 def test_listo_tells_why_it_does_not_serve(
     database_url: str, options: list[str], status: int, line: str
 ) -> None:
-    with started(database_url, str(BIN / "listo"), "serve", *options) as program:
+    with running(database_url, str(BIN / "listo"), "serve", *options) as program:
         assert program.finish() == status, program.output
     assert line in program.output
     assert "Traceback" not in program.output
 
 
-def test_gunicorn_with_one_worker(database_url: str) -> None:
+def test_gunicorn_serves_with_one_worker(database_url: str) -> None:
     port = free_port()
     command = (*GUNICORN, "-w", "1", "--bind", f"127.0.0.1:{port}")
-    with started(database_url, *command) as program:
+    with running(database_url, *command) as program:
         program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         assert program.stop(signal.SIGTERM) == 0
     assert "Traceback" not in program.output
@@ -116,7 +116,7 @@ def test_gunicorn_with_one_worker(database_url: str) -> None:
 
 def test_gunicorn_with_more_needs_redis(database_url: str) -> None:
     command = (*GUNICORN, "-w", "4", "--bind", f"127.0.0.1:{free_port()}")
-    with started(database_url, *command) as program:
+    with running(database_url, *command) as program:
         assert program.finish() == 4, program.output
     (said,) = [line for line in program.lines if not line.startswith("[")]
     assert said == (
@@ -126,10 +126,10 @@ def test_gunicorn_with_more_needs_redis(database_url: str) -> None:
 
 
 @needs.unless(None if redis.PROGRAM else "there is no redis-server here")
-def test_gunicorn_with_four_workers_on_redis(database_url: str) -> None:
+def test_gunicorn_serves_with_four_workers_on_redis(database_url: str) -> None:
     port = free_port()
     command = (*GUNICORN, "-w", "4", "--bind", f"127.0.0.1:{port}")
-    with redis.redis_server() as url, started(database_url, *command, REDIS_URL=url) as program:
+    with redis.redis_server() as url, running(database_url, *command, REDIS_URL=url) as program:
         program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         workers = psutil.Process(program.process.pid).children()
         assert len(workers) == 4
@@ -144,10 +144,10 @@ def test_a_second_process_without_redis_is_refused(database_url: str) -> None:
     port = free_port()
     first = (str(BIN / "uvicorn"), "app.main:app", "--port", str(port))
     second = (str(BIN / "uvicorn"), "app.main:app", "--port", str(free_port()))
-    with started(database_url, *first) as serving:
+    with running(database_url, *first) as serving:
         serving.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         before = sessions(database_url)
-        with started(database_url, *second, JSON_LOGGING="true") as program:
+        with running(database_url, *second, JSON_LOGGING="true") as program:
             while sessions(database_url) <= before:
                 assert program.process.poll() is None
             # While the second process looks whether it is alone, others can build indexes.
@@ -172,9 +172,11 @@ def test_a_second_process_without_redis_is_refused(database_url: str) -> None:
     [("uvicorn", "app.main:app"), ("gunicorn", "app.main:app"), ("listo", "serve"),
      ("listo", "worker")],
 )  # fmt: skip
-def test_wrong_settings(database_url: str, command: tuple[str, ...]) -> None:
+def test_wrong_settings_are_told_without_a_traceback(
+    database_url: str, command: tuple[str, ...]
+) -> None:
     program, *rest = command
-    with started(database_url, str(BIN / program), *rest, JWT_SECRET="short") as run:
+    with running(database_url, str(BIN / program), *rest, JWT_SECRET="short") as run:
         assert run.finish() == 4, run.output
     assert "Traceback" not in run.output
     assert "JWT_SECRET: must have at least 32 characters, has 5" in run.output
@@ -184,7 +186,7 @@ def test_logs_are_json_or_colours_as_the_setting_says(database_url: str) -> None
     port = free_port()
     command = (str(BIN / "uvicorn"), "app.main:app", "--port", str(port))
     for setting, first in (("true", "{"), ("false", "\x1b[")):
-        with started(database_url, *command, JSON_LOGGING=setting, LOG_LEVEL="INFO") as program:
+        with running(database_url, *command, JSON_LOGGING=setting, LOG_LEVEL="INFO") as program:
             program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
             program.stop(signal.SIGINT)
         # uvicorn writes the lines before the settings are read.
@@ -204,7 +206,7 @@ def test_no_server_takes_a_clients_word_for_its_address(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     where = ("--bind", f"127.0.0.1:{port}") if command == GUNICORN else ("--port", str(port))
-    with started(database_url, *command, *where, RATE_LIMIT_ANONYMOUS="2/hour") as program:
+    with running(database_url, *command, *where, RATE_LIMIT_ANONYMOUS="2/hour") as program:
         program.wait_ready(f"{url}/health/ready")
         answers = [
             httpx.get(
@@ -216,9 +218,9 @@ def test_no_server_takes_a_clients_word_for_its_address(
         program.stop(signal.SIGTERM)
 
 
-def test_the_workers_metrics(database_url: str) -> None:
+def test_the_worker_serves_metrics(database_url: str) -> None:
     port = free_port()
-    with started(
+    with running(
         database_url, str(BIN / "listo"), "worker", WORKER_METRICS_ADDRESS=f"127.0.0.1:{port}"
     ) as worker:
         done = 'listo_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'

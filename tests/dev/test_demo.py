@@ -17,7 +17,7 @@ ROOT = API.parents[1]
 
 
 def demo(project: Path, **environment: str) -> Program:
-    """One `make demo`, once it has ended."""
+    """A `make demo` that has ended."""
     program = Program(
         [sys.executable, "-m", "examples.demo"],
         {"LISTO_PROJECT": str(project), "PYTHONPATH": os.pathsep.join([str(API), str(ROOT)]),
@@ -28,7 +28,9 @@ def demo(project: Path, **environment: str) -> Program:
     return program
 
 
-def test_the_demo_finds_it_loads_and_asks(project: Path, port: int, fresh_database: str) -> None:
+def test_the_demo_loads_records_and_asks_for_them(
+    project: Path, port: int, fresh_database: str
+) -> None:
     settings = project / ".env"
     settings.write_text(f"PORT={port}\n")
     run = Run(project, port, PORT="", LISTO_ENV_FILE=str(settings), DATABASE_URL=fresh_database)

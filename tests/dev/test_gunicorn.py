@@ -52,7 +52,7 @@ class Gunicorn(Program):
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", trust_env=False, timeout=PATIENCE)
 
-    def hash(self) -> psutil.Process:
+    def hash_password(self) -> psutil.Process:
         """Have a password hashed, and return the process that did it."""
         body = {"email": "nobody@example.com", "password": "a wrong guess"}
         answer = httpx.post(f"{self.url}/auth/login", json=body, trust_env=False, timeout=PATIENCE)
@@ -67,14 +67,14 @@ class Gunicorn(Program):
         samples = [line.rsplit(" ", 1) for line in lines if line and line[0] != "#"]
         return {name: float(value) for name, value in samples}
 
-    def wait_until(self, what: str, value: float) -> None:
+    def wait_until(self, metric: str, value: float) -> None:
         deadline = time.monotonic() + PATIENCE
-        while (found := self.metrics().get(what)) != value:
-            assert time.monotonic() < deadline, (what, found)
+        while (found := self.metrics().get(metric)) != value:
+            assert time.monotonic() < deadline, (metric, found)
             time.sleep(0.05)
 
     def wait_for_workers(self, number: int, *, other_than: set[int] | None = None) -> None:
-        """Return once so many workers serve, and none of the former ones."""
+        """Return once `number` workers serve, none of them in `other_than`."""
         deadline = time.monotonic() + PATIENCE
         before = other_than or set()
         while True:
@@ -164,8 +164,8 @@ def test_counts_outlive_a_killed_worker(database_url: str, redis_url: str) -> No
         counters = {path.name for folder in _folders(server) for path in folder.glob("counter_*")}
         living = {f"counter_{worker.pid}.db" for worker in server.workers()}
         assert counters == {"counter_gone.db", *living}
-        mine = _folders(server)
-    assert not any(folder.exists() for folder in mine)
+        folders = _folders(server)
+    assert not any(folder.exists() for folder in folders)
 
 
 def _folders(server: Gunicorn) -> list[Path]:
@@ -174,7 +174,7 @@ def _folders(server: Gunicorn) -> list[Path]:
     return [path.parent for path in Path("/dev/shm").glob(f"listo-metrics-*/counter_{pid}.db")]  # noqa: S108
 
 
-def test_gauges_of_all_workers(database_url: str, redis_url: str) -> None:
+def test_gauges_count_all_workers(database_url: str, redis_url: str) -> None:
     with running(database_url, "-w", "2", REDIS_URL=redis_url) as server:
         server.wait_for_workers(2)
         found = server.metrics()
@@ -199,13 +199,13 @@ def test_gauges_of_all_workers(database_url: str, redis_url: str) -> None:
 def test_hashing_ends_with_its_server(database_url: str) -> None:
     with running(database_url) as server:
         (first,) = server.workers()
-        hashing = server.hash()
+        hashing = server.hash_password()
         assert hashing.ppid() == first.pid
         first.kill()
         wait_until_ended(hashing)
         server.wait_for_workers(1, other_than={first.pid})
         (second,) = server.workers()
-        hashing = server.hash()
+        hashing = server.hash_password()
         # The signal goes to all processes at once, as from a terminal.
         server.send(signal.SIGINT)
         wait_until_ended(hashing, second)
@@ -236,7 +236,9 @@ def test_workers_are_replaced_after_some_requests(database_url: str, redis_url: 
         assert server.metrics()[REQUESTS] == clients.asked
 
 
-def test_how_many_workers_there_are(database_url: str, redis_url: str) -> None:
+def test_the_number_of_workers_follows_settings_and_cores(
+    database_url: str, redis_url: str
+) -> None:
     by_cores = max(1, min(int(machine.cores() + 0.5), 8))
     for environment, number in (
         ({"REDIS_URL": redis_url}, by_cores),
@@ -298,7 +300,7 @@ def test_a_given_folder_is_emptied(database_url: str, tmp_path: Path) -> None:
     assert tmp_path.exists()
 
 
-def test_code_that_was_loaded_before_is_no_excuse(database_url: str) -> None:
+def test_preloaded_code_is_refused(database_url: str) -> None:
     server = Gunicorn(database_url, "--preload")
     assert server.finish() != 0
     assert "drop --preload" in server.output

@@ -27,7 +27,7 @@ def test_make_dev_holds_nothing_back(project: Path, port: int, fresh_database: s
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_nor_does_a_server_by_itself(server: str, port: int, fresh_database: str) -> None:
+def test_a_server_by_itself_holds_nothing_back(server: str, port: int, fresh_database: str) -> None:
     command = [word.format(port=port) for word in SERVERS[server]]
     environment = {
         "DATABASE_URL": fresh_database, "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",

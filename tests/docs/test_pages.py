@@ -51,7 +51,7 @@ def test_services_of_compose_are_there() -> None:
 
 
 @cache
-def helps(*words: str) -> bool:
+def has_help(*words: str) -> bool:
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", *words, "--help"], capture_output=True, check=False
     )
@@ -59,14 +59,14 @@ def helps(*words: str) -> bool:
 
 
 def calls() -> list[str]:
-    """`admin create`: the command, without options and names."""
+    """Commands like `admin create`, without options and names."""
     found = (re.match(r"listo((?: [a-z][a-z-]*)*)", span) for _, span in spans("listo"))
     return sorted({call[1].strip() for call in found if call})
 
 
 @pytest.mark.parametrize("call", calls())
 def test_commands_of_listo_are_there(call: str) -> None:
-    assert helps(*call.split()), call
+    assert has_help(*call.split()), call
 
 
 def test_links_lead_somewhere() -> None:
@@ -84,6 +84,6 @@ def test_links_lead_somewhere() -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that a browser of repositories makes of headings."""
+    """The anchors that web pages of repositories give to headings."""
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}

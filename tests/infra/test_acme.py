@@ -26,7 +26,7 @@ def _said(name: str, text: str, times: int = 1) -> bool:
 
 
 @needs_docker
-def test_issue(lab: Lab) -> None:
+def test_a_certificate_is_issued_published_and_served(lab: Lab) -> None:
     site = Site(lab, "issue")
     local = site.served()
     name = site.keep("run")
@@ -50,7 +50,7 @@ def test_issue(lab: Lab) -> None:
     assert docker("inspect", "--format", "{{.State.ExitCode}}", name).strip() == "0"
     assert messages(name)[-1] == "Stopped."
 
-    # A second start has nothing to do; over another certificate it publishes its own again.
+    # A second start has nothing to do; in place of another certificate it publishes its own again.
     serial = site.published()
     code, told = site.once()
     assert (code, told) == (0, [])
@@ -68,9 +68,9 @@ def test_issue(lab: Lab) -> None:
 
 
 @needs_docker
-def test_renew_while_serving(lab: Lab) -> None:
+def test_a_renewal_is_served_without_a_gap(lab: Lab) -> None:
     site = Site(lab, "renew")
-    # The key and the chain that a reader finds fit together at any time.
+    # At any time a reader finds a key and a chain that fit together.
     watch = lab.run(
         lab.tools, "sh", "-c",
         """while :; do
@@ -100,16 +100,16 @@ def test_renew_while_serving(lab: Lab) -> None:
 
 
 @needs_docker
-def test_refused_the_old_certificate_stays(lab: Lab) -> None:
+def test_after_a_refusal_the_old_certificate_stays(lab: Lab) -> None:
     site = Site(lab, "refuse")
     assert site.once()[0] == 0
     serial = site.published()
     wait(lambda: site.served() == serial, 5)
     # Another authority makes an order due; no server serves the webroot.
-    dark = lab.volume("refuse-dark")
-    docker("run", "--rm", "--volume", f"{dark}:/challenge", "--entrypoint", "true", lab.acme)
+    unserved = lab.volume("refuse-dark")
+    docker("run", "--rm", "--volume", f"{unserved}:/challenge", "--entrypoint", "true", lab.acme)
     limits = {"ACME_RETRY_SECONDS": "1", "ACME_RETRY_MAX_SECONDS": "2"}
-    name = site.keep("run", authority="short", challenge=dark, **limits)
+    name = site.keep("run", authority="short", challenge=unserved, **limits)
     wait(lambda: _said(name, "Failed 3 times"), 60)
     told = messages(name)
     refusals = [message for message in told if message.startswith("No certificate of")]
@@ -123,7 +123,7 @@ def test_refused_the_old_certificate_stays(lab: Lab) -> None:
     docker("rm", "--force", name)
 
     # Once the fault is mended, a HUP ends the wait.
-    slow = site.keep("run", authority="short", challenge=dark, ACME_RETRY_SECONDS="600")
+    slow = site.keep("run", authority="short", challenge=unserved, ACME_RETRY_SECONDS="600")
     wait(lambda: _said(slow, "next try in 600 s"))
     docker("kill", "--signal", "HUP", slow)
     wait(lambda: _said(slow, "Ordering", 2), 5)
@@ -133,7 +133,7 @@ def test_refused_the_old_certificate_stays(lab: Lab) -> None:
 
 
 @needs_docker
-def test_refused_before_there_was_any(lab: Lab) -> None:
+def test_a_first_refusal_leaves_the_local_certificate(lab: Lab) -> None:
     site = Site(lab, "first")
     local = site.served()
     refused = {"DOMAIN": "blocked.listo.test"}, {"DOMAIN": "nowhere.listo.test"}

@@ -67,7 +67,7 @@ def _receiver(tmp_path: Path, settings: dict[str, str], *labels: str) -> str:
     [{}, WEBHOOK, SLACK, EMAIL, EMAIL | LOGIN, WATCHDOG, EVERYTHING],
     ids=["nothing", "webhook", "slack", "email", "email-login", "watchdog", "everything"],
 )
-def test_alertmanager_takes_it(tmp_path: Path, settings: dict[str, str]) -> None:
+def test_alertmanager_accepts_the_configuration(tmp_path: Path, settings: dict[str, str]) -> None:
     path = tmp_path / "alertmanager.yml"
     path.write_text(json.dumps(configuration(settings)))
     done = run_program("amtool", ["check-config", str(path)], mounts=[tmp_path])
@@ -103,7 +103,9 @@ def test_with_nothing_set_up_nobody_is_called() -> None:
         (["alertname=Other"], "nobody"),
     ],
 )
-def test_routes(tmp_path: Path, labels: list[str], receiver: str) -> None:
+def test_each_severity_goes_to_its_receiver(
+    tmp_path: Path, labels: list[str], receiver: str
+) -> None:
     assert _receiver(tmp_path, EVERYTHING, *labels) == receiver
 
 
@@ -137,7 +139,7 @@ def test_files_are_read_on_the_host() -> None:
     assert str(FILES) not in json.dumps(configuration(EVERYTHING))
 
 
-def test_it_is_a_command() -> None:
+def test_the_command_prints_the_configuration_or_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "infra.alertmanager.render"],
         env=EVERYTHING, cwd=ROOT, capture_output=True, text=True, check=True,
@@ -186,7 +188,7 @@ def test_a_page_holds_back_its_own_ticket_and_no_other() -> None:
     )
 
 
-def test_what_is_held_back_exists() -> None:
+def test_alerts_that_are_held_back_exist() -> None:
     names = set(re.findall(r"- alert: (\w+)", "".join(
         path.read_text() for path in (ROOT / "infra/prometheus/rules").glob("*.yml")
     )))  # fmt: skip

@@ -47,7 +47,7 @@ COUNTED = re.compile(
         ("EDGE_SUBNET", "8x"),
     ],
 )
-def test_what_is_out_of_bounds_is_told_and_not_kept(
+def test_a_value_out_of_bounds_is_told_and_not_kept(
     checkout: Checkout, name: str, text: str
 ) -> None:
     done = checkout.run("up", **{name: text})
@@ -77,7 +77,7 @@ def test_what_is_out_of_bounds_is_told_and_not_kept(
         ("LOG_FILE_SIZE", ("10m", "1g")),
     ],
 )
-def test_what_is_within_is_taken(
+def test_a_value_within_bounds_is_taken(
     monkeypatch: pytest.MonkeyPatch, name: str, texts: tuple[str, ...]
 ) -> None:
     for text in texts:
@@ -85,7 +85,7 @@ def test_what_is_within_is_taken(
         assert bounds.faults(ports=[], cores=None) == [], text
 
 
-def test_all_that_is_wrong_is_told_at_once(checkout: Checkout) -> None:
+def test_all_faults_are_told_at_once(checkout: Checkout) -> None:
     done = checkout.run("up", REPLICAS="0", HTTPS_PORT="0", LOG_FILES="x")
     assert len(re.findall("✗ setting", done.stdout)) == 3
 
@@ -95,12 +95,12 @@ def test_two_services_cannot_have_one_port(checkout: Checkout) -> None:
     assert "HTTPS_PORT=8443 is HTTP_PORT, too" in done.stdout
 
 
-def test_what_redis_keeps_fits_into_what_it_may_use(checkout: Checkout) -> None:
+def test_the_data_of_redis_must_fit_into_its_memory(checkout: Checkout) -> None:
     done = checkout.run("up", REDIS_MEMORY="1g", REDIS_MAXMEMORY="1gb")
     assert "REDIS_MAXMEMORY=1gb does not fit into REDIS_MEMORY=1g" in done.stdout
 
 
-def test_large_records_want_memory(checkout: Checkout) -> None:
+def test_large_records_need_memory(checkout: Checkout) -> None:
     done = checkout.run("up", MAX_RECORD_BYTES="16777216", API_MEMORY="768m")
     assert "MAX_RECORD_BYTES=16777216 takes an API_MEMORY of 984m, not 768m" in done.stdout
     assert "takes an API_MEMORY of 984m, not 384m" in (
@@ -117,10 +117,10 @@ def test_large_records_want_memory(checkout: Checkout) -> None:
         ({"PASSWORD_HASH_CONCURRENCY": "4", "API_CPUS": "2"}, "4 takes an API_MEMORY of 580m"),
         ({"PASSWORD_HASH_CONCURRENCY": "4", "API_CPUS": "2", "WEB_CONCURRENCY": "1"}, None),
         ({"PASSWORD_HASH_CONCURRENCY": "10", "COMPOSE_FILE": "compose.prod.yaml"}, None),
-        ({"PASSWORD_HASH_CONCURRENCY": "many"}, None),  # the API tells
+        ({"PASSWORD_HASH_CONCURRENCY": "many"}, None),  # the API refuses it
     ],
 )
-def test_passwords_want_memory(
+def test_passwords_need_memory(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], fault: str | None
 ) -> None:
     for name in ("API_MEMORY", "API_CPUS", "WEB_CONCURRENCY", "COMPOSE_FILE"):
@@ -131,7 +131,7 @@ def test_passwords_want_memory(
     assert found == [] if fault is None else fault in found[0]
 
 
-def test_other_addresses_than_those_of_the_network_that_is_there(checkout: Checkout) -> None:
+def test_other_addresses_than_those_of_the_network_are_refused(checkout: Checkout) -> None:
     there = "10.9.0.0/24 10.9.0.128/25"
     checkout.has(answers={"network inspect": [0, f"{there}\n"]})
     checkout.up(EDGE_SUBNET="10.9.0.0/24", EDGE_RANGE="10.9.0.128/25", EDGE_ADDRESS="10.9.0.10")

@@ -87,12 +87,12 @@ every_stack = pytest.mark.parametrize("files", STACKS, ids=names)
 
 
 @every_stack
-def test_it_is_valid(files: tuple[str, ...]) -> None:
+def test_compose_accepts_the_files(files: tuple[str, ...]) -> None:
     assert config(files)["name"] == "listo"
 
 
 @every_stack
-def test_what_has_no_debian_package_is_left_out(files: tuple[str, ...]) -> None:
+def test_services_without_a_debian_package_are_left_out(files: tuple[str, ...]) -> None:
     debian = "compose.debian.yaml" in files
     assert LEFT_OUT & set(services(files)) == (set() if debian else LEFT_OUT)
 
@@ -168,8 +168,8 @@ def test_every_service_is_hardened(files: tuple[str, ...]) -> None:
 
 
 @every_stack
-def test_nothing_of_the_host_is_written_to(files: tuple[str, ...]) -> None:
-    """The folder of the socket is an exception; no service sees the engine's socket."""
+def test_no_service_writes_to_the_host(files: tuple[str, ...]) -> None:
+    """The shipper writes its socket; no service sees the engine's socket."""
     for name, one in services(files).items():
         for volume in one.get("volumes", ()):
             assert "docker.sock" not in volume["source"], name
@@ -218,7 +218,7 @@ def test_logs_are_bounded(files: tuple[str, ...]) -> None:
 
 
 @every_stack
-def test_ports_of_the_host(files: tuple[str, ...]) -> None:
+def test_only_nginx_is_published_beyond_this_host(files: tuple[str, ...]) -> None:
     found = {
         (name, port.get("host_ip", ""), port["published"])
         for name, one in services(files).items()
@@ -239,9 +239,9 @@ def test_ports_of_the_host(files: tuple[str, ...]) -> None:
 
 
 @every_stack
-def test_ports_of_the_host_are_settings_but_in_production(files: tuple[str, ...]) -> None:
-    moved = {"HTTP_PORT": "8081", "HTTPS_PORT": "8444", "GRAFANA_PORT": "8082"}
-    done = compose(files, "--format", "json", **REQUIRED, **moved)
+def test_ports_of_the_host_are_fixed_in_production_alone(files: tuple[str, ...]) -> None:
+    other_ports = {"HTTP_PORT": "8081", "HTTPS_PORT": "8444", "GRAFANA_PORT": "8082"}
+    done = compose(files, "--format", "json", **REQUIRED, **other_ports)
     nginx = json.loads(done.stdout)["services"]["nginx"]
     ports = {port["published"] for port in nginx["ports"]}
     assert ports == ({"80", "443"} if production(files) else {"8081", "8444"})
@@ -253,10 +253,10 @@ def test_the_stores_are_reached_from_one_network(files: tuple[str, ...]) -> None
     assert config(files)["networks"]["data"]["internal"] is True
     for name in ("postgres", "redis"):
         assert list(services(files)[name]["networks"]) == ["data"], name
-    assert on(files, "data") == {
+    assert services_on(files, "data") == {
         "api", "worker", "migrate", "postgres", "redis", "postgres-exporter", "redis-exporter",
     }  # fmt: skip
-    assert on(files, "edge") == {"nginx", "api", "blackbox-exporter"}
+    assert services_on(files, "edge") == {"nginx", "api", "blackbox-exporter"}
 
 
 @every_stack
@@ -278,7 +278,7 @@ def test_a_database_elsewhere_can_be_reached(files: tuple[str, ...]) -> None:
         ({"API_UPSTREAM": "replicas:8000"}, "10.213.240.10/32", "replicas:8000"),
     ],
 )
-def test_replicas_and_proxies_elsewhere(
+def test_replicas_and_proxies_elsewhere_are_passed_on(
     settings: dict[str, str], proxies: str, upstream: str
 ) -> None:
     found = json.loads(compose(REGISTRY, "--format", "json", **settings).stdout)["services"]
@@ -286,7 +286,7 @@ def test_replicas_and_proxies_elsewhere(
     assert found["nginx"]["environment"]["UPSTREAM"] == upstream
 
 
-def on(files: tuple[str, ...], network: str) -> set[str]:
+def services_on(files: tuple[str, ...], network: str) -> set[str]:
     return {name for name, one in services(files).items() if network in one.get("networks", ())}
 
 
@@ -321,7 +321,7 @@ def test_the_engine_writes_where_the_shipper_listens(files: tuple[str, ...]) -> 
     assert unset == f"unix://{ROOT}/.listo/stack/run/fluent-bit.sock"
 
 
-def test_what_is_mounted_is_there() -> None:
+def test_mounted_folders_exist() -> None:
     for name, one in services(REGISTRY).items():
         for volume in one.get("volumes", ()):
             source = Path(volume["source"])
@@ -329,7 +329,7 @@ def test_what_is_mounted_is_there() -> None:
                 assert source.is_dir(), f"{name}: {source}"
 
 
-def test_every_setting_is_told_of() -> None:
+def test_the_pages_name_every_setting() -> None:
     told = "".join(
         (ROOT / "docs" / f"{name}.md").read_text() for name in ("stack", "tls", "settings")
     )
@@ -347,7 +347,9 @@ def test_grafana_gets_the_secrets_that_it_reads() -> None:
 
 @pytest.mark.parametrize("files", [PRODUCTION, DEBIAN_PRODUCTION], ids=names)
 @pytest.mark.parametrize("setting", REQUIRED)
-def test_production_starts_with_nothing_assumed(files: tuple[str, ...], setting: str) -> None:
+def test_production_does_not_start_without_its_settings(
+    files: tuple[str, ...], setting: str
+) -> None:
     others = {name: value for name, value in REQUIRED.items() if name != setting}
     for missing in (others, {**others, setting: ""}):
         done = compose(files, "--quiet", **missing)
@@ -356,7 +358,7 @@ def test_production_starts_with_nothing_assumed(files: tuple[str, ...], setting:
 
 
 @every_stack
-def test_who_makes_the_first_admin_gets_both_halves(files: tuple[str, ...]) -> None:
+def test_only_the_api_gets_address_and_password_of_the_first_admin(files: tuple[str, ...]) -> None:
     told = {
         name for name, one in services(files).items() if "ADMIN_EMAIL" in one.get("environment", {})
     }

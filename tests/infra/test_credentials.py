@@ -33,7 +33,7 @@ def test_the_way_to_the_database_follows_its_password(secrets: Path) -> None:
     assert (secrets / "database_url").read_text() == url
 
 
-def test_a_database_elsewhere_stays_the_one_that_is_used(secrets: Path) -> None:
+def test_the_url_of_a_database_elsewhere_stays(secrets: Path) -> None:
     credentials.ensure()
     url = "postgresql://listo_app:secret@db.example.org:5432/listo?sslmode=verify-full"
     (secrets / "database_url").chmod(0o600)
@@ -48,7 +48,9 @@ def test_a_database_elsewhere_stays_the_one_that_is_used(secrets: Path) -> None:
     ("text", "password"),
     [("plain\n", "plain"), ("p@ss:w/o#rd %41", "p@ss:w/o#rd %41"), ("grün", "grün")],
 )
-def test_passwords_of_another_tool(secrets: Path, text: str, password: str) -> None:
+def test_passwords_of_another_tool_are_used_and_left_alone(
+    secrets: Path, text: str, password: str
+) -> None:
     secrets.mkdir()
     given = ("postgres_app_password", "postgres_owner_password", "redis_listo_password",
              "redis_monitor_password")  # fmt: skip
@@ -81,7 +83,7 @@ def test_passwords_of_another_tool(secrets: Path, text: str, password: str) -> N
         ("database_url", b"postgresql://a\nb", "is not one line of text"),
     ],
 )
-def test_what_no_service_could_use_is_told(
+def test_a_secret_that_no_service_could_use_is_told(
     secrets: Path, name: str, content: bytes, why: str
 ) -> None:
     secrets.mkdir()
@@ -90,7 +92,7 @@ def test_what_no_service_could_use_is_told(
         credentials.ensure()
 
 
-def test_services_can_read_them_and_nobody_gets_to_them(secrets: Path) -> None:
+def test_services_can_read_the_files_and_nobody_else_gets_to_them(secrets: Path) -> None:
     secrets.mkdir(0o755)
     (secrets / "jwt_secret").write_text("x" * 64)
     (secrets / "jwt_secret").chmod(0o600)

@@ -1,4 +1,4 @@
-"""`.env` as the stack and the firewall read it, which is as Compose does."""
+"""The stack and the firewall read `.env` as Compose does."""
 
 from __future__ import annotations
 
@@ -31,23 +31,25 @@ if TYPE_CHECKING:
         ("PORT", None),
     ],
 )
-def test_a_line(tmp_path: Path, line: str, value: str | None) -> None:
+def test_a_line_has_the_value_that_compose_reads(
+    tmp_path: Path, line: str, value: str | None
+) -> None:
     path = tmp_path / ".env"
     path.write_text(f"\n{line}\nOTHER=1\n")
     assert dotenv(path) == ({"OTHER": "1"} if value is None else {"PORT": value, "OTHER": "1"})
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_without_a_file_there_are_no_settings(tmp_path: Path) -> None:
     assert dotenv(tmp_path / ".env") == {}
 
 
-def test_what_is_no_text_is_kept(tmp_path: Path) -> None:
+def test_bytes_that_are_no_text_are_tolerated(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_bytes(b"NAME=caf\xe9\nPORT=1\n")
     assert dotenv(path)["PORT"] == "1"
 
 
-def test_what_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     with pytest.raises(SystemExit, match=r"\.env cannot be read: Is a directory\.$"):
         dotenv(tmp_path / ".env")

@@ -1,4 +1,4 @@
-"""The drills of alerts: their refusals, and the places where they look."""
+"""Drills of alerts: when they are refused, and the alerts that they wait for."""
 
 from __future__ import annotations
 
@@ -16,61 +16,63 @@ RUN = drill.run
 
 
 @pytest.fixture(autouse=True)
-def done(monkeypatch: pytest.MonkeyPatch) -> list[drill.Drill]:
-    """The drills that were done, if any."""
-    ran: list[drill.Drill] = []
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[drill.Drill]:
+    """The drills that ran, if any."""
+    made: list[drill.Drill] = []
 
     def run(one: drill.Drill) -> dict[str, float | None]:
-        ran.append(one)
+        made.append(one)
         return dict.fromkeys(one.alerts, 1.0)
 
     monkeypatch.setattr(drill, "run", run)
     monkeypatch.setenv("COMPOSE_FILE", "compose.yaml")
-    return ran
+    return made
 
 
-def test_without_a_name_they_are_listed_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], done: list[drill.Drill]
+def test_without_a_name_the_drills_are_only_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs: list[drill.Drill]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["drill", "--markdown"])
     assert drill.main() == 0
     assert "NoReplicaReady" in capsys.readouterr().out
-    assert done == []
+    assert runs == []
     made = subprocess.run(
         ["make", "-n", "drill"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert " all" not in made.stdout
 
 
-def test_production_is_spared(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], done: list[drill.Drill]
+def test_drills_are_refused_in_production(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs: list[drill.Drill]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["drill", "redis"])
     assert drill.main() == 0
-    assert done == [drill.DRILLS["redis"]]
+    assert runs == [drill.DRILLS["redis"]]
     monkeypatch.setenv("COMPOSE_FILE", "compose.yaml:compose.prod.yaml")
     assert drill.main() == 1
-    assert done == [drill.DRILLS["redis"]]
+    assert runs == [drill.DRILLS["redis"]]
     assert "production" in capsys.readouterr().err
 
 
-def test_what_an_earlier_fault_left_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = iter([{"RedisDown", "Watchdog"}, {"RedisFallbacks"}, {"Watchdog"}, {"RedisDown"}])
-    done: list[str] = []
+def test_a_drill_waits_until_alerts_of_an_earlier_fault_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    active = iter([{"RedisDown", "Watchdog"}, {"RedisFallbacks"}, {"Watchdog"}, {"RedisDown"}])
+    calls: list[str] = []
 
     def alerts(*states: str) -> set[str]:
-        done.append(" ".join(states))
-        return next(said, set(drill.DRILLS["redis"].alerts))
+        calls.append(" ".join(states))
+        return next(active, set(drill.DRILLS["redis"].alerts))
 
     monkeypatch.setattr(drill, "alerts", alerts)
-    monkeypatch.setattr(drill, "shell", done.append)
+    monkeypatch.setattr(drill, "shell", calls.append)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     measured = RUN(drill.Drill("cause", "undo", drill.DRILLS["redis"].alerts))
     assert list(measured) == ["RedisDown", "RedisFallbacks"]
-    assert done == [*["pending firing"] * 3, "cause", "firing", "firing", "undo"]
+    assert calls == [*["pending firing"] * 3, "cause", "firing", "firing", "undo"]
 
 
-def test_what_does_not_end_is_not_measured(
+def test_a_drill_whose_alert_stays_active_is_not_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(drill, "alerts", lambda *_: {"RedisDown"})

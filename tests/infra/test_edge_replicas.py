@@ -31,15 +31,15 @@ class Edge:
 
     def __init__(self, made: Box) -> None:
         self.box = made
-        self.named: tuple[str, ...] = ()
+        self.addresses: tuple[str, ...] = ()
         made.must(f"mkdir /tmp/seen && cat >/tmp/stand_in.pl <<'END'\n{STAND_IN}\nEND")
         for address in ALL:
             self.start(address)
         self.settle()
 
     def settle(self) -> None:
-        """Return once all get requests: nginx reads late, and skips failed ones for a second."""
-        self.are(*ALL)
+        """Return once all get requests: nginx reloads late, and skips failed ones for a second."""
+        self.set_replicas(*ALL)
         self.box.must(
             "for i in $(seq 300); do curl -s -k -o /dev/null https://127.0.0.1:8443/x; "
             f"[ $(cut -d ' ' -f 1 /tmp/seen/asked | sort -u | wc -l) = {len(ALL)} ] && exit; "
@@ -53,14 +53,14 @@ class Edge:
         start = f"perl /tmp/stand_in.pl {address} /tmp/seen >/dev/null 2>&1"
         self.box.must(f"{start} & echo $! >/tmp/{address}")
 
-    def are(self, *addresses: str, answering: tuple[str, ...] | None = None) -> None:
-        """Have the name stand for these; requests go to those of them that answer."""
-        if addresses != self.named:
+    def set_replicas(self, *addresses: str, answering: tuple[str, ...] | None = None) -> None:
+        """Have the name resolve to these, and wait until requests go to those that answer."""
+        if addresses != self.addresses:
             self.box.replicas(*addresses)
-            self.named = addresses
-        self.go_to(*(answering or addresses))
+            self.addresses = addresses
+        self.wait_for_replicas(*(answering or addresses))
 
-    def go_to(self, *addresses: str) -> None:
+    def wait_for_replicas(self, *addresses: str) -> None:
         wait(lambda: [line.partition(":")[0] for line in self.box.servers()] == list(addresses))
 
     def signal(self, name: str, address: str) -> None:
@@ -144,7 +144,7 @@ def test_what_a_replica_worked_on_before_it_broke_off_is_sent_to_no_other(
     assert len(edge.asked()) == 1
 
 
-def test_the_other_one_gets_all_of_a_large_body(edge: Edge) -> None:
+def test_the_other_replica_gets_all_of_a_large_body(edge: Edge) -> None:
     edge.box.must("head -c 300000 /dev/zero >/tmp/large")
     assert edge.ask("POST", "/break", "--data-binary @/tmp/large", KEY) == "502"
     lines = edge.box.must("cat /tmp/seen/asked").splitlines()
@@ -197,14 +197,14 @@ def test_in_the_moment_when_a_replica_leaves_nobody_notices(edge: Edge, method: 
             assert [edge.ask(method, "/x", BODY) for _ in range(4)] == ["200"] * 4
             assert ONE not in edge.asked()
             edge.start(ONE)
-            edge.go_to(*ALL)
+            edge.wait_for_replicas(*ALL)
     finally:
         edge.kill(ONE)
         edge.start(ONE)
 
 
 def test_a_replica_that_refuses_connections_gets_no_requests(edge: Edge) -> None:
-    edge.are(*ALL, NOBODY, answering=ALL)
+    edge.set_replicas(*ALL, NOBODY, answering=ALL)
     for path in ("/x", "/auth/x", "/auth/login"):
         for method, options in (("GET", ""), ("POST", BODY), ("PUT", BODY), ("DELETE", "")):
             assert edge.ask(method, path, options) == "200", (method, path)
@@ -212,21 +212,21 @@ def test_a_replica_that_refuses_connections_gets_no_requests(edge: Edge) -> None
 
 def test_a_replica_that_is_about_to_stop_gets_no_requests(edge: Edge) -> None:
     edge.box.must(f"echo {ONE} >/run/nginx/leaving")
-    edge.go_to(OTHER, THIRD)
+    edge.wait_for_replicas(OTHER, THIRD)
     assert ONE not in edge.box.must("cat /run/nginx/upstream.read")
-    # The writer of the file was killed.
+    # A file that is so old was left by a `make up` that was killed.
     edge.box.must("touch -d '3 minutes ago' /run/nginx/leaving")
-    edge.go_to(*ALL)
+    edge.wait_for_replicas(*ALL)
 
 
 def test_a_replica_that_hangs_gets_no_requests_while_another_answers(edge: Edge) -> None:
-    edge.are(ONE, OTHER)
+    edge.set_replicas(ONE, OTHER)
     edge.signal("STOP", ONE)
-    edge.go_to(OTHER)
+    edge.wait_for_replicas(OTHER)
     edge.signal("STOP", OTHER)
-    edge.go_to(ONE, OTHER)
+    edge.wait_for_replicas(ONE, OTHER)
     edge.signal("CONT", OTHER)
-    edge.go_to(OTHER)
+    edge.wait_for_replicas(OTHER)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_what_a_replica_hangs_over_is_sent_to_no_other(
     assert json.loads(edge.answer())["code"] == "gateway_timeout"
 
 
-def test_what_says_so_is_handed_on_piece_by_piece(edge: Edge) -> None:
+def test_a_streamed_answer_is_handed_on_piece_by_piece(edge: Edge) -> None:
     edge.box.must("curl -s -k -N -m 60 https://127.0.0.1:8443/stream >/tmp/stream &")
     wait(lambda: edge.box.run("cat /tmp/stream").stdout == "first\n")
     edge.box.must("touch /tmp/seen/go-on")
@@ -265,7 +265,9 @@ def test_a_body_that_is_not_needed_may_be_small_only(edge: Edge, method: str) ->
         ("GET /.problems/400 HTTP/1.1", 404, "not_found"),
     ],
 )
-def test_what_cannot_be_read_is_a_problem(edge: Edge, line: str, status: int, code: str) -> None:
+def test_a_request_that_cannot_be_read_is_answered_by_a_problem(
+    edge: Edge, line: str, status: int, code: str
+) -> None:
     edge.box.must(
         f"printf '%s\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' '{line}' >/tmp/raw"
     )

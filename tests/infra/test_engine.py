@@ -52,7 +52,7 @@ def engine(folder: Path, **changes: str) -> tuple[subprocess.CompletedProcess[st
         ({"API": "1.44"}, MMDEBSTRAP, "Docker 28.2.2 runs"),
     ],
 )
-def test_one_that_works_stays(
+def test_an_engine_that_works_stays(
     tmp_path: Path, changes: dict[str, str], asked: list[str], told: str
 ) -> None:
     done, calls = engine(tmp_path, **changes)
@@ -62,7 +62,7 @@ def test_one_that_works_stays(
 
 
 @pytest.mark.parametrize("changes", [{"API": "1.43"}, {"COMPOSE": "2.23.3"}, {"COMPOSE": ""}])
-def test_one_that_is_too_old_and_not_debians_is_not_replaced(
+def test_an_old_engine_that_is_not_debians_is_not_replaced(
     tmp_path: Path, changes: dict[str, str]
 ) -> None:
     done, calls = engine(tmp_path, **changes)
@@ -71,7 +71,7 @@ def test_one_that_is_too_old_and_not_debians_is_not_replaced(
     assert calls == []
 
 
-def test_one_of_debians_that_is_too_old_is_root_to_replace(tmp_path: Path) -> None:
+def test_only_root_replaces_an_old_engine_of_debians(tmp_path: Path) -> None:
     done, calls = engine(tmp_path, API="1.43", DPKG="installed", USER_ID="1000")
     assert done.returncode == 1
     assert "an engine is installed as root" in done.stderr

@@ -1,4 +1,4 @@
-"""Files that no program of their own checks: YAML can be read, Dockerfiles keep to the rules."""
+"""Files that no other program checks: YAML can be read, Dockerfiles keep to the rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INSTRUCTION = re.compile(r"([A-Za-z]+)\s+(.*)", re.DOTALL)
 AS = re.compile(r"(.+?)\s+AS\s+(\S+)", re.IGNORECASE)
 
 
-def listed(*patterns: str) -> list[str]:
+def repository_files(*patterns: str) -> list[str]:
     done = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -32,7 +32,7 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def untagged(loader: Loader, _: str, node: yaml.Node) -> Any:
+def without_tag(loader: Loader, _: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
@@ -40,23 +40,23 @@ def untagged(loader: Loader, _: str, node: yaml.Node) -> Any:
     return None
 
 
-Loader.add_multi_constructor("!", untagged)
+Loader.add_multi_constructor("!", without_tag)
 
 
-@pytest.mark.parametrize("path", listed("*.yml", "*.yaml"))
+@pytest.mark.parametrize("path", repository_files("*.yml", "*.yaml"))
 def test_yaml_can_be_read(path: str) -> None:
     with (ROOT / path).open(encoding="utf-8") as file:
         assert list(yaml.load_all(file, Loader))
 
 
-@pytest.mark.parametrize("path", listed("compose*.yaml"))
+@pytest.mark.parametrize("path", repository_files("compose*.yaml"))
 def test_images_are_named_with_a_version(path: str) -> None:
     (whole,) = yaml.load_all((ROOT / path).read_text(encoding="utf-8"), Loader)
     images = [one["image"] for one in whole["services"].values() if one and "image" in one]
-    assert [image for image in images if not versioned(image)] == []
+    assert [image for image in images if not has_version(image)] == []
 
 
-@pytest.mark.parametrize("path", listed("*Dockerfile"))
+@pytest.mark.parametrize("path", repository_files("*Dockerfile"))
 def test_dockerfiles_keep_to_the_rules(path: str) -> None:
     assert faults((ROOT / path).read_text(encoding="utf-8")) == []
 
@@ -81,7 +81,7 @@ def test_the_rules_see_what_they_are_for(text: str, fault: str) -> None:
     assert fault in found
 
 
-def versioned(image: str) -> bool:
+def has_version(image: str) -> bool:
     name, _, digest = image.partition("@")
     _, colon, tag = name.rpartition("/")[2].partition(":")
     return bool(digest) or (bool(colon) and tag not in ("", "latest"))
@@ -116,7 +116,7 @@ def faults(text: str) -> list[str]:
             stage = named[2] if named else f"stage {len(users)}"
             if source in users:
                 used.add(source)
-            elif not versioned(source):
+            elif not has_version(source):
                 found.append(f"{source} has no version")
             users[stage] = users.get(source, "")
         elif word == "USER":

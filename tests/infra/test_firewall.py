@@ -1,4 +1,4 @@
-"""The firewall from another network namespace: hosts that get an answer, before and after."""
+"""The firewall from another network namespace: ports that answer, before and after."""
 
 import os
 import subprocess
@@ -72,7 +72,7 @@ def test_without_ssh_only_the_stack_answers(
 
 
 @needs_network
-def test_ssh_on_another_port_from_one_network(network: netns.Network, firewall: Run) -> None:
+def test_ssh_answers_on_another_port_to_one_network(network: netns.Network, firewall: Run) -> None:
     _done(firewall("apply", FIREWALL_SSH_PORT="2222", FIREWALL_SSH_FROM="10.201.0.0/24"))
     assert network.answering(*WATCHED) == {80, 443, 2222}
     assert network.answering(*WATCHED, address=netns.HOST6) == {80, 443}
@@ -83,7 +83,7 @@ def test_ssh_on_another_port_from_one_network(network: netns.Network, firewall: 
 
 
 @needs_network
-def test_other_ports_by_setting(network: netns.Network, firewall: Run) -> None:
+def test_settings_open_other_ports(network: netns.Network, firewall: Run) -> None:
     _done(firewall("apply", HTTPS_PORT="8443", FIREWALL_OPEN_TCP="9000-9100,5432"))
     assert network.answering(*WATCHED) == {22, 80, 5432, 8443, 9090}
 
@@ -103,7 +103,7 @@ def test_a_trusted_interface_is_not_filtered(network: netns.Network, firewall: R
 
 
 @needs_network
-def test_containers_cannot_be_reached_past_what_is_published(
+def test_containers_cannot_be_reached_past_published_ports(
     network: netns.Network, firewall: Run
 ) -> None:
     ways = [(netns.WEB4, 8080), (netns.WEB4, 5432), (netns.WEB6, 5432)]
@@ -113,7 +113,9 @@ def test_containers_cannot_be_reached_past_what_is_published(
 
 
 @needs_network
-def test_containers_and_the_host_reach_whom_they_did(network: netns.Network, firewall: Run) -> None:
+def test_containers_and_the_host_reach_all_that_they_did(
+    network: netns.Network, firewall: Run
+) -> None:
     from_web = [
         (netns.DB4, 5432), (netns.DB6, 5432), ("172.30.0.1", 9090), (netns.HOST4, 9090),
         (netns.OUTSIDE4, 8080), (netns.OUTSIDE6, 8080),
@@ -127,7 +129,9 @@ def test_containers_and_the_host_reach_whom_they_did(network: netns.Network, fir
 
 @needs_network
 @pytest.mark.parametrize("address", [netns.HOST4, netns.HOST6])
-def test_path_mtu_is_heard_of(network: netns.Network, firewall: Run, address: str) -> None:
+def test_news_of_the_path_mtu_gets_through(
+    network: netns.Network, firewall: Run, address: str
+) -> None:
     _done(firewall("apply"))
     network.must("host", "ip", "route", "flush", "cache")
     asked = network.ask("outside", (address, 443), seconds=5)
@@ -161,7 +165,7 @@ def test_open_connections_survive_and_other_tables_stay(
 
 
 @needs_network
-def test_taken_back_unless_confirmed(network: netns.Network, firewall: Run) -> None:
+def test_a_firewall_is_taken_back_unless_confirmed(network: netns.Network, firewall: Run) -> None:
     _done(firewall("apply", FIREWALL_SSH_PORT="none", FIREWALL_ROLLBACK_SECONDS="2"))
     assert network.answering(22, 9090) == set()
     _wait(lambda: network.answering(22, 9090) == {22, 9090})
@@ -171,7 +175,7 @@ def test_taken_back_unless_confirmed(network: netns.Network, firewall: Run) -> N
 
 
 @needs_network
-def test_taken_back_to_the_firewall_before(network: netns.Network, firewall: Run) -> None:
+def test_the_former_firewall_comes_back(network: netns.Network, firewall: Run) -> None:
     _done(firewall("apply", FIREWALL_SSH_PORT="2222"))
     _done(firewall("confirm"))
     _done(firewall("apply", FIREWALL_SSH_PORT="none", FIREWALL_ROLLBACK_SECONDS="2"))
@@ -180,7 +184,7 @@ def test_taken_back_to_the_firewall_before(network: netns.Network, firewall: Run
 
 
 @needs_network
-def test_confirmed_it_stays_and_is_kept(
+def test_a_confirmed_firewall_stays_and_is_kept(
     network: netns.Network, firewall: Run, tmp_path: Path
 ) -> None:
     _done(firewall("apply", FIREWALL_ROLLBACK_SECONDS="2"))
@@ -201,13 +205,13 @@ def test_confirmed_it_stays_and_is_kept(
 
 
 @needs_network
-@pytest.mark.parametrize(("typed", "stays"), [("yes\n", True), ("no\n", False), ("", False)])
-def test_asks_at_a_terminal(
-    network: netns.Network, firewall: Run, typed: str, *, stays: bool
+@pytest.mark.parametrize(("answer", "stays"), [("yes\n", True), ("no\n", False), ("", False)])
+def test_a_terminal_is_asked_for_confirmation(
+    network: netns.Network, firewall: Run, answer: str, *, stays: bool
 ) -> None:
     ours, theirs = os.openpty()
     try:
-        os.write(ours, typed.encode())
+        os.write(ours, answer.encode())
         done = firewall("apply", theirs, FIREWALL_ROLLBACK_SECONDS="2")
     finally:
         os.close(ours)
@@ -235,7 +239,9 @@ def test_a_dry_run_changes_nothing(network: netns.Network, firewall: Run) -> Non
 
 
 @needs_network
-def test_refuses_to_close_the_session_it_runs_in(network: netns.Network, firewall: Run) -> None:
+def test_a_firewall_that_would_close_this_session_is_refused(
+    network: netns.Network, firewall: Run
+) -> None:
     session = "10.201.0.2 50000 10.202.0.2 2222"
     port = firewall("apply", SSH_CONNECTION=session)
     assert port.returncode == 1
@@ -292,7 +298,7 @@ def test_production_has_its_own_ports() -> None:
     assert settings.read(given | files, nowhere).tcp_ports == ["80", "443", "9000"]
 
 
-def _wait(true: Callable[[], bool], seconds: float = 10) -> None:
+def _wait(condition: Callable[[], bool], seconds: float = 10) -> None:
     end = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < end, "it did not happen in time"

@@ -1,4 +1,4 @@
-"""The dashboards without Grafana: the files in git, and whether readers understand each panel."""
+"""The dashboards without Grafana: the files in git, and what each panel needs to be understood."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def metrics_of(expr: str) -> set[str]:
     }
 
 
-def test_files_are_what_the_code_says() -> None:
+def test_files_are_what_the_code_renders() -> None:
     assert differing() == []
 
 

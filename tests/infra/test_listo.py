@@ -32,7 +32,7 @@ def run(
     )  # fmt: skip
 
 
-def called(checkout: Checkout) -> str:
+def last_call(checkout: Checkout) -> str:
     """The last command that the engine was asked to run."""
     return (checkout.engine / "calls").read_text().splitlines()[-1]
 
@@ -46,11 +46,11 @@ def in_development(checkout: Checkout, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_in_the_stack_its_status_is_ours(checkout: Checkout) -> None:
+def test_in_the_stack_the_exit_status_is_passed_on(checkout: Checkout) -> None:
     checkout.has(answers={"compose exec": (3, "away\n")})
     done = run(checkout, "./listo", "keys", "create", "a@example.com", LISTO_PASSWORD="secret")
     assert (done.returncode, done.stderr) == (3, "away\n")
-    assert called(checkout) == (
+    assert last_call(checkout) == (
         "compose exec --no-TTY --env LISTO_PASSWORD api listo keys create a@example.com"
     )
 
@@ -68,10 +68,10 @@ def test_a_file_goes_to_the_stack_by_standard_input(checkout: Checkout, tmp_path
     file = tmp_path / "books.json"
     file.write_text('{"schema": {}}')
     assert run(checkout, "./listo", "collections", "apply", str(file), "--yes").returncode == 0
-    assert called(checkout) == f"{CALL} collections apply - --yes --name books"
+    assert last_call(checkout) == f"{CALL} collections apply - --yes --name books"
     for given in (["--name=novels"], ["--name", "Makefile"]):
         run(checkout, "./listo", "collections", "apply", str(file), *given)
-        assert called(checkout) == f"{CALL} collections apply - {' '.join(given)}"
+        assert last_call(checkout) == f"{CALL} collections apply - {' '.join(given)}"
     refused = run(checkout, "./listo", "collections", "apply", str(file), "Makefile")
     assert (refused.returncode, refused.stderr) == (
         1,
@@ -79,23 +79,23 @@ def test_a_file_goes_to_the_stack_by_standard_input(checkout: Checkout, tmp_path
     )
 
 
-def test_make_passes_on_what_is_quoted(checkout: Checkout) -> None:
+def test_make_passes_on_quoted_arguments(checkout: Checkout) -> None:
     arguments = """keys create a@example.com --name "it's mine" --scope records:read"""
     run(checkout, "make", "--silent", "listo", f"ARGS={arguments}")
     assert (
-        called(checkout)
+        last_call(checkout)
         == f"{CALL} keys create a@example.com --name it's mine --scope records:read"
     )
 
 
-def test_in_development_it_has_the_settings_of_what_runs(checkout: Checkout) -> None:
+def test_in_development_the_command_has_the_settings_of_the_server(checkout: Checkout) -> None:
     in_development(checkout, 'echo "$LISTO_ENV_FILE" "$PYTHONPATH" "$@"; cat; exit 4')
     done = run(checkout, "./listo", "collections", "apply", "-", "--name", "my books", given="{}")
     assert done.stdout == f"{checkout.path}/.listo/env  collections apply - --name my books\n{{}}"
     assert done.returncode == 4
 
 
-def test_from_another_folder(checkout: Checkout, tmp_path: Path) -> None:
+def test_the_command_works_from_another_folder(checkout: Checkout, tmp_path: Path) -> None:
     in_development(checkout, "pwd")
     done = subprocess.run(
         [checkout.path / "listo"], cwd=tmp_path, env=checkout.environment,

@@ -95,7 +95,7 @@ def test_none_of_many_lines_is_lost(shipper: Receiver) -> None:
     assert [record["log"] for _, _, record in shipper.records] == [str(n + 1) for n in range(5000)]
 
 
-def test_long_lines_come_in_parts_that_can_be_told(shipper: Receiver) -> None:
+def test_long_lines_come_in_marked_parts(shipper: Receiver) -> None:
     shipper.start()
     log(shipper, "head -c 40000 /dev/zero | tr '\\0' x; echo")
     shipper.wait(3)
@@ -106,7 +106,7 @@ def test_long_lines_come_in_parts_that_can_be_told(shipper: Receiver) -> None:
     assert len({part["partial_id"] for part in parts}) == 1
 
 
-def test_what_the_shipper_did_not_take_is_sent_again(shipper: Receiver) -> None:
+def test_lines_that_the_shipper_did_not_take_are_sent_again(shipper: Receiver) -> None:
     script = "seq 3000; sleep 6"
     former = listening(shipper.path)
     with subprocess.Popen(command(shipper, script), stdout=subprocess.DEVNULL) as container:

@@ -113,7 +113,7 @@ def script() -> Script:
 
 
 @pytest.mark.parametrize("line", ALL, ids=lambda line: f"{line.service}-{line.level}")
-def test_real_lines_of_every_service(script: Script, line: Line) -> None:
+def test_real_lines_keep_level_and_ids(script: Script, line: Line) -> None:
     shipped = script.ship(line.service, line.text)
     assert shipped["service"] == line.service
     assert shipped["level"] == line.level
@@ -129,7 +129,7 @@ def test_each_parser_is_needed_by_some_line() -> None:
     assert used - {""} == {one["name"] for one in SHIPPER["parsers"]}
 
 
-def test_lines_of_every_service_are_known() -> None:
+def test_every_service_has_a_line_in_these_tests() -> None:
     compose = yaml.safe_load((INFRA.parent / "compose.yaml").read_text())
     jobs = {"volumes", "authority", "replicas", "migrate", "acme"}
     unseen = {"grafana", "loki", "fluent-bit"}
@@ -190,7 +190,7 @@ def test_lines_that_docker_cut_are_joined() -> None:
     parts = [text[start : start + 16_384] for start in range(0, len(text), 16_384)]
     for one in parts[:-1]:
         assert script("join", part(one, last=False)) is None
-        # Another line of the same time does not get between them.
+        # A line that comes between the parts does not mix with them.
         assert script("join", {"log": "other"}) == {"log": "other"}
     joined = script("join", part(parts[-1], last=True))
     assert joined is not None
@@ -278,10 +278,10 @@ def bytes_of(size: str) -> int:
     return int(found[1]) << {"K": 10, "M": 20, "G": 30}[found[2]]
 
 
-def test_room_for_lines_is_told_in_messages() -> None:
+def test_the_room_for_lines_is_a_number_of_messages() -> None:
     compose = yaml.safe_load((INFRA.parent / "compose.yaml").read_text())
     limit = compose["x-service"]["logging"]["options"]["fluentd-buffer-limit"]
-    # The driver counts messages and takes `8mb` for 8,388,608 of them, 64 MiB for each container.
+    # The driver counts messages: `8mb` would be 8,388,608 of them, 64 MiB for each container.
     assert limit.isdigit()
     assert 1 << 15 <= int(limit) <= 1 << 18
 
@@ -291,12 +291,12 @@ def test_the_shipper_buffers_on_disk_within_bounds() -> None:
     assert service["storage.path"] == "/buffer"
     assert INPUT["storage.type"] == "filesystem"
     assert OUTPUT["retry_limit"] == "no_limits"
-    # Chunks that were open at a kill are read again, none stands in the way of the others, and none
-    # takes more of the disk than it holds.
+    # Chunks that were open at a kill are read again; an unreadable chunk does not keep back others;
+    # none takes more of the disk than its content.
     assert service["storage.checksum"] == "off"
     assert service["storage.delete_irrecoverable_chunks"] == "on"
     assert service["storage.trim_files"] == "on"
-    # Chunks of 2 MB at most are in memory.
+    # A chunk has 2 MB at most, so that those in memory have 64 MB at most.
     assert int(service["storage.max_chunks_up"]) * 2 <= 64
     assert bytes_of(OUTPUT["storage.total_limit_size"]) == 512 << 20
 
@@ -324,7 +324,7 @@ def test_loki_takes_what_the_shipper_sends() -> None:
     assert (schema["schema"], schema["store"]) == ("v13", "tsdb")
 
 
-def test_loki_forgets() -> None:
+def test_loki_deletes_old_lines() -> None:
     assert LOKI["limits_config"]["retention_period"] == "${LOG_RETENTION:-336h}"
     assert LOKI["compactor"]["retention_enabled"] == "true"
     assert LOKI["compactor"]["delete_request_store"] == "filesystem"

@@ -32,9 +32,7 @@ RESTARTS = r"^compose restart "
         ("prometheus/prometheus.yml", None),
     ],
 )
-def test_what_is_read_once_is_read_again(
-    checkout: Checkout, file: str, restarted: str | None
-) -> None:
+def test_a_changed_file_is_read_again(checkout: Checkout, file: str, restarted: str | None) -> None:
     checkout.up()
     path = checkout.path / "infra" / file
     checkout.change(path, path.read_text())
@@ -59,9 +57,7 @@ def test_a_configuration_that_is_refused_is_told_before_anything_is_touched(
 
 
 @pytest.mark.parametrize("fault", ["compose ps", "ps", "volume ls"])
-def test_an_engine_that_does_not_say_what_there_is_has_nothing_done_to_it(
-    checkout: Checkout, fault: str
-) -> None:
+def test_nothing_is_done_while_the_engine_does_not_answer(checkout: Checkout, fault: str) -> None:
     checkout.up()
     (checkout.engine / "calls").unlink()
     checkout.has(answers={fault: [1, "context deadline exceeded\n"]})
@@ -71,7 +67,7 @@ def test_an_engine_that_does_not_say_what_there_is_has_nothing_done_to_it(
     assert not checkout.asked(r"compose (up|.*down|restart|pull)")
 
 
-def test_only_what_this_run_began_is_taken_down(checkout: Checkout) -> None:
+def test_only_a_stack_that_this_run_began_is_taken_down(checkout: Checkout) -> None:
     checkout.has(answers={"compose up": [1, "no such image\n"]})
     assert checkout.run("up").returncode == 1
     assert checkout.asked("compose down")
@@ -97,7 +93,7 @@ SILENCE = r"^compose exec --no-TTY alertmanager amtool \S+ silence "
 
 @pytest.mark.parametrize("command", ["up", "down"])
 @pytest.mark.parametrize("fails", [False, True])
-def test_alerts_of_what_it_stops_are_silenced_while_it_works(
+def test_alerts_of_stopped_services_are_silenced_meanwhile(
     checkout: Checkout,
     command: str,
     fails: bool,  # noqa: FBT001
@@ -121,14 +117,14 @@ def test_alerts_of_what_it_stops_are_silenced_while_it_works(
     assert re.search(rf"{SILENCE}update --duration 1m 5d1c-77$", ended)
 
 
-def test_what_is_silenced_is_an_alert() -> None:
+def test_silenced_alerts_exist() -> None:
     rules = (ROOT / "infra/prometheus/rules").glob("*.yml")
     known = {name for file in rules for name in re.findall(r"alert: (\w+)", file.read_text())}
     assert set(silence.ALERTS) <= known
 
 
 @pytest.mark.parametrize("command", ["up", "down", "destroy-now"])
-def test_one_at_a_time(checkout: Checkout, command: str) -> None:
+def test_only_one_command_works_at_a_time(checkout: Checkout, command: str) -> None:
     checkout.up()
     (checkout.engine / "calls").unlink()
     with (checkout.state / "lock").open() as held:
@@ -144,7 +140,7 @@ def test_one_at_a_time(checkout: Checkout, command: str) -> None:
     assert checkout.run(command).returncode == 0
 
 
-def test_what_is_starting_still_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_still_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """`make up` waits for as long as the health check allows, and no longer."""
     states = iter(["starting", "starting", "healthy"])
     started: dict[str, object] = {
@@ -161,7 +157,7 @@ def test_what_is_starting_still_is_waited_for(monkeypatch: pytest.MonkeyPatch) -
             up._wait(process, Table())
 
 
-def test_an_engine_that_is_too_busy_to_say_how_far_it_is_is_asked_again(
+def test_an_engine_that_is_too_busy_to_answer_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers: list[list[dict[str, object]] | CannotRun] = [
@@ -241,7 +237,7 @@ def test_production_has_its_ports_whatever_is_set(checkout: Checkout, tmp_path: 
     assert "8081" not in done.stdout
 
 
-def test_a_folder_that_cannot_be_is_told_in_one_line(checkout: Checkout) -> None:
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(checkout: Checkout) -> None:
     (checkout.path / "file").touch()
     done = checkout.run("up", SECRETS_DIR=str(checkout.path / "file" / "secrets"))
     assert done.returncode == 1
@@ -249,8 +245,10 @@ def test_a_folder_that_cannot_be_is_told_in_one_line(checkout: Checkout) -> None
     assert credentials.UNTOLD.name not in {path.name for path in checkout.state.iterdir()}
 
 
-def test_a_folder_of_others_is_not_closed_to_them(checkout: Checkout, tmp_path: Path) -> None:
-    """`SECRETS_DIR=/etc` would close the files there to everybody on the host."""
+def test_a_folder_with_other_files_is_refused_and_stays_open(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    """With `SECRETS_DIR=/etc` nobody else on the host could read the files there."""
     folder = tmp_path / "etc"
     (folder / "ssl").mkdir(parents=True)
     folder.chmod(0o755)

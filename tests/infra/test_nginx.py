@@ -17,7 +17,7 @@ NGINX = "nginx -c /etc/listo/nginx/nginx.conf"
 
 
 @pytest.fixture
-def still() -> Iterator[Box]:
+def idle_box() -> Iterator[Box]:
     """A box in which nothing runs."""
     with box("exec sleep 600") as made:
         yield made
@@ -31,7 +31,7 @@ def nginx() -> Iterator[Box]:
 
 
 @pytest.fixture(scope="module")
-def serving() -> Iterator[Box]:
+def shared_nginx() -> Iterator[Box]:
     """A box for tests that only send requests."""
     with box(SERVE) as made:
         wait(made.serving)
@@ -63,7 +63,7 @@ def test_replicas_stay_when_the_name_service_is_silent(nginx: Box) -> None:
     assert nginx.servers() == ["10.9.0.1:8000 max_fails=1 fail_timeout=1s;"]
 
 
-def test_nobody_there_is_a_problem_with_the_request_id(nginx: Box) -> None:
+def test_without_replicas_the_edge_answers_502_with_the_request_id(nginx: Box) -> None:
     answer = nginx.must(
         "curl -sS --cacert /authority/ca.crt -H 'X-Request-ID: 0123456789abcdef' "
         "-w '\\n%{http_code} %{content_type}' https://localhost:8443/collections"
@@ -74,13 +74,13 @@ def test_nobody_there_is_a_problem_with_the_request_id(nginx: Box) -> None:
     assert json.loads(body)["request_id"] == "0123456789abcdef"
 
 
-def test_what_it_would_read_is_tried_beside_it(still: Box) -> None:
-    still.authority()
+def test_check_validates_the_configuration_without_serving(idle_box: Box) -> None:
+    idle_box.authority()
     check = "/etc/listo/nginx/entrypoint.sh check"
-    done = still.run(check)
+    done = idle_box.run(check)
     assert done.returncode == 0, done.stderr
-    assert not still.serving()
-    refused = still.run(f"MAX_BODY_BYTES=many {check}")
+    assert not idle_box.serving()
+    refused = idle_box.run(f"MAX_BODY_BYTES=many {check}")
     assert refused.returncode != 0
     assert "client_max_body_size" in refused.stderr
 
@@ -99,7 +99,7 @@ def test_a_page_of_another_origin_can_read_what_the_edge_says(nginx: Box) -> Non
 HELLO = "openssl s_client -connect localhost:8443 -tls1_3 {} </dev/null 2>&1"
 
 
-def test_the_key_exchange_withstands_quantum_computers_where_both_know_one(nginx: Box) -> None:
+def test_post_quantum_key_exchange_is_used_if_the_client_offers_it(nginx: Box) -> None:
     offered = "-groups X25519MLKEM768:X25519"
     hello = nginx.run(HELLO.format(offered)).stdout
     assert "Negotiated TLS1.3 group: X25519MLKEM768" in hello
@@ -130,10 +130,10 @@ def test_an_openssl_without_that_key_exchange_serves_the_others() -> None:
         (f"-H 'X-Long: {'x' * 20_000}'", 431, "request_header_fields_too_large"),
     ],
 )
-def test_what_it_refuses_by_itself_is_a_problem(
-    serving: Box, url: str, sent: str, status: int, code: str
+def test_requests_refused_by_nginx_get_a_problem(
+    shared_nginx: Box, url: str, sent: str, status: int, code: str
 ) -> None:
-    answer = serving.must(f"curl -sSi --http1.1 --cacert /authority/ca.crt {sent} {url}")
+    answer = shared_nginx.must(f"curl -sSi --http1.1 --cacert /authority/ca.crt {sent} {url}")
     head, _, body = answer.replace("\r", "").partition("\n\n")
     fields = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:])
     assert head.split()[1] == str(status)
@@ -184,103 +184,107 @@ def test_it_has_a_worker_for_each_core_that_it_may_use(limit: str, workers: int 
         assert int(found) == (workers or int(one.must("nproc")))
 
 
-def test_a_certificate_that_is_none_is_not_served(nginx: Box) -> None:
-    met = "openssl s_client -connect localhost:8443 </dev/null 2>/dev/null "
-    met += "| openssl x509 -noout -serial"
-    before = nginx.must(met)
+def test_an_invalid_certificate_is_not_served(nginx: Box) -> None:
+    served_serial = "openssl s_client -connect localhost:8443 </dev/null 2>/dev/null "
+    served_serial += "| openssl x509 -noout -serial"
+    before = nginx.must(served_serial)
     nginx.must("cd /certificates && cp fullchain.pem /tmp/good && echo bad >current/fullchain.pem")
     wait(lambda: nginx.said("goes on with the former one"))
-    assert nginx.must(met) == before
+    assert nginx.must(served_serial) == before
     nginx.must("cp /tmp/good /certificates/current/fullchain.pem")
     wait(lambda: nginx.said("the certificate changed, configuration read again"))
     # The same authority issues another certificate.
     assert nginx.authority("api.example.org").returncode == 0
-    wait(lambda: nginx.must(met) == nginx.serial())
-    assert nginx.must(met) != before
+    wait(lambda: nginx.must(served_serial) == nginx.serial())
+    assert nginx.must(served_serial) != before
 
 
-def test_without_a_certificate_it_ends_with_one_line(still: Box) -> None:
-    done = still.run("/etc/listo/nginx/entrypoint.sh")
+def test_without_a_certificate_it_ends_with_one_line(idle_box: Box) -> None:
+    done = idle_box.run("/etc/listo/nginx/entrypoint.sh")
     assert done.returncode == 1
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["message"] == "no certificate in /certificates"
 
 
-def test_the_authority_issues_once(still: Box) -> None:
-    done = still.authority("api.example.org,192.0.2.7")
+def test_the_authority_issues_once(idle_box: Box) -> None:
+    done = idle_box.authority("api.example.org,192.0.2.7")
     assert done.returncode == 0, done.stderr
-    still.must("openssl verify -x509_strict -CAfile /authority/ca.crt /certificates/fullchain.pem")
-    names = still.must("openssl x509 -noout -ext subjectAltName -in /certificates/fullchain.pem")
+    idle_box.must(
+        "openssl verify -x509_strict -CAfile /authority/ca.crt /certificates/fullchain.pem"
+    )
+    names = idle_box.must("openssl x509 -noout -ext subjectAltName -in /certificates/fullchain.pem")
     assert names.splitlines()[1].strip() == (
         "DNS:localhost, DNS:nginx, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1, "
         "DNS:api.example.org, IP Address:192.0.2.7"
     )
-    assert still.days_left(396)
-    # Browsers accept no longer term.
-    assert not still.days_left(398)
-    modes = still.must("stat -Lc %a /authority/ca.key /authority/ca.crt /certificates/privkey.pem")
+    assert idle_box.days_left(396)
+    # Browsers refuse certificates with a longer term.
+    assert not idle_box.days_left(398)
+    modes = idle_box.must(
+        "stat -Lc %a /authority/ca.key /authority/ca.crt /certificates/privkey.pem"
+    )
     assert modes.split() == ["600", "644", "600"]
-    before = still.serial()
-    again = still.authority("api.example.org,192.0.2.7")
+    before = idle_box.serial()
+    again = idle_box.authority("api.example.org,192.0.2.7")
     assert (again.returncode, "valid for 30 days" in again.stdout) == (0, True)
-    assert still.serial() == before
+    assert idle_box.serial() == before
 
 
 @pytest.mark.parametrize("unmoved", ["ca.key", "ca.crt"])
-def test_an_authority_half_made_is_made_anew(still: Box, unmoved: str) -> None:
-    still.must(
+def test_an_authority_half_made_is_made_anew(idle_box: Box, unmoved: str) -> None:
+    idle_box.must(
         "mkdir /tmp/bin && cd /tmp/bin && "
         f"printf '#!/bin/sh\\ncase $1 in */{unmoved}.new) exit 1 ;; esac\\nexec /bin/mv \"$@\"\\n' "
         ">mv && chmod +x mv"
     )
-    assert still.run("PATH=/tmp/bin:$PATH /etc/listo/nginx/authority.sh").returncode != 0
-    done = still.authority()
+    assert idle_box.run("PATH=/tmp/bin:$PATH /etc/listo/nginx/authority.sh").returncode != 0
+    done = idle_box.authority()
     assert done.returncode == 0, done.stderr
-    still.must("openssl verify -CAfile /authority/ca.crt /certificates/fullchain.pem")
+    idle_box.must("openssl verify -CAfile /authority/ca.crt /certificates/fullchain.pem")
 
 
-def test_another_name_is_issued_for_by_the_same_authority(still: Box) -> None:
-    still.authority()
-    authority, before = still.must("cat /authority/ca.crt"), still.serial()
-    assert "DNS:api.example.org" in still.authority("api.example.org").stdout
-    assert still.serial() != before
-    assert still.must("cat /authority/ca.crt") == authority
-    assert still.must("ls -d /certificates/local.* | wc -l") == "1"
+def test_a_new_name_gets_a_certificate_of_the_same_authority(idle_box: Box) -> None:
+    idle_box.authority()
+    authority, before = idle_box.must("cat /authority/ca.crt"), idle_box.serial()
+    assert "DNS:api.example.org" in idle_box.authority("api.example.org").stdout
+    assert idle_box.serial() != before
+    assert idle_box.must("cat /authority/ca.crt") == authority
+    assert idle_box.must("ls -d /certificates/local.* | wc -l") == "1"
 
 
 @pytest.mark.parametrize(("days", "renewed"), [(31, False), (29, True)])
-def test_it_renews_in_the_last_thirty_days(still: Box, days: int, renewed: bool) -> None:  # noqa: FBT001
-    still.authority()
-    still.must(
+def test_it_renews_in_the_last_thirty_days(idle_box: Box, days: int, renewed: bool) -> None:  # noqa: FBT001
+    idle_box.authority()
+    idle_box.must(
         "cd /certificates/current && openssl req -new -key privkey.pem -subj /CN=localhost "
         f"| openssl x509 -req -days {days} -CA /authority/ca.crt -CAkey /authority/ca.key "
         "-out fullchain.pem"
     )
-    before = still.serial()
-    assert still.authority().returncode == 0
-    assert (still.serial() != before) is renewed
-    assert still.days_left(90) is renewed
+    before = idle_box.serial()
+    assert idle_box.authority().returncode == 0
+    assert (idle_box.serial() != before) is renewed
+    assert idle_box.days_left(90) is renewed
 
 
 @pytest.mark.parametrize(("last", "replaced"), [("+2 days", False), ("-2 days", True)])
-def test_a_certificate_by_another_stays_while_it_is_valid(
-    still: Box, last: str, *, replaced: bool
+def test_a_certificate_of_another_issuer_stays_while_valid(
+    idle_box: Box, last: str, *, replaced: bool
 ) -> None:
-    still.must(
+    idle_box.must(
         "cd /certificates && mkdir theirs && ln -s theirs current && "
         "ln -s current/fullchain.pem current/privkey.pem . && "
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
         "-subj /CN=api.example.org -keyout theirs/privkey.pem -out theirs/fullchain.pem "
         f"-not_before 20200101000000Z -not_after $(date -u -d '{last}' +%Y%m%d%H%M%SZ)"
     )
-    before = still.serial()
-    assert still.authority("api.example.org").returncode == 0
-    assert (still.serial() != before) is replaced
+    before = idle_box.serial()
+    assert idle_box.authority("api.example.org").returncode == 0
+    assert (idle_box.serial() != before) is replaced
 
 
 @pytest.mark.parametrize("name", ["under_score", "a/b", "a;b", "$(id)", "né", "q=1"])
-def test_what_is_no_name_is_refused(still: Box, name: str) -> None:
-    done = still.authority(f"api.example.org,{name}")
+def test_an_invalid_name_is_refused(idle_box: Box, name: str) -> None:
+    done = idle_box.authority(f"api.example.org,{name}")
     assert done.returncode == 1
     assert done.stderr.strip() == f"authority: {name} is neither a name nor an address"
-    assert still.must("ls /certificates") == ""
+    assert idle_box.must("ls /certificates") == ""

@@ -37,7 +37,7 @@ OF_THE_SERVER = {"PROMETHEUS_MULTIPROC_DIR"}
 OF_THE_API_ALONE = {"ADMIN_EMAIL", "ADMIN_PASSWORD", "JWT_SECRET_PREVIOUS"}
 
 
-def test_the_lists_here_are_of_settings_that_there_are() -> None:
+def test_the_lists_here_name_settings_that_exist() -> None:
     assert OF_THE_STACK.keys() <= FIELDS.keys()
     assert FIELDS.keys() >= OF_THE_API_ALONE
     assert "JWT_SECRET" in SECRETS
@@ -56,7 +56,7 @@ def test_every_secret_is_a_file(service: str) -> None:
     assert given == SECRETS - (set() if service == "api" else OF_THE_API_ALONE)
 
 
-def test_what_gunicorn_and_postgres_read_is_passed_on() -> None:
+def test_settings_of_gunicorn_and_postgres_are_passed_on() -> None:
     read = re.findall(
         r'environ\.get\("(\w+)"\)', (ROOT / "services/api/gunicorn.conf.py").read_text()
     )
@@ -65,14 +65,14 @@ def test_what_gunicorn_and_postgres_read_is_passed_on() -> None:
     assert SERVICES["postgres"]["environment"]["MAX_CONNECTIONS"] == "${POSTGRES_CONNECTIONS:-}"
 
 
-def test_what_is_the_stacks_own_is_no_setting_of_it() -> None:
+def test_settings_that_the_stack_fixes_are_not_passed_on() -> None:
     for service in ("api", "worker", "migrate"):
         for name, value in SERVICES[service]["environment"].items():
             if name in OF_THE_STACK:
                 assert f"${{{name}" not in str(value), f"{name} is passed on: take it off the list"
 
 
-def test_the_page_lists_what_is_passed_on_and_what_is_not() -> None:
+def test_the_page_lists_settings_that_are_passed_on_and_those_that_are_not() -> None:
     page = (ROOT / "docs/stack.md").read_text()
     section = page.partition("\n## Settings\n")[2].partition("\n\nEvery number")[0]
     passed, _, own = section.partition("`DATABASE_MEMORY` is")

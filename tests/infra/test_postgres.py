@@ -39,7 +39,7 @@ def setting(postgres: StackPostgres, name: str) -> str:
     return postgres.superuser(f"SHOW {name}")
 
 
-def test_settings(postgres: StackPostgres) -> None:
+def test_settings_are_those_of_the_file_and_the_memory(postgres: StackPostgres) -> None:
     wanted = {
         "shared_buffers": "128MB", "effective_cache_size": "307MB", "maintenance_work_mem": "32MB",
         "work_mem": "4MB", "max_connections": "128", "data_checksums": "on",
@@ -74,7 +74,7 @@ def test_no_role_can_more_than_it_should(postgres: StackPostgres) -> None:
 
 
 @pytest.mark.parametrize("role", [*ROLES, "postgres"])
-def test_who_gets_in_where_by_the_network(postgres: StackPostgres, role: str) -> None:
+def test_each_role_gets_into_its_databases_alone(postgres: StackPostgres, role: str) -> None:
     may = {"owner": {"listo"}, "app": {"listo"}, "monitor": {"listo", "postgres"},
            "backup": {"listo", "postgres"}}  # fmt: skip
     found = set()
@@ -142,7 +142,7 @@ def test_values_are_not_logged(postgres: StackPostgres) -> None:
     assert re.search(r"app=\S* user=listo_owner db=listo state=23505 ERROR: ", postgres.said())
 
 
-def test_what_is_changed_holds_from_the_next_start(container: StackPostgres) -> None:
+def test_changes_hold_from_the_next_start(container: StackPostgres) -> None:
     container.start()
     execute(container.url("owner"), "CREATE TABLE kept ()")
     container.superuser("ALTER ROLE listo_app SUPERUSER")
@@ -160,7 +160,7 @@ def test_what_is_changed_holds_from_the_next_start(container: StackPostgres) -> 
     assert {name: setting(container, name) for name in wanted} == wanted
 
 
-def test_a_kill_at_any_moment_leaves_nothing_half(container: StackPostgres) -> None:
+def test_a_start_after_kills_at_any_moment_succeeds(container: StackPostgres) -> None:
     for seconds in (0.1, 0.3, 0.6, 1.0, 1.5):
         process = container.launch()
         time.sleep(seconds)
@@ -171,7 +171,7 @@ def test_a_kill_at_any_moment_leaves_nothing_half(container: StackPostgres) -> N
     assert {path.name for path in container.data.parent.iterdir()} == {"pgdata", ".lock"}
 
 
-def test_it_ends_in_order_while_it_still_starts(container: StackPostgres) -> None:
+def test_a_signal_during_the_start_ends_it_in_order(container: StackPostgres) -> None:
     container.start()
     container.stop()
     process = container.launch()
@@ -183,7 +183,7 @@ def test_it_ends_in_order_while_it_still_starts(container: StackPostgres) -> Non
     container.start()
 
 
-def test_one_server_at_a_time(container: StackPostgres) -> None:
+def test_a_cluster_has_one_server_at_a_time(container: StackPostgres) -> None:
     container.start()
     script = container.files / "entrypoint.sh"
     script.write_text(script.read_text().replace("--timeout 60", "--timeout 0"))
@@ -219,7 +219,9 @@ def test_the_data_of_another_version_are_left_alone(container: StackPostgres) ->
     assert "is of PostgreSQL 9, this is " in container.refused()
 
 
-def test_the_archive_command_hands_on_what_it_can(tmp_path: Path) -> None:
+def test_the_archive_command_fails_only_where_pgbackrest_is_set_up_and_fails(
+    tmp_path: Path,
+) -> None:
     conf, program = tmp_path / "pgbackrest.conf", tmp_path / "pgbackrest"
 
     def archive() -> tuple[int, str]:

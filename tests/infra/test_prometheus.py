@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "infra/prometheus"
 RUNBOOKS = ROOT / "docs/runbooks"
 SUITES = sorted((HERE / "tests").glob("*.yml"))
-# Jobs in every kind of stack; jobs of some kinds alone are found by name.
+# The jobs of every kind of stack; jobs of some kinds alone are found by name.
 ALWAYS = {"api", "ready", "worker", "nginx", "blackbox", "postgres", "redis", "node"} | {
     "prometheus",
     "alertmanager",
@@ -41,13 +41,13 @@ def _identity(name: str, labels: dict[str, Any]) -> tuple[str, ...]:
     return (name, *(str(labels.get(label, "")) for label in ("severity", "window", "cause")))
 
 
-def test_prometheus_takes_its_configuration() -> None:
+def test_prometheus_accepts_its_configuration() -> None:
     done = run_program("promtool", ["check", "config", "prometheus.yml"], mounts=[HERE], cwd=HERE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILED" not in done.stdout
 
 
-def test_the_prober_takes_its_configuration() -> None:
+def test_the_prober_accepts_its_configuration() -> None:
     arguments = ["--config.check", f"--config.file={HERE / 'blackbox.yml'}"]
     done = run_program("blackbox_exporter", arguments, mounts=[HERE], cwd=HERE)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -111,7 +111,7 @@ def test_the_table_has_every_alert() -> None:
     assert sorted(set(rows)) == NAMES
 
 
-def test_what_every_stack_has_is_missed_and_what_only_some_have_is_not() -> None:
+def test_a_job_is_missed_only_if_every_stack_has_it() -> None:
     jobs = {job["job_name"] for job in _read(HERE / "prometheus.yml")["scrape_configs"]}
     missing = next(rule["expr"] for rule in ALERTS if rule["alert"] == "TargetMissing")
     assert set(re.findall(r'absent\(up\{job="([\w-]+)"\}\)', missing)) == ALWAYS

@@ -16,33 +16,33 @@ ONE_SHOTS = ["volumes", "authority", "replicas", "migrate"]
 DONE = re.compile(r"^(?:compose (up|restart) .*?([\w-]+)|(stop) listo-([\w-]+))$")
 
 
-def done(checkout: Checkout) -> list[str]:
+def steps(checkout: Checkout) -> list[str]:
     found = [DONE.match(line) for line in checkout.asked()]
     words = [tuple(word for word in one.groups() if word) for one in found if one]
     return [" ".join(one) for one in words if one[1] not in ONE_SHOTS]
 
 
-def rolled(service: str, first: int, last: int) -> list[str]:
-    """Each container is started before its forerunner is stopped."""
+def roll(service: str, first: int, last: int) -> list[str]:
+    """The steps of a roll: each container is started before its forerunner is stopped."""
     numbers = range(first, last + 1)
     return [word for old in numbers for word in (f"up {service}", f"stop {service}-{old}")]
 
 
-EVERY_REPLICA = [*rolled("api", 1, 3), *rolled("worker", 1, 1)]
+EVERY_REPLICA = [*roll("api", 1, 3), *roll("worker", 1, 1)]
 
 
-def test_nothing_starts_again_without_a_reason(checkout: Checkout) -> None:
+def test_no_service_starts_again_without_a_reason(checkout: Checkout) -> None:
     checkout.up()
     checkout.up()
-    assert done(checkout) == []
+    assert steps(checkout) == []
     checkout.change(checkout.secrets / "postgres_monitor_password", "x" * 64)
     checkout.up()
-    assert done(checkout) == ["restart postgres-exporter"]
+    assert steps(checkout) == ["restart postgres-exporter"]
     checkout.up()
-    assert done(checkout) == []
+    assert steps(checkout) == []
 
 
-def test_the_first_start_is_one(checkout: Checkout) -> None:
+def test_the_first_start_is_one_call(checkout: Checkout) -> None:
     checkout.up()
     assert checkout.asked("^compose up") == ["compose up --detach --no-build --remove-orphans"]
 
@@ -54,17 +54,17 @@ def test_another_definition_makes_that_service_anew_and_no_other(
     checkout.up()
     checkout.has(changed=[changed])
     checkout.up()
-    expected = {"api": rolled("api", 1, 3), "worker": rolled("worker", 1, 1)}
-    assert done(checkout) == expected.get(changed, [f"up {changed}"])
+    expected = {"api": roll("api", 1, 3), "worker": roll("worker", 1, 1)}
+    assert steps(checkout) == expected.get(changed, [f"up {changed}"])
     checkout.up()
-    assert done(checkout) == []
+    assert steps(checkout) == []
 
 
-def test_another_image_replaces_whoever_runs_it(checkout: Checkout) -> None:
+def test_another_image_replaces_all_containers_that_run_it(checkout: Checkout) -> None:
     checkout.up()
     checkout.has(changed=["listo/api:0.1.0"])
     checkout.up()
-    assert done(checkout) == EVERY_REPLICA
+    assert steps(checkout) == EVERY_REPLICA
 
 
 @pytest.mark.parametrize(
@@ -83,22 +83,22 @@ def test_another_image_replaces_whoever_runs_it(checkout: Checkout) -> None:
         ("postgres_backup_password", []),
     ],
 )  # fmt: skip
-def test_who_has_a_changed_secret_gets_it(
+def test_only_services_with_a_changed_secret_start_again(
     checkout: Checkout, secret: str, expected: list[str]
 ) -> None:
     checkout.up()
     checkout.change(checkout.secrets / secret, "x" * 64)
     checkout.up()
-    assert done(checkout) == expected
+    assert steps(checkout) == expected
 
 
-def test_more_and_fewer_replicas(checkout: Checkout) -> None:
+def test_more_and_fewer_replicas_leave_the_others_alone(checkout: Checkout) -> None:
     checkout.up()
     checkout.up(REPLICAS="5")
-    assert done(checkout) == ["up api"]
+    assert steps(checkout) == ["up api"]
     assert checkout.asked("--scale api=5")
     checkout.up(REPLICAS="2")
-    assert done(checkout) == ["stop api-5", "stop api-4", "stop api-3"]
+    assert steps(checkout) == ["stop api-5", "stop api-4", "stop api-3"]
 
 
 def test_a_replica_leaves_nginx_before_it_stops(checkout: Checkout) -> None:
@@ -135,7 +135,7 @@ def test_what_serves_goes_on_when_the_new_one_fails(
     )
     checkout.has(answers={})
     checkout.up()
-    assert done(checkout) == rolled("api", 1, 3)
+    assert steps(checkout) == roll("api", 1, 3)
 
 
 def test_a_store_that_was_stopped_is_started_before_it_is_asked(checkout: Checkout) -> None:
@@ -149,28 +149,28 @@ def test_a_store_that_was_stopped_is_started_before_it_is_asked(checkout: Checko
     assert [line.split()[-1] for line in asked][:3] == ["postgres", "postgres", "check"]
 
 
-def test_replicas_that_are_too_busy_for_their_health_check_stay(checkout: Checkout) -> None:
+def test_replicas_that_are_too_busy_for_their_health_check_stay_up(checkout: Checkout) -> None:
     checkout.up()
     checkout.has(answers={"stop": [1, "nobody is to be stopped\n"]})
     checkout.has(containers=[
         {**one, "Busy": one["Service"] == "api"} for one in checkout.there()
     ])  # fmt: skip
     checkout.up()
-    assert done(checkout) == []
+    assert steps(checkout) == []
 
 
 @pytest.mark.parametrize("service", ["prometheus", "blackbox-exporter"])
-def test_what_somebody_removed_is_there_again(checkout: Checkout, service: str) -> None:
+def test_a_removed_service_is_started_again(checkout: Checkout, service: str) -> None:
     checkout.up()
     checkout.has(
         containers=[one for one in checkout.there() if one["Service"] != service],
         answers={f"compose exec --no-TTY {service}": [1, "service is not running\n"]},
     )
     checkout.up()
-    assert done(checkout) == [f"up {service}"]
+    assert steps(checkout) == [f"up {service}"]
 
 
-def test_what_was_interrupted_while_it_was_made_anew_is_removed_first(checkout: Checkout) -> None:
+def test_the_container_of_an_interrupted_run_is_removed_first(checkout: Checkout) -> None:
     """Compose would find its own name for that container taken, and fail."""
     checkout.up()
     redis = next(one for one in checkout.there() if one["Service"] == "redis")
@@ -178,10 +178,10 @@ def test_what_was_interrupted_while_it_was_made_anew_is_removed_first(checkout: 
     checkout.has(containers=[*checkout.there(), {**redis, "Name": name, "State": "created"}])
     checkout.up()
     assert checkout.asked("^(rm|compose (run|up))")[0] == f"rm --force {name}"
-    assert done(checkout) == []
+    assert steps(checkout) == []
 
 
-def test_what_the_files_no_longer_have_is_removed(checkout: Checkout) -> None:
+def test_a_service_that_the_files_no_longer_have_is_removed(checkout: Checkout) -> None:
     checkout.up()
     former = {**checkout.there()[0], "Name": "listo-promtail-1", "Service": "promtail"}
     checkout.has(containers=[*checkout.there(), former])

@@ -46,7 +46,9 @@ def server(application: str) -> Iterator[Server]:
         yield running
 
 
-def test_all_that_the_api_does(server: Server, admin: httpx.Client, application: str) -> None:
+def test_the_role_may_do_all_that_the_api_does(
+    server: Server, admin: httpx.Client, application: str
+) -> None:
     schema = {
         "type": "object",
         "properties": {"title": {"type": "string"}, "n": {"type": "number"}},
@@ -111,7 +113,7 @@ def test_all_that_the_api_does(server: Server, admin: httpx.Client, application:
         "SELECT pg_stat_statements_reset()",
     ],
 )
-def test_what_the_api_may_not(application: str, statement: str) -> None:
+def test_the_role_may_do_no_more(application: str, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         execute(application, statement)
 
@@ -130,7 +132,9 @@ def test_the_owner_may_change_collections(admin: httpx.Client, owner: str) -> No
     admin.delete("/collections/changed", params={"confirm": "changed"})
 
 
-def test_later_tables_and_those_of_another_owner(owner: str, application: str) -> None:
+def test_the_role_may_use_later_tables_and_those_of_another_owner(
+    owner: str, application: str
+) -> None:
     execute(
         owner,
         "CREATE TABLE listo.later (id bigserial, x int)",
@@ -178,13 +182,13 @@ def test_the_application_cannot_migrate(application: str, owner: str) -> None:
         execute(owner, f"UPDATE listo.migrations SET version_num = '{migrations.head()}'")
 
 
-def test_a_role_that_is_not_there(owner: str) -> None:
+def test_a_role_that_does_not_exist_is_told(owner: str) -> None:
     outcome = Listo(owner)("migrate", DATABASE_APP_ROLE="nobody's")
     assert outcome.status == 1
     assert outcome.fault == "DATABASE_APP_ROLE=nobody's: the database has no such role."
 
 
-def test_the_role_that_migrates_itself(owner: str) -> None:
-    """A role that is owner and application role at once loses no right."""
+def test_a_role_that_migrates_and_serves_loses_no_right(owner: str) -> None:
+    """The owner is the application role as well."""
     assert Listo(owner)("migrate", DATABASE_APP_ROLE="listo_owner").status == 0
     execute(owner, "UPDATE listo.migrations SET version_num = version_num")

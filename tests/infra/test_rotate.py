@@ -14,7 +14,7 @@ from infra.stack import rotate
 if TYPE_CHECKING:
     from fixtures.checkout import Checkout
 
-# The call that tries the roles of PostgreSQL, and its answer: the API's password is another one.
+# The call that tries the roles' passwords, and its answer: the API's is not that of its file.
 BEHIND = {"exec --env PASSWORD_owner": [0, "app\n"]}
 REPLACED = r"^stop listo-api"
 
@@ -23,7 +23,7 @@ def secret(checkout: Checkout, name: str) -> str:
     return (checkout.secrets / name).read_text()
 
 
-def test_every_secret_is_rotated_or_told_what_it_follows_from(checkout: Checkout) -> None:
+def test_every_secret_is_rotated_or_tells_its_source(checkout: Checkout) -> None:
     named = yaml.safe_load((checkout.path / "compose.yaml").read_text())["secrets"]
     # These two secrets belong to the builder of images.
     assert {*named} - {"ca", "pip"} <= {*rotate.ROTATIONS, *rotate.FOLLOWING}
@@ -52,7 +52,7 @@ def test_a_stack_that_does_not_run_keeps_its_secrets(checkout: Checkout) -> None
     ["postgres_owner_password", "postgres_backup_password", "redis_listo_password",
      "redis_monitor_password", "grafana_secret_key", "grafana_admin_password", "admin_password"],
 )  # fmt: skip
-def test_it_is_another_one_afterwards(checkout: Checkout, name: str) -> None:
+def test_a_rotated_secret_is_another_one_and_is_not_printed(checkout: Checkout, name: str) -> None:
     checkout.up()
     former = secret(checkout, name)
     done = checkout.run("rotate", SECRET=name)
@@ -121,7 +121,7 @@ def test_the_api_logs_in_as_another_role_while_its_password_changes(checkout: Ch
     assert secret(checkout, "database_url") == url
 
 
-def test_what_interrupted_it_leaves_both_ways_in(checkout: Checkout) -> None:
+def test_an_interrupted_rotation_leaves_both_ways_in(checkout: Checkout) -> None:
     checkout.up()
     checkout.has(answers={**BEHIND, "compose run": [1, "no\n"]})
     assert checkout.run("up").returncode == 1
@@ -134,7 +134,7 @@ def test_what_interrupted_it_leaves_both_ways_in(checkout: Checkout) -> None:
     assert secret(checkout, "postgres_app_password") == password
 
 
-def test_one_whose_file_is_gone_is_made_anew_and_no_data_is_at_stake(checkout: Checkout) -> None:
+def test_a_lost_password_is_made_anew_unless_all_are_lost(checkout: Checkout) -> None:
     checkout.up()
     label = "com.docker.compose"
     checkout.has(volumes=[{"name": "listo_postgres", f"{label}.project": "listo"}])
@@ -199,7 +199,7 @@ def test_alerts_are_a_table(
     assert done.stdout.splitlines()[: len(lines)] == lines
 
 
-def test_alerts_that_cannot_be_are_told(checkout: Checkout) -> None:
+def test_alerts_without_prometheus_are_told_in_one_line(checkout: Checkout) -> None:
     checkout.up()
     checkout.has(answers={"compose exec --no-TTY prometheus": [1, "service is not running\n"]})
     done = checkout.run("alerts")

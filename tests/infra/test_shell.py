@@ -1,4 +1,4 @@
-"""Every shell script of the repository can be read by sh, and shellcheck has nothing to say."""
+"""Every shell script of the repository can be read by sh, and shellcheck finds no fault."""
 
 import shutil
 import subprocess
@@ -32,9 +32,9 @@ def test_shell_can_read_it(script: str) -> None:
 
 @needs.unless(None if shutil.which("shellcheck") else "shellcheck is missing")
 @pytest.mark.parametrize("script", _scripts())
-def test_shellcheck_is_content(script: str) -> None:
+def test_shellcheck_finds_no_fault(script: str) -> None:
     done = subprocess.run(
-        # The scripts refuse by `test && test || fail`, and fail ends the script.
+        # In `test && test || fail` of the scripts, `fail` ends the script.
         ["shellcheck", "--exclude", "SC2015", "--format", "gcc", script],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip

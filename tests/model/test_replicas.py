@@ -1,7 +1,7 @@
-"""Random clients on three processes, compared with a model that knows of one caller at a time.
+"""Random clients on three processes, compared with a model that serves one caller at a time.
 
 Every process must know of a change that one process has acknowledged: of records at once, of rules,
-sessions, roles and keys as soon as it has heard of the change.
+sessions, roles and API keys as soon as the process has heard of the change.
 
 SEED chooses the sessions, EXAMPLES their number; `make test-model` is the long run.
 """
@@ -83,7 +83,7 @@ class Machine(Clients):
         ),
     )
     def people(self, process: int, choice: st.DataObject, what: str) -> None:
-        """All these requests in one rule, so that most requests are about records."""
+        """One rule for all these requests, so that most requests are about records."""
         getattr(self, what)(process, choice)
 
     def join(self, process: int, choice: st.DataObject) -> None:
@@ -376,7 +376,7 @@ def machine(database_url: str) -> Iterator[type[Machine]]:
 
 
 def test_three_processes_are_as_one(machine: type[Machine]) -> None:
-    print(f"SEED={SEED} EXAMPLES={EXAMPLES}")  # noqa: T201 - what makes it happen again
+    print(f"SEED={SEED} EXAMPLES={EXAMPLES}")  # noqa: T201 - these values repeat a failure
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -1,4 +1,4 @@
-"""Every operator on every field with every kind of value, in full, where chance may miss a case."""
+"""Every operator on every field with every kind of value, since chance may miss a case."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RIGHT: dict[Comparator, list[Operand]] = {
     "has": [*CONSTANTS, *FIELDS, texts.USER],
 }
 ASKERS = [Asker(None, ()), Asker(texts.ADA, ("editor", "a"))]
-SOMEWHERE = Asker(texts.BOB, ("a",))
+ANOTHER_ASKER = Asker(texts.BOB, ("a",))
 
 
 def record(number: int, data: dict[str, str], id_: UUID = texts.ADA) -> Record:
@@ -77,7 +77,7 @@ def kind(value: str) -> str:
 
 
 def free_records() -> list[Record]:
-    """Any value in any field: one value in all fields, and another one in each."""
+    """Any value in any field: one value in all fields, then a different value in each."""
     count = len(VALUES)
     rows = [dict.fromkeys(NAMES, value) for value in VALUES]
     rows += [
@@ -114,7 +114,7 @@ class Database:
     def kept(
         self, terms: list[Comparison], fields: Fields, records: list[Record], asker: Asker
     ) -> list[list[bool]]:
-        """For each term, whether it keeps each record, or None where SQL gives null."""
+        """For each term, whether it keeps each record, or None if SQL gives null."""
         params = Params(7)
         conditions = [
             compile_filter(parse_filter(texts.text_of(term)), fields, params) for term in terms
@@ -158,7 +158,9 @@ def compare(
 
 @pytest.mark.parametrize("operator", RIGHT)
 @pytest.mark.parametrize("schema", ["free", "typed"])
-def test_fields(database: Database, operator: Comparator, schema: str) -> None:
+def test_operators_on_fields_agree_with_plain_python(
+    database: Database, operator: Comparator, schema: str
+) -> None:
     typed = schema == "typed"
     records = typed_records() if typed else free_records()
     left: list[Field | Variable]
@@ -204,8 +206,8 @@ def column_terms() -> Iterator[Comparison]:
         yield Comparison(texts.USER, operator, Field((name,), 0), 0)
 
 
-def test_columns(database: Database) -> None:
+def test_operators_on_columns_agree_with_plain_python(database: Database) -> None:
     ids = (UUID(int=0), texts.ADA, texts.BOB, UUID(int=7))
     records = [record(number, {}, ids[number % 4]) for number in range(12)]
-    for asker in (*ASKERS, SOMEWHERE):
+    for asker in (*ASKERS, ANOTHER_ASKER):
         compare(database, list(column_terms()), Fields(True), records, asker)

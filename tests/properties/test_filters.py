@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 FREE, TYPED = Fields(True), Fields(texts.SCHEMA)
 
 NOBODY = Asker(None, ())
-Kept = Callable[[str, Fields, Sequence[Record], Asker], list[bool]]
+Keep = Callable[[str, Fields, Sequence[Record], Asker], list[bool]]
 
 
 @pytest.fixture(scope="module")
-def kept(database_url: str) -> Iterator[Kept]:
-    """Which of the records a filter keeps; asserts that its negation keeps the others."""
+def keep(database_url: str) -> Iterator[Keep]:
+    """Tells which records a filter keeps; asserts that its negation keeps the others."""
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(database_url))
 
@@ -54,7 +54,7 @@ def kept(database_url: str) -> Iterator[Kept]:
 
 
 def check(
-    kept: Kept,
+    keep: Keep,
     expression: Expression,
     fields: Fields,
     records: Sequence[Record],
@@ -62,7 +62,7 @@ def check(
 ) -> None:
     formats = texts.FORMATS if fields is TYPED else NO_FORMATS
     expected = [matches(expression, record, asker, formats) for record in records]
-    assert kept(texts.text_of(expression), fields, records, asker) == expected
+    assert keep(texts.text_of(expression), fields, records, asker) == expected
 
 
 @given(texts.expressions)
@@ -72,33 +72,33 @@ def test_a_text_parses_to_the_tree_that_it_was_written_from(expression: Expressi
 
 
 @given(texts.expressions, texts.records(texts.free_data), texts.askers)
-def test_records_without_a_schema(
-    kept: Kept,
+def test_filters_agree_without_a_schema(
+    keep: Keep,
     expression: Expression,
     records: list[Record],
     asker: Asker,
 ) -> None:
-    check(kept, expression, FREE, records, asker)
+    check(keep, expression, FREE, records, asker)
 
 
 @given(texts.formatted_expressions, texts.records(texts.typed_data), texts.askers)
-def test_records_whose_schema_says_what_their_strings_are(
-    kept: Kept,
+def test_filters_agree_by_a_schema_with_formats(
+    keep: Keep,
     expression: Expression,
     records: list[Record],
     asker: Asker,
 ) -> None:
-    check(kept, expression, TYPED, records, asker)
+    check(keep, expression, TYPED, records, asker)
 
 
 @given(texts.expressions, texts.records(texts.typed_data), texts.askers)
-def test_records_whose_schema_lets_guards_be_left_out(
-    kept: Kept,
+def test_filters_agree_by_a_schema_that_leaves_guards_out(
+    keep: Keep,
     expression: Expression,
     records: list[Record],
     asker: Asker,
 ) -> None:
-    check(kept, expression, TYPED, records, asker)
+    check(keep, expression, TYPED, records, asker)
 
 
 @pytest.mark.parametrize(
@@ -121,32 +121,32 @@ def test_records_whose_schema_lets_guards_be_left_out(
     ],
 )
 @pytest.mark.parametrize("fields", [FREE, Fields({"properties": {"editors": {"type": "array"}}})])
-def test_nobody_matches_nothing(kept: Kept, text: str, fields: Fields) -> None:
+def test_an_anonymous_caller_matches_nothing(keep: Keep, text: str, fields: Fields) -> None:
     data = '{"author": null, "editors": [null, "null", ""]}'
     absent = [
         Record(id_, 1, texts.START, texts.START, None, data)
         for id_ in (texts.BOB, texts.ADA, UUID(int=0))
     ]
-    assert kept(text, fields, absent, NOBODY) == [False] * 3
-    assert kept(f"not {text}", fields, absent, NOBODY) == [True] * 3
+    assert keep(text, fields, absent, NOBODY) == [False] * 3
+    assert keep(f"not {text}", fields, absent, NOBODY) == [True] * 3
 
 
-def test_nobody_can_be_told_from_somebody(kept: Kept) -> None:
+def test_anonymous_callers_can_be_told_from_users(keep: Keep) -> None:
     record = Record(texts.ADA, 1, texts.START, texts.START, None, "{}")
     for text in ("@user.id is null", "@user.id = null", "not @user.id is not null"):
-        assert kept(text, FREE, [record], NOBODY) == [True]
-        assert kept(text, FREE, [record], Asker(texts.ADA, ())) == [False]
+        assert keep(text, FREE, [record], NOBODY) == [True]
+        assert keep(text, FREE, [record], Asker(texts.ADA, ())) == [False]
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from(
     ["a", ".", "`", '"', "(", ")", "[", "]", ",", "=", "!=", "<", "in", "not", "is", "null", "and",
      "or", "like", "has", "@user.id", "@user.roles", "1", "true", '"x"', " ", "\\", "owner"]
 ), max_size=14).map(" ".join))  # fmt: skip
-def test_any_text_is_either_run_or_refused_with_a_position(kept: Kept, text: str) -> None:
+def test_any_text_is_either_run_or_refused_with_a_position(keep: Keep, text: str) -> None:
     record = Record(texts.ADA, 1, texts.START, texts.START, None, "{}")
     position: int | None = 0
     try:
-        kept(text, FREE, [record], NOBODY)
+        keep(text, FREE, [record], NOBODY)
     except FilterError as error:
         position = error.position
     assert position is not None

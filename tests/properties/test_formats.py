@@ -19,12 +19,12 @@ from app.filters.paths import elements_sql, field_sql
 from fixtures import format_texts
 from fixtures.format_oracle import value_of
 
-Stored = Callable[[str, list[str]], list[Any]]
+ValuesInPostgresql = Callable[[str, list[str]], list[Any]]
 
 
 @pytest.fixture(scope="module")
-def stored(database_url: str) -> Iterator[Stored]:
-    """PostgreSQL's values of members `v` of a format, given as JSON."""
+def values_in_postgresql(database_url: str) -> Iterator[ValuesInPostgresql]:
+    """Asks PostgreSQL for the values of JSON members `v` under a format."""
     with asyncio.Runner() as runner:
         connection = runner.run(asyncpg.connect(database_url))
 
@@ -50,11 +50,11 @@ def stored(database_url: str) -> Iterator[Stored]:
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
 def test_constants_and_stored_values_have_one_form_in_the_order_of_the_values(
-    stored: Stored, name: str, data: st.DataObject
+    values_in_postgresql: ValuesInPostgresql, name: str, data: st.DataObject
 ) -> None:
     texts = data.draw(st.lists(format_texts.valid[name], min_size=2, max_size=8))
     forms = [FORMATS[name].form_of(text) for text in texts]
-    assert stored(name, [json.dumps(text) for text in texts]) == forms
+    assert values_in_postgresql(name, [json.dumps(text) for text in texts]) == forms
     values = [value_of(name, text) for text in texts]
     for form, value in zip(forms, values, strict=True):
         assert form is not None
@@ -80,15 +80,19 @@ def test_a_filter_takes_what_a_record_takes(name: str, data: st.DataObject) -> N
 
 @pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.function])
 @given(data=st.data())
-def test_postgresql_fails_for_no_text_and_has_null_for_what_is_no_such_value(
-    stored: Stored, name: str, data: st.DataObject
+def test_postgresql_has_null_for_malformed_texts(
+    values_in_postgresql: ValuesInPostgresql, name: str, data: st.DataObject
 ) -> None:
     texts = data.draw(st.lists(format_texts.malformed[name], min_size=1, max_size=8))
-    for text, form in zip(texts, stored(name, [json.dumps(text) for text in texts]), strict=True):
+    for text, form in zip(
+        texts, values_in_postgresql(name, [json.dumps(text) for text in texts]), strict=True
+    ):
         assert form == FORMATS[name].form_of(text)
 
 
 @pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.function])
-def test_what_is_no_string_stays_what_it_is(stored: Stored, name: str) -> None:
+def test_values_other_than_strings_stay_as_they_are(
+    values_in_postgresql: ValuesInPostgresql, name: str
+) -> None:
     values = ["null", "true", "1.50", "[]", '["x"]', '{"a": "x"}']
-    assert stored(name, values) == [json.loads(value) for value in values]
+    assert values_in_postgresql(name, values) == [json.loads(value) for value in values]

@@ -160,7 +160,7 @@ MIXED = [
 @pytest.mark.parametrize(
     "sort", ["v", "-v", "v,-id", "-v,id", "w,-v", "-w,v,-created_at", "owner,-v"]
 )
-def test_mixed_types_and_nulls(lister: Lister, sort: str, limit: int) -> None:
+def test_pages_of_mixed_types_and_nulls_are_in_order(lister: Lister, sort: str, limit: int) -> None:
     data = [f'{{"v":{text},"w":{number % 3}}}' for number, text in enumerate(MIXED)]
     records = [
         Record(UUID(int=number), 1, texts.START, texts.START, (None, texts.ADA)[number % 2], text)
@@ -180,7 +180,7 @@ def long_records() -> list[Record]:
 
 
 @pytest.mark.parametrize("sort", ["v", "-v", "v,-id"])
-def test_values_too_long_for_a_cursor(lister: Lister, sort: str) -> None:
+def test_pages_of_values_too_long_for_a_cursor_are_in_order(lister: Lister, sort: str) -> None:
     records = long_records()
     in_order = sorted(records, key=sort_order(parse_sort(sort, FREE)))
     assert walk(lister, records, sort, 3) == [record.id for record in in_order]
@@ -196,5 +196,5 @@ def test_a_long_value_that_has_changed_ends_the_walk_with_a_clear_problem(lister
     for others in (changed, [record for record in records if record is not records[place]]):
         with pytest.raises(InvalidCursor, match="start again"):
             lister.page(others, "v", 3, page.last)
-    version = [replace(record, version=2) for record in records]
-    assert lister.page(version, "v", 3, page.last) is not None
+    updated = [replace(record, version=2) for record in records]
+    assert lister.page(updated, "v", 3, page.last) is not None

@@ -52,7 +52,7 @@ async def clients(stack: Stack, key: str) -> AsyncIterator[Sequence[httpx.AsyncC
             await one.aclose()
 
 
-def cached(stack: Stack, collection: str) -> None:
+def make_cached_list(stack: Stack, collection: str) -> None:
     with stack.admin() as admin:
         assert admin.put(f"/collections/{collection}", json=CACHED).status_code == 200
         for number in range(5):
@@ -60,10 +60,10 @@ def cached(stack: Stack, collection: str) -> None:
             assert created.status_code == 201, created.text
 
 
-def until_used(stack: Stack, key: str, collection: str) -> None:
+def wait_until_cached(stack: Stack, key: str, collection: str) -> None:
     """Wait until lists are cached again, after another test has disturbed Redis or PostgreSQL."""
 
-    said: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
 
     async def all_hit() -> bool:
         async with clients(stack, key) as every:
@@ -71,16 +71,16 @@ def until_used(stack: Stack, key: str, collection: str) -> None:
             await every[0].get(path)
             # On many connections, since a replica may have several processes.
             answers = await asyncio.gather(*(one.get(path) for one in every for _ in range(20)))
-            said.clear()
-            said.update(f"{one.url.host} {one.headers['Cache-Status']}" for one in answers)
-            return all("hit" in status for status in said)
+            outcomes.clear()
+            outcomes.update(f"{one.url.host} {one.headers['Cache-Status']}" for one in answers)
+            return all("hit" in status for status in outcomes)
 
     # Processes use the cache again one after the other, within a second or two.
     for _ in range(4):
         try:
             stack.wait(lambda: asyncio.run(all_hit()), "lists from the cache")
         except AssertionError as late:
-            raise AssertionError(f"{late}: {dict(said)}") from None
+            raise AssertionError(f"{late}: {dict(outcomes)}") from None
 
 
 def statements(stack: Stack, collection: str) -> int:
@@ -95,28 +95,28 @@ def statements(stack: Stack, collection: str) -> int:
 
 
 def test_every_replica_lists_what_was_just_written(stack: Stack, collection: str) -> None:
-    cached(stack, collection)
+    make_cached_list(stack, collection)
     records = f"/collections/{collection}/records"
     seen: Counter[str] = Counter()
 
     async def write_and_read(key: str, tries: int) -> None:
         chance = random.Random(tries)
         async with clients(stack, key) as every:
-            mine = (await every[0].get(records)).json()["items"][0]["id"]
+            id_ = (await every[0].get(records)).json()["items"][0]["id"]
             for number in range(tries):
                 writer, reader = chance.sample(every, 2)
-                written = await writer.patch(f"{records}/{mine}", json={"n": number})
-                assert written.status_code == 200, written.text
+                response = await writer.patch(f"{records}/{id_}", json={"n": number})
+                assert response.status_code == 200, response.text
                 listed = await reader.get(records)
                 found = {item["id"]: item for item in listed.json()["items"]}
-                assert found[mine]["version"] == written.json()["version"]
-                assert found[mine]["n"] == number
+                assert found[id_]["version"] == response.json()["version"]
+                assert found[id_]["n"] == number
                 again = await chance.choice(every).get(records)
                 assert again.json()["items"] == listed.json()["items"]
                 seen[again.headers["Cache-Status"].split(";")[1].strip().split(" ")[0]] += 1
 
     with stack.keys(1, rate_limit="off") as (key,):
-        until_used(stack, key, collection)
+        wait_until_cached(stack, key, collection)
         asyncio.run(write_and_read(key, TRIES))
     print(f"\n{TRIES} tries, second reads: {dict(seen)}")  # noqa: T201 - the figures
     # The lists came from the cache.
@@ -124,7 +124,7 @@ def test_every_replica_lists_what_was_just_written(stack: Stack, collection: str
 
 
 def test_a_stampede_makes_one_statement(stack: Stack, collection: str) -> None:
-    cached(stack, collection)
+    make_cached_list(stack, collection)
     path = f"/collections/{collection}/records?sort=-n&filter=n%20%3E%201"
 
     async def all_at_once(key: str) -> list[httpx.Response]:
@@ -136,7 +136,7 @@ def test_a_stampede_makes_one_statement(stack: Stack, collection: str) -> None:
             )
 
     with stack.keys(1, rate_limit="off") as (key,):
-        until_used(stack, key, collection)
+        wait_until_cached(stack, key, collection)
         before = statements(stack, collection)
         answers = asyncio.run(all_at_once(key))
     assert {answer.status_code for answer in answers} == {200}
@@ -145,7 +145,7 @@ def test_a_stampede_makes_one_statement(stack: Stack, collection: str) -> None:
 
 
 def test_who_hears_nothing_finds_out(stack: Stack) -> None:
-    """Listening connections are cut at the moment of a change: every replica knows of it soon."""
+    """Although the change cuts listening connections, every replica knows of it soon."""
     cut = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'listo-api-listener'"

@@ -27,8 +27,8 @@ KINDS: dict[str, tuple[dict[str, Any], str, int]] = {
 _keys = count()
 
 
-def workers(stack: Stack) -> set[tuple[str, str]]:
-    """The processes that serve, by their replicas."""
+def processes(stack: Stack) -> set[tuple[str, str]]:
+    """The processes that serve, each with its replica."""
     found = set()
     for replica in stack.containers("api"):
         _, *lines = stack.docker("top", replica["Name"], "-o", "pid,ppid").splitlines()
@@ -40,10 +40,10 @@ def workers(stack: Stack) -> set[tuple[str, str]]:
 
 @pytest.fixture
 def _unharmed(stack: Stack, others: None) -> Iterator[None]:
-    before = workers(stack)
+    before = processes(stack)
     assert before
     yield
-    assert workers(stack) == before
+    assert processes(stack) == before
 
 
 @pytest.mark.usefixtures("_unharmed")

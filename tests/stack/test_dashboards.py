@@ -102,7 +102,7 @@ def prometheus(stack: Stack) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def _traffic(stack: Stack) -> Iterator[None]:
-    """A request now and then, some of them wrong; few enough to keep below every limit."""
+    """Requests now and then, some of them wrong, few enough to stay below every limit."""
     stop = threading.Event()
 
     def send(client: httpx.Client, name: str) -> None:
@@ -131,18 +131,18 @@ def _traffic(stack: Stack) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_traffic")
 def test_every_panel_has_data(prometheus: httpx.Client) -> None:
-    without = queries()
-    assert len(without) > 150
+    empty = queries()
+    assert len(empty) > 150
     deadline = time.monotonic() + PATIENCE
-    while without and time.monotonic() < deadline:
+    while empty and time.monotonic() < deadline:
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda query: ask(prometheus, query), without))
-        without = [
-            query for query, series in zip(without, answers, strict=True) if not has_data(series)
+            answers = list(pool.map(lambda query: ask(prometheus, query), empty))
+        empty = [
+            query for query, series in zip(empty, answers, strict=True) if not has_data(series)
         ]
-        if without:
+        if empty:
             time.sleep(5)
-    assert not without, "no data:\n" + "\n".join(query.name for query in without)
+    assert not empty, "no data:\n" + "\n".join(query.name for query in empty)
 
 
 @pytest.mark.usefixtures("_traffic")
@@ -154,11 +154,11 @@ def test_variables_offer_something(stack: Stack, prometheus: httpx.Client) -> No
             found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
             assert found is not None, variable
             stack.wait(
-                partial(_values, prometheus, label=found[2], of=found[1]),
+                partial(_has_values, prometheus, label=found[2], of=found[1]),
                 f"{path.name}: ${variable['name']} offers nothing",
             )
 
 
-def _values(prometheus: httpx.Client, *, label: str, of: str) -> bool:
+def _has_values(prometheus: httpx.Client, *, label: str, of: str) -> bool:
     answer = prometheus.get(f"/api/v1/label/{label}/values", params={"match[]": of})
     return bool(answer.json()["data"])

@@ -40,7 +40,7 @@ def test_a_command_of_the_pages_runs(stack: Stack, line: str) -> None:
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
         check=False,
     )  # fmt: skip
-    # Status 1 is grep's for no match, which is good news in a runbook.
+    # grep ends with status 1 if nothing matches, which is good news in a runbook.
     assert done.returncode in (0, 1), done.stderr
     said = [row for row in done.stderr.lower().splitlines() if any(word in row for word in FAULTS)]
     assert said == []

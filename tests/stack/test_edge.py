@@ -41,7 +41,7 @@ def test_the_certificate_is_of_the_local_authority(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_tls_versions(stack: Stack, version: ssl.TLSVersion) -> None:
+def test_tls_1_2_and_1_3_are_offered_with_http_2(stack: Stack, version: ssl.TLSVersion) -> None:
     context = ssl.create_default_context(cafile=str(CA))
     context.minimum_version = context.maximum_version = version
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -60,19 +60,19 @@ def test_old_tls_is_refused(stack: Stack, version: ssl.TLSVersion) -> None:
         handshake(stack, context)
 
 
-def test_hsts_is_for_names_of_the_internet(stack: Stack) -> None:
+def test_hsts_is_for_public_names(stack: Stack) -> None:
     with stack.client() as client:
-        named = client.get("/health", headers={"Host": "api.example.org"})
+        public = client.get("/health", headers={"Host": "api.example.org"})
         local = client.get("/health")
         assert client.get("/", follow_redirects=True).url.path == "/docs"
-    assert named.headers["Strict-Transport-Security"] == "max-age=63072000; includeSubDomains"
+    assert public.headers["Strict-Transport-Security"] == "max-age=63072000; includeSubDomains"
     assert "Strict-Transport-Security" not in local.headers
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/status", "//metrics", "/x/../metrics"])
-def test_what_operators_see_is_not_shown_outside(stack: Stack, path: str) -> None:
+def test_operators_pages_are_not_shown_outside(stack: Stack, path: str) -> None:
     with stack.client() as client:
-        # The path goes as it is written: a client would take `//metrics` for a host.
+        # The path is sent as it is written here: a client would take `//metrics` for a host.
         answer = client.get(httpx.URL(stack.url).copy_with(raw_path=path.encode()))
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -98,7 +98,9 @@ def test_a_body_over_the_limit_is_refused_at_the_edge(stack: Stack) -> None:
     ("headers", "status"),
     [({"X-Long": "x" * 20_000}, 431), ({f"X-{n}": "x" * 4_000 for n in range(20)}, 431)],
 )
-def test_a_header_over_the_limit(stack: Stack, headers: dict[str, str], status: int) -> None:
+def test_a_header_over_the_limit_is_answered_431(
+    stack: Stack, headers: dict[str, str], status: int
+) -> None:
     with stack.client() as client:
         answer = client.get("/health", headers=headers)
     assert answer.status_code == status

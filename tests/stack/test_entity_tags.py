@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # nginx compresses a text of this length.
 TEXT = "x" * 2_000
 ENCODINGS = ("gzip", "br", "zstd", "identity")
-CODINGS = [*ENCODINGS, ", ".join(ENCODINGS)]
+ACCEPTED = [*ENCODINGS, ", ".join(ENCODINGS)]
 
 
 def tag_of(client: httpx.Client, path: str) -> str:
@@ -25,7 +25,7 @@ def tag_of(client: httpx.Client, path: str) -> str:
     return tag
 
 
-@pytest.mark.parametrize("encoding", CODINGS)
+@pytest.mark.parametrize("encoding", ACCEPTED)
 def test_the_tag_of_a_large_record_guards_its_changes(
     stack: Stack, collection: str, encoding: str
 ) -> None:
@@ -49,7 +49,7 @@ def test_the_tag_of_a_large_record_guards_its_changes(
         assert client.delete(path, headers={"If-Match": last}).status_code == 204
 
 
-@pytest.mark.parametrize("encoding", CODINGS)
+@pytest.mark.parametrize("encoding", ACCEPTED)
 def test_the_tag_of_a_large_collection_guards_its_changes(
     stack: Stack, collection: str, encoding: str
 ) -> None:
@@ -71,7 +71,7 @@ def test_the_tag_of_a_large_collection_guards_its_changes(
         assert again.status_code == 200, again.text
 
 
-@pytest.mark.parametrize("encoding", CODINGS)
+@pytest.mark.parametrize("encoding", ACCEPTED)
 def test_the_tag_of_a_cached_list_is_known_again(stack: Stack, encoding: str) -> None:
     with stack.collection(cache={"list": "1m"}) as name:
         path = f"/collections/{name}/records"

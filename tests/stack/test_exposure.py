@@ -57,7 +57,7 @@ class Neighbour:
     def inside(self, *command: str) -> str:
         return self.must("ip", "netns", "exec", self.name, *command)
 
-    def lay(self) -> None:
+    def lay_cable(self) -> None:
         self.must("ip", "netns", "add", self.name)
         self.must(
             "ip", "link", "add", self.cable, "type", "veth",
@@ -92,7 +92,7 @@ def speaks_ipv6() -> bool:
 def neighbour(stack: Stack) -> Iterator[Neighbour]:
     made = Neighbour()
     try:
-        made.lay()
+        made.lay_cable()
         yield made
     finally:
         made.remove()

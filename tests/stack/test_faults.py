@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fixtures.stack import Stack
 
 
-def test_nobody_notices(stack: Stack, collection: str) -> None:
+def test_faults_fail_no_request(stack: Stack, collection: str) -> None:
     def kill() -> None:
         stack.kill_main_process(stack.containers("api")[0]["Name"])
         stack.wait_healthy("api", 3)
@@ -60,7 +60,7 @@ def test_nobody_notices(stack: Stack, collection: str) -> None:
                     "quiet": lambda: time.sleep(5),
                     "a replica is killed": kill,
                     "a replica is paused 10 s": partial(pause, 10),
-                    # nginx waits for a replica for a shorter time.
+                    # nginx gives up a replica sooner than that.
                     "a replica is paused 45 s": partial(pause, 45),
                     "3 to 5 replicas": scale(5),
                     "5 to 2 replicas": scale(2),
@@ -92,7 +92,7 @@ def served(stack: Stack) -> bytes:
         return tls.getpeercert(binary_form=True) or b""
 
 
-def test_postgres_restarts(stack: Stack, collection: str) -> None:
+def test_a_restart_of_postgres_loses_no_acknowledged_write(stack: Stack, collection: str) -> None:
     """While it is away, failures are clean 503, and no acknowledged write is lost."""
     back: list[float] = []
 

@@ -91,26 +91,26 @@ def one_round(
     path = f"/collections/{collection}/records"
     if batch:
         path, body = f"{path}:batch", {"operations": [{"op": "create", "data": body}] * number}
-    started = _started(stack, victim)
+    started = _start_time(stack, victim)
     killing = pool.submit(stack.kill_main_process, victim)
     time.sleep(random.uniform(0, 0.4))  # the moment of the kill under test
     key = str(uuid4())
     sent = [pool.submit(client.persist, path, body, key) for _ in range(CLIENTS)]
     answers = [each.result(2 * PATIENCE) for each in sent]
     killing.result(PATIENCE)
-    stack.wait(lambda: _started(stack, victim) != started, f"{victim} is started anew")
+    stack.wait(lambda: _start_time(stack, victim) != started, f"{victim} is started anew")
 
-    # The first answer is lost where its replica died before sending it; there are never two.
+    # The first answer is lost if its replica died before sending it; there is never a second one.
     firsts = [one for one in answers if "Idempotency-Replayed" not in one.headers]
     assert len(firsts) <= 1
     assert len({one.content for one in answers}) == 1
     told = answers[0].json()
     ids = {one["id"] for one in told.get("results", [told])}
     assert len(ids) == number
-    assert _made(stack, collection, title) == ids
+    assert _ids_of(stack, collection, title) == ids
 
 
-def _made(stack: Stack, collection: str, title: str) -> set[str]:
+def _ids_of(stack: Stack, collection: str, title: str) -> set[str]:
     query: dict[str, str | int] = {"filter": f'title = "{title}"', "fields": "id", "limit": 500}
     with stack.admin() as admin:
         page = again(lambda: admin.get(f"/collections/{collection}/records", params=query)).json()
@@ -118,5 +118,5 @@ def _made(stack: Stack, collection: str, title: str) -> set[str]:
     return {item["id"] for item in page["items"]}
 
 
-def _started(stack: Stack, container: str) -> str:
+def _start_time(stack: Stack, container: str) -> str:
     return stack.docker("inspect", "--format", "{{.State.StartedAt}}", container)

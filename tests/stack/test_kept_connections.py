@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 8000), ("nginx", 8080)])
-def test_nothing_is_held_back(stack: Stack, host: str, port: int) -> None:
+def test_no_answer_is_held_back(stack: Stack, host: str, port: int) -> None:
     # The client is in the stack's network: published ports have the engine's own proxy in front.
-    asking = stack.containers("api")[0]["Name"]
+    client = stack.containers("api")[0]["Name"]
     done = subprocess.run(
-        ["docker", "exec", "-i", asking, "python3", "-", host, str(port)],
+        ["docker", "exec", "-i", client, "python3", "-", host, str(port)],
         input=Path(packets.__file__).read_bytes(),
         capture_output=True,
         check=False,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # The suite takes the settings of the API out of its environment.
 MOST = int(os.environ.get("RECORD_BYTES") or cli.setting("MAX_RECORD_BYTES", "1048576"))
 AT_ONCE = 12
-# A text that can be cut out, and a list that is costly to hold in memory as values.
+# A text that tests can cut out, and a list whose values are costly to hold in memory.
 KINDS = {"text": '{"text":"%s"}', "values": '{"list":[%s0]}'}
 
 
@@ -34,8 +34,8 @@ def body(kind: str, octets: int = MOST) -> bytes:
     return (KINDS[kind] % ("1," * min(240_000, (octets - 20) // 2))).encode()
 
 
-def started(stack: Stack) -> str:
-    """The time when PostgreSQL began to take connections; a killed process begins it anew."""
+def start_times(stack: Stack) -> str:
+    """The start times of PostgreSQL and its helpers; after a kill the helpers start anew."""
     (postgres,) = stack.containers("postgres")
     since = "SELECT pg_postmaster_start_time(), min(backend_start) FROM pg_stat_activity"
     return stack.docker(
@@ -47,13 +47,13 @@ def started(stack: Stack) -> str:
 @pytest.fixture(autouse=True)
 def _unharmed(stack: Stack, others: None) -> Iterator[None]:
     """Meanwhile no process of PostgreSQL is killed."""
-    before = started(stack)
+    before = start_times(stack)
     yield
-    assert started(stack) == before
+    assert start_times(stack) == before
 
 
 @contextmanager
-def everybody(stack: Stack) -> Iterator[Callable[..., list[httpx.Response]]]:
+def many_clients(stack: Stack) -> Iterator[Callable[..., list[httpx.Response]]]:
     with stack.admin() as client, ThreadPoolExecutor(AT_ONCE) as pool:
         client.headers["Content-Type"] = "application/json"
 
@@ -71,7 +71,7 @@ def statuses(answers: list[httpx.Response]) -> set[int]:
 def test_many_at_once(stack: Stack, collection: str, kind: str) -> None:
     # The record leaves room for the patch.
     path, large = f"/collections/{collection}/records", body(kind, MOST - 100)
-    with everybody(stack) as ask:
+    with many_clients(stack) as ask:
         made = ask("POST", path, content=large)
         # Where room is missing for long, the answer is 503; created records are whole.
         assert 201 in statuses(made)
@@ -83,7 +83,7 @@ def test_many_at_once(stack: Stack, collection: str, kind: str) -> None:
         assert len({each.content for each in read if each.status_code == 200}) == 1
         patched = ask("PATCH", one, json={"n": 1})
         assert 200 in statuses(patched)
-        # 412: the others changed the record too often for this patch.
+        # 412 is for a patch during which the others changed the record too often.
         assert statuses(patched) <= {200, 412, 503}
         listed = ask("GET", path)
         assert 200 in statuses(listed)
@@ -102,7 +102,7 @@ def test_a_record_that_patches_grow(stack: Stack, collection: str) -> None:
     assert answers[1].json()["code"] == "record_too_large"
 
 
-def test_what_is_larger_is_refused(stack: Stack, collection: str) -> None:
+def test_a_record_over_the_limit_is_refused(stack: Stack, collection: str) -> None:
     with stack.admin() as client:
         answer = client.post(
             f"/collections/{collection}/records",

@@ -1,4 +1,4 @@
-"""Rate limits over all replicas, to the request. WINDOW=60 takes minutes, as the settings do."""
+"""Rate limits over all replicas, exact to the request. WINDOW=60 has windows of a minute."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LIMITS = (1, 37, 600)
 def test_exactly_the_limit_passes_from_idle(stack: Stack, limit: int) -> None:
     passed = []
     for _ in range(ROUNDS):
-        # The window is a day, so that no request comes back meanwhile.
+        # The window is a day, so that time gives back no request meanwhile.
         with stack.keys(1, rate_limit=f"{limit}/day") as (key,):
             passed.append(len(asyncio.run(hammer(stack, key, requests=limit + 300))))
     assert passed == [limit] * ROUNDS
 
 
-def test_then_the_limit_passes_in_each_window(stack: Stack) -> None:
+def test_the_limit_passes_in_each_later_window(stack: Stack) -> None:
     async def all_at_once(keys: list[str]) -> list[Admitted]:
         seconds = (WINDOWS + 1) * WINDOW
         return await asyncio.gather(*(hammer(stack, key, seconds=seconds) for key in keys))

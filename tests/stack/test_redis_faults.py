@@ -120,8 +120,8 @@ def restarted_empty(stack: Stack) -> Iterator[None]:
 
 
 FAULTS: dict[str, tuple[Fault, int]] = {
-    # The number of requests that may pass beyond the limit: the processes share it once more while
-    # Redis is away, until each has seen that Redis is back.
+    # The number of requests that may pass beyond the limit: while Redis is away, and until each
+    # process has seen that Redis is back, the processes share the limit once more.
     "nothing happens": (nothing, 0),
     "flushed": (flushed, 0),
     "stopped": (stopped, LIMIT),
@@ -132,7 +132,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 }
 
 
-def test_no_fault_of_redis_is_the_clients(stack: Stack, collection: str) -> None:
+def test_no_fault_of_redis_fails_a_request(stack: Stack, collection: str) -> None:
     admitted: dict[str, int] = {}
     with stack.keys(5) as keys:
         load = Load(

@@ -21,28 +21,28 @@ PER_SECOND = float(os.environ.get("LOAD_PER_SECOND", "50"))
 OF_THE_API = ("api", "worker", "migrate")
 
 
-def served_by(stack: Stack) -> set[str]:
+def serving_containers(stack: Stack) -> set[str]:
     return {one["ID"] for name in ("api", "worker", "nginx") for one in stack.containers(name)}
 
 
-def refused(stack: Stack, why: str, **settings: str) -> None:
-    """The command says why in its last line, and leaves the serving containers alone."""
-    before = served_by(stack)
+def assert_refused(stack: Stack, why: str, **settings: str) -> None:
+    """`make up` says why it fails, in one line, and leaves the serving containers alone."""
+    before = serving_containers(stack)
     done = stack.make("up", **settings)
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("make up: ")]
     assert len(lines) == 1, done.stdout + done.stderr
     assert why in lines[0]
-    assert served_by(stack) == before
+    assert serving_containers(stack) == before
     assert all(one["State"] == "running" for one in stack.containers("api"))
 
 
-def newer_database(stack: Stack) -> None:
+def refuse_newer_database(stack: Stack) -> None:
     set_to = "UPDATE listo.migrations SET version_num = {}"
     now = psql(stack, "SELECT version_num FROM listo.migrations")
     psql(stack, set_to.format("'9999'"))
     try:
-        refused(stack, "The database is at migration 9999")
+        assert_refused(stack, "The database is at migration 9999")
     finally:
         psql(stack, set_to.format(f"'{now}'"))
 
@@ -61,7 +61,7 @@ def with_override(folder: Path, name: str, definition: str) -> dict[str, str]:
     return {"COMPOSE_FILE": f"{cli.setting('COMPOSE_FILE')}:{path}"}
 
 
-def another_image(stack: Stack, folder: Path) -> dict[str, str]:
+def with_another_image(stack: Stack, folder: Path) -> dict[str, str]:
     """COMPOSE_FILE with an image that `make up` does not build."""
     image = cli.config()["services"]["api"]["image"]
     (folder / "Dockerfile").write_text(f"FROM {image}\nLABEL of=a-test\n")
@@ -70,7 +70,7 @@ def another_image(stack: Stack, folder: Path) -> dict[str, str]:
     return with_override(folder, "image", definition)
 
 
-def interrupted(stack: Stack) -> None:
+def interrupt(stack: Stack) -> None:
     """End `make up` by Ctrl-C once the first replica was replaced."""
     before = {one["ID"] for one in stack.containers("api")}
     with subprocess.Popen(
@@ -86,21 +86,21 @@ def interrupted(stack: Stack) -> None:
     assert before & {one["ID"] for one in stack.containers("api")}
 
 
-def test_nobody_notices(stack: Stack, collection: str, tmp_path: Path) -> None:
+def test_renewals_fail_no_request(stack: Stack, collection: str, tmp_path: Path) -> None:
     phases: dict[str, Callable[[], object]] = {
         "a setting, 2 replicas": partial(stack.up, LOG_LEVEL="ERROR", REPLICAS="2"),
-        "another image": lambda: stack.up(**another_image(stack, tmp_path)),
-        "a wrong setting": partial(refused, stack, "RATE_LIMIT_USER", RATE_LIMIT_USER="foo"),
+        "another image": lambda: stack.up(**with_another_image(stack, tmp_path)),
+        "a wrong setting": partial(assert_refused, stack, "RATE_LIMIT_USER", RATE_LIMIT_USER="foo"),
         "a wrong extension": partial(
-            refused, stack, "No module named 'nowhere'", LISTO_EXTENSIONS="nowhere:router"
+            assert_refused, stack, "No module named 'nowhere'", LISTO_EXTENSIONS="nowhere:router"
         ),
-        "a newer database": lambda: newer_database(stack),
-        "an image that does not build": lambda: refused(
+        "a newer database": lambda: refuse_newer_database(stack),
+        "an image that does not build": lambda: assert_refused(
             stack, "image", **with_override(
                 tmp_path, "build", "{build: {args: {BASE: 'listo/nowhere:1'}}}"
             ),
         ),
-        "interrupted": lambda: interrupted(stack),
+        "interrupted": lambda: interrupt(stack),
         "a good one": partial(stack.up, REPLICAS="3"),
     }  # fmt: skip
     with stack.keys(5) as keys:

@@ -1,4 +1,4 @@
-"""`make rotate SECRET=…` for each secret, while clients work; `make test-rotation` asks for it."""
+"""`make rotate SECRET=…` for each secret, while clients work: `make test-rotation`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OF_GRAFANA = {"grafana_admin_password", "grafana_secret_key"}
 PER_SECOND = float(os.environ.get("LOAD_PER_SECOND", "50"))
 
 
-def rotated(stack: Stack, name: str) -> Callable[[], object]:
+def rotation(stack: Stack, name: str) -> Callable[[], object]:
     def do() -> None:
         former = value(name)
         done = stack.make("rotate", SECRET=name)
@@ -62,7 +62,7 @@ def lets_in(stack: Stack, name: str, secret: str) -> bool:
     return False
 
 
-def test_each_without_a_failed_request(stack: Stack, collection: str) -> None:
+def test_rotations_fail_no_request(stack: Stack, collection: str) -> None:
     names = [name for name in rotate.ROTATIONS if name not in OF_GRAFANA | {"admin_password"}]
     token = ""
     with stack.admin() as admin:
@@ -71,7 +71,7 @@ def test_each_without_a_failed_request(stack: Stack, collection: str) -> None:
         stack.up(REPLICAS="2")
         try:
             ledger = under_load(
-                stack, collection, keys, {name: rotated(stack, name) for name in names},
+                stack, collection, keys, {name: rotation(stack, name) for name in names},
                 per_second=PER_SECOND,
             )  # fmt: skip
         finally:
@@ -86,13 +86,13 @@ def test_each_without_a_failed_request(stack: Stack, collection: str) -> None:
 
 def test_a_session_outlives_another_secret(stack: Stack) -> None:
     with stack.admin() as admin:
-        rotated(stack, "jwt_secret")()
+        rotation(stack, "jwt_secret")()
         assert admin.get("/auth/me").status_code == 200
 
 
 def test_the_admin_gets_another_password(stack: Stack) -> None:
     former = value("admin_password")
-    rotated(stack, "admin_password")()
+    rotation(stack, "admin_password")()
     stack.token = ""
     with stack.admin() as admin:
         assert admin.get("/auth/me").status_code == 200
@@ -102,7 +102,7 @@ def test_the_admin_gets_another_password(stack: Stack) -> None:
     assert answer.status_code == httpx.codes.UNAUTHORIZED
 
 
-def test_one_whose_file_was_removed_is_made_anew(stack: Stack) -> None:
+def test_a_secret_whose_file_was_removed_is_made_anew(stack: Stack) -> None:
     former = value("postgres_app_password")
     (SECRETS / "postgres_app_password").unlink()
     stack.up()

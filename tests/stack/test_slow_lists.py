@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 RECORDS = 100_000
 LISTS, AT_ONCE = 60, 30
 TERMS = 99
-# Another client reads a record of another collection every so many seconds.
+# The seconds between reads of a record of another collection, by another client.
 PAUSE = 0.05
-FILLED = """
+FILL = """
 INSERT INTO records."{name}" (id, data)
 SELECT gen_random_uuid(), jsonb_build_object('title', repeat('lorem ipsum ' || i, 4))
 FROM generate_series(1, {count}) i
@@ -44,7 +44,7 @@ def sql(stack: Stack, statement: str) -> str:
 def large(stack: Stack) -> Iterator[str]:
     fields = {"type": "object", "properties": {"title": {"type": "string"}}}
     with stack.collection(schema=fields, indexes=[]) as name:
-        sql(stack, FILLED.format(name=name, count=RECORDS))
+        sql(stack, FILL.format(name=name, count=RECORDS))
         yield name
 
 
@@ -60,7 +60,7 @@ def test_slow_lists_of_one_address_keep_nobody_else(
     filter_ = " and ".join([*terms, 'not title ilike "%lorem%"'])
 
     async def attack() -> Counter[str]:
-        """The statuses; from another address, since the address is charged for its lists."""
+        """The statuses of slow lists from another address, which is charged for them."""
         asking = await asyncio.create_subprocess_exec(
             "docker", "exec", "--interactive", stack.containers("blackbox-exporter")[0]["Name"],
             "curl", "--parallel", "--parallel-max", str(AT_ONCE), "--http1.1", "--insecure",

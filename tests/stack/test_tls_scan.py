@@ -70,7 +70,7 @@ def scan(stack: Stack, folder: Path) -> Findings:
     return {one["id"]: one for one in found}
 
 
-def test_the_scanner_has_nothing_to_say(findings: Findings) -> None:
+def test_the_scanner_finds_no_fault(findings: Findings) -> None:
     said = {
         name: one["finding"]
         for name, one in findings.items()
@@ -97,8 +97,8 @@ def test_the_scanner_sees_the_intermediate_profile(findings: Findings) -> None:
 
 
 def test_sessions_stay_with_the_server(stack: Stack) -> None:
-    # A holder of the ticket key could open a ticket that holds a session later. This test asks for
-    # tickets of TLS 1.3, since the scanner sees them only where they come fast enough.
+    # If a ticket held the session, a later holder of the ticket key could open it. This test asks
+    # for tickets of TLS 1.3 itself, since the scanner sees them only if they come fast enough.
     hello = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | openssl s_client -connect 127.0.0.1:8443"
     sizes = {}
     for version in ("-tls1_2", "-tls1_3"):

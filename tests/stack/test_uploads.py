@@ -48,7 +48,7 @@ def answer(sock: ssl.SSLSocket) -> bytes:
         return b"HTTP/1.1 reset"
 
 
-def killed(stack: Stack) -> int:
+def kills(stack: Stack) -> int:
     (nginx,) = stack.containers("nginx")
     return stack.docker("logs", nginx["Name"]).count("exited on signal 9")
 
@@ -57,12 +57,12 @@ def killed(stack: Stack) -> int:
 def unharmed(stack: Stack) -> Iterator[None]:
     """nginx goes on as it was: neither it nor a worker is killed for its memory."""
     (nginx,) = stack.containers("nginx")
-    before = (nginx["ID"], started(stack, nginx["Name"]), killed(stack))
+    before = (nginx["ID"], start_time(stack, nginx["Name"]), kills(stack))
     yield
-    assert (nginx["ID"], started(stack, nginx["Name"]), killed(stack)) == before
+    assert (nginx["ID"], start_time(stack, nginx["Name"]), kills(stack)) == before
 
 
-def started(stack: Stack, name: str) -> str:
+def start_time(stack: Stack, name: str) -> str:
     return stack.docker("inspect", "--format", "{{.State.StartedAt}} {{.State.OOMKilled}}", name)
 
 
@@ -71,7 +71,7 @@ def test_unfinished_uploads_of_one_address_leave_room_for_others(
     stack: Stack, collection: str
 ) -> None:
     with ExitStack() as opened:
-        # No more bytes than nginx holds, so that it does not time out while they are sent.
+        # nginx holds all of these bytes, so that it does not time out while they are sent.
         for length, count in ((BODY, HELD), (200_000, UPLOADS - HELD)):
             head = f"POST /collections/{collection}/records HTTP/1.1\r\nContent-Length: {length}"
             sockets = [
@@ -98,15 +98,15 @@ def test_bodies_of_unknown_length_count_as_large(stack: Stack) -> None:
 def test_a_method_that_needs_no_body_may_have_a_small_one_only(stack: Stack, method: str) -> None:
     """Over HTTP/2 a client need not tell the length of a body, so it could be of any size."""
 
-    def told(size: int) -> str:
+    def outcome(size: int) -> str:
         (nginx,) = stack.containers("nginx")
         send = f"head -c {size} /dev/zero | curl -sk --http2 -X {method} -T - -o /dev/null"
         url = "https://127.0.0.1:8443/collections/none/records/x"
         write = "%{http_version} %{http_code}"
         return stack.docker("exec", nginx["Name"], "sh", "-c", f"{send} -w '{write}' {url}")
 
-    assert told(16_384) in ("2 401", "2 404")
-    assert told(1_048_576) == "2 413"
+    assert outcome(16_384) in ("2 401", "2 404")
+    assert outcome(1_048_576) == "2 413"
 
 
 def test_a_large_body_to_log_in_with_is_refused(stack: Stack) -> None:

@@ -60,7 +60,7 @@ def test_what_is_set_is_got_until_it_is_deleted(run: Any) -> None:
     assert run(work) == [None, b"\x00one", b"", None]
 
 
-def test_a_time_to_live_of_nothing_remembers_nothing(run: Any) -> None:
+def test_a_time_to_live_of_zero_keeps_nothing(run: Any) -> None:
     async def work(cache: Cache) -> bytes | None:
         await cache.set("b", b"1", ttl=60)
         await cache.set("b", b"2", ttl=0)
@@ -80,7 +80,7 @@ def test_entries_expire(run: Any) -> None:
     assert run(work)
 
 
-def test_keys_are_any_text(run: Any) -> None:
+def test_any_text_may_be_a_key(run: Any) -> None:
     async def work(cache: Cache) -> list[bytes | None]:
         for number, key in enumerate(ODD_KEYS):
             await cache.set(key, b"%d" % number, ttl=60)
@@ -117,7 +117,7 @@ def test_memory_gives_what_was_set_until_time_or_room_runs_out(
 ) -> None:
     """The model is a list in the order of use, which keeps the end that fits."""
     now = 0
-    # The cache counts more than value and key in its own way, so all entries have one size.
+    # The cache counts an overhead beside key and value, so the test gives all entries one size.
     size = 500
     cache = MemoryCache(lambda: now, max_bytes=room * size)
     model: list[tuple[str, int, bytes]] = []

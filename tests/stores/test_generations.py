@@ -33,7 +33,7 @@ class Store:
         )
 
     async def later(self, seconds: float) -> None:
-        """Move the end of keys instead of Redis' clock, which cannot be set."""
+        """Move the expiry of keys instead of Redis' clock, which cannot be set."""
         self._now += seconds
         if self._client is None:
             return
@@ -93,7 +93,7 @@ def test_what_is_stored_is_found(run: Any) -> None:
     run(work)
 
 
-def test_one_of_all_makes_it(run: Any) -> None:
+def test_one_process_has_the_turn_to_make_an_entry(run: Any) -> None:
     async def work(store: Store) -> None:
         looks = [await store.generations.look(GROUP, KEY, stale=0) for _ in range(5)]
         assert [look.mine for look in looks if look] == [True, False, False, False, False]
@@ -111,7 +111,7 @@ def test_one_of_all_makes_it(run: Any) -> None:
     run(work)
 
 
-def test_who_takes_long_says_so(run: Any) -> None:
+def test_a_slow_maker_keeps_its_turn_by_saying_so(run: Any) -> None:
     async def work(store: Store) -> None:
         first = await store.generations.look(GROUP, KEY, stale=0)
         assert first is not None
@@ -131,7 +131,7 @@ def test_who_takes_long_says_so(run: Any) -> None:
     run(work)
 
 
-def test_one_of_all_renews_what_is_stale(run: Any) -> None:
+def test_one_process_has_the_turn_to_renew_a_stale_entry(run: Any) -> None:
     async def work(store: Store) -> None:
         first = await store.generations.look(GROUP, KEY, stale=30)
         assert first is not None
@@ -154,8 +154,8 @@ def test_one_of_all_renews_what_is_stale(run: Any) -> None:
 
 
 @pytest.mark.parametrize("stale", [0, 60])
-def test_nobody_has_the_turn_while_nothing_is_kept(run: Any, stale: float) -> None:
-    """A process that finds this makes its own silently; its turn would hold up later ones."""
+def test_no_process_has_the_turn_while_the_entry_is_empty(run: Any, stale: float) -> None:
+    """A process that finds this makes its own value; a turn would hold up later processes."""
 
     async def work(store: Store) -> None:
         first = await store.generations.look(GROUP, KEY, stale=stale)
@@ -203,7 +203,7 @@ def test_marks_of_several_writers_add_up(run: Any) -> None:
     run(work)
 
 
-def test_the_mark_of_a_dead_writer_ends_and_leaves_nothing_of_before(run: Any) -> None:
+def test_the_mark_of_a_dead_writer_ends_without_earlier_entries(run: Any) -> None:
     async def work(store: Store) -> None:
         look = await store.generations.look(GROUP, KEY, stale=0)
         assert look is not None
@@ -250,7 +250,7 @@ def test_a_quarter_of_the_memory_is_left_to_what_is_counted(redis_url: str) -> N
                     stored += await store.store(look.name, mebibyte, ttl=60)
                     again = await store.look(GROUP, f"key {number}", stale=0)
                     assert again is not None
-                    # A process that finds no room does not wait for others to find none.
+                    # Without room the entry is empty, so that no process waits for another.
                     assert (len(again.value or b""), again.mine) in ((1 << 20, False), (0, False))
                 # An entry that replaces another needs no more room.
                 first = await store.look(GROUP, "key 0", stale=61)
@@ -264,7 +264,7 @@ def test_a_quarter_of_the_memory_is_left_to_what_is_counted(redis_url: str) -> N
     asyncio.run(work())
 
 
-def test_redis_away_or_full_is_said(redis_url: str) -> None:
+def test_redis_away_or_full_is_reported(redis_url: str) -> None:
     async def work() -> None:
         async with Redis.from_url("redis://127.0.0.1:1", socket_connect_timeout=0.2) as client:
             away = RedisGenerations(client)

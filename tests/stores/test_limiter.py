@@ -1,4 +1,4 @@
-"""The limiter's contract, on every backend; the clock of the one in memory is the test's."""
+"""The limiter's contract, on every backend; tests set the clock of the limiter in memory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_from_idle_exactly_the_limit_passes(backend: Backend, limit: int) -> Non
     assert 0 < decisions[-1].retry_after <= 3600 / limit
 
 
-def test_callers_do_not_share(backend: Backend) -> None:
+def test_callers_do_not_share_a_limit(backend: Backend) -> None:
     decisions = backend.run(*[(check(f"own {n}", "1/hour"),) for n in range(50)])
     assert all(decision.allowed for decision in decisions)
 
@@ -94,7 +94,7 @@ def test_what_one_check_refuses_no_check_counts(backend: Backend) -> None:
     assert [decision.standings[0].remaining for decision in decisions] == [9, 9, 9, 8]
 
 
-def test_cost(backend: Backend) -> None:
+def test_a_request_takes_its_cost(backend: Backend) -> None:
     decisions = backend.run(
         (check("cost", "10/hour", cost=7),),
         (check("cost", "10/hour", cost=4),),
@@ -125,7 +125,7 @@ def test_what_was_counted_before_is_part_of_the_cost(backend: Backend) -> None:
     assert decisions[3].retry_after == pytest.approx(2 * 360, abs=5)
 
 
-def test_who_may_cost_more_waits_for_more(backend: Backend) -> None:
+def test_a_request_that_may_cost_more_waits_for_more(backend: Backend) -> None:
     one = check("ahead", "10/hour")
     decisions = backend.run(*[(one,)] * 10, (one._replace(ahead=3),), (one._replace(ahead=30),))
     assert [decision.allowed for decision in decisions] == [True] * 10 + [False] * 2
@@ -162,7 +162,7 @@ def test_a_changed_limit_counts_anew(backend: Backend) -> None:
     assert decisions[2].standings[0].remaining == 2
 
 
-def test_callers_are_any_text(backend: Backend) -> None:
+def test_any_text_may_name_a_caller(backend: Backend) -> None:
     decisions = backend.run(*[(check(key, "1/hour"),) for key in ("", "a b", "é:1", "\ud800")])
     assert all(decision.allowed for decision in decisions)
 
@@ -190,7 +190,7 @@ def test_requests_of_one_turn_are_counted_one_by_one(backend: Backend) -> None:
     assert sum(decision.allowed for decision in decisions) == 10
 
 
-def test_fields() -> None:
+def test_fields_tell_the_policy_and_the_tightest_window() -> None:
     policy = Policy("user", parse_rates("10/second, 600/minute"))
     decision = asyncio.run(MemoryLimiter(lambda: 0).admit((Check(policy, "x"),)))
     assert decision.fields() == [
@@ -256,7 +256,7 @@ def test_decisions_are_those_of_full_buckets(
     processes=st.integers(1, 12),
     windows=st.integers(1, 12),
 )
-def test_shares_are_together_the_limit(limit: int, processes: int, windows: int) -> None:
+def test_shares_add_up_to_the_limit(limit: int, processes: int, windows: int) -> None:
     policy = share(Policy("p", parse_rates(f"{limit}/minute")), processes)
     now, end = 0, windows * 60_000_000
 
@@ -274,7 +274,7 @@ def test_shares_are_together_the_limit(limit: int, processes: int, windows: int)
 
     burst, later = asyncio.run(passed())
     assert burst == max(1, limit // processes)
-    # Each may be one short of its part of the limit, at the end or by the remainder.
+    # Each process may be one short of its part of the limit, at the end or by the remainder.
     assert later * processes <= limit * windows < (later + 1) * processes + processes
 
 

@@ -39,7 +39,7 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(params=["memory", "redis"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a function of a fresh store."""
+    """Runs a function on a fresh store."""
     url = None if request.param == "memory" else request.getfixturevalue("redis_url")
 
     def run(work: Callable[[LoginThrottle], Awaitable[Any]]) -> Any:
@@ -58,16 +58,16 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 async def tried(store: LoginThrottle, account: str, address: str, times: int) -> list[bool]:
-    """Whether each of so many tries at once was admitted; the admitted ones come first."""
+    """Whether each of `times` tries at once was admitted; admitted tries come first."""
     tries = [store.begin(*digests(SECRET, account, address)) for _ in range(times)]
     return sorted((not guess.wait_ms for guess in await asyncio.gather(*tries)), reverse=True)
 
 
-def test_so_many_at_once_and_no_more(run: Run) -> None:
+def test_five_tries_at_once_are_admitted_and_no_more(run: Run) -> None:
     assert run(lambda store: tried(store, "many", "a", 50)) == [True] * 5 + [False] * 45
 
 
-def test_waiting_as_long_as_said_gets_one_through(run: Run) -> None:
+def test_after_the_wait_one_try_is_admitted(run: Run) -> None:
     async def work(store: LoginThrottle) -> tuple[int, list[bool], int]:
         assert all(await tried(store, "waits", "a", PAIR.free))
         refused = await store.begin(*digests(SECRET, "waits", "a"))
@@ -93,7 +93,7 @@ def test_accounts_and_addresses_are_counted_apart(run: Run) -> None:
     assert run(work) == [True, True, False]
 
 
-def test_being_right_forgets_what_was_wrong(run: Run) -> None:
+def test_the_right_password_forgets_the_wrong_ones(run: Run) -> None:
     async def work(store: LoginThrottle) -> list[bool]:
         await tried(store, "right", "a", PAIR.free - 1)
         await store.succeed(await store.begin(*digests(SECRET, "right", "a")))
@@ -102,7 +102,7 @@ def test_being_right_forgets_what_was_wrong(run: Run) -> None:
     assert run(work) == [True] * PAIR.free + [False]
 
 
-def test_what_was_not_looked_at_does_not_count(run: Run) -> None:
+def test_a_withdrawn_guess_does_not_count(run: Run) -> None:
     async def work(store: LoginThrottle) -> list[bool]:
         for number in range(30):
             guess = await store.begin(*digests(SECRET, "busy", str(number // 10)))
@@ -140,7 +140,7 @@ def test_the_addresses_used_last_are_known(run: Run) -> None:
     assert run(work) == [True, False, True]
 
 
-def test_it_tells_when_waiting_begins(run: Run) -> None:
+def test_the_last_free_guess_tells_that_waiting_begins(run: Run) -> None:
     async def work(store: LoginThrottle) -> list[int]:
         begun = [await store.begin(*digests(SECRET, "tells", "a")) for _ in range(PAIR.free + 1)]
         return [number for number, guess in enumerate(begun) if guess.begins_waiting]

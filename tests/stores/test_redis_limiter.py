@@ -23,7 +23,7 @@ PATIENCE = 20
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    """A Redis for these tests alone, since most of them harm it."""
+    """A Redis for one test alone, since most tests harm it."""
     with redis_store() as url:
         yield url
 
@@ -53,7 +53,7 @@ def test_one_turn_is_one_round_trip(redis_url: str) -> None:
     assert asyncio.run(work()) == 1
 
 
-def test_whoever_comes_during_a_round_trip_shares_the_next_one(redis_url: str) -> None:
+def test_requests_during_a_round_trip_share_the_next_one(redis_url: str) -> None:
     async def work() -> int:
         client, redis = Redis.from_url(redis_url), Redis.from_url(redis_url)
         ours, evalsha = RedisLimiter(client, lambda: 1), client.evalsha
@@ -74,7 +74,7 @@ def test_whoever_comes_during_a_round_trip_shares_the_next_one(redis_url: str) -
     assert asyncio.run(work()) == 2
 
 
-def test_what_is_paid_back_is_forgotten(redis_url: str) -> None:
+def test_a_count_is_forgotten_once_it_is_paid_back(redis_url: str) -> None:
     async def work() -> tuple[int, list[int]]:
         ours, redis = limiter(redis_url), Redis.from_url(redis_url)
         await admitted(ours, "kept", 4)

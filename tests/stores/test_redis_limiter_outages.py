@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from app.ratelimit.limiter import Limiter
 
-    IsBack = Callable[[int], Awaitable[None]]
+    WaitUntilBack = Callable[[int], Awaitable[None]]
 
 NOWHERE = "redis://127.0.0.1:1"
 PATIENCE = 20
@@ -34,14 +34,14 @@ PATIENCE = 20
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    """A Redis for these tests alone, since most of them harm it."""
+    """A Redis for one test alone, since most tests harm it."""
     with redis_store() as url:
         yield url
 
 
 @pytest.fixture
-def is_back(caplog: pytest.LogCaptureFixture) -> IsBack:
-    """Waits until so many processes log that Redis is back. No request is sent meanwhile."""
+def wait_until_back(caplog: pytest.LogCaptureFixture) -> WaitUntilBack:
+    """Waits until `processes` have logged that Redis is back. No request is sent meanwhile."""
     caplog.set_level(logging.INFO, logger=circuit_breaker.logger.name)
 
     async def wait(processes: int) -> None:
@@ -52,7 +52,7 @@ def is_back(caplog: pytest.LogCaptureFixture) -> IsBack:
     return wait
 
 
-def shipped(url: str) -> Limiter:
+def application_limiter(url: str) -> Limiter:
     """A limiter on the application's own client, which has options of its own."""
     configured = settings("postgresql://nowhere/none", redis_url=url)
     return open_stores(configured, lambda: 1)[0]
@@ -66,7 +66,7 @@ async def disconnect_others(redis: Redis) -> None:
 
 
 def test_a_paused_redis_holds_up_one_turn_and_comes_back(
-    redis_url: str, caplog: pytest.LogCaptureFixture, is_back: IsBack
+    redis_url: str, caplog: pytest.LogCaptureFixture, wait_until_back: WaitUntilBack
 ) -> None:
     async def work() -> int:
         client, redis = client_of(redis_url), Redis.from_url(redis_url)
@@ -79,8 +79,8 @@ def test_a_paused_redis_holds_up_one_turn_and_comes_back(
             for number in range(200):
                 assert await admitted(ours, str(number), 1) == 1
         await redis.client_unpause()
-        await is_back(1)
-        # Redis counts all of them, also the first one.
+        await wait_until_back(1)
+        # Redis counts all requests, also the first one.
         assert await admitted(ours, "unpaused", 20) == 10
         assert await redis.keys("*unpaused")
         await ours.close()
@@ -94,8 +94,8 @@ def test_a_paused_redis_holds_up_one_turn_and_comes_back(
     assert "back" in messages[1]
 
 
-def test_processes_without_requests_learn_that_it_is_back_too(
-    redis_url: str, is_back: IsBack
+def test_processes_without_requests_learn_that_redis_is_back_too(
+    redis_url: str, wait_until_back: WaitUntilBack
 ) -> None:
     """Many first requests at once after the outage then have one limit in all processes."""
 
@@ -105,7 +105,7 @@ def test_processes_without_requests_learn_that_it_is_back_too(
         await redis.client_pause(60_000, all=False)
         await asyncio.gather(*(admitted(each, "paused", 1) for each in replicas))
         await redis.client_unpause()
-        await is_back(len(replicas))
+        await wait_until_back(len(replicas))
         counts = await asyncio.gather(*(admitted(each, "after", 20) for each in replicas))
         for each in replicas:
             await each.close()
@@ -119,7 +119,7 @@ def test_connections_that_the_server_has_closed_are_no_outage(redis_url: str) ->
     """Redis restarts while no request comes."""
 
     async def work() -> list[int]:
-        ours, redis = shipped(redis_url), Redis.from_url(redis_url)
+        ours, redis = application_limiter(redis_url), Redis.from_url(redis_url)
         counts = [await admitted(ours, "idle", 1)]
         await disconnect_others(redis)
         counts.append(await admitted(ours, "idle", 20))
@@ -142,7 +142,7 @@ def test_connections_that_the_server_has_closed_are_no_outage(redis_url: str) ->
     ids=["full", "a replica"],
 )
 def test_a_redis_that_takes_no_writes_is_like_none(
-    redis_url: str, harm: str, mend: str, is_back: IsBack
+    redis_url: str, harm: str, mend: str, wait_until_back: WaitUntilBack
 ) -> None:
     async def work() -> int:
         ours, redis = limiter(redis_url), Redis.from_url(redis_url)
@@ -150,7 +150,7 @@ def test_a_redis_that_takes_no_writes_is_like_none(
         await redis.execute_command(*harm.split())  # type: ignore[no-untyped-call]
         count = await admitted(ours, "harmed", 20)
         await redis.execute_command(*mend.split())  # type: ignore[no-untyped-call]
-        await is_back(1)
+        await wait_until_back(1)
         await ours.close()
         await redis.aclose()
         return count
@@ -160,7 +160,7 @@ def test_a_redis_that_takes_no_writes_is_like_none(
 
 def test_a_redis_that_starts_empty_admits_the_limit_once_more(redis_url: str) -> None:
     async def work() -> list[int]:
-        ours, redis = shipped(redis_url), Redis.from_url(redis_url)
+        ours, redis = application_limiter(redis_url), Redis.from_url(redis_url)
         counts = [await admitted(ours, "restarted", 20)]
         # These commands are like a restart to connected clients.
         await redis.flushall()
@@ -184,7 +184,7 @@ def test_a_slow_redis_still_bounds(redis_url: str) -> None:
                 await each.close()
         return sum(counts)
 
-    # Where a busy machine adds to the delay, a process goes on with its share.
+    # If a busy machine adds to the delay, a process goes on with its share.
     assert 9 <= asyncio.run(work()) <= 10 + 9
 
 
@@ -218,7 +218,7 @@ def test_the_known_number_of_processes_counts_from_the_first_request_without_red
     assert asyncio.run(work()) == [10, 2]
 
 
-def test_what_fails_without_redis_fails_those_who_asked_and_nobody_else() -> None:
+def test_a_fault_without_redis_fails_no_other_request() -> None:
     async def work() -> list[object]:
         ours = limiter(NOWHERE)
         check = Check(POLICY, "x")
@@ -234,7 +234,7 @@ def test_what_fails_without_redis_fails_those_who_asked_and_nobody_else() -> Non
     assert allowed
 
 
-def test_redis_away_is_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_redis_away_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> int:
         ours = limiter(NOWHERE)
         count = 0

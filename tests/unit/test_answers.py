@@ -65,7 +65,7 @@ def test_a_time_is_the_same_in_a_record_and_in_a_cursor(masks: Masks) -> None:
     assert masks.text(cursor) == f"<cursor (1, '<time 1.1>', '{OWN}')>"
 
 
-def test_what_a_token_says_is_compared(masks: Masks) -> None:
+def test_the_claims_of_a_token_are_compared(masks: Masks) -> None:
     now = int(time.time())
     claims = {"sub": new_id(), "iat": now, "exp": now + 60}
     token = f"{sealed({'alg': 'HS256'})}.{sealed(claims)}.{'x' * 43}"
@@ -73,7 +73,7 @@ def test_what_a_token_says_is_compared(masks: Masks) -> None:
     assert shown == "<token (('alg': 'HS256'), ('sub': '<id 1.1>', 'exp': 'iat + 60'))>"
 
 
-def test_a_secret_and_its_prefix(masks: Masks) -> None:
+def test_a_secret_and_its_prefix_have_one_mask(masks: Masks) -> None:
     key = "lk_" + base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
     assert masks.text(f'"key":"{key}"') == '"key":"<secret 1.1>"'
     assert masks.text(f'"prefix":"{key[:9]}"') == '"prefix":"<secret 1.1>[:9]"'
@@ -88,7 +88,7 @@ def test_a_secret_and_its_prefix(masks: Masks) -> None:
          '"a";r=<left>;t=<seconds>, "a";r=4;t=<seconds>'),
     ],
 )  # fmt: skip
-def test_what_is_left_is_masked_only_where_it_comes_back(
+def test_the_remaining_quota_is_masked_only_if_it_comes_back_meanwhile(
     masks: Masks, policy: str, standing: str, masked: str
 ) -> None:
     head = masks.head(("HTTP/1.1 200 OK", f"RateLimit-Policy: {policy}", f"ratelimit: {standing}"))
@@ -110,7 +110,7 @@ def test_a_change_is_shown_once_with_its_request_first() -> None:
     assert text.endswith("… and the same change in 1 more")
 
 
-def test_of_wide_lines_the_place_is_shown() -> None:
+def test_of_wide_lines_only_the_place_of_the_change_is_shown() -> None:
     (text,) = told(differing([exchange("x" * 5000 + "a")], [exchange("x" * 5000 + "b")]))
     assert "xa\n+…x" in text
     assert max(map(len, text.splitlines())) < 200
@@ -122,7 +122,7 @@ def test_blanks_make_a_difference() -> None:
 
 
 @pytest.mark.parametrize("before", ["", "nothing-of-that-name", "HEAD:Makefile", "--all"])
-def test_what_names_no_commit_is_told_in_a_line(before: str) -> None:
+def test_a_name_of_no_commit_is_refused_in_one_line(before: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench.answers", "--", before],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -1,4 +1,4 @@
-"""How many bytes of PostgreSQL's memory statements may take at once: in turn, never too many."""
+"""How many bytes of PostgreSQL's memory statements may take at once, and in which order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def budget(processes: int = 1) -> Budget:
     return Budget(Memory(160 * MB), 10, lambda: processes)
 
 
-def test_it_is_divided_among_the_processes() -> None:
+def test_a_budget_is_divided_among_the_processes() -> None:
     assert (budget().share, budget().most) == (2 * MB, 40 * MB)
     assert (budget(4).share, budget(4).most) == (MB // 2, 10 * MB)
 
@@ -53,11 +53,11 @@ async def first_come_first_served() -> None:
     await asyncio.gather(*tasks)
 
 
-def test_what_is_larger_than_all_of_it_is_alone() -> None:
-    asyncio.run(what_is_larger())
+def test_a_statement_larger_than_the_budget_runs_alone() -> None:
+    asyncio.run(larger_than_the_budget())
 
 
-async def what_is_larger() -> None:
+async def larger_than_the_budget() -> None:
     room = budget()
     async with room.take(41 * MB) as alone:
         assert alone
@@ -69,13 +69,13 @@ async def what_is_larger() -> None:
     assert await waiting == [False]
 
 
-def test_who_gives_up_or_waits_too_long_leaves_nothing_behind(
+def test_a_task_that_gives_up_or_waits_too_long_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asyncio.run(who_gives_up_or_waits_too_long(monkeypatch))
+    asyncio.run(gives_up_or_waits_too_long(monkeypatch))
 
 
-async def who_gives_up_or_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+async def gives_up_or_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     room = budget()
     async with room.take(40 * MB):
         gone = asyncio.create_task(_entered(room, 40 * MB))

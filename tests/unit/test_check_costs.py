@@ -1,4 +1,4 @@
-"""The cost of checking a record: told beforehand, and bounded by the size of the record."""
+"""The cost of checking a record: estimated before, and bounded by the size of the record."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ UNIQUE = {"uniqueItems": True}
 FIRST, COUNT = int(os.environ.get("SEED", "0")), int(os.environ.get("EXAMPLES", "120"))
 
 
-def test_what_is_to_be_checked_at_once_takes_little() -> None:
-    """Defining each schema ends as well: the kernel would end the program otherwise."""
+def test_checks_that_are_done_at_once_take_little_time() -> None:
+    """The check of each schema ends, too; otherwise the kernel would end the program."""
     done = subprocess.run(
         (sys.executable, str(PROGRAM), *map(str, range(FIRST, FIRST + COUNT))),
         env={**os.environ, "PYTHONPATH": f"{ROOT}/services/api:{ROOT}:{ROOT}/tests"},
@@ -72,14 +72,14 @@ def test_numbers_of_any_size_cost_in_proportion(
 ) -> None:
     validator = RecordValidator({"properties": {"x": schema}})
 
-    def taking(n: int) -> float:
+    def seconds_for(n: int) -> float:
         text = f'{{"x": [{", ".join(map(str, made(n)))}]}}'
         value = json.parse_strict(text.encode())
         validator.is_valid(value, text)
         return _seconds(lambda: validator.is_valid(value, text))
 
     # A cost that grew with the square would be 16 times as much.
-    assert taking(8000) < 9 * taking(2000)
+    assert seconds_for(8000) < 9 * seconds_for(2000)
 
 
 @pytest.mark.parametrize("large", [10**30, 1 << 63])
@@ -114,6 +114,6 @@ def test_multiples_are_the_same_for_large_numbers(step: float) -> None:
             assert plain, value
 
 
-def test_what_is_no_list_of_unique_items_is_nothing_to_it() -> None:
+def test_unique_items_passes_false_and_values_other_than_lists() -> None:
     UniqueItems({}, False, []).validate([1, 1])
     UniqueItems({}, True, []).validate("aa")

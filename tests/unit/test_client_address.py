@@ -56,12 +56,14 @@ def client(peer: str | None, *fields: str, trusted: Sequence[str] = PROXIES) -> 
         ("", ("198.51.100.1",), ""),
     ],
 )
-def test_whose_request_it_is(peer: str | None, fields: tuple[str, ...], address: str) -> None:
+def test_only_trusted_proxies_tell_the_client_address(
+    peer: str | None, fields: tuple[str, ...], address: str
+) -> None:
     assert client(peer, *fields) == address
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "10.0.0.1", "198.51.100.1"])
-def test_nobody_is_trusted_by_default(peer: str) -> None:
+def test_no_proxy_is_trusted_by_default(peer: str) -> None:
     assert client(peer, "192.0.2.1", trusted=()) == peer
 
 

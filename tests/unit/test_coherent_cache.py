@@ -20,7 +20,7 @@ PATIENCE = 10
 
 
 class Processes:
-    """So many caches on one store, whose clock can be put forward."""
+    """`count` caches on one store, with a clock that tests put forward."""
 
     def __init__(self, count: int) -> None:
         self._now = 0.0
@@ -44,8 +44,8 @@ async def fetch(
     return served.value, served.outcome
 
 
-def test_the_turn_of_one_that_died_is_taken() -> None:
-    """The next request takes it, though others of its process wait for the dead one already."""
+def test_the_turn_of_a_dead_process_is_taken() -> None:
+    """The next request takes it, though others of its process wait for the dead process."""
 
     async def made() -> bytes:
         return b"made"
@@ -65,8 +65,8 @@ def test_the_turn_of_one_that_died_is_taken() -> None:
     asyncio.run(work())
 
 
-def test_what_is_old_when_it_is_made_is_made_by_all_at_once() -> None:
-    """Otherwise each would make it for itself, one after the other, while the others wait."""
+def test_a_value_too_old_to_share_is_made_by_the_others_at_once() -> None:
+    """Otherwise the processes would make it one after the other, while the rest wait."""
 
     async def work() -> None:
         processes, life = Processes(3), CachePolicy(fresh=0.01, stale=0)
@@ -87,8 +87,8 @@ def test_what_is_old_when_it_is_made_is_made_by_all_at_once() -> None:
     asyncio.run(work())
 
 
-def test_nobody_waits_for_what_was_not_kept() -> None:
-    """Once the note of that ends, one process has the turn, however many made their own."""
+def test_no_process_waits_for_a_value_that_was_not_kept() -> None:
+    """Once the empty entry expires, one process has the turn, though all made their own."""
 
     async def work() -> None:
         processes, life = Processes(2), CachePolicy(fresh=10, stale=60)

@@ -52,7 +52,7 @@ def test_documents_keep_their_order(tmp_path: Path) -> None:
     [
         ("", "It holds no collection."),
         ("[1, 2]", "A collection is an object with a schema."),
-        ("schema: {}\n---\nname: a\nschema: {}", "It has no name"),
+        ("schema: {}\n---\nname: a\nschema: {}", "A collection has no `name`"),
         ("name: 7\nschema: {}", "A collection's name is a text."),
         ("name: No Name\nschema: {}", "A collection's name has"),
         ("name: a", "/schema: Field required"),
@@ -116,7 +116,7 @@ def test_json_files_are_read_as_strictly_as_bodies(
     ["01234", "0777", "-012", "089", "1_000", "1_000.5", "1_", "0b101", "0x_1F",
      "-0x1F", "8:30", "12:30:45", "190:20:30.15", ".inf", "-.Inf", ".nan"],
 )  # fmt: skip
-def test_what_is_read_in_two_ways_is_refused_with_its_line(tmp_path: Path, scalar: str) -> None:
+def test_an_ambiguous_scalar_is_refused_with_its_line(tmp_path: Path, scalar: str) -> None:
     file = tmp_path / "notes.yaml"
     file.write_text(f"schema:\n  enum:\n    - {scalar}\n")
     with pytest.raises(UnusableFile, match=r"quote it.* \(line 3, column 7\)\.$") as raised:

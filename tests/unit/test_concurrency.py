@@ -33,8 +33,8 @@ def steps(concurrency: Concurrency, delays: Iterable[float], lingering: int = 0)
         concurrency.adjust(delay, lingering)
 
 
-def taken(concurrency: Concurrency, importance: Importance) -> int:
-    """The number of further requests of a kind that get in; they leave again."""
+def free_places(concurrency: Concurrency, importance: Importance) -> int:
+    """The number of further requests of an importance that get in; they leave again."""
     entered = 0
     while concurrency.enter(importance):
         entered += 1
@@ -46,7 +46,7 @@ def taken(concurrency: Concurrency, importance: Importance) -> int:
 def test_fast_requests_of_any_kind_fill_the_whole_limit() -> None:
     concurrency = made()
     steps(concurrency, [FAST] * 50)
-    assert [taken(concurrency, each) for each in Importance] == [MOST] * len(Importance)
+    assert [free_places(concurrency, each) for each in Importance] == [MOST] * len(Importance)
 
 
 def test_a_delay_lowers_the_limit_within_seconds_and_no_further_than_its_least() -> None:
@@ -57,11 +57,11 @@ def test_a_delay_lowers_the_limit_within_seconds_and_no_further_than_its_least()
     assert concurrency.limit == LEAST
 
 
-def test_it_recovers_within_seconds_and_no_further_than_its_most() -> None:
+def test_the_limit_recovers_within_seconds_and_no_further_than_its_most() -> None:
     concurrency = made()
     steps(concurrency, [SLOW] * 100)
     steps(concurrency, [FAST] * 20)
-    assert taken(concurrency, Importance.ANONYMOUS) == MOST
+    assert free_places(concurrency, Importance.ANONYMOUS) == MOST
     steps(concurrency, [FAST] * 500)
     assert concurrency.limit == MOST
 
@@ -76,11 +76,11 @@ def test_a_hiccup_refuses_none_of_fifty() -> None:
     # A busy machine, a checkpoint or a pool that opens its connections takes two seconds at most.
     concurrency = made()
     steps(concurrency, [SLOW] * 10)
-    assert taken(concurrency, Importance.READ) >= 50
+    assert free_places(concurrency, Importance.READ) >= 50
 
 
-def test_it_settles_where_the_delay_does() -> None:
-    """A server that does 1,000 requests a second makes 250 in work wait for a quarter second."""
+def test_the_limit_settles_at_the_target_delay() -> None:
+    """At 1,000 requests a second, 250 requests in work wait for a quarter second."""
     concurrency = made(most=500)
     seen = []
     for _ in range(300):
@@ -97,24 +97,24 @@ def test_the_least_important_are_refused_first(strain: str) -> None:
         steps(concurrency, [SLOW, *[FAST] * 3, SLOW])
     else:
         steps(concurrency, [FAST], lingering=MOST // 2 + 1)
-    places = [taken(concurrency, each) for each in Importance]
+    places = [free_places(concurrency, each) for each in Importance]
     assert places == sorted(set(places))
     assert places == [int(concurrency.limit * share) for share in SHARES]
-    # Places that other requests hold count for all.
+    # Places that other requests hold count for every importance.
     while concurrency.enter(Importance.ANONYMOUS):
         pass
-    assert taken(concurrency, Importance.ANONYMOUS) == 0
-    assert taken(concurrency, Importance.IDEMPOTENT_WRITE) == places[-1] - places[0]
+    assert free_places(concurrency, Importance.ANONYMOUS) == 0
+    assert free_places(concurrency, Importance.IDEMPOTENT_WRITE) == places[-1] - places[0]
 
 
 @pytest.mark.parametrize(("most", "least"), [(1, 10), (2, 2), (1, 1)])
 def test_the_smallest_limits_let_everybody_in(most: int, least: int) -> None:
     concurrency = made(most, least)
     steps(concurrency, [SLOW] * 50, lingering=most)
-    assert all(taken(concurrency, each) >= 1 for each in Importance)
+    assert all(free_places(concurrency, each) >= 1 for each in Importance)
 
 
-def test_it_feels_that_the_event_loop_is_late() -> None:
+def test_a_late_event_loop_lowers_the_limit() -> None:
     async def work() -> float:
         concurrency = made()
         running = asyncio.create_task(concurrency.run())
@@ -151,7 +151,7 @@ def test_it_feels_that_the_event_loop_is_late() -> None:
         ),
     ],
 )
-def test_importance(
+def test_a_request_has_its_importance(
     method: str, path: str, fields: dict[bytes, bytes], expected: Importance
 ) -> None:
     assert importance_of({"method": method, "path": path}, fields) is expected
@@ -183,7 +183,7 @@ class Waiting:
             refuse()
 
 
-def test_who_waits_comes_in_by_importance_and_then_in_turn() -> None:
+def test_waiting_requests_enter_by_importance_and_then_in_order_of_arrival() -> None:
     scene = Waiting(made(1))
     scene.come("first", Importance.ANONYMOUS)
     for name, importance in (
@@ -209,11 +209,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_nobody_is_refused_for_how_slowly_others_were_served(clock: list[float]) -> None:
+def test_no_request_is_refused_because_others_were_slow(clock: list[float]) -> None:
     scene = Waiting(made(4))
     for _ in range(4 + 10):
         scene.come("read", Importance.READ)
-    # A hiccup: at two requests a second, the last of those that come now would wait for 15 seconds.
+    # A hiccup: at two requests a second, the last late request would wait for 15 seconds.
     for _ in range(10):
         clock[0] += 0.1
         scene.concurrency.expire()
@@ -227,7 +227,7 @@ def test_nobody_is_refused_for_how_slowly_others_were_served(clock: list[float])
     assert scene.refused == []
 
 
-def test_who_has_waited_too_long_is_refused(clock: list[float]) -> None:
+def test_a_request_that_has_waited_too_long_is_refused(clock: list[float]) -> None:
     scene = Waiting(made(1))
     scene.come("first", Importance.READ)
     scene.come("early", Importance.READ)
@@ -240,7 +240,7 @@ def test_who_has_waited_too_long_is_refused(clock: list[float]) -> None:
     assert scene.refused == ["early"]
 
 
-def test_so_many_may_wait_and_the_least_important_make_room() -> None:
+def test_at_most_five_wait_and_the_least_important_make_room() -> None:
     scene = Waiting(made(1))
     scene.come("first", Importance.READ)
     for number in range(7):
@@ -248,11 +248,11 @@ def test_so_many_may_wait_and_the_least_important_make_room() -> None:
     scene.come("read", Importance.READ)
     scene.concurrency.leave(Importance.READ)
     assert scene.began == ["first", "read"]
-    # Five may wait, so strangers 5 and 6 came too late; then the last waiting one makes room.
+    # Five may wait, so strangers 5 and 6 came too late; then the last waiting stranger makes room.
     assert scene.refused == ["stranger 5", "stranger 6", "stranger 4"]
 
 
-def test_who_goes_away_while_waiting_keeps_no_place() -> None:
+def test_a_request_that_leaves_while_waiting_keeps_no_place() -> None:
     scene = Waiting(made(1))
     for name in ("first", "second", "third", "fourth"):
         scene.come(name, Importance.READ)

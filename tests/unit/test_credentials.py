@@ -1,4 +1,4 @@
-"""The authenticator remembers the use of API keys until that is written down."""
+"""The authenticator remembers the use of API keys until the database has it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from fixtures.server import settings
 
 
 def test_a_key_s_use_outlives_a_cancelled_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[UUID] = []
+    noted: list[UUID] = []
     key = UUID(int=1)
     begun = asyncio.Event()
 
     async def slow(_: object, used: Any) -> None:
         begun.set()
         await asyncio.sleep(10)
-        written.extend(used)
+        noted.extend(used)
 
     async def quick(_: object, used: Any) -> None:
-        written.extend(used)
+        noted.extend(used)
 
     async def run() -> None:
         url = "postgresql://nowhere/"
@@ -43,4 +43,4 @@ def test_a_key_s_use_outlives_a_cancelled_flush(monkeypatch: pytest.MonkeyPatch)
         await authenticator.flush()
 
     asyncio.run(run())
-    assert written == [key]
+    assert noted == [key]

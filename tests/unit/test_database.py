@@ -1,4 +1,4 @@
-"""The pool and its transactions, where the network fails at the worst moment."""
+"""The pool and its transactions when the network fails at the worst moment."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_server_that_answers_no_further_connection_is_away(database_url: str) 
         asyncio.run(run(f"postgresql://listo@127.0.0.1:{silent.getsockname()[1]}/listo"))
 
 
-def test_who_waits_too_long_for_a_connection_is_told_of_the_load(
+def test_a_request_that_waits_too_long_for_a_connection_is_told_of_the_load(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "ACQUIRE_TIMEOUT", 0.05)

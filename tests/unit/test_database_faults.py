@@ -27,7 +27,7 @@ from app.db.errors import translated
         asyncpg.OutOfMemoryError("out of memory"),
     ],
 )
-def test_the_database_is_away(fault: Exception) -> None:
+def test_a_database_fault_is_database_unavailable(fault: Exception) -> None:
     with pytest.raises(DatabaseUnavailable), translated:
         raise fault
 

@@ -7,8 +7,8 @@ import asyncio
 from app.overload.deadlines import Deadlines
 
 
-def met(*, also_by_another: bool) -> bool:
-    """Whether a task out of time may go on, perhaps also cancelled by another task."""
+def may_go_on(*, also_by_another: bool) -> bool:
+    """Whether an expired task may go on; another task may cancel it as well."""
     deadlines = Deadlines(0)
 
     async def work() -> bool:
@@ -33,5 +33,5 @@ def met(*, also_by_another: bool) -> bool:
 
 
 def test_an_expired_task_goes_on_unless_another_cancels_it_too() -> None:
-    assert met(also_by_another=False)
-    assert not met(also_by_another=True)
+    assert may_go_on(also_by_another=False)
+    assert not may_go_on(also_by_another=True)

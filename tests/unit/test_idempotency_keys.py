@@ -25,7 +25,7 @@ from app.idempotency.models import Answer, KeyedRequest
         (b'" "', " "),
     ],
 )
-def test_well_formed(field: bytes, key: str) -> None:
+def test_a_well_formed_field_has_its_key(field: bytes, key: str) -> None:
     assert parse_key(field) == key
 
 
@@ -38,13 +38,13 @@ def test_well_formed(field: bytes, key: str) -> None:
         b"a" * 256, b'"' + b"a" * 256 + b'"',
     ],
 )  # fmt: skip
-def test_malformed(field: bytes) -> None:
+def test_a_malformed_field_is_refused(field: bytes) -> None:
     with pytest.raises(InvalidIdempotencyKey):
         parse_key(field)
 
 
-def test_anybody_is_one_caller() -> None:
-    """The whole request alone tells anonymous clients apart, whatever their networks."""
+def test_all_anonymous_clients_are_one_caller() -> None:
+    """Only the whole request tells anonymous clients apart, not their networks."""
     one = KeyedRequest.from_parts("k", ANONYMOUS, method="POST", path="/", rest=[b"a", b""])
     two = KeyedRequest.from_parts("k", ANONYMOUS, method="POST", path="/", rest=[b"", b"a"])
     assert one.id == two.id

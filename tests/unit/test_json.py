@@ -1,4 +1,4 @@
-"""Reading JSON at a cost that the size of the body bounds, since it holds up other requests."""
+"""Reading JSON at a cost bounded by the size of the body, since reading holds up requests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_checks_take_no_more_memory_than_the_body(text: bytes) -> None:
     assert peak < 4 * LARGE
 
 
-def test_what_looks_like_a_nul_does_not_have_all_values_looked_at() -> None:
+def test_an_escaped_backslash_before_u0000_costs_no_walk_of_all_values() -> None:
     text = b'["\\\\u0000",' + b"1," * (LARGE // 5) + b"1]"
 
     def seconds(parse: Callable[[bytes], object]) -> float:
@@ -62,7 +62,7 @@ MANY = json.MAX_VALUES - 1
         b'["\\\\",' + b'"\\",[",' * (LARGE // 8) + b"1]",
     ],
 )
-def test_as_many_values_as_allowed(text: bytes) -> None:
+def test_as_many_values_as_allowed_are_read(text: bytes) -> None:
     assert json.parse_strict(text)
 
 
@@ -75,25 +75,25 @@ def test_as_many_values_as_allowed(text: bytes) -> None:
         b"[" + b'"a,",' * LARGE + b"1]",
     ],
 )
-def test_too_many_values(text: bytes) -> None:
+def test_too_many_values_are_refused(text: bytes) -> None:
     with pytest.raises(ContentTooLarge, match="250,000 values"):
         json.parse_strict(text)
 
 
-def test_nothing_is_collected_while_a_body_is_read() -> None:
+def test_no_garbage_is_collected_while_a_body_is_read() -> None:
     gc.collect()
     collections: list[str] = []
 
-    def note(phase: str, _: dict[str, int]) -> None:
+    def on_collection(phase: str, _: dict[str, int]) -> None:
         collections.append(phase)
 
     text = b"[" + b"[]," * (MANY // 2) + b"1]"
-    gc.callbacks.append(note)
+    gc.callbacks.append(on_collection)
     try:
         value = json.stored(text.decode())
         assert len(collections) <= 2
     finally:
-        gc.callbacks.remove(note)
+        gc.callbacks.remove(on_collection)
     assert len(value) == MANY // 2 + 1
     assert gc.isenabled()
 
@@ -108,7 +108,7 @@ def test_nothing_is_collected_while_a_body_is_read() -> None:
         b'["\\"[' + b"{" * 200 + b'\\\\",[]]',
     ],
 )
-def test_as_deep_as_allowed(text: bytes) -> None:
+def test_64_levels_are_read(text: bytes) -> None:
     json.parse_strict(text)
 
 
@@ -121,7 +121,7 @@ def test_as_deep_as_allowed(text: bytes) -> None:
         b"[" + b"[]," * 100 + b"[" * 64 + b"]" * 64 + b"]",
     ],
 )
-def test_too_deep(text: bytes) -> None:
+def test_more_than_64_levels_are_refused(text: bytes) -> None:
     with pytest.raises(InvalidJson, match="64 levels"):
         json.parse_strict(text)
 
@@ -155,7 +155,7 @@ def test_too_deep(text: bytes) -> None:
         b"{\x00}",
     ],
 )
-def test_texts_that_are_no_json_here(text: bytes) -> None:
+def test_texts_that_are_no_json_are_refused(text: bytes) -> None:
     with pytest.raises(InvalidJson):
         json.parse_strict(text)
 
@@ -175,7 +175,7 @@ def test_texts_that_are_no_json_here(text: bytes) -> None:
         b"0." + b"1" * 15_999 + b"e-308",
     ],
 )
-def test_numbers_out_of_bounds(number: bytes) -> None:
+def test_numbers_out_of_bounds_are_refused(number: bytes) -> None:
     with pytest.raises(ValidationFailed):
         json.parse_strict(b'{"v":[1,{"w":' + number + b"}]}")
 
@@ -190,12 +190,12 @@ def test_numbers_out_of_bounds(number: bytes) -> None:
         (rb'["\\\\u0000","\n\u0000"]', "/1"),
     ],
 )
-def test_where_the_nul_is(text: bytes, pointer: str) -> None:
+def test_a_nul_is_refused_with_its_pointer(text: bytes, pointer: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
         json.parse_strict(text)
     assert [fault.pointer for fault in refused.value.errors] == [pointer]
 
 
 @pytest.mark.parametrize("text", [rb'["\\u0000"]', rb'["\\\\u0000"]', rb'["\\",{"\\\\u0000":1}]'])
-def test_what_only_looks_like_a_nul(text: bytes) -> None:
+def test_an_escaped_backslash_before_u0000_is_no_nul(text: bytes) -> None:
     json.parse_strict(text)

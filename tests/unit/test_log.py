@@ -19,7 +19,7 @@ async def main():
     loop = asyncio.get_running_loop()
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    # As asyncpg begins to connect; then whoever wanted it is cancelled.
+    # Connect as asyncpg does. Then the task that asked for the connection is cancelled.
     transport, _ = await loop.create_connection(
         lambda: TLSUpgradeProto(loop, host, port, ssl.create_default_context(), True), host, port
     )
@@ -35,7 +35,7 @@ asyncio.run(main())
 """
 
 
-def test_a_connection_given_up_while_it_is_made_is_no_error_and_others_are() -> None:
+def test_an_abandoned_connection_attempt_is_not_logged_but_other_errors_are() -> None:
     done = subprocess.run(
         [sys.executable, "-c", GIVE_UP],
         capture_output=True, text=True, check=True, env={**os.environ, "JSON_LOGGING": "true"},

@@ -54,18 +54,18 @@ V1 = "4:memory:/docker/abc\n2:cpu,cpuacct:/docker/abc\n"
         ("nonsense", {}, ALL_CORES, None),
     ],
 )  # fmt: skip
-def test_limits(
+def test_cgroups_limit_cores_and_memory(
     tmp_path: Path, own: str, files: dict[str, str], cores: float, bytes_: int | None
 ) -> None:
-    root, mine = tmp_path / "sys", tmp_path / "own"
-    mine.write_text(own)
+    root, own_file = tmp_path / "sys", tmp_path / "own"
+    own_file.write_text(own)
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"{text}\n")
-    assert machine.cores(root, mine) == min(cores, ALL_CORES)
+    assert machine.cores(root, own_file) == min(cores, ALL_CORES)
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert machine.memory(root, mine) == (whole if bytes_ is None else bytes_)
+    assert machine.memory(root, own_file) == (whole if bytes_ is None else bytes_)
 
 
-def test_resident() -> None:
+def test_the_resident_memory_is_plausible() -> None:
     assert 10_000_000 < machine.resident() < 10 * GB

@@ -42,7 +42,7 @@ class Metrics:
 
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    """Makes the metrics of a process of that number."""
+    """Makes the metrics of a process with that id."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
 
     def made(pid: int) -> Metrics:
@@ -86,7 +86,7 @@ def test_counts_outlive_their_processes(tmp_path: Path, process: Process) -> Non
     assert [name for name in after if name.startswith("each")] == ['each{pid="103"}']
 
 
-def test_many_restarts_leave_no_more_than_one(tmp_path: Path, process: Process) -> None:
+def test_many_restarts_leave_no_more_files_than_one(tmp_path: Path, process: Process) -> None:
     for pid in range(1000, 1200):
         one = process(pid)
         one.work()
@@ -99,7 +99,7 @@ def test_many_restarts_leave_no_more_than_one(tmp_path: Path, process: Process) 
     assert scrape(tmp_path)['requests_total{route="/a"}'] == 200
 
 
-def test_a_number_that_is_used_again(tmp_path: Path, process: Process) -> None:
+def test_a_process_id_that_is_used_again_goes_on_counting(tmp_path: Path, process: Process) -> None:
     for _ in range(3):
         process(77).work()
         multiprocess.bury(tmp_path, 77)
@@ -107,7 +107,7 @@ def test_a_number_that_is_used_again(tmp_path: Path, process: Process) -> None:
     assert scrape(tmp_path)['requests_total{route="/a"}'] == 4
 
 
-def test_only_the_one_that_is_gone(tmp_path: Path, process: Process) -> None:
+def test_burying_a_process_spares_a_similar_id(tmp_path: Path, process: Process) -> None:
     one, other = process(7), process(177)
     one.work()
     other.work()
@@ -118,14 +118,14 @@ def test_only_the_one_that_is_gone(tmp_path: Path, process: Process) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"\xff" * 100, os.urandom(4096)])
-def test_a_file_that_was_only_begun(tmp_path: Path, process: Process, content: bytes) -> None:
+def test_an_incomplete_file_does_no_harm(tmp_path: Path, process: Process, content: bytes) -> None:
     process(1).work()
     (tmp_path / "counter_2.db").write_bytes(content)
     multiprocess.bury(tmp_path, 2)
     assert scrape(tmp_path)['requests_total{route="/a"}'] == 1
 
 
-def test_nobody_sees_less_or_more_while_one_is_buried(tmp_path: Path, process: Process) -> None:
+def test_counts_stay_the_same_while_processes_are_buried(tmp_path: Path, process: Process) -> None:
     for pid in range(1, 61):
         one = process(pid)
         one.work()
@@ -157,7 +157,9 @@ def test_a_new_run_starts_from_nothing(tmp_path: Path, process: Process) -> None
     multiprocess.empty(tmp_path / "new" / "folder")
 
 
-def test_the_library_still_works_as_is_relied_on(tmp_path: Path, process: Process) -> None:
+def test_the_library_still_names_its_files_by_kind_and_process(
+    tmp_path: Path, process: Process
+) -> None:
     """The library names its files by kind and number; our code relies on that alone."""
     process(4711).work()
     names: Any = sorted(path.name for path in tmp_path.glob("*.db"))

@@ -51,7 +51,7 @@ def test_only_the_right_password_matches() -> None:
     assert asyncio.run(work()) == [Match.RIGHT] * 2 + [Match.WRONG] * 4
 
 
-def test_no_more_at_once_than_agreed() -> None:
+def test_no_more_passwords_are_hashed_at_once_than_agreed() -> None:
     at_work, most = 0, 0
     lock, pair = threading.Lock(), threading.Barrier(2)
 
@@ -97,7 +97,7 @@ def hashing_processes() -> set[psutil.Process]:
 
 
 def test_hashing_steps_back_behind_requests() -> None:
-    """One process always gets some time, the others get spare time alone."""
+    """One process always gets some time; the others get spare time alone."""
     before = hashing_processes()
 
     async def work() -> None:
@@ -163,7 +163,7 @@ def test_a_lost_process_fails_nobody(at_work: bool) -> None:  # noqa: FBT001
     asyncio.run(work())
 
 
-def test_where_none_can_be_started_the_server_is_overloaded(
+def test_without_hashing_processes_the_server_is_overloaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def work() -> None:
@@ -186,7 +186,7 @@ def test_a_full_queue_refuses_and_the_loop_goes_on() -> None:
                 asyncio.create_task(made._run(lambda: release.wait(PATIENCE)))
                 for _ in range(1 + _QUEUE_PER_SLOT)
             ]
-            # The loop can answer although its only thread is busy.
+            # The loop can answer although the pool's only thread is busy.
             await asyncio.sleep(0)
             with pytest.raises(Overloaded) as refused:
                 await made.verify("x", None)

@@ -1,4 +1,4 @@
-"""Bytes that are taken at once, and the order in which tasks wait for them."""
+"""Room for bytes: how many tasks take at once, and the order in which tasks wait."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_no_more_is_taken_than_there_is_and_in_the_order_of_coming() -> None:
+def test_room_is_given_within_its_size_and_in_order_of_arrival() -> None:
     async def work() -> None:
         seen: list[str] = []
         room, ends = Room(lambda: 100), [asyncio.Event() for _ in range(4)]
@@ -45,7 +45,7 @@ def test_no_more_is_taken_than_there_is_and_in_the_order_of_coming() -> None:
     asyncio.run(work())
 
 
-def test_who_goes_away_while_waiting_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_leaves_while_waiting_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.overload.room._WAIT_SECONDS", 0.01)
 
     async def work() -> None:

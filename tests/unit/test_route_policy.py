@@ -44,7 +44,7 @@ def policies() -> RoutePolicies:
         ("/shelf/emma/pages/1", DEFAULT),
     ],
 )
-def test_a_policy_is_that_of_whole_paths(path: str, policy: RoutePolicy) -> None:
+def test_a_policy_holds_for_whole_paths(path: str, policy: RoutePolicy) -> None:
     assert policies().policy_at(path) is policy
 
 

@@ -18,7 +18,7 @@ CLIENTS = 64
 
 
 def test_a_busy_process_takes_many_connections_in_a_turn() -> None:
-    """In a turn libuv takes one connection of a listening socket, so we listen several times."""
+    """libuv takes one connection of a socket in a turn, so a process listens several times."""
 
     async def turns(listening: list[socket.socket]) -> int:
         accepted: list[asyncio.BaseTransport] = []
@@ -42,12 +42,12 @@ def test_a_busy_process_takes_many_connections_in_a_turn() -> None:
             transport.close()
         return number
 
-    def taken(listening: Callable[[socket.socket], list[socket.socket]]) -> int:
+    def turns_of(listening: Callable[[socket.socket], list[socket.socket]]) -> int:
         with ExitStack() as stack:
-            one = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=CLIENTS))
             for _ in range(CLIENTS):
-                stack.enter_context(socket.create_connection(one.getsockname()))
-            return uvloop.run(turns(listening(one)))
+                stack.enter_context(socket.create_connection(listener.getsockname()))
+            return uvloop.run(turns(listening(listener)))
 
-    assert taken(lambda one: [one.dup()]) >= CLIENTS
-    assert taken(lambda one: listeners([one])) <= CLIENTS / 4
+    assert turns_of(lambda one: [one.dup()]) >= CLIENTS
+    assert turns_of(lambda one: listeners([one])) <= CLIENTS / 4

@@ -32,7 +32,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     return load
 
 
-def test_defaults(load: Callable[..., Settings]) -> None:
+def test_registration_is_open_by_default_but_in_production(load: Callable[..., Settings]) -> None:
     settings = load()
     assert settings.registration_open
     assert settings.max_body_bytes == 10_485_760
@@ -53,7 +53,7 @@ def test_all_faults_come_in_one_list(load: Callable[..., Settings]) -> None:
     assert "short-secret" not in str(raised.value)
 
 
-def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTO_ENV_FILE", os.devnull)
     with pytest.raises(SettingsError, match="DATABASE_URL: is missing"):
         Settings.load()
@@ -77,7 +77,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"REDIS_URL": "unix:///run/redis.sock?password=secret"}, "REDIS_URL"),
     ],
 )
-def test_production_is_strict(
+def test_production_refuses_weak_settings(
     load: Callable[..., Settings], changes: dict[str, str], name: str
 ) -> None:
     with pytest.raises(SettingsError, match=f"  {name}: "):
@@ -97,7 +97,7 @@ def test_production_is_strict(
         ({"REDIS_URL": "http://cache"}, "REDIS_URL: must be a redis://"),
     ],
 )
-def test_what_is_wrong_anywhere(
+def test_wrong_settings_are_refused_everywhere(
     load: Callable[..., Settings], changes: dict[str, str], fault: str
 ) -> None:
     with pytest.raises(SettingsError) as raised:
@@ -119,7 +119,7 @@ def test_what_is_wrong_anywhere(
         {"ADMIN_EMAIL": " Ada@Example.com", "ADMIN_PASSWORD": "correct horse battery staple"},
     ],
 )
-def test_what_is_right_in_production(
+def test_production_takes_strong_settings(
     load: Callable[..., Settings], changes: dict[str, str]
 ) -> None:
     load(ENVIRONMENT="production", **changes)
@@ -159,7 +159,7 @@ def test_the_environment_wins_over_the_file(
         (bytes(512), "it is no text"),
     ],
 )
-def test_a_file_that_cannot_be_read(
+def test_an_unreadable_file_is_named_with_the_reason(
     load: Callable[..., Settings],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_read(
     assert str(raised.value) == f"{path} cannot be read: {why}."
 
 
-def test_a_secret_that_cannot_be_read(
+def test_an_unreadable_secret_is_named(
     load: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.core.settings.SECRETS", tmp_path)

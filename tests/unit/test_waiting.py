@@ -43,7 +43,7 @@ class Scene:
         self.order.append(caller)
 
 
-def test_nobody_passes_those_who_wait() -> None:
+def test_no_caller_passes_a_waiting_caller() -> None:
     async def work() -> None:
         scene = Scene(Gate(1))
         await scene.come("a", "b", "c")
@@ -58,7 +58,7 @@ def test_nobody_passes_those_who_wait() -> None:
     run(work)
 
 
-def test_who_holds_the_fewest_is_next() -> None:
+def test_the_caller_with_the_fewest_places_is_next() -> None:
     async def work() -> None:
         scene = Scene(Gate(3))
         await scene.come(*["many"] * 9, "one", "other", "one")
@@ -75,12 +75,12 @@ def test_who_holds_the_fewest_is_next() -> None:
     run(work)
 
 
-def test_one_alone_may_have_all() -> None:
+def test_a_caller_alone_may_have_all_places() -> None:
     gate = Gate(4)
     assert [gate.take("a") for _ in range(5)] == [True] * 4 + [False]
 
 
-def test_nobody_has_more_than_his_most() -> None:
+def test_no_caller_has_more_places_than_its_most() -> None:
     async def work() -> None:
         most = {"slow": 1}
         scene = Scene(Gate(3, lambda caller: most.get(str(caller), 3)))
@@ -98,7 +98,7 @@ def test_nobody_has_more_than_his_most() -> None:
     run(work)
 
 
-def test_who_goes_away_keeps_nobody() -> None:
+def test_a_caller_that_leaves_holds_up_nobody() -> None:
     async def work() -> None:
         scene = Scene(Gate(1))
         await scene.come("a", "b", "c", "d")
@@ -114,7 +114,7 @@ def test_who_goes_away_keeps_nobody() -> None:
     run(work)
 
 
-def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_that_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.db.pool.gate.ACQUIRE_TIMEOUT", 0.01)
 
     async def work() -> None:
@@ -128,7 +128,7 @@ def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     run(work)
 
 
-def test_a_wait_for_ones_own_is_no_strain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_behind_own_places_is_no_strain(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("app.db.pool.gate.time.monotonic", lambda: now)
 

@@ -36,7 +36,7 @@ def url(cluster_url: str) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
+async def open_database(url: str) -> AsyncIterator[Database]:
     database = Database(url, pool_size=3)
     await database.open()
     try:
@@ -46,7 +46,7 @@ async def opened(url: str) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def taken(database: Database) -> AsyncIterator[leases.Lease]:
+async def take_lease(database: Database) -> AsyncIterator[leases.Lease]:
     async with leases.take(database, "d", EVERY) as lease:
         assert lease is not None
         yield lease
@@ -61,15 +61,15 @@ async def write(session: Any, text: str) -> None:
     await session.execute("INSERT INTO listo.events (type) VALUES ($1)", text)
 
 
-async def written(database: Database) -> list[str]:
+async def events(database: Database) -> list[str]:
     rows = await database.fetch("SELECT type FROM listo.events ORDER BY id")
     return [row["type"] for row in rows]
 
 
-def test_one_at_a_time_and_only_when_it_is_due(url: str) -> None:
+def test_a_duty_has_one_holder_and_only_when_it_is_due(url: str) -> None:
     async def run() -> None:
-        async with opened(url) as one, opened(url) as other:
-            async with taken(one):
+        async with open_database(url) as one, open_database(url) as other:
+            async with take_lease(one):
                 assert not await is_free(other)
             # The duty is not due again.
             assert not await is_free(other)
@@ -80,13 +80,13 @@ def test_one_at_a_time_and_only_when_it_is_due(url: str) -> None:
     asyncio.run(run())
 
 
-def test_what_fails_stays_due(url: str) -> None:
+def test_a_duty_that_fails_stays_due(url: str) -> None:
     async def fail(one: Database) -> None:
-        async with taken(one):
+        async with take_lease(one):
             raise ServiceUnavailable
 
     async def run() -> None:
-        async with opened(url) as one, opened(url) as other:
+        async with open_database(url) as one, open_database(url) as other:
             with pytest.raises(ServiceUnavailable):
                 await fail(one)
             assert await is_free(other)
@@ -96,61 +96,61 @@ def test_what_fails_stays_due(url: str) -> None:
 
 def test_who_was_succeeded_commits_nothing(url: str) -> None:
     async def succeeded(one: Database, other: Database) -> None:
-        async with taken(one) as lease:
+        async with take_lease(one) as lease:
             async with lease.transaction() as session:
                 await write(session, "in.time")
             async with lease.transaction() as session:
                 await write(session, "late")
                 await other.execute(RUN_OUT)
-                async with taken(other) as successor:
+                async with take_lease(other) as successor:
                     assert successor.token > lease.token
 
     async def run() -> None:
-        async with opened(url) as one, opened(url) as other:
+        async with open_database(url) as one, open_database(url) as other:
             with pytest.raises(LeaseLost):
                 await succeeded(one, other)
-            assert await written(one) == ["in.time"]
+            assert await events(one) == ["in.time"]
             # The former holder could not give back the lease of its successor.
             assert not await is_free(one)
 
     asyncio.run(run())
 
 
-def test_nor_once_the_successor_is_done(url: str) -> None:
+def test_a_late_holder_commits_nothing_once_its_successor_is_done(url: str) -> None:
     async def succeeded(one: Database, other: Database) -> None:
-        async with taken(one) as lease:
+        async with take_lease(one) as lease:
             await other.execute(RUN_OUT)
             assert await is_free(other)
             async with lease.transaction() as session:
                 await write(session, "late")
 
     async def run() -> None:
-        async with opened(url) as one, opened(url) as other:
+        async with open_database(url) as one, open_database(url) as other:
             with pytest.raises(LeaseLost):
                 await succeeded(one, other)
-            assert await written(one) == []
+            assert await events(one) == []
 
     asyncio.run(run())
 
 
 def test_a_successor_waits_for_what_is_about_to_be_committed(url: str) -> None:
     async def run() -> None:
-        async with opened(url) as one, opened(url) as other:
-            async with taken(one) as lease:
+        async with open_database(url) as one, open_database(url) as other:
+            async with take_lease(one) as lease:
                 await other.execute(RUN_OUT)
                 async with one.transaction() as session:
                     await write(session, "in.time")
                     assert await session.fetchval(leases._FENCE, lease.name, lease.token)
                     succeeding = asyncio.create_task(is_free(other))
-                    await until(one, BLOCKED)
+                    await poll(one, BLOCKED)
                     assert not succeeding.done()
                 assert await succeeding
-            assert await written(one) == ["in.time"]
+            assert await events(one) == ["in.time"]
 
     asyncio.run(run())
 
 
-async def until(database: Database, query: str) -> None:
+async def poll(database: Database, query: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while True:
             if await database.fetchval(query):
@@ -159,19 +159,19 @@ async def until(database: Database, query: str) -> None:
 
 
 async def work_for_ever(one: Database, then: Awaitable[object]) -> None:
-    async with taken(one):
+    async with take_lease(one):
         await then
         async with asyncio.timeout(PATIENCE):
             await asyncio.Event().wait()
 
 
-def test_work_without_transactions_is_broken_off(url: str) -> None:
+def test_work_without_transactions_is_broken_off_when_the_lease_is_lost(url: str) -> None:
     async def succeed(other: Database) -> None:
         await other.execute(RUN_OUT)
         assert await is_free(other)
 
     async def run() -> None:
-        async with opened(url) as one, opened(url) as other:
+        async with open_database(url) as one, open_database(url) as other:
             with pytest.raises(LeaseLost):
                 await work_for_ever(one, succeed(other))
 
@@ -188,7 +188,7 @@ def test_work_is_broken_off_where_postgres_cannot_be_asked(
         monkeypatch.setattr(one, "fetchval", away)
 
     async def run() -> None:
-        async with opened(url) as one:
+        async with open_database(url) as one:
             with pytest.raises(LeaseLost):
                 await work_for_ever(one, cut_off(one))
 
@@ -197,13 +197,13 @@ def test_work_is_broken_off_where_postgres_cannot_be_asked(
 
 def test_it_is_renewed_as_long_as_it_takes(url: str) -> None:
     async def run() -> None:
-        async with opened(url) as one, opened(url) as other:
-            async with taken(one) as lease:
+        async with open_database(url) as one, open_database(url) as other:
+            async with take_lease(one) as lease:
                 await other.execute(BEGUN)
-                await until(other, f"SELECT now() > began + '{leases.SECONDS} s' FROM listo.begun")
+                await poll(other, f"SELECT now() > began + '{leases.SECONDS} s' FROM listo.begun")
                 assert not await is_free(other)
                 async with lease.transaction() as session:
                     await write(session, "in.time")
-            assert await written(one) == ["in.time"]
+            assert await events(one) == ["in.time"]
 
     asyncio.run(run())

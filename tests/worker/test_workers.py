@@ -1,4 +1,4 @@
-"""Two workers on one database: one does each duty, and the other takes over when it is gone.
+"""Two workers on one database: one of them does each duty, and the other takes over from it.
 
 A trigger notes a worker's work in a table, in the very transaction of the work.
 """
@@ -122,10 +122,10 @@ def test_each_duty_is_done_by_one(url: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
-    with worker(url, "one") as one, ExitStack() as rest:
+    with worker(url, "one") as one, ExitStack() as stack:
         with open_transaction(url, HOLD):
             wait_until(lambda: at_work(url) == 1)
-            other = rest.enter_context(worker(url, "other"))
+            other = stack.enter_context(worker(url, "other"))
             other.wait_for("worker started")
             one.send(number)
             seconds = wait_until(lambda: has_the_duty(url, other))

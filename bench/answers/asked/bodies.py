@@ -56,10 +56,10 @@ def ask(ask: Asker) -> None:
         body = gzip.compress(b"{}", mtime=0) if "gzip" in coding.lower() else b"{}"
         for target in (LOOSE, "/auth/login", "/users"):
             ask("POST", target, body, fields=[("Content-Encoding", coding)])
-    _framed(ask)
+    _framing(ask)
 
 
-def _framed(ask: Asker) -> None:
+def _framing(ask: Asker) -> None:
     """Bodies in chunks, and bodies with a false length."""
     chunks = b'2\r\n{"\r\n6;x=y\r\na":1}\n\r\n0\r\n\r\n'
     chunked: list[Field] = [("Transfer-Encoding", "chunked")]

@@ -17,26 +17,26 @@ def ask(ask: Asker) -> None:
     for number in range(5):
         ask("POST", LISTED, {"n": number}, by="ada")
     for caller in ("", "", "ada", "ada", "bob", "admin"):
-        _asked(ask, caller)
+        _lists(ask, caller)
     made = ask("POST", LISTED, {"n": 5}, by="bob")
-    _asked(ask, "ada")
+    _lists(ask, "ada")
     for change in ({"n": 6}, {"n": 6}):
         ask("PATCH", f"{LISTED}/{made.id}", change, by="bob")
-        _asked(ask, "ada")
+        _lists(ask, "ada")
     ask("DELETE", f"{LISTED}/{made.id}", by="bob")
-    _asked(ask, "ada")
+    _lists(ask, "ada")
     # This rule tells callers apart.
     own = {**COLLECTIONS["listed"], "rules": {**MEMBERS, "list": "owner = @user.id"}}
     ask("PUT", "/collections/listed", own, by="admin")
     for caller in ("", "ada", "bob", "bob", "admin"):
-        _asked(ask, caller)
+        _lists(ask, caller)
     ask("PUT", "/collections/listed", {**own, "cache": None}, by="admin")
-    _asked(ask, "ada")
+    _lists(ask, "ada")
     ask("PUT", "/collections/listed", COLLECTIONS["listed"], by="admin")
-    _asked(ask, "ada")
+    _lists(ask, "ada")
 
 
-def _asked(ask: Asker, caller: str) -> None:
+def _lists(ask: Asker, caller: str) -> None:
     found = ask("GET", query(LISTED, limit=3, sort="-n", count="exact"), by=caller)
     known = [("If-None-Match", found.field("ETag"))]
     ask("GET", query(LISTED, limit=3, sort="-n", count="exact"), by=caller, fields=known)

@@ -119,7 +119,7 @@ def ask(ask: Asker) -> None:
         ask("PUT", target, definition)
         ask("PUT", target, definition, by="ada")
         ask("PUT", target, definition, by="admin")
-        # The second time is harmless.
+        # The second PUT changes nothing.
         ask("PUT", target, definition, by="admin")
         ask.settle(name)
         ask("GET", target, by="ada")
@@ -132,7 +132,7 @@ def ask(ask: Asker) -> None:
         ask("GET", f"/collections/{name}")
     for body in (*({"schema": schema} for schema in SCHEMAS), *BODIES):
         ask("PUT", "/collections/tried", body, by="admin")
-        # The next definition finds no collection, too.
+        # So the next definition is not a change of this one.
         ask("DELETE", "/collections/tried?confirm=tried", by="admin")
     _changes(ask)
     _removals(ask)

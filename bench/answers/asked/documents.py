@@ -1,4 +1,4 @@
-"""The OpenAPI document for each caller, the pages around it, and the metrics of all this."""
+"""The OpenAPI document for each caller, the pages around it, and the metrics of the sequence."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def ask(ask: Asker) -> None:
     for caller in ("ada", "bob", "admin", "", "reader"):
         ask("GET", "/auth/api-keys", by=caller)
     for name, _, _ in KEYS:
-        _used(ask, name)
+        _powers(ask, name)
     _costs(ask)
     _users(ask)
     for caller in ("", "bob", "reader", "ada", "ada"):
@@ -66,7 +66,7 @@ def ask(ask: Asker) -> None:
         ask("POST", "/auth/api-keys", {"name": "many", "scopes": [READ]}, by="bob")
 
 
-def _used(ask: Asker, name: str) -> None:
+def _powers(ask: Asker, name: str) -> None:
     """The powers of a key."""
     ask("GET", "/auth/me", by=name)
     ask("GET", "/collections", by=name)
@@ -104,7 +104,7 @@ def _costs(ask: Asker) -> None:
 
 
 def _users(ask: Asker) -> None:
-    """The users of a key: keys take, sessions give."""
+    """Users that a key changes: it may take from users, but only a session may give to them."""
     body = {"email": "by-key@example.com", "name": "By a key"}
     for more in ({}, {"password": PASSWORD}, {"roles": ["admin"]}, {"roles": ["editor"]}):
         made = ask("POST", "/users", {**body, **more}, by="of users")

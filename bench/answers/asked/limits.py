@@ -1,6 +1,6 @@
 """Limits, in production: by address, user, session, account and key, up to refusals.
 
-Requests that come back after half an hour leave the same number in every run.
+A limit gives a request back after half an hour at the earliest, so every run counts the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ADDRESSES = (
 
 
 def ask(ask: Asker) -> None:
-    # The server before noted the use of keys when it was stopped.
+    # The former server noted the use of keys when it was stopped.
     for caller in ("ada", "admin"):
         ask("GET", "/auth/api-keys", by=caller)
     for address in ADDRESSES:
@@ -41,7 +41,7 @@ def ask(ask: Asker) -> None:
         ask("POST", f"{LOOSE}:batch", batch, by="ada")
     for _ in range(4):
         ask("GET", "/auth/me", by="ada")
-    # A session has a count of its own for this, whatever else used up the user's limit.
+    # Logging out counts by session, even if the user's limit is used up.
     ask("POST", "/auth/logout", by="ada")
     ask("GET", "/collections", by="of all")
     for _ in range(3):
@@ -51,7 +51,7 @@ def ask(ask: Asker) -> None:
 
 
 def _logins(ask: Asker) -> None:
-    """Counts by address and by account."""
+    """Log-ins, which count by address and by account."""
     account = {"email": "new@example.com", "password": PASSWORD}
     ask("POST", "/auth/register", account, fields=[("X-Forwarded-For", "192.0.2.1")])
     first = {"email": "admin@example.com", "password": ADMIN_PASSWORD}

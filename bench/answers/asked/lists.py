@@ -54,7 +54,7 @@ def ask(ask: Asker) -> None:
 
 
 def _walk(ask: Asker, sort: str) -> None:
-    """Two pages on, and a page back."""
+    """Two pages forward, and a page back."""
     given = {"sort": sort, "limit": 7, "fields": "size"}
     page = ask("GET", query(SHELVED, **given), by="ada")
     for way in ("next", "next", "prev"):
@@ -62,7 +62,7 @@ def _walk(ask: Asker, sort: str) -> None:
 
 
 def _cursors(ask: Asker) -> None:
-    """Cursors that are carried elsewhere."""
+    """Cursors that come with other callers, parameters or collections."""
     given = {"sort": "-size", "limit": 5, "filter": "size > 0", "fields": "size"}
     cursor = ask("GET", query(SHELVED, **given), by="ada").get("next")
     ask("GET", query(SHELVED, **given, cursor=cursor), by="ada")
@@ -72,7 +72,7 @@ def _cursors(ask: Asker) -> None:
     for other in ({"sort": "size"}, {"filter": "size > 1"}, {"fields": "title"}):
         ask("GET", query(SHELVED, **{**given, **other}, cursor=cursor), by="ada")
     ask("GET", query("/collections/loose/records", cursor=cursor), by="ada")
-    # The digest is another then.
+    # This spoils the digest at the beginning of the cursor.
     spoiled = ("B" if cursor[0] == "A" else "A") + cursor[1:]
     ask("GET", query(SHELVED, **given, cursor=spoiled), by="ada")
     # The cursor of a long title refers to its record.

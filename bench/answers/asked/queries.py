@@ -1,4 +1,4 @@
-"""Filters: their meaning for 60 records, and the hints to those that are wrong."""
+"""Filters: the records that they choose from 60, and the hints for wrong filters."""
 
 from __future__ import annotations
 

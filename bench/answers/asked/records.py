@@ -51,10 +51,10 @@ def ask(ask: Asker) -> None:
             made = ask("POST", f"/collections/{collection}/records", body, by=caller)
             if made.id != MISSING:
                 ask.left[f"{collection} of {caller or 'nobody'}"] = made.id
-    _read(ask)
-    _changed(ask)
-    _replaced(ask)
-    _deleted(ask)
+    _reads(ask)
+    _patches(ask)
+    _replacements(ask)
+    _deletions(ask)
 
 
 def record(ask: Asker, collection: str, of: str) -> str:
@@ -63,7 +63,7 @@ def record(ask: Asker, collection: str, of: str) -> str:
     return f"/collections/{collection}/records/{id_}"
 
 
-def _read(ask: Asker) -> None:
+def _reads(ask: Asker) -> None:
     for collection in ("books", "own", "closed", "members-only"):
         for owner in ("ada", "admin"):
             for caller in ("", "ada", "bob", "admin"):
@@ -73,7 +73,7 @@ def _read(ask: Asker) -> None:
             ask("GET", f"/collections/{collection}/records/{id_}")
 
 
-def _changed(ask: Asker) -> None:
+def _patches(ask: Asker) -> None:
     for body in PATCHES:
         ask("PATCH", record(ask, "books", "ada"), body, by="ada")
     merge = [("Content-Type", "application/merge-patch+json; charset=utf-8")]
@@ -86,7 +86,7 @@ def _changed(ask: Asker) -> None:
     ask("PATCH", "/collections/books/records/1", {"year": 1})
 
 
-def _replaced(ask: Asker) -> None:
+def _replacements(ask: Asker) -> None:
     for body in REPLACED:
         ask("PUT", record(ask, "books", "ada"), body, by="ada")
     for caller in ("", "ada", "bob", "admin"):
@@ -104,7 +104,7 @@ def _replaced(ask: Asker) -> None:
     ask("PUT", f"/collections/closed/records/{OWN_ID}", {"n": 1}, fields=only_new)
 
 
-def _deleted(ask: Asker) -> None:
+def _deletions(ask: Asker) -> None:
     for caller in ("", "bob", "ada", "admin", "admin"):
         for collection in ("own", "members-only"):
             ask("DELETE", record(ask, collection, "ada"), by=caller)

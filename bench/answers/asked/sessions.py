@@ -29,7 +29,7 @@ def ask(ask: Asker) -> None:
     ask("POST", "/auth/register", {"email": "sam@example.com", "password": PASSWORD})
     for session in ("one", "two", "three"):
         ask.log_in(session, "sam@example.com")
-    _refreshed(ask)
+    _refreshes(ask)
     for body in CHANGES:
         ask("POST", "/auth/password", body, by="one")
     ask("POST", "/auth/password", CHANGES[-1])
@@ -38,11 +38,11 @@ def ask(ask: Asker) -> None:
         ask("GET", "/auth/me", by=session)
     for password in (PASSWORD, OTHER):
         ask.log_in("four", "sam@example.com", password)
-    _ended(ask)
-    _guessed(ask)
+    _log_outs(ask)
+    _guesses(ask)
 
 
-def _refreshed(ask: Asker) -> None:
+def _refreshes(ask: Asker) -> None:
     first = {"refresh_token": ask.left["two's refresh token"]}
     given = ask("POST", "/auth/refresh", first)
     # Two windows may use a token at the same time.
@@ -55,7 +55,7 @@ def _refreshed(ask: Asker) -> None:
         ask("GET", "/auth/me", fields=[("Authorization", f"Bearer {token}")])
 
 
-def _ended(ask: Asker) -> None:
+def _log_outs(ask: Asker) -> None:
     ask("POST", "/auth/logout")
     for _ in range(2):
         ask("POST", "/auth/logout", by="four")
@@ -65,7 +65,7 @@ def _ended(ask: Asker) -> None:
     ask("POST", "/auth/refresh", refresh)
 
 
-def _guessed(ask: Asker) -> None:
+def _guesses(ask: Asker) -> None:
     """Five wrong passwords are free, and the next has to wait."""
     wrong = {"email": "guessed@example.com", "password": "a wrong password"}
     change = {"current_password": "a wrong password", "new_password": OTHER}

@@ -1,4 +1,4 @@
-"""Users: for admins alone."""
+"""Users: requests that admins alone may send, by each caller."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(ask: Asker) -> None:
             made = ask("POST", "/users", body, by=caller)
             if made.id != MISSING:
                 ask.left[f"user {made.get('email')}"] = made.id
-    _listed(ask)
+    _lists(ask)
     eve = f"/users/{ask.left.get('user eve@example.com', MISSING)}"
     for caller in ("", "ada", "admin"):
         for target in (eve, f"/users/{MISSING}", "/users/x"):
@@ -45,12 +45,12 @@ def ask(ask: Asker) -> None:
     for body in PATCHES:
         ask("PATCH", eve, body, by="admin")
     ask("GET", "/auth/me", by="eve")
-    _disabled(ask, eve)
+    _disabling(ask, eve)
     _roles(ask)
-    _removed(ask, eve)
+    _removals(ask, eve)
 
 
-def _listed(ask: Asker) -> None:
+def _lists(ask: Asker) -> None:
     page = ask("GET", "/users?limit=3", by="admin")
     # The number of requests is fixed, so that later requests have the same place in both runs.
     for _ in range(4):
@@ -61,7 +61,7 @@ def _listed(ask: Asker) -> None:
             ask("GET", f"/users{more}", by=caller)
 
 
-def _disabled(ask: Asker, target: str) -> None:
+def _disabling(ask: Asker, target: str) -> None:
     key = ask("POST", "/auth/api-keys", {"name": "k", "scopes": ["records:read"]}, by="eve")
     ask.tokens["eve's key"] = key.get("key")
     for disabled in (True, False):
@@ -88,7 +88,7 @@ def _roles(ask: Asker) -> None:
     ask("DELETE", f"{grace}?records=keep", by="grace")
 
 
-def _removed(ask: Asker, target: str) -> None:
+def _removals(ask: Asker, target: str) -> None:
     made = ask("POST", "/collections/loose/records", {"count": 1}, by="eve again")
     for more in ("", "?records=", "?records=all", "?records=keep&records=delete"):
         ask("DELETE", f"{target}{more}", by="admin")

@@ -2,5 +2,5 @@
 
 import warnings
 
-# Grafana 12 reads this form from files; the library would rather have that of its successors.
+# Grafana 12 reads this form from files; the library recommends the form of later versions.
 warnings.filterwarnings("ignore", "Prefer using dashboardv2", DeprecationWarning)

@@ -1,4 +1,4 @@
-"""Write ../json, or with --check tell whether it is what the code says."""
+"""Write ../json, or with --check tell whether ../json is what the code renders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGES = (
 
 
 def files() -> dict[Path, str]:
-    """The files that belong into the folder."""
+    """The files that belong in the folder, with their text."""
     return {FOLDER / f"{page.uid}.json": page.rendered() for page in PAGES}
 
 

@@ -1,4 +1,4 @@
-"""A dashboard: rows of panels, links to the others, alerts as annotations."""
+"""A dashboard: rows of panels, links to the other dashboards, alerts as annotations."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Page:
             .time(self.since, "now")
             .tooltip(DashboardCursorSync.CROSSHAIR)
             .readonly()
-            .link(_others())
-            .annotation(_alerts())
+            .link(_dashboards_link())
+            .annotation(_alert_annotations())
         )
         for variable in self.variables:
             page.with_variable(variable)
@@ -69,7 +69,7 @@ class Page:
             for panel in panels:
                 page.with_panel(panel)
         content: dict[str, Any] = json.loads(json.dumps(page.build(), cls=JSONEncoder))
-        # Links in sight: the library's one placement is a menu.
+        # Without a placement links are in sight; the library's only placement is a menu.
         for part in (*content["links"], *content["annotations"]["list"]):
             del part["placement"]
         content["templating"].setdefault("list", [])
@@ -88,7 +88,7 @@ def _check_layout(title: str, panels: list[dict[str, Any]]) -> None:
         raise ValueError(f"{title}: panels do not fill the lines {odd}")
 
 
-def _others() -> DashboardLink:
+def _dashboards_link() -> DashboardLink:
     return (
         DashboardLink("Listo")
         .type(DashboardLinkType.DASHBOARDS)
@@ -99,7 +99,7 @@ def _others() -> DashboardLink:
     )
 
 
-def _alerts() -> AnnotationQuery:
+def _alert_annotations() -> AnnotationQuery:
     return (
         AnnotationQuery()
         .name("Alerts")
@@ -115,7 +115,7 @@ def _alerts() -> AnnotationQuery:
 
 
 def of_labels(name: str, label: str, text: str, query: str) -> QueryVariable:
-    """Values of a label in Prometheus, several at once, all of them by default."""
+    """A choice of values of a label in Prometheus: one, several, or by default all."""
     return (
         QueryVariable(name)
         .label(label)
@@ -132,7 +132,7 @@ def of_labels(name: str, label: str, text: str, query: str) -> QueryVariable:
 
 
 def of_stream(name: str, label: str, text: str) -> QueryVariable:
-    """Values of a label in Loki."""
+    """A choice of values of a label in Loki."""
     return (
         of_labels(name, label, text, "")
         .datasource(queries.LOKI)
@@ -155,7 +155,7 @@ def of_words(name: str, label: str, text: str, words: Sequence[str]) -> CustomVa
 
 
 def typed(name: str, label: str, text: str) -> TextBoxVariable:
-    """A text that the user types; nothing at first."""
+    """A text box, empty at first."""
     return (
         TextBoxVariable(name)
         .label(label)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from infra.grafana.dashboards.queries import Series
 
 GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
-# Where the colour changes, upwards; the first holds from below.
+# A colour holds from its value upwards; None is below every value.
 Steps = tuple[tuple[float | None, str], ...]
 PLAIN: Steps = ((None, BLUE),)
 NONE_IS_WELL: Steps = ((None, GREEN), (1e-9, RED))
@@ -83,7 +83,7 @@ def stat(  # noqa: PLR0913 - a panel's facts
     decimals: int | None = None,
     by_name: bool = False,
 ) -> Stat:
-    """The present value of each series, with `trend` its curve too; `by_name` only its legend."""
+    """The present value of each series; `trend` adds its curve, `by_name` shows only its legend."""
     panel = (
         Stat()
         .title(title)
@@ -253,7 +253,7 @@ def table(
     span: int = 24,
     sort: str | None = None,
 ) -> Table:
-    """Rows by label, the values of several queries side by side."""
+    """A row for each set of labels, with the values of all queries side by side."""
     names = {column.field(len(series)): column.title for column in columns}
     panel = (
         Table()

@@ -1,4 +1,4 @@
-"""PostgreSQL: connections, work, statements, tables, and the log that is archived."""
+"""PostgreSQL: connections, work, statements, tables, and the write-ahead log with its archive."""
 
 from __future__ import annotations
 

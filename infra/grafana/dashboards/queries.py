@@ -1,4 +1,4 @@
-"""The queries to Prometheus and Loki, and the datasources that provisioning gives these names."""
+"""The queries to Prometheus and Loki, and their datasources, named as in provisioning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
 LOKI = DataSourceRef(type_val="loki", uid="loki")
 
-# Requests of no user. The objectives leave the same out (prometheus/rules).
+# Leaves out requests that no user sent, as the objectives do (prometheus/rules).
 PROBES = 'handler!~"/health|/health/ready|/metrics"'
 
 
@@ -36,7 +36,7 @@ def total(expr: str, *labels: str) -> str:
 
 
 def events(series: str, *labels: str, window: str = "$__rate_interval") -> str:
-    """Events a second of a counter that has no series before its first event: that is none."""
+    """Events a second of a counter: 0 before its first event, when it has no series."""
     nothing = "vector(0)"
     for label in labels:
         nothing = f'label_replace({nothing}, "{label}", "none", "", "")'
@@ -44,7 +44,7 @@ def events(series: str, *labels: str, window: str = "$__rate_interval") -> str:
 
 
 def quantile(share: float, histogram: str, *labels: str, window: str = "$__rate_interval") -> str:
-    """`histogram` with its selector, `name_bucket{…}`."""
+    """A quantile of `histogram`, which is given with its selector: `name_bucket{…}`."""
     return f"histogram_quantile({share}, {total(rate(histogram, window), 'le', *labels)})"
 
 
@@ -56,7 +56,7 @@ def in_prometheus(series: Iterable[Series]) -> list[PrometheusQuery]:
 
 
 def now_in_prometheus(series: Iterable[Series], *, table: bool = False) -> list[PrometheusQuery]:
-    """Values of this moment, one a series."""
+    """Queries for the present value of each series."""
     form = PromQueryFormat.TABLE if table else PromQueryFormat.TIME_SERIES
     return [
         PrometheusQuery()

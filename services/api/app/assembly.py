@@ -108,9 +108,9 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
 
 
 def closing(services: Services) -> AsyncExitStack:
-    """Closes all services in turn, each whatever became of those before."""
+    """Closes all services in turn, each even if an earlier service failed to close."""
     stack = AsyncExitStack()
-    for what, step in reversed(
+    for task, close in reversed(
         (
             ("end background work", services.background.close),
             ("stop listening", services.database.notifications.stop),
@@ -124,7 +124,7 @@ def closing(services: Services) -> AsyncExitStack:
             ("send the traces", partial(asyncio.to_thread, services.tracing.close)),
         )
     ):
-        stack.push_async_callback(attempt, what, step)
+        stack.push_async_callback(attempt, task, close)
     return stack
 
 
@@ -150,13 +150,13 @@ def _secrets(settings: Settings) -> list[str]:
     ]
 
 
-async def attempt(what: str, work: Callable[[], Awaitable[object]]) -> None:
+async def attempt(task: str, work: Callable[[], Awaitable[object]]) -> None:
     """Do `work`, and log its failure."""
     try:
         await work()
     except Exception as error:  # noqa: BLE001 - no failure may end the steps after it
         detail = error.in_one_line if isinstance(error, Problem) else _in_one_line(error)
-        logger.warning("could not %s: %s", what, detail)
+        logger.warning("could not %s: %s", task, detail)
 
 
 def _in_one_line(error: Exception) -> str:
@@ -168,7 +168,7 @@ def open_stores(
 ) -> tuple[Limiter, LoginThrottle, Cache, Redis | None]:
     """Limiter, login throttle and cache, shared on Redis or of this process; and Redis' client.
 
-    `processes` tells how many processes serve.
+    `processes` gives the number of processes that serve.
     """
     if settings.redis_url is None:
         return MemoryLimiter(), MemoryLoginThrottle(), MemoryCache(), None
@@ -193,7 +193,7 @@ def _redis(url: str) -> Redis:
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=ANSWER_SECONDS,
         client_name="listo-api",
-        # Only Redis Enterprise sends these. While redis-py 8.1.0 listens for them, it treats
-        # connections that the server has closed as good ones.
+        # Only Redis Enterprise sends these notifications. While redis-py 8.1.0 listens for them,
+        # it treats connections that the server has closed as good connections.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )

@@ -34,7 +34,7 @@ _FLUSH_SECONDS = 30.0
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Admission]]:
-    """Raises CannotServe where the database is away, or this process is not alone."""
+    """Raises CannotServe if the database is away, or if this process must be alone and is not."""
     services: Services = app.state.services
     async with closing(services):
         await _open(services)
@@ -110,12 +110,12 @@ class QuietStartup:
             await self.app(scope, receive, send)
             return
 
-        async def shortened(message: Message) -> None:
+        async def send_quietly(message: Message) -> None:
             if CannotServe.__name__ in message.get("message", ""):
                 message["message"] = ""
             await send(message)
 
-        await self.app(scope, receive, shortened)
+        await self.app(scope, receive, send_quietly)
 
 
 def _give_up(reason: str) -> NoReturn:

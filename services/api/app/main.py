@@ -1,4 +1,4 @@
-"""`app.main:app`, as servers name the application. The import makes it, by the settings."""
+"""`app.main:app`, as servers name the application. The import makes it from the settings."""
 
 from __future__ import annotations
 

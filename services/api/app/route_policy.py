@@ -22,7 +22,7 @@ _ATTRIBUTE = "__route_policy__"
 _KEY = "listo.route_policy"
 
 
-def _one(_query: bytes, _length: bytes | None) -> int:
+def _cost_of_one(_query: bytes, _length: bytes | None) -> int:
     return 1
 
 
@@ -41,7 +41,7 @@ class RoutePolicy:
     login: bool = False
     keyed: bool = True
     per_session: bool = False
-    cost: Callable[[bytes, bytes | None], int] = _one
+    cost: Callable[[bytes, bytes | None], int] = _cost_of_one
 
     def __call__(self, endpoint: Endpoint) -> Endpoint:
         """Declares the endpoint's policy, below the decorator that makes it a route."""
@@ -53,7 +53,7 @@ DEFAULT = RoutePolicy()
 
 
 class RoutePolicies:
-    """The policies of an application's routes, looked up by path before any route is looked for."""
+    """The policies of an application's routes, looked up by path before the framework routes."""
 
     def __init__(self) -> None:
         self._exact: dict[str, RoutePolicy] = {}
@@ -71,7 +71,7 @@ class RoutePolicies:
                 raise ValueError(f"routes of {route.path} have different policies")
 
     def policy_at(self, path: str) -> RoutePolicy:
-        """The policy of a path, or of the template of one."""
+        """The policy of a path, or of a path's template."""
         exact = self._exact.get(path)
         if exact is not None:
             return exact

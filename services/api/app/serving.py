@@ -1,5 +1,5 @@
-"""The worker class of gunicorn: uvicorn's, which takes many connections at once, and ends without
-dropping requests on their way."""
+"""gunicorn's worker class: uvicorn's, but it accepts many connections at once, and ends without
+dropping requests that are arriving."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-# For so long after the last connection was accepted, clients may still use idle ones; each answer
+# How long clients may use idle connections after the last connection was accepted; each answer then
 # says that it is the last on its connection.
 LINGER_SECONDS = 1.0
-# In a turn of its loop libuv accepts one connection of a listening socket: new clients of a busy
-# process would wait for seconds before they are even counted. So a process listens several times.
+# In a turn of its loop libuv accepts one connection per listening socket: new clients of a busy
+# process would wait for seconds before they are even counted. So sockets are duplicated.
 ACCEPTED_IN_A_TURN = 8
 
 
 def listeners(sockets: Sequence[socket.socket]) -> list[socket.socket]:
-    """All sockets to listen on for these; listening ends once all of them are closed."""
+    """The sockets and their duplicates; listening ends once all of them are closed."""
     return [
-        one
+        copy
         for each in sockets
-        for one in (each, *(each.dup() for _ in range(ACCEPTED_IN_A_TURN - 1)))
+        for copy in (each, *(each.dup() for _ in range(ACCEPTED_IN_A_TURN - 1)))
     ]
 
 
 class LingeringServer(Server):
-    """Waits before it closes idle connections. At its end uvicorn would close all of these at once,
-    also those on which a request is arriving, and those that were accepted a moment ago."""
+    """Waits before it closes idle connections. uvicorn alone would close all of these at once, also
+    connections on which a request is arriving, or that were accepted a moment ago."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("listo.worker")
 
 _SLICE = 1000
-# How often each loop looks whether it is due, or its lease's holder is gone.
+# How often each loop checks whether it is due, or whether its lease's holder is gone.
 _LOOK_SECONDS = 2.0
 # A worker that hangs must not keep its locks and its lease from others.
 _IDLE_SECONDS = 5.0
@@ -45,7 +45,7 @@ _KEPT_SESSIONS = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Loop:
-    """A duty for every so many seconds, whichever worker does it; `work` tells how much it did.
+    """A duty that some worker does every `every` seconds; `work` returns the number of items done.
 
     The work is in transactions of its lease, or harmless if two workers do it.
     """
@@ -62,7 +62,7 @@ async def purge_sessions(duty: Lease, _: Settings) -> int:
 
 
 async def purge_refresh_tokens(duty: Lease, settings: Settings) -> int:
-    """Forget used refresh tokens of sessions that live on, once they could not be valid anyway."""
+    """Forget used refresh tokens of live sessions, once the tokens would have expired anyway."""
     before = utcnow() - timedelta(seconds=settings.refresh_token_ttl)
     async with duty.transaction() as session:
         return await sessions_repository.purge_refresh_tokens(session, before, _SLICE)
@@ -92,10 +92,10 @@ async def build_indexes(duty: Lease, _: Settings) -> int:
 
     The building is in no transaction; a lock per collection keeps a second builder out.
     """
-    well = True
+    all_built = True
     for collection in await collections_repository.get_all(duty.database):
-        well &= await indexes.reconcile(duty.database, collection)
-    if not well:
+        all_built &= await indexes.reconcile(duty.database, collection)
+    if not all_built:
         raise Problem("Some indexes could not be built now; the lines before say which and why.")
     return 0
 
@@ -111,7 +111,7 @@ LOOPS = (
 
 
 async def run_once(loop: Loop, database: Database, settings: Settings) -> bool:
-    """A run of the loop, if one is due, until there is nothing more to do; False where it failed.
+    """Run the loop, if it is due, until no work is left; returns False if it failed.
 
     Faults are logged and counted.
     """
@@ -167,10 +167,10 @@ async def _repeat(
     loop: Loop, database: Database, settings: Settings, stopping: asyncio.Event
 ) -> None:
     while not stopping.is_set():
-        well = await run_once(loop, database, settings)
+        succeeded = await run_once(loop, database, settings)
         with suppress(TimeoutError):
-            # A loop that fails here is left to others for a while.
-            async with asyncio.timeout(_LOOK_SECONDS if well else loop.every):
+            # A loop that fails here is left to other workers for a while.
+            async with asyncio.timeout(_LOOK_SECONDS if succeeded else loop.every):
                 await stopping.wait()
 
 

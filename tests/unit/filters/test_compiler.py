@@ -184,7 +184,9 @@ def test_times_are_bound_as_moments() -> None:
         ('created_at > "٢٠٢٦-01-31T12:00:00Z"', 13, "created_at is a time"),
     ],
 )
-def test_refusals(text: str, position: int, message: str) -> None:
+def test_a_wrong_filter_is_refused_with_its_position(
+    text: str, position: int, message: str
+) -> None:
     with pytest.raises(FilterError) as caught:
         sql(text)
     assert message in caught.value.detail
@@ -193,7 +195,7 @@ def test_refusals(text: str, position: int, message: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a = 1", "name = a", 'a like "x"', "@user.id in a", "a.b < 1"])
-def test_fields_that_the_schema_rules_out(text: str) -> None:
+def test_fields_that_the_schema_rules_out_are_refused(text: str) -> None:
     with pytest.raises(UnknownField) as caught:
         sql(text, TYPED)
     position: Any = caught.value.position
@@ -212,11 +214,11 @@ def test_fields_that_the_schema_rules_out(text: str) -> None:
         (("a", "id"), "coalesce(data->'a'->'id', 'null'::jsonb)"),
     ],
 )
-def test_fields_in_sql(path: tuple[str, ...], expected: str) -> None:
+def test_a_path_has_its_sql(path: tuple[str, ...], expected: str) -> None:
     assert field_sql(path) == expected
 
 
-def test_literals_in_sql() -> None:
+def test_literals_are_quoted_in_sql() -> None:
     assert [sql_literal(text) for text in ("", "a", "'", "\\", "\\'")] == [
         "''", "'a'", "''''", "E'\\\\'", "E'\\\\'''",
     ]  # fmt: skip

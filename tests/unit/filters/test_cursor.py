@@ -1,4 +1,4 @@
-"""Cursors tell nothing to other clients than their own."""
+"""A cursor is sealed, and serves its own list and caller alone."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_made_up_bytes_are_refused(sealed: bytes) -> None:
 
 
 @given(st.integers(0, len(WHOLE) * 6 - 1))
-def test_every_bit_counts(bit: int) -> None:
+def test_a_cursor_with_a_changed_bit_is_refused(bit: int) -> None:
     sealed = bytearray(base64.urlsafe_b64decode(WHOLE + "=" * (-len(WHOLE) % 4)))
     sealed[bit // 8 % len(sealed)] ^= 1 << bit % 8
     with pytest.raises(InvalidCursor):
@@ -76,7 +76,7 @@ def test_every_bit_counts(bit: int) -> None:
 
 
 @pytest.mark.parametrize("backward", [False, True])
-def test_values_too_long_are_stood_in_for_by_the_record(backward: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_cursor_names_the_record_instead_of_too_long_values(backward: bool) -> None:  # noqa: FBT001 - a parameter
     values = ['"' + "x" * 100_000 + '"', "1", ID]
     text = CODEC.encode(values, backward=backward, binding=BINDING)
     assert len(text) < 300

@@ -47,13 +47,15 @@ SCHEMA: dict[str, Any] = {
         (("any", "x"), JSON_TYPES),
     ],
 )
-def test_types(path: tuple[str, ...], types: set[str]) -> None:
+def test_a_field_has_the_types_that_the_schema_promises(
+    path: tuple[str, ...], types: set[str]
+) -> None:
     fields = Fields(SCHEMA)
     assert fields.types(path) == types
     assert fields.types(path) == types
 
 
-def test_without_a_schema_everything_may_be() -> None:
+def test_without_a_schema_a_field_may_have_every_type() -> None:
     assert Fields(True).types(("a", "b")) == JSON_TYPES
 
 
@@ -95,7 +97,7 @@ def test_a_level_that_may_have_more_is_open(opening: dict[str, Any]) -> None:
     assert Fields({**CLOSED, **opening}).types(("b",)) == JSON_TYPES
 
 
-def test_what_strangers_ask_for_is_not_kept() -> None:
+def test_paths_that_strangers_ask_for_are_not_kept() -> None:
     fields = Fields(True)
     fields.types(("read",))
     tracemalloc.start()
@@ -131,7 +133,9 @@ STAMP = {"type": "string", "format": "date-time"}
         (True, JSON_TYPES, None),
     ],
 )
-def test_formats(schema: Any, types: set[str], name: str | None) -> None:
+def test_a_field_has_the_format_that_all_its_strings_have(
+    schema: Any, types: set[str], name: str | None
+) -> None:
     whole = {"properties": {"x": schema, "xs": {"items": schema}}, "required": ["x"],
              "$defs": {"a/b%": {"type": "string", "format": "uuid"}}}  # fmt: skip
     fields = Fields(whole)
@@ -140,7 +144,7 @@ def test_formats(schema: Any, types: set[str], name: str | None) -> None:
     assert (found and found.name) == (item and item.name) == name
 
 
-def test_formats_of_what_is_deeper() -> None:
+def test_nested_fields_have_formats_too() -> None:
     inner = {"type": "object", "properties": {"at": STAMP}, "required": ["at"]}
     schema = {
         "properties": {"a": {"$ref": "#/$defs/inner"}, "b": {"anyOf": [inner, {"type": "null"}]}},
@@ -169,7 +173,7 @@ def test_a_reference_within_another_resource_is_not_followed() -> None:
         (("y" * 5000,), "yyy'."),
     ],
 )
-def test_an_unknown_field_is_answered_with_what_was_meant(path: tuple[str, ...], hint: str) -> None:
+def test_an_unknown_field_is_answered_with_a_similar_name(path: tuple[str, ...], hint: str) -> None:
     meta = {"type": "object", "properties": {"kind": {}}, "additionalProperties": False}
     schema = {"properties": {"year": {}, "meta": meta}, "additionalProperties": False}
     with pytest.raises(UnknownField) as caught:

@@ -1,4 +1,4 @@
-"""The meaning of a filter's text, and the message where it has none."""
+"""The meaning of a filter's text, and the message if the text has none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.filters.language.tree import MAX_DIGITS, MAX_ITEMS
 A = Comparison(Field(("a",), 0), "=", Constant("1", 1, 4), 2)
 
 
-def test_the_example_of_the_contract() -> None:
+def test_the_example_of_the_pages_parses_to_its_tree() -> None:
     text = (
         'section = "games" and (size >= 1000 or not tags has "beta")'
         ' and name like "lib%" and homepage is null'
@@ -71,7 +71,7 @@ def test_the_example_of_the_contract() -> None:
         ("a\n>\t1", Comparison(Field(("a",), 0), ">", Constant("1", 1, 4), 2)),
     ],
 )  # fmt: skip
-def test_meaning(text: str, tree: object) -> None:
+def test_a_text_parses_to_its_tree(text: str, tree: object) -> None:
     assert parse_filter(text) == tree
 
 
@@ -181,14 +181,14 @@ def test_the_bounds_themselves_are_allowed(text: str) -> None:
         ("a.`😀``'\"`", ("a", "😀`'\"")),
     ],
 )
-def test_paths(text: str, path: tuple[str, ...]) -> None:
+def test_a_path_parses_to_its_keys(text: str, path: tuple[str, ...]) -> None:
     assert parse_path(text) == path
 
 
 @pytest.mark.parametrize(
     ("text", "position"), [("", 7), ("a.", 9), ("a b", 8), ("1", 7), ("a.`b", 9), ("`\x00`", 7)]
 )
-def test_faulty_paths(text: str, position: int) -> None:
+def test_a_faulty_path_is_refused_with_its_position(text: str, position: int) -> None:
     with pytest.raises(FilterError) as caught:
         parse_path(text, 7)
     assert caught.value.position == position

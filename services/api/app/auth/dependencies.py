@@ -19,7 +19,7 @@ async def get_actor(request: Request) -> Actor:
 
 
 async def no_store(response: Response) -> None:
-    """Have no cache keep what a route answers: credentials (RFC 6749, section 5.1), persons."""
+    """Keep answers out of caches: they hold credentials (RFC 6749, section 5.1) or user data."""
     response.headers["Cache-Control"] = "no-store"
 
 
@@ -33,5 +33,5 @@ AuthDep = Annotated[Auth, Depends(get_auth)]
 
 
 async def own_session(actor: CurrentActor) -> None:
-    """A dependency of a route, so that other callers are refused before the body is read."""
+    """A route's dependency: callers without a session are refused before the body is read."""
     service.own_session(actor)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-# Columns of users that are written as given, by the members of these names in requests.
+# Columns of users that take the value of the member of the same name in requests.
 PROFILE = ("name",)
 
 
@@ -27,8 +27,8 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How far a deleted user's records are gone: in all collections before `collection`, and in
-    that one up to the id `record`."""
+    """How far a deleted user's records are deleted: in all collections before `collection`, and in
+    `collection` up to the id `record`."""
 
     user_id: UUID
     requested_by: UUID | None

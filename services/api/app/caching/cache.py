@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Cache(Protocol):
-    """May forget anything at any time; an entry that it gives was set so, and has not expired."""
+    """May forget any entry at any time. Entries that `get` returns are as set, and not expired."""
 
     async def get(self, key: str) -> bytes | None: ...
 

@@ -1,9 +1,9 @@
 """A cache that is never older than the last acknowledged change, on any process.
 
-docs/decisions/0014 has the argument. In short: a writer marks the groups that it changes before it
-commits, and gives up their generations after that and before it acknowledges. A writer that cannot
-reach Redis begins an epoch instead, which reaches other processes by PostgreSQL, and acknowledges
-once each of them knows of it or trusts nothing.
+docs/decisions/0014 has the argument. In short: before its commit a writer marks the groups that it
+changes; between commit and acknowledgement it gives up their generations. A writer that cannot
+reach Redis begins an epoch instead, of which other processes learn from PostgreSQL, and
+acknowledges once each of them knows of the epoch or trusts nothing.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 MAX_BYTES = 256 * 1024
-# This long after an epoch's commit every other process knows of it, or trusts nothing.
+# This long after an epoch's commit every other process knows of the epoch, or trusts nothing.
 KNOWN_SECONDS = TRUST_SECONDS + 0.5
 # For this long after an epoch began others are surely quiet, with room for commits in progress.
 COVERED_SECONDS = QUIET_SECONDS - 5.0
-# While Redis is away a writer begins another epoch this often, so as not to wait once more.
+# While Redis is away, writers begin an epoch this often: others stay quiet, so no writer waits.
 REPEAT_SECONDS = 5.0
 
-# Marks end by themselves as well.
+# The most writers whose marks are ended later; marks also end by themselves.
 _MAX_LEFT = 1000
 _FIRST_POLL, _LONGEST_POLL = 0.005, 0.1
-_SAY_SECONDS = MAKING_SECONDS / 6
+_HEARTBEAT_SECONDS = MAKING_SECONDS / 6
 # No reader waits for longer than a request may take.
 _LONGEST_MAKING = 20.0
-# Stored for a value that is too large, or too old once it is made: readers make their own.
+# Stored in place of a value that is too large, or too old once made: readers make their own.
 _NOT_KEPT = b""
 
 Outcome = Literal["hit", "stale", "miss", "collapsed", "bypass"]
@@ -84,7 +84,7 @@ class CoherentCache:
         self._background = background
         self._flights: dict[str, asyncio.Future[Served]] = {}
         self._beginning = asyncio.Lock()
-        # Writers that are done, whose marks could not be ended.
+        # The groups of writers that are done, but whose marks could not be ended.
         self._left: dict[str, Collection[str]] = {}
         # When this process last began an epoch, and from when on every process knows of it.
         self._began = self._known = float("-inf")
@@ -117,10 +117,10 @@ class CoherentCache:
         if look is None or look.value is not None:
             return Served(await make(), "bypass")
         flight = self._flights.get(look.name)
-        # The look with the turn makes the entry, also where others here wait for a dead maker.
+        # The look with `mine` makes the entry, even if others here wait for a dead maker.
         if flight is not None and not look.mine:
             return replace(await asyncio.shield(flight), outcome="collapsed")
-        # A task of its own: the request that began it may be cancelled, and others wait for it.
+        # A task of its own: others wait for it, even if the request that began it is cancelled.
         flight = asyncio.ensure_future(self._obtain(look, ask, policy, make))
         self._flights[look.name] = flight
         flight.add_done_callback(lambda done: self._landed(look.name, done))
@@ -150,14 +150,14 @@ class CoherentCache:
         self, name: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
     ) -> Served:
         began = time.monotonic()
-        saying = asyncio.create_task(self._say_still_making(name))
+        heartbeat = asyncio.create_task(self._send_heartbeats(name))
         try:
             value = await make()
         except Exception:
             await self._generations.release(name)
             raise
         finally:
-            saying.cancel()
+            heartbeat.cancel()
         ttl = policy.fresh_for(name) + policy.stale - (time.monotonic() - began)
         if len(value) > MAX_BYTES or ttl <= 0:
             kept, ttl = _NOT_KEPT, policy.fresh_for(name)
@@ -166,17 +166,17 @@ class CoherentCache:
         stored = await self._generations.store(name, kept, ttl=ttl)
         return Served(value, "miss", stored=stored and bool(kept))
 
-    async def _say_still_making(self, name: str) -> None:
-        for _ in range(int(_LONGEST_MAKING / _SAY_SECONDS)):
-            await asyncio.sleep(_SAY_SECONDS)
-            # Without trust it is cut off from PostgreSQL, and `make` probably is, too.
+    async def _send_heartbeats(self, name: str) -> None:
+        for _ in range(int(_LONGEST_MAKING / _HEARTBEAT_SECONDS)):
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            # Without trust this process is cut off from PostgreSQL, and `make` probably is, too.
             if self._database.notifications.trusted:
                 await self._generations.still_making(name)
 
     async def _renew(
         self, name: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
     ) -> None:
-        # A fault will be answered to the requests that come when the entry is gone.
+        # Requests that come once the entry is gone meet the fault themselves.
         with suppress(Problem):
             await self._make(name, policy, make)
 
@@ -184,14 +184,14 @@ class CoherentCache:
         if self._flights.get(name) is flight:
             del self._flights[name]
         if not flight.cancelled():
-            # The waiting requests were told; asyncio must not log it where none waited.
+            # Reading the fault keeps asyncio from logging it if no request waited.
             flight.exception()
 
     async def invalidate(
         self, session: Session, groups: Mapping[str, bool]
     ) -> Callable[[], Awaitable[None]]:
-        """At the end of the transaction that changes the groups. The function returned is to be
-        called after the commit and before the change is told; it may take KNOWN_SECONDS.
+        """Called at the end of the transaction that changes the groups. Returns a function to call
+        between the commit and the answer; that may take KNOWN_SECONDS.
 
         A group whose caching ends stays marked: writers that know of the end no longer mark it,
         and the mark keeps other processes from reading it.
@@ -208,7 +208,7 @@ class CoherentCache:
                 self._has_begun(asked)
             unmarked = await self._generations.unmark(lasting, writer)
             if not unmarked:
-                self._leave(lasting, writer)
+                self._end_marks_later(lasting, writer)
             if not unmarked or (not marked and len(lasting) < len(groups)):
                 await self._until_known()
 
@@ -217,8 +217,8 @@ class CoherentCache:
     async def close(self) -> None:
         await self._generations.close()
 
-    def _leave(self, groups: Collection[str], writer: str) -> None:
-        """End the writer's marks later; they may be there although marking seemed to fail."""
+    def _end_marks_later(self, groups: Collection[str], writer: str) -> None:
+        """End the writer's marks later; some may exist although marking seemed to fail."""
         if len(self._left) < _MAX_LEFT:
             self._left[writer] = groups
         if len(self._left) == 1:
@@ -244,7 +244,7 @@ class CoherentCache:
     def _has_begun(self, asked: float) -> None:
         known = time.monotonic() + KNOWN_SECONDS
         if known > self._began + QUIET_SECONDS:
-            # Otherwise all are quiet because of the last epoch until they know of this one.
+            # Otherwise the last epoch keeps all processes quiet until they know of this one.
             self._known = known
         self._began = max(self._began, asked)
 

@@ -1,4 +1,4 @@
-"""The cache of a single process: least recently used goes first, bounded in bytes."""
+"""The cache of a single process, bounded in bytes: the least recently used entry goes first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_BYTES = 32 * 1024 * 1024
-# An entry's cost beside its bytes, roughly.
+# Roughly the bytes that an entry takes beside its key and value.
 _OVERHEAD = 200
 
 

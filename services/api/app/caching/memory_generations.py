@@ -21,7 +21,7 @@ class MemoryGenerations:
         self._cache = cache
         self._now = now
         self._generations: dict[str, str] = {}
-        # By group: when the mark of each writer ends. By name: when the entry's maker is late.
+        # By group: when each writer's mark ends. By name: when the entry's maker counts as dead.
         self._marks: dict[str, dict[str, float]] = {}
         self._making: dict[str, float] = {}
 
@@ -54,7 +54,7 @@ class MemoryGenerations:
         for group in groups:
             self._generations.pop(group, None)
             now = self._now()
-            alive = {who: end for who, end in self._marks.get(group, {}).items() if end > now}
+            alive = {other: end for other, end in self._marks.get(group, {}).items() if end > now}
             self._marks[group] = {**alive, writer: now + MARK_SECONDS}
         return True
 

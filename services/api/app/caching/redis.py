@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RedisCache:
-    """Entries of every process on the same Redis."""
+    """Entries that all processes on the same Redis share."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client

@@ -1,7 +1,7 @@
 """Generations on Redis, shared by every process.
 
-Names hold the run of Redis: a restarted Redis may have come back with old generations, entries and
-marks. Clocks are Redis' own. Marks have no expiry in Redis, lest they are evicted.
+Names hold the run id of Redis, since a restarted Redis may come back with old generations, entries
+and marks. All times are of Redis' clock. Marks have no expiry in Redis, lest they are evicted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-# KEYS: marks, generation. ARGV: a new generation and its life, key, stale, time to make one; in ms.
+# KEYS: marks, generation. ARGV: a new generation and its life, key, stale, time to make it; in ms.
 _LOOK = f"""{_NOW}
 if redis.call('ZCOUNT', KEYS[1], now, '+inf') > 0 then return false end
 local generation = redis.call('GET', KEYS[2])
@@ -39,8 +39,8 @@ local mine = value ~= '' and left <= tonumber(ARGV[4])
 return {{name, value, left, mine and 1 or 0}}
 """
 # KEYS: the entry. ARGV: value, life in ms, the share of the memory that may be used afterwards, the
-# life of an empty entry where that is too little. Counters in the same Redis must not lack room for
-# the sake of lists. A full Redis refuses only a script's first write.
+# life of the empty entry set if more would be used. Counters in the same Redis must not lack room
+# for the sake of lists. A full Redis refuses only a script's first write.
 _STORE = """
 redis.call('DEL', KEYS[1] .. ':making')
 local memory = redis.call('INFO', 'memory')
@@ -55,7 +55,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 # KEYS: marks and generation of each group. ARGV: the writer, the life of the mark in ms. A full
-# Redis refuses only a script's first write, so the mark is a later one.
+# Redis refuses only a script's first write, so the mark is not the first.
 _MARK = f"""{_NOW}
 for i = 1, #KEYS, 2 do
     redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
@@ -76,7 +76,7 @@ _NO_ROOM_SECONDS = 1.0
 
 
 class RedisGenerations:
-    """With Redis away, full or slow beyond patience, nothing is read and writers learn it."""
+    """With Redis away, full or too slow, nothing is read, and writers learn of the failure."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -136,7 +136,7 @@ class RedisGenerations:
 
 
 def _keys(groups: Collection[str]) -> list[str]:
-    return [f"listo:{what}:{group}" for group in groups for what in ("marks", "generation")]
+    return [f"listo:{kind}:{group}" for group in groups for kind in ("marks", "generation")]
 
 
 def _ms(seconds: float) -> int:

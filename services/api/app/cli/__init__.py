@@ -1,4 +1,4 @@
-"""`listo …`: an operator's commands. The operator holds the database, so no rights are checked."""
+"""`listo …`: an operator's commands. The operator owns the database, so no rights are checked."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def check(
     """Try settings, extensions and the database as a server would, without serving.
 
     The database may be at an older migration: `listo migrate` comes next."""
-    at = rehearse(Settings.load(), database=database)
-    report = {"ok": True, "migration": at, "wanted": migrations.head()}
+    migration = rehearse(Settings.load(), database=database)
+    report = {"ok": True, "migration": migration, "wanted": migrations.head()}
     text = "It can start."
-    if database and at != migrations.head():
+    if database and migration != migrations.head():
         text = f"It can start after `listo migrate`, to {migrations.head()}."
     say(report, text, as_json)
 
@@ -175,7 +175,7 @@ def main() -> None:
     or a server that cannot start, 4 wrong settings."""
     as_json = "--json" in sys.argv
     try:
-        # Faults of usage are shown by typer itself, unless they are to be JSON.
+        # typer itself shows faults of usage, unless they are to be JSON.
         raise SystemExit(app(standalone_mode=not as_json))
     except typer.TyperException as error:
         _fail(" ".join(error.format_message().split()), error.exit_code, as_json)

@@ -32,12 +32,15 @@ def apply_collections(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="YAML or JSON: what PUT takes, and name, which else is that of the file; "
-            "- is standard input.",
+            help="YAML or JSON file with the body of PUT and a name; without name, the file's "
+            "name counts. - reads standard input.",
         ),
     ],
     name: Annotated[
-        str | None, typer.Option(help="Of the only collection, where its file does not say it.")
+        str | None,
+        typer.Option(
+            help="The collection's name, if the file holds a single collection without one."
+        ),
     ] = None,
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -50,18 +53,18 @@ def apply_collections(
     async def work(auth: Auth) -> list[dict[str, Any]]:
         async with auth.database.transaction() as session:
             changes = await plan(session, wanted)
-        open_ = [change for change in changes if change.changed]
+        pending = [change for change in changes if change.changed]
         if not as_json:
             for change in changes:
                 _show(change.name, difference(change) if change.changed else "")
-        if open_ and not dry_run:
+        if pending and not dry_run:
             if not (yes or as_json):
                 _ask(paths)
             async with auth.database.transaction() as session:
-                await hold(session, open_)
-                for change in open_:
+                await hold(session, pending)
+                for change in pending:
                     await _apply(session, change)
-            for change in open_:
+            for change in pending:
                 assert isinstance(auth.database, Database)
                 await indexes.reconcile(auth.database, change.after)
         return [{"name": change.name, "changed": change.changed} for change in changes]
@@ -79,7 +82,7 @@ def get_collection(
     async def work(auth: Auth) -> Definition:
         return (await service.get(auth.database, name)).definition
 
-    found = files.written(name, with_auth(work))
+    found = files.to_document(name, with_auth(work))
     typer.echo(json.dumps(found, ensure_ascii=False, indent=None if as_json else 2))
 
 

@@ -18,7 +18,7 @@ def rehearse(settings: Settings, *, database: bool) -> str | None:
 
     Raises SettingsError, DatabaseNewer, DatabaseUnavailable.
     """
-    # Imported here: all other commands do without it.
+    # Imported here, since all other commands do without it.
     from app.application import create_app  # noqa: PLC0415
 
     create_app(settings)

@@ -58,7 +58,7 @@ def serve(
 
 
 def _become_gunicorn(address: str, workers: int | None) -> None:
-    """In this process, so that signals and the exit status are gunicorn's."""
+    """Replace this process, so that signals and the exit status are gunicorn's."""
     program = [sys.executable, "-m", "gunicorn", _APPLICATION, f"--config={_GUNICORN}"]
     program.append(f"--bind={address}")
     if workers is not None:

@@ -1,4 +1,4 @@
-"""Declared indexes: their names and SQL, and how existing ones are brought to the declared."""
+"""Declared indexes: their names and SQL, and how existing indexes are made to match them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BUILDER = {
     "statement_timeout": "0",
     "lock_timeout": "1h",
 }
-# How often building begins anew after it was broken off, and how often it looks whether it may.
+# How many times building is tried if it is broken off; seconds between looks at the lock.
 _ATTEMPTS = 20
 _LOOK_SECONDS = 0.1
 
@@ -49,7 +49,7 @@ class Index:
         self.spec = spec
         keys = parse_sort(",".join(spec), fields)
         self.has_array = any(_is_array(key.path, fields) for key in keys)
-        # Without `id`, which every sort ends with.
+        # Two keys are a single field and `id`, which every sort ends with.
         if self.has_array and len(keys) == 2 and len(spec) == 1:  # noqa: PLR2004
             # `has` asks for elements of an array.
             path = keys[0].path
@@ -80,7 +80,7 @@ class States:
         self._building = building
 
     def state_of(self, index: Index) -> tuple[State, str | None]:
-        """The state, and why it failed where trying again is of no use."""
+        """The state, and the fault of a failed index if another try is of no use."""
         found = self._existing.get(index.name)
         if found is None or (not found.valid and index.name in self._building):
             return "building", None
@@ -94,12 +94,12 @@ async def states(session: Session) -> States:
 async def reconcile(database: Database, collection: Collection) -> bool:
     """Build missing indexes, drop those that are no longer declared.
 
-    Concurrently: neither readers nor writers wait. Only one process at a time works on a
-    collection; a second call returns at once. Faults are logged; False where trying again can
+    Both happen concurrently: readers and writers do not wait. Only one process at a time works on a
+    collection; a second call returns at once. Faults are logged; returns False if another try can
     mend them.
     """
     try:
-        # A connection of its own only where there is something to do.
+        # Open a connection only if there is something to do.
         if not any(_differences(collection, await repository.indexes(database, collection.name))):
             return True
         async with database.connection(**_BUILDER) as connection:
@@ -119,7 +119,7 @@ async def reconcile(database: Database, collection: Collection) -> bool:
 
 async def _reconcile(connection: Connection[Any], collection: Collection) -> bool:
     while True:
-        # A change of the collection would break building off. The lock ends with the statement.
+        # Wait for changes of the collection, which break building off. This lock ends with the try.
         while not await repository.try_lock_name(connection, collection.name):  # noqa: ASYNC110 - no event tells of others' locks
             await asyncio.sleep(_LOOK_SECONDS)
         # Other indexes may have been declared since.
@@ -141,7 +141,7 @@ def _differences(
 ) -> tuple[list[Index], list[str]]:
     """The declared indexes that are missing, and the names of existing ones not declared.
 
-    An index with a fault is not missing: its records would have to change first.
+    An index with a fault does not count as missing: records would have to change first.
     """
     declared = {index.name: index for index in indexes_of(collection)}
     there = {name for name, found in existing.items() if found.valid or found.fault}
@@ -150,8 +150,8 @@ def _differences(
 
 
 async def _build(connection: Connection[Any], collection: str, missing: Sequence[Index]) -> bool:
-    """Build each by itself; False where one is to be tried again."""
-    well = True
+    """Build each index by itself; returns False if one is to be tried again."""
+    succeeded = True
     for index in missing:
         spec = list(index.spec)
         try:
@@ -162,7 +162,7 @@ async def _build(connection: Connection[Any], collection: str, missing: Sequence
             raise
         except asyncpg.PostgresError as error:
             logger.warning("building index %s of %s failed: %s", spec, collection, error)
-            well = False
+            succeeded = False
             continue
         if fault is None:
             logger.info("built index %s of collection %s", spec, collection)
@@ -170,4 +170,4 @@ async def _build(connection: Connection[Any], collection: str, missing: Sequence
             logger.warning("index %s of %s cannot be built: %s", spec, collection, fault)
     if missing:
         await repository.analyze(connection, collection)
-    return well
+    return succeeded

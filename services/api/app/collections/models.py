@@ -30,9 +30,9 @@ logger = logging.getLogger("listo.collections")
 
 NAME = re.compile(COLLECTION_NAME)
 
-# Messages of changes carry the name.
+# Notifications of this topic carry the name of the changed collection.
 TOPIC = "collection"
-# Bytes of a record that processes need not be told of, see Collection.largest.
+# Records of up to so many bytes are not announced, see Collection.largest.
 LARGEST = 8192
 
 Operation = Literal["list", "read", "create", "update", "delete"]
@@ -56,7 +56,7 @@ class Definition:
 
     @property
     def schema_text(self) -> str:
-        """To compare schemas by: to Python 1, 1.0 and true are the same."""
+        """The text to compare schemas by: as Python values 1, 1.0 and true are equal."""
         return json.dumps(self.schema, sort_keys=True)
 
     def dump(self) -> str:
@@ -99,7 +99,7 @@ class Collection:
 
     @cached_property
     def fields(self) -> Fields:
-        """For rules, which may be about unreadable fields."""
+        """All fields, for rules: these may be about unreadable fields."""
         return Fields(self.definition.schema)
 
     @cached_property

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.db.database import Database
     from app.db.session import Session
 
-# Names without a collection, of which clients can ask for any number.
+# Names without a collection that are remembered; clients can ask for any number.
 _MAX_UNKNOWN = 1000
 
 _HIT = CACHE_LOOKUPS.labels("collections", "hit")
@@ -23,7 +23,7 @@ _MISS = CACHE_LOOKUPS.labels("collections", "miss")
 
 
 class Registry:
-    """Definitions by name, and names without one. Not used while notifications may be missing."""
+    """Collections by name, and names without one. Not used while notifications may be missing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,7 +56,7 @@ class Registry:
         if known is not None and trusted:
             _HIT.inc()
             return known
-        # Other names are not asked of PostgreSQL, which refuses some text that a URL can hold.
+        # PostgreSQL is asked for well-formed names only: it refuses some text that a URL can hold.
         if (name in self._unknown and trusted) or not NAME.fullmatch(name):
             raise CollectionNotFound
         _MISS.inc()

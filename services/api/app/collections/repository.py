@@ -34,7 +34,7 @@ CREATE TABLE records."{name}" (
 
 
 class BuiltIndex(NamedTuple):
-    """An index that exists; if it is not valid, the fault in its way, where that is known."""
+    """An existing index; `fault` is why it is invalid, if that is known."""
 
     valid: bool
     fault: str | None
@@ -43,8 +43,8 @@ class BuiltIndex(NamedTuple):
 # The name of builders of indexes in pg_stat_activity.
 BUILDER = "listo-indexes"
 
-# Among holders of the tables' locks, cancels builders of indexes, which can begin anew, and tells
-# of PostgreSQL's own vacuum, whose process has no user and which PostgreSQL cancels.
+# Among holders of the tables' locks, cancels builders of indexes, which can begin anew. Tells if a
+# holder is PostgreSQL's own vacuum, which PostgreSQL cancels; its process has no user.
 _MAKE_WAY = """
 SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
        count(pg_cancel_backend(l.pid)) FILTER (
@@ -55,7 +55,7 @@ SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
 
 _AT_A_TIME = 500
 _BYTES_AT_A_TIME = 8 << 20
-# From a table that only gets new rows, since writers of records must not wait for each other there.
+# From a table that only gets new rows: by updates, writers of records would wait for each other.
 _LARGEST = "(SELECT max(bytes) FROM listo.record_sizes WHERE collection = collections.id)"
 _COLUMNS = f"id, name, version, definition, created_at, updated_at, {_LARGEST} AS largest"
 
@@ -75,7 +75,7 @@ async def get_all(session: Session) -> list[Collection]:
 
 
 async def first(session: Session, after: str | None, *, inclusive: bool) -> Collection | None:
-    """The first collection by name after that one, or with it if `inclusive`."""
+    """The first collection by name after the name `after`, or from that on if `inclusive`."""
     row = await session.fetchrow(
         f"SELECT {_COLUMNS} FROM listo.collections WHERE $1::text IS NULL OR name > $1"
         " OR ($2 AND name = $1) ORDER BY name LIMIT 1",
@@ -86,7 +86,7 @@ async def first(session: Session, after: str | None, *, inclusive: bool) -> Coll
 
 
 async def try_lock_name(session: Session, name: str) -> bool:
-    """Have changes of one collection happen one after the other, also while it does not exist."""
+    """Try the lock that changes of a collection take, also before the collection exists."""
     locked: bool = await session.fetchval(
         "SELECT pg_try_advisory_xact_lock(hashtextextended('collection:' || $1, 0))", name
     )
@@ -118,14 +118,14 @@ async def update(session: Session, id_: UUID, definition: Definition) -> Collect
 
 
 async def announce(session: Session, collection: Collection, size: int) -> None:
-    """Have every process know of records of so many bytes, before there is one."""
-    told = await session.execute(
+    """Tell every process of records of so many bytes, before there is such a record."""
+    status = await session.execute(
         "INSERT INTO listo.record_sizes (collection, bytes) SELECT $1, $2 WHERE NOT EXISTS"
         " (SELECT FROM listo.record_sizes WHERE collection = $1 AND bytes >= $2)",
         collection.id,
         1 << (size - 1).bit_length(),
     )
-    if affected(told):
+    if affected(status):
         await session.notify(TOPIC, collection.name)
 
 
@@ -145,13 +145,13 @@ async def block_reads(session: Session, name: str) -> None:
 
 
 async def make_way(session: Session, names: Sequence[str]) -> bool:
-    """Break off our building of indexes of these; tells whether PostgreSQL itself vacuums one."""
+    """Break off building indexes of these; returns whether PostgreSQL itself vacuums a table."""
     row = await session.fetchrow(_MAKE_WAY, [table(name) for name in names], BUILDER)
     return row is not None and row["vacuum"]
 
 
 async def oldest_in_progress(session: Session) -> str:
-    """The oldest transaction in progress: this and later ones may be invisible yet."""
+    """The oldest transaction in progress: its changes and later ones may be invisible yet."""
     oldest: str = await session.fetchval(
         "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text"
     )
@@ -161,8 +161,8 @@ async def oldest_in_progress(session: Session) -> str:
 async def records(
     session: Session, collection: Collection, since: str | None
 ) -> AsyncIterator[Sequence[Record]]:
-    """All records of a collection as (id, data as text), some at a time, by id; or at least those
-    that were written by the transaction `since` or later ones."""
+    """All records of a collection as (id, data as text), some at a time, by id. With `since`, at
+    least the records that this transaction or later ones wrote."""
     after = None
     some = max(1, min(_AT_A_TIME, _BYTES_AT_A_TIME // collection.largest))
     while True:
@@ -208,15 +208,15 @@ async def try_lock_indexes(connection: Connection[Any], id_: UUID) -> bool:
 
 
 async def create_index(session: Session, collection: str, name: str, definition: str) -> None:
-    """For a table that no other transaction knows of yet."""
+    """Build the index of a table that other transactions do not see yet."""
     await session.execute(f'CREATE INDEX "{name}" ON {table(collection)} {definition}')
 
 
 async def build_index(
     connection: Connection[Any], collection: str, name: str, definition: str
 ) -> str | None:
-    """Build while records are read and written. Returns the fault, also kept on the invalid index,
-    where trying again is of no use."""
+    """Build while records are read and written. If another try is of no use, returns the fault,
+    which is also kept on the invalid index."""
     # The remains of a broken-off attempt.
     await drop_index(connection, name)
     try:

@@ -29,14 +29,14 @@ from app.services import services_of
 
 router = APIRouter(prefix="/collections", tags=["collections"])
 
-# Documented, not checked here: unless a collection is to be made, a wrong name gets 404.
+# For the documentation; not checked here, since all routes but PUT answer a wrong name with 404.
 Name = Annotated[
     str, Path(json_schema_extra={"pattern": f"^{COLLECTION_NAME}$", "example": "books"})
 ]
 
 
 async def admins_only(actor: CurrentActor) -> None:
-    """A dependency of a route, so that other callers are refused before the body is read."""
+    """A route's dependency: callers other than admins are refused before the body is read."""
     service.require_admin(actor)
 
 
@@ -46,7 +46,9 @@ async def admins_only(actor: CurrentActor) -> None:
 async def list_collections(request: Request, actor: CurrentActor) -> CollectionsOut:
     """All collections that you may see."""
     found = await services_of(request.scope).registry.visible_to(actor)
-    return CollectionsOut(items=await _out(services_of(request.scope).database, actor, found))
+    return CollectionsOut(
+        items=await _collections(services_of(request.scope).database, actor, found)
+    )
 
 
 @router.get(
@@ -63,7 +65,7 @@ async def get_collection(
     if not found.is_visible_to(actor):
         raise CollectionNotFound
     response.headers["ETag"] = preconditions.etag(found.version)
-    return (await _out(services_of(request.scope).database, actor, [found]))[0]
+    return (await _collections(services_of(request.scope).database, actor, [found]))[0]
 
 
 @router.put(
@@ -104,7 +106,7 @@ async def put_collection(
             only_create=absent is not None,
         )
     if not created:
-        # Apart from the request, whose deadline would end the building of a large index.
+        # In the background: the request's deadline would end the building of a large index.
         services = services_of(request.scope)
         database.after_commit(
             lambda: services.background.start(indexes.reconcile(services.database, changed))
@@ -112,7 +114,7 @@ async def put_collection(
     response.status_code = 201 if created else 200
     response.headers["ETag"] = preconditions.etag(changed.version)
     response.headers["Location"] = f"/collections/{collection}"
-    return (await _out(database, actor, [changed]))[0]
+    return (await _collections(database, actor, [changed]))[0]
 
 
 @router.delete(
@@ -132,15 +134,15 @@ async def delete_collection(
     return Response(status_code=204)
 
 
-async def _out(
+async def _collections(
     session: Session, actor: Actor, collections: list[Collection]
 ) -> list[CollectionOut]:
     shown_whole = actor.is_admin and actor.has_scope(Scope.COLLECTIONS_ADMIN)
     states = await indexes.states(session) if shown_whole else None
-    return [_one(collection, states) for collection in collections]
+    return [_collection_out(collection, states) for collection in collections]
 
 
-def _one(collection: Collection, states: indexes.States | None) -> CollectionOut:
+def _collection_out(collection: Collection, states: indexes.States | None) -> CollectionOut:
     definition = collection.definition
     out = CollectionOut(
         name=collection.name,

@@ -107,8 +107,8 @@ async def put(
         return present, False
     new_schema = present.definition.schema_text != definition.schema_text
     if new_schema:
-        # Writers go on meanwhile; records written from `seen` on are checked once writers wait.
-        seen = await repository.oldest_in_progress(session)
+        # Writers go on meanwhile; records written since `oldest` are checked once writers wait.
+        oldest = await repository.oldest_in_progress(session)
         await _check_records(session, replace(present, definition=definition))
     if blocks_writers(present.definition, definition):
         await turns.block_writers(session, (name,))
@@ -116,15 +116,15 @@ async def put(
         await _end_cache(session, present)
     changed = await repository.update(session, present.id, definition)
     if new_schema:
-        await _check_records(session, changed, since=seen)
+        await _check_records(session, changed, since=oldest)
     await session.notify(TOPIC, name)
     return changed, False
 
 
 def blocks_writers(before: Definition, after: Definition) -> bool:
-    """Whether writers wait while a collection is changed from the one to the other."""
-    # Writers check the version that they validated against, so those that wait notice. And writers
-    # that know of no cache are done before anything is cached.
+    """Whether writers wait while a collection is changed from `before` to `after`."""
+    # Writers that waited notice a new schema: they check the version that they validated against.
+    # Before anything is cached, writers that know of no cache are done.
     return before.schema_text != after.schema_text or bool(after.cache and not before.cache)
 
 

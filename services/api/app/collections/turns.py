@@ -1,4 +1,4 @@
-"""Changes of collections have their turn: one after the other, and without holding up others."""
+"""Changes of a collection take turns: one after the other, without holding up other requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def take(session: Session, names: Sequence[str]) -> None:
     """Keep other transactions from changing these collections, existing or not. Raises
     CollectionBusy."""
-    # In one order, so that no two wait for each other.
+    # Always in the same order, so that no two transactions wait for each other.
     for name in sorted(names):
         try:
             await locks.poll(session, partial(repository.try_lock_name, name=name))
@@ -28,13 +28,13 @@ async def take(session: Session, names: Sequence[str]) -> None:
 
 
 async def block_writers(session: Session, names: Sequence[str]) -> None:
-    """Readers go on; writers wait until the transaction ends, and then see what it did. Raises
+    """Readers go on; writers wait until the transaction ends, and then see its changes. Raises
     CollectionBusy."""
     await _acquire(session, lambda attempt: repository.block_writes(attempt, names), names)
 
 
 async def block_all(session: Session, name: str) -> None:
-    """Readers wait, too. Raises CollectionBusy."""
+    """Readers and writers wait until the transaction ends. Raises CollectionBusy."""
     await _acquire(session, lambda attempt: repository.block_reads(attempt, name), (name,))
 
 

@@ -1,4 +1,4 @@
-"""The caller of a request: the one value that every rule, limit and log line starts from."""
+"""The caller of a request: the value from which every rule, limit and log line starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ADMIN_ROLE = "admin"
 
-# The form of the names of collections, by which a caller can be limited to some.
+# The form of collection names; an API key can be limited to named collections.
 COLLECTION_NAME = "[a-z][a-z0-9_-]{0,47}"
 
 
@@ -30,8 +30,8 @@ class Actor:
     """A caller whose credentials were checked, or an anonymous caller.
 
     `scopes` is None for a user's own session: everything that the user may do. `collections`
-    is None where the caller is not limited to named collections, `rate_limit` where it has none of
-    its own.
+    is None if the caller is not limited to named collections, `rate_limit` if the caller has no
+    limit of its own.
     """
 
     kind: Literal["anonymous", "user", "api_key"]
@@ -60,5 +60,5 @@ class Actor:
 
 ANONYMOUS = Actor(kind="anonymous")
 
-# The caller for the command line, whose operator holds the database already.
+# The caller for the command line, whose operator owns the database anyway.
 SYSTEM = Actor(kind="user", roles=frozenset({ADMIN_ROLE}))

@@ -33,7 +33,7 @@ class RequestContext:
     trace_id: str
     client: str = ""
     actor: Actor = ANONYMOUS
-    # The request's fields by lower-case name, see `fields`.
+    # The request's header fields, by lower-case name.
     fields: dict[bytes, bytes] = field(default_factory=dict)
     # Whether the response is under way, so that another can no longer be sent.
     started: bool = False
@@ -41,13 +41,13 @@ class RequestContext:
     retryable: bool = False
     # Fields of the response, whichever part answers, as raw ASGI headers.
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    # How many seconds of PostgreSQL's time its lists have taken.
+    # How many seconds of PostgreSQL's time the request's lists have taken.
     query_seconds: float = 0.0
 
     @property
     def holder(self) -> Hashable:
-        """The caller by whom connections are shared out: a user with all API keys, or an
-        address."""
+        """The key by which connections are shared out: a user, for all of the user's API keys, or
+        an address."""
         return self.actor.id or rate_key(self.client)
 
 

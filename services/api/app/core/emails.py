@@ -6,7 +6,7 @@ from email_validator import EmailNotValidError, validate_email
 
 
 def normal(text: str) -> str:
-    """The stored form: Unicode normalised, in lower case. Raises ValueError for no address."""
+    """The stored form: Unicode normalised, in lower case. Raises ValueError if not an address."""
     try:
         return validate_email(text, check_deliverability=False).normalized.lower()
     except EmailNotValidError as error:
@@ -14,7 +14,7 @@ def normal(text: str) -> str:
 
 
 def known_as(text: str) -> str:
-    """The form to look `text` up by. Takes anything: any other text finds no user."""
+    """The form to look `text` up by. Text that is no address finds no user."""
     try:
         return normal(text.strip())
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where the settings of `.env` are, and whether they can be read."""
+"""Where the settings of `.env` are, whether they can be read, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SettingsError(Exception):
 
 def find_env_file() -> Path | None:
     """The file that LISTO_ENV_FILE names, else the nearest `.env` of the working folder and the
-    three above, so that every command finds it. Raises SettingsError where it cannot be read."""
+    three above, so that every command finds it. Raises SettingsError if it cannot be read."""
     if named := os.environ.get("LISTO_ENV_FILE"):
         return _readable(Path(named).expanduser())
     here = Path.cwd()
@@ -41,13 +41,13 @@ def _readable(path: Path) -> Path:
 
 
 def explained(settings: type[BaseModel], error: ValidationError) -> SettingsError:
-    """Every fault in a line of its own, with an example of a right value."""
+    """The error with a line for every fault, which shows an example of a right value."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     lines = [f"{len(faults)} setting{'s are' if len(faults) > 1 else ' is'} wrong:"]
     for fault in faults:
         name = str(fault["loc"][0])
         example = (settings.model_fields[name].examples or [""])[0]
-        what = "is missing" if fault["type"] == "missing" else fault["msg"]
-        what = what.removeprefix("Value error, ")
-        lines.append(f"  {name.upper()}: {what} (example: {name.upper()}={example})")
+        message = "is missing" if fault["type"] == "missing" else fault["msg"]
+        message = message.removeprefix("Value error, ")
+        lines.append(f"  {name.upper()}: {message} (example: {name.upper()}={example})")
     return SettingsError("\n".join(lines))

@@ -31,7 +31,7 @@ class Problem(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal server error"
-    # A registered problem type; the others are named by their code.
+    # The URI of a registered problem type; other problems are named by their code.
     type: ClassVar[str] = ""
     # Whether the very same request may succeed when it is sent again.
     retryable: ClassVar[bool] = False
@@ -52,7 +52,7 @@ class Problem(Exception):
 
     @property
     def in_one_line(self) -> str:
-        """For the operator: the detail, the faults, and the cause."""
+        """The detail, the faults and the cause, for the operator."""
         cause = f"({self.__cause__})" if str(self.__cause__ or "") else ""
         return " ".join(f"{self.detail} {self.faults} {cause}".split())
 

@@ -13,7 +13,7 @@ import jiter
 from app.core.errors import ContentTooLarge, FieldError, InvalidJson, ValidationFailed
 
 MAX_DEPTH = 64
-# An empty list is two bytes in and some eighty in memory.
+# An empty list takes two bytes in a body and some eighty in memory.
 MAX_VALUES = 250_000
 MAX_EXPONENT = 308
 # PostgreSQL keeps numbers in full, so 1e308 is six bytes in and 309 bytes out.
@@ -23,7 +23,7 @@ MAX_EXPANSION = 1_048_576
 MAX_DECIMALS = 16_000
 
 _NUMBER = re.compile(rb"([0-9]++)(?:\.([0-9]++))?+(?:[eE]([-+]?)0*+([0-9]*+))?+")
-# With all digits alike and e for E, the few numbers to look at are found at the speed of a copy.
+# With all digits made 0 and E made e, a copy and a search find the few numbers to look at.
 _DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _EXPONENT = b"0e"
 # 2^63 has as many digits.
@@ -41,9 +41,9 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 def parse_strict(body: bytes) -> Any:
     """The value of a JSON text: integers exact, object keys unique, at most 64 levels deep.
 
-    Raises InvalidJson (400) for what is no JSON text, ContentTooLarge (413) for more values than
-    250,000, ValidationFailed (422) for what PostgreSQL cannot keep (NUL) and for numbers out of
-    range.
+    Raises InvalidJson (400) if the body is no JSON text, ContentTooLarge (413) for more than
+    250,000 values, ValidationFailed (422) for NUL, which PostgreSQL cannot keep, and for numbers
+    out of range.
     """
     if has_too_many_values(body):
         raise ContentTooLarge(
@@ -64,14 +64,14 @@ def parse_strict(body: bytes) -> Any:
 
 
 def stored(text: str) -> Any:
-    """The value of a JSON text of PostgreSQL. Raises ValueError for one that never came in here."""
+    """The value of a JSON text from PostgreSQL. Raises ValueError only if no request wrote it."""
     return _read(text.encode())
 
 
 def long_numbers(text: str) -> list[int]:
-    """How many digits each number has, written out, that may be beyond 64 bits.
+    """How many digits, written out, each number has that may be beyond 64 bits.
 
-    Includes text within a string that only looks like a number.
+    Text within a string that looks like such a number counts, too.
     """
     raw = text.encode()
     alike = raw.translate(_DIGITS_ALIKE)
@@ -99,7 +99,7 @@ def pointer(*parts: str | int) -> str:
 
 
 def _read(text: bytes, **how: Any) -> Any:
-    # Many new lists would each have all earlier objects looked through for garbage.
+    # While many lists are made, garbage collection would look through all earlier objects again.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -110,7 +110,7 @@ def _read(text: bytes, **how: Any) -> Any:
 
 
 def has_too_many_values(body: bytes) -> bool:
-    """By its brackets and commas, one of which is before each value but the first."""
+    """Counts brackets and commas: one of these is before each value but the first."""
     if sum(map(body.count, _BEFORE_VALUES)) <= MAX_VALUES:
         return False
     # Each value has two strings at most, itself and its key, and a string has two quotes.
@@ -120,13 +120,13 @@ def has_too_many_values(body: bytes) -> bool:
     )
 
 
-# By bytes and not by values, of which a body can have millions: other requests wait meanwhile.
+# Bytes are faster to search than values, of which a body can have millions: other requests wait.
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 
 
 def _is_too_deep(text: bytes) -> bool:
-    """Whether `text`, which has no strings, has brackets left once its innermost levels go."""
+    """Whether brackets are left without the MAX_DEPTH innermost levels; `text` has no strings."""
     brackets = _brackets(text)
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")
@@ -169,17 +169,17 @@ def _path_to_nul(value: Any) -> tuple[str | int, ...] | None:
 
 
 def _check_numbers(text: bytes) -> None:
-    """`text` has no strings any more: their content may look like a number out of range."""
+    """`text` is without its strings, whose content may look like a number out of range."""
     expansion = 0
     for match in _NUMBER.finditer(text):
         whole, fraction, sign, exponent = match.groups(b"")
         if match.end() == match.end(1):
-            # An integer is exact, or was not read at all.
+            # Integers were read exactly, or refused.
             continue
         power = int(exponent[:6] or b"0")
         if power > MAX_EXPONENT:
             _out_of_range(f"A number has an exponent beyond ±{MAX_EXPONENT}.")
-        # PostgreSQL may write it out as an integer of more digits than are read again.
+        # PostgreSQL may write the number as an integer of more digits than can be read again.
         if (power or len(whole) >= len(_LONG_NUMBER)) and math.isinf(float(match[0])):
             _out_of_range("A number with a fraction or an exponent is beyond ±1.797e308.")
         if len(fraction) + (power if sign == b"-" else -power) > MAX_DECIMALS:

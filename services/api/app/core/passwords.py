@@ -15,12 +15,12 @@ DEFAULTS = frozenset(
 
 
 def normal(password: str) -> str:
-    """In NFC (OWASP, NIST SP 800-63B): `é` is the same typed as one character or as two."""
+    """The password in NFC (OWASP, NIST SP 800-63B): `é` is equal as one character or as two."""
     return unicodedata.normalize("NFC", password)
 
 
 def checked(password: str) -> str:
-    """A new password in that form. Raises ValueError for one that is too short."""
+    """A new password in that form. Raises ValueError if it is too short."""
     composed = normal(password)
     if len(composed) < MIN_LENGTH:
         raise ValueError(f"must have at least {MIN_LENGTH} characters")
@@ -28,7 +28,7 @@ def checked(password: str) -> str:
 
 
 def default_in_url(url: str) -> bool:
-    """Whether a URL has one of DEFAULTS, wherever clients take it from. Raises ValueError."""
+    """Whether a URL has one of DEFAULTS where clients look for a password. Raises ValueError."""
     try:
         parts = urlsplit(url)
     except ValueError:

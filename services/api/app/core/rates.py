@@ -33,7 +33,7 @@ def parse_rates(text: str) -> tuple[Rate, ...]:
 
 
 def within(rates: tuple[Rate, ...], bounds: tuple[Rate, ...]) -> bool:
-    """Whether `rates` never admit more than `bounds`: neither in a burst nor steadily."""
+    """Whether `rates` admit at most as much as `bounds`, both in a burst and steadily."""
     return all(
         any(
             rate.limit <= bound.limit and rate.limit * bound.window <= bound.limit * rate.window

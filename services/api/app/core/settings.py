@@ -274,7 +274,7 @@ class Settings(BaseSettings):
     @field_validator("jwt_secret", "jwt_secret_previous")
     @classmethod
     def _secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # A secret's file exists even without a secret; an empty variable is ignored already.
+        # The file of an unset secret exists and is empty; an empty variable is ignored already.
         if value is None or (info.field_name == "jwt_secret_previous" and not value):
             return None
         text = value.get_secret_value()
@@ -292,7 +292,7 @@ class Settings(BaseSettings):
     @field_validator("admin_password")
     @classmethod
     def _admin_password(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # ADMIN_EMAIL is None where unset, and absent where wrong.
+        # ADMIN_EMAIL is None if unset, and absent if wrong.
         email = info.data.get("admin_email", "")
         if value is None:
             if email:
@@ -320,7 +320,7 @@ class Settings(BaseSettings):
     @classmethod
     def _fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            # A `*` would let no page send Authorization.
+            # With `*`, browsers let no page send Authorization.
             if not re.fullmatch(r"[A-Za-z0-9!#$%&'+.^_`|~-]+", name):
                 raise ValueError(f"{name!r} is not a field's name")
         return value
@@ -370,12 +370,12 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise explained(cls, error) from None
         except UnreadableSource as error:
-            # A secret's file; the cause says why, but not always which file.
+            # The file of a secret; the cause says why, but not always which file.
             raise SettingsError(f"{error}: {error.__cause__}") from None
 
 
 def _check_passwords(url: str, info: ValidationInfo) -> None:
-    """Refuse default passwords in production, wherever clients take them from."""
+    """Refuse default passwords in production, wherever clients look for a password."""
     if passwords.default_in_url(url) and _production(info):
         raise ValueError("must not hold a default password in production")
 

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def checks(database: Database) -> list[Check]:
-    async def answers() -> None:
+    async def check_connection() -> None:
         await database.fetchval("SELECT 1")
 
-    async def migrated() -> None:
-        # A newer one is no fault: migrations expand, so that the code before them goes on serving.
+    async def check_migration() -> None:
+        # A newer migration is no fault: migrations expand, so that older code goes on serving.
         revision = await migrations.current(database)
         if revision is None or revision < migrations.head():
             raise Problem("The database is behind this code; run: listo migrate")
 
-    async def notified() -> None:
+    async def check_notifications() -> None:
         if not database.notifications.trusted:
             raise Problem("Change notifications may be missing; nothing is remembered.")
 
     return [
-        Check("database", answers, required=True),
-        Check("migrations", migrated, required=True),
-        Check("notifications", notified, required=False),
+        Check("database", check_connection, required=True),
+        Check("migrations", check_migration, required=True),
+        Check("notifications", check_notifications, required=False),
     ]

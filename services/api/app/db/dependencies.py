@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from app.db.session import Transactional
 
-# The request transaction in a request's scope, which then takes the place of the database.
+# The key of the request transaction in a request's scope; it takes the place of the database.
 DATABASE_KEY = "listo.database"
 
 
 def database_of(request: Request) -> Transactional:
     """The database for a route that writes; with an idempotency key, the request transaction."""
-    joint: Transactional | None = request.scope.get(DATABASE_KEY)
-    return joint or services_of(request.scope).database
+    request_transaction: Transactional | None = request.scope.get(DATABASE_KEY)
+    return request_transaction or services_of(request.scope).database
 
 
 async def get_session(request: Request) -> AsyncIterator[Session]:
@@ -30,6 +30,6 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
         yield session
 
 
-# With the scope "function" the commit happens before the response starts, so that a failing one
-# becomes an error and not a broken promise.
+# With the scope "function" the commit happens before the response starts, so that a failed commit
+# becomes an error response.
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# A process that was killed, or gave up, can no longer cancel what it sent. PostgreSQL looks for
-# the connection's end also while it works or waits, and tells by silence that a host is gone.
+# A process that was killed, or gave up, can no longer cancel its statements. PostgreSQL looks for
+# the connection's end even while it works or waits, and takes a silent host for gone.
 ENDS = {
     "client_connection_check_interval": "1s",
     "tcp_keepalives_idle": "15",

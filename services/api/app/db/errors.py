@@ -1,4 +1,4 @@
-"""Faults of the database that are no fault of the request."""
+"""Faults of the database that no request caused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class LockTimeout(RequestTimeout):
 
 # The server is away, restarting, or refuses connections; all pass by themselves.
 UNAVAILABLE = (
-    # A time-out is an OSError: of all that this guards, only connecting has a time-out.
+    # A time-out is an OSError; in the code that this guards, only connecting has a time-out.
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -22,7 +22,7 @@ UNAVAILABLE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    # Raised where the server has ended an idle connection, but not closed it yet.
+    # Raised if the server has ended an idle connection, but not closed it yet.
     asyncpg.InternalClientError,
     # An operator's mistake; the database is away all the same until it is mended.
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -34,7 +34,7 @@ _UNABLE = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientResourcesErr
 
 class _Translated:
     """Turns operational faults into 503 problems, each counted, so that alerts can tell them from
-    bugs. A class, since on the way of a read a generator would cost as much as what it guards."""
+    bugs. A class, since a generator would cost a read as much as the work that it guards."""
 
     def __enter__(self) -> None:
         return None
@@ -50,8 +50,8 @@ class _Translated:
         if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
             DATABASE_FAULTS.labels("serialization").inc()
             raise Overloaded("The request collided with others; try again.") from error
-        # By a ValueError asyncpg tells of an argument that does not fit its type, which is a bug;
-        # and of a wrong URL, which is an operator's mistake.
+        # asyncpg raises a ValueError for an argument of a wrong type, which is a bug, and for a
+        # wrong URL, which is an operator's mistake.
         if isinstance(error, UNAVAILABLE) and (
             not isinstance(error, ValueError) or isinstance(error, asyncpg.ClientConfigurationError)
         ):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncpg
 
-# All in one transaction. Given anew after every migration, so later tables need no mention; the
-# REVOKE takes away from what "all tables" gave.
+# Runs in one transaction, anew after every migration, so later tables need no mention. The REVOKE
+# takes back a part of what "all tables" gave.
 _GRANTS = """
 GRANT USAGE ON SCHEMA listo TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA listo TO {role};
@@ -17,7 +17,7 @@ REVOKE INSERT, UPDATE, DELETE ON listo.migrations FROM {role};
 GRANT USAGE, CREATE ON SCHEMA records TO {role};
 """
 
-# Tables from when the owner served the database, or from a migration.
+# Tables that another role owns, since it served the database or ran a migration.
 _NOT_ITS_OWN = """
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, $1::text)
   FROM pg_class c
@@ -27,13 +27,13 @@ SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, $1::text)
 
 
 class NoSuchRole(Exception):
-    """The role that is to be granted does not exist."""
+    """The role that is to get rights does not exist."""
 
 
 async def grant(connection: asyncpg.Connection[Any], role: str) -> None:
     """Let `role` read and write the static tables, and make collections' tables of its own.
 
-    Idempotent. Nothing happens where `role` is the one that is connected. Raises NoSuchRole.
+    Idempotent. Nothing happens if `role` is the connected role. Raises NoSuchRole.
     """
     quoted = await connection.fetchval(
         "SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = $1", role
@@ -44,6 +44,6 @@ async def grant(connection: asyncpg.Connection[Any], role: str) -> None:
         return
     async with connection.transaction():
         await connection.execute(_GRANTS.format(role=quoted))
-    # Each for itself, so that a wait for one holds no lock of another.
+    # Each statement commits by itself, so that a wait for one table holds no lock of another.
     for row in await connection.fetch(_NOT_ITS_OWN, role):
         await connection.execute(row[0])

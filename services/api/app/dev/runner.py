@@ -191,7 +191,7 @@ class Runner:
 
 def _complain(message: str) -> int:
     if signals.received():
-        # A program of ours met the same signal, and complains of that alone.
+        # The fault is only that a program of ours got the same signal.
         return 0
     console.print("[bold red]make dev:[/]", end=" ")
     console.print(message, markup=False)
@@ -223,8 +223,8 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted connections inherit this. uvicorn would set it, but takes a socket that it is handed
-    # by its number for a Unix one, and answers on kept connections would be 40 ms late.
+    # Accepted connections inherit this option. uvicorn leaves it out, as it takes a socket handed
+    # over by number for a Unix socket; answers on kept connections would be 40 ms late.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listening.bind(address)

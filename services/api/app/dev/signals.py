@@ -1,6 +1,6 @@
-"""Ctrl-C and its like: noted when they arrive, acted on between two steps.
+"""Signals like Ctrl-C: noted when they arrive, acted on between two steps.
 
-An exception out of a handler would end the code that runs just then half-way.
+An exception from a signal handler would break off the code that runs just then.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The outbox: an event is a row of the transaction whose work it tells of."""
+"""The outbox: the transaction that makes a change also writes the change's event, as a row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def publish(session: Session, actor: Actor, event: Event) -> None:
-    """Write `event` in the caller's transaction: the event exists if, and only if, that commits."""
+    """Write `event`, which exists if, and only if, the transaction of `session` commits."""
     data = None if event.data is None else orjson.dumps(event.data).decode()
     await repository.insert(session, event, actor.id, data)
     session.after_commit(EVENTS_PUBLISHED.labels(event.type).inc)

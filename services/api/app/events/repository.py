@@ -28,7 +28,7 @@ async def insert(session: Session, event: Event, actor: UUID | None, data: str |
 
 
 async def purge(session: Session, older_than: timedelta, limit: int) -> int:
-    """Delete up to `limit` events that are older than that; returns how many."""
+    """Delete up to `limit` events older than `older_than`; returns the number deleted."""
     status = await session.execute(
         "DELETE FROM listo.events WHERE id IN (SELECT id FROM listo.events"
         " WHERE occurred_at < now() - $1::interval ORDER BY id LIMIT $2)",

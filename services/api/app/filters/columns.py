@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ORDERING = frozenset({">", ">=", "<", "<="})
 _MIRRORED: Final = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
-# RFC 3339, to the microsecond that PostgreSQL keeps.
+# A time of RFC 3339, at most to the microsecond, as PostgreSQL keeps it.
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
     r"(?:[Zz]|[-+][0-9]{2}:[0-9]{2})"
@@ -31,7 +31,7 @@ def is_column(operand: object) -> bool:
 
 
 def mirrored(term: Comparison) -> Comparison:
-    """`@user.id = owner` as `owner = @user.id`."""
+    """The comparison with its sides swapped: `owner = @user.id` for `@user.id = owner`."""
     right, operator = term.right, _MIRRORED.get(term.operator)
     assert isinstance(right, Field)
     if operator is None or isinstance(term.left, Field):
@@ -51,16 +51,16 @@ def compare(term: Comparison, params: Params) -> str:
         raise FilterError(f"{operator} does not go with {column}.", position=term.position)
     _check_order(column, term)
     if isinstance(right, Items):
-        return _listed(column, sql, term, right, params)
+        return _compare_list(column, sql, term, right, params)
     if operator == "in":
         raise FilterError(f"{column} in goes with a list like [1, 2].", position=right.position)
     if isinstance(right, Field):
-        return _columns(column, sql, term, right)
+        return _compare_columns(column, sql, term, right)
     if isinstance(right, Variable):
-        return _caller(column, sql, term, right, params)
+        return _compare_caller(column, sql, term, right, params)
     if right.value is None and operator == "=":
         return f"({sql} = '{NO_OWNER}'::uuid)" if column == "owner" else "(false)"
-    value = _typed(column, right)
+    value = _column_value(column, right)
     if value == NO_OWNER and column == "owner":
         return "(false)"
     return f"({sql} {operator} {params.add(value, SYSTEM_TYPES[column])})"
@@ -71,10 +71,10 @@ def _check_order(column: str, term: Comparison) -> None:
         raise FilterError(f"{term.operator} does not go with owner.", position=term.position)
 
 
-def _listed(column: str, sql: str, term: Comparison, items: Items, params: Params) -> str:
+def _compare_list(column: str, sql: str, term: Comparison, items: Items, params: Params) -> str:
     if term.operator != "in":
         raise FilterError("A list goes with in.", position=items.position)
-    values = [_typed(column, item) for item in items.items if item.value is not None]
+    values = [_column_value(column, item) for item in items.items if item.value is not None]
     if column == "owner":
         values = [value for value in values if value != NO_OWNER]
         if any(item.value is None for item in items.items):
@@ -82,7 +82,7 @@ def _listed(column: str, sql: str, term: Comparison, items: Items, params: Param
     return f"({sql} = ANY({params.add(values, SYSTEM_TYPES[column] + '[]')}))"
 
 
-def _columns(column: str, sql: str, term: Comparison, right: Field) -> str:
+def _compare_columns(column: str, sql: str, term: Comparison, right: Field) -> str:
     other = right.path[0]
     other_sql = field_sql(right.path, right.position)
     if SYSTEM_TYPES.get(other) != SYSTEM_TYPES[column]:
@@ -95,7 +95,9 @@ def _columns(column: str, sql: str, term: Comparison, right: Field) -> str:
     return f"({sql} {term.operator} {other_sql}{guard})"
 
 
-def _caller(column: str, sql: str, term: Comparison, right: Variable, params: Params) -> str:
+def _compare_caller(
+    column: str, sql: str, term: Comparison, right: Variable, params: Params
+) -> str:
     if right.name != "user.id" or SYSTEM_TYPES[column] != "uuid" or term.operator != "=":
         raise FilterError(f"@{right.name} does not go with {column} here.", position=right.position)
     # The comparison is false for an anonymous caller, even if the record has no owner.
@@ -103,7 +105,7 @@ def _caller(column: str, sql: str, term: Comparison, right: Variable, params: Pa
     return f"({sql} = {caller} AND {caller} IS NOT NULL)"
 
 
-def _typed(column: str, constant: Constant) -> object:
+def _column_value(column: str, constant: Constant) -> object:
     value, cast = constant.value, SYSTEM_TYPES[column]
     if cast == "bigint":
         if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
@@ -114,7 +116,7 @@ def _typed(column: str, constant: Constant) -> object:
         if found is None:
             raise FilterError(f"{column} is a UUID in quotes.", position=constant.position)
         return found
-    moment = _moment(value) if isinstance(value, str) else None
+    moment = _parse_time(value) if isinstance(value, str) else None
     if moment is None:
         hint = lost_plus(value) if isinstance(value, str) else ""
         raise FilterError(
@@ -124,7 +126,7 @@ def _typed(column: str, constant: Constant) -> object:
     return moment
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     if not _TIME.fullmatch(text):
         return None
     try:

@@ -1,8 +1,8 @@
-"""From a syntax tree to SQL: bound values, two-valued logic, conditions that indexes can serve.
+"""Compiles a syntax tree to SQL: bound values, two-valued logic, conditions that indexes serve.
 
 jsonb has a total order: [] < null < strings < numbers < booleans < arrays < objects. A comparison
-keeps to one type: by a range on the same expression where the schema's promise allows, otherwise
-by jsonb_typeof. The range is better, since the planner has statistics for the range only.
+must match values of one type only. A range on the same expression ensures this where the schema
+allows, jsonb_typeof elsewhere. The range is better: the planner has statistics for it alone.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _COMPARABLE: Final = frozenset({"string", "number"})
 
 
 def compile_filter(expression: Expression, fields: Fields, params: Params) -> str:
-    """SQL in parentheses that is true or false for each record, its values added to `params`.
+    """SQL in parentheses that is true or false for each record; adds the values to `params`.
 
-    The same shape of filter gives the same text. Raises FilterError or UnknownField (400) with
+    Filters of the same shape give the same text. Raises FilterError or UnknownField (400) with
     the position of the fault.
     """
     return _Compiler(fields, params).condition(expression)
@@ -87,15 +87,15 @@ class _Compiler:
         return frozenset({"string", "null"})
 
     def format(self, term: Comparison) -> Format | None:
-        """The format of a compared field, by which fields and constants of the term are read."""
+        """The format of a compared field, for the fields and constants of the term."""
         left, right = term.left, term.right
         sides = [(left, term.operator == "has"), (right, term.operator == "in")]
         found: list[tuple[Format, Field]] = []
         for side, holds_elements in sides:
             if isinstance(side, Field):
                 self.types(side)
-                of = self.fields.items_format if holds_elements else self.fields.format
-                found += [(each, side) for each in [of(side.path)] if each]
+                format_of = self.fields.items_format if holds_elements else self.fields.format
+                found += [(each, side) for each in [format_of(side.path)] if each]
         if len({each.name for each, _ in found}) > 1:
             (one, _), (other, field) = found
             raise FilterError(
@@ -104,7 +104,7 @@ class _Compiler:
         return found[0][0] if found else None
 
     def scalar(self, operand: Operand, format_: Format | None) -> str:
-        """The SQL of a scalar operand, to be used: PostgreSQL types a bound value by its use."""
+        """The SQL of a scalar operand, to be used: PostgreSQL refuses a bound value without use."""
         self.types(operand)
         if isinstance(operand, Field):
             return field_sql(operand.path, operand.position, format_)

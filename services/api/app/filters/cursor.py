@@ -1,4 +1,4 @@
-"""Cursors: where a page ended, sealed so that they cannot be made up or carried elsewhere."""
+"""Cursors: the place where a page ended, signed so that a made-up or foreign cursor is refused."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _BACKWARD, _REFERENCE = 1, 2
 class Cursor:
     """The key values of the record that a page ended with, and whether to go back from it.
 
-    Values too long for a URL are not carried: then `position` is empty, `record` is the id of the
-    record that has them, and `resolve` takes them.
+    For values too long for a URL, `position` is empty, `record` is the id of the record that has
+    them, and `resolve` takes the values.
     """
 
     position: tuple[str, ...]
@@ -87,7 +87,7 @@ class CursorCodec:
 
     @staticmethod
     def _mac(key: bytes, payload: bytes, binding: str) -> bytes:
-        # The payload is JSON in one line, so the sealed bytes have one reading only.
+        # The payload is JSON in one line, so no other payload and binding give the same bytes.
         sealed = payload + b"\n" + binding.encode("utf-8", "surrogatepass")
         return hmac.digest(key, sealed, "sha256")[:_MAC_BYTES]
 

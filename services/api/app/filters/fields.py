@@ -1,4 +1,4 @@
-"""The promises of a JSON Schema about a field: the types that its value can have, its format."""
+"""The promises of a JSON Schema about a field: the types of its value, and its format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JSON_TYPES: Final = frozenset({"null", "string", "number", "boolean", "array", "object"})
 _NULL: Final = frozenset({"null"})
 
-# A schema with one of these says more than the `$ref` or the like beside it.
+# A schema with one of these keywords is read itself, not the `$ref` or the like beside it.
 _OWN: Final = ("type", "properties", "format")
 _MOST_STEPS: Final = 16
 _MOST_NAMES: Final = 200
@@ -42,7 +42,7 @@ class Fields:
         hidden: Sequence[str] = (),
     ) -> None:
         self._schema = schema
-        # Fields neither printed nor compared with: a comparison would tell of them too.
+        # Fields that callers may neither read nor compare: a comparison would reveal them too.
         self.hidden = hidden
 
     def types(self, path: Path, position: int | None = None) -> frozenset[str]:
@@ -53,7 +53,7 @@ class Fields:
         return self._descend(path, position)[1]
 
     def format(self, path: Path) -> Format | None:
-        """The format of all strings at `path`, where they are compared by value."""
+        """The format of all strings at `path`; None where strings are compared as text."""
         return _format(self._descend(path, None)[0])
 
     def items_format(self, path: Path) -> Format | None:
@@ -66,23 +66,25 @@ class Fields:
     def names(self, path: Path) -> list[str]:
         """The names that the schema declares at `path`; a record's system columns come first."""
         schema = self._descend(path, None)[0]
-        return self._shown(schema.get("properties", {}) if isinstance(schema, dict) else {}, path)
+        return self._readable(
+            schema.get("properties", {}) if isinstance(schema, dict) else {}, path
+        )
 
     def names_along(self, path: Path) -> Iterator[list[str]]:
-        """The `names` of each object that the path goes through, as far as there are any."""
+        """The `names` of each object on the path, as far as the schema declares objects."""
         schema, _ = self._plain(self._schema)
         for number, key in enumerate(path):
             if not isinstance(schema, dict):
                 return
             declared = schema.get("properties", {})
-            yield self._shown(declared, path[:number])
+            yield self._readable(declared, path[:number])
             if key not in declared:
                 return
             schema, _ = self._plain(declared[key])
-            if "object" not in _declared(schema):
+            if "object" not in _declared_types(schema):
                 return
 
-    def _shown(self, declared: Iterable[str], path: Path) -> list[str]:
+    def _readable(self, declared: Iterable[str], path: Path) -> list[str]:
         if path:
             return [*declared]
         return [*SYSTEM_TYPES, *(name for name in declared if name not in self.hidden)]
@@ -103,18 +105,18 @@ class Fields:
             present = present and types == {"object"} and key in schema.get("required", ())
             properties = schema.get("properties", {})
             if key not in properties:
-                if _closed(schema):
+                if _is_closed(schema):
                     name, hint = ".".join(path), did_you_mean(key, self.names(path[:number]))
                     raise UnknownField(
                         f"The collection has no field {name!r}{hint or '.'}", position=position
                     )
                 return None, JSON_TYPES
             schema, nullable = self._plain(properties[key])
-            types = _declared(schema) | (_NULL if nullable else frozenset())
+            types = _declared_types(schema) | (_NULL if nullable else frozenset())
         return schema, types if present else types | _NULL
 
     def _plain(self, schema: Any) -> tuple[Any, bool]:
-        """The one schema that `schema` stands for, and whether the value can be null instead."""
+        """The schema that `schema` stands for, and whether the value can be null instead."""
         nullable = False
         for _ in range(_MOST_STEPS):
             if not isinstance(schema, dict) or any(keyword in schema for keyword in _OWN):
@@ -128,7 +130,7 @@ class Fields:
 
     def _target(self, schema: dict[str, Any]) -> tuple[Any, bool] | None:
         if isinstance(reference := schema.get("$ref"), str):
-            return self._referred(reference), False
+            return self._resolve(reference), False
         if len(schema.get("allOf", ())) == 1:
             return schema["allOf"][0], False
         for keyword in ("anyOf", "oneOf"):
@@ -138,7 +140,7 @@ class Fields:
                 return others[0], len(branches) > 1
         return None
 
-    def _referred(self, reference: str) -> Any:
+    def _resolve(self, reference: str) -> Any:
         """The target of a JSON Pointer into the schema, None if unknown."""
         found: Any = self._schema
         start, *steps = reference.split("/")
@@ -153,7 +155,7 @@ class Fields:
 
     @cached_property
     def _one_resource(self) -> bool:
-        """Whether all references are to the same root."""
+        """Whether all references start at the same root: no subschema has an `$id`."""
         waiting: list[Any] = [self._schema]
         while waiting:
             each = waiting.pop()
@@ -169,9 +171,9 @@ class Fields:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: a similar known name, or nothing."""
     # Any stranger can cause the search, so its cost is bounded.
-    named = [each for each in islice(known, _MOST_NAMES) if len(each) <= _LONGEST_NAME]
-    alike = difflib.get_close_matches(name[:_LONGEST_NAME], named, n=1)
-    return f"; did you mean {alike[0]}?" if alike else ""
+    candidates = [each for each in islice(known, _MOST_NAMES) if len(each) <= _LONGEST_NAME]
+    similar = difflib.get_close_matches(name[:_LONGEST_NAME], candidates, n=1)
+    return f"; did you mean {similar[0]}?" if similar else ""
 
 
 def _is_null(schema: Any) -> bool:
@@ -180,12 +182,12 @@ def _is_null(schema: Any) -> bool:
     )
 
 
-def _closed(schema: dict[str, Any]) -> bool:
-    # Keywords beside it, like allOf, can demand more of an object but never allow more.
+def _is_closed(schema: dict[str, Any]) -> bool:
+    # Keywords beside additionalProperties, like allOf, can only restrict an object further.
     return schema.get("additionalProperties") is False and not schema.get("patternProperties")
 
 
-def _declared(schema: Any) -> frozenset[str]:
+def _declared_types(schema: Any) -> frozenset[str]:
     given = schema.get("type") if isinstance(schema, dict) else None
     if given is None:
         return JSON_TYPES
@@ -194,7 +196,7 @@ def _declared(schema: Any) -> frozenset[str]:
 
 
 def _format(schema: Any) -> Format | None:
-    if not isinstance(schema, dict) or "string" not in _declared(schema):
+    if not isinstance(schema, dict) or "string" not in _declared_types(schema):
         return None
     name = schema.get("format")
     return FORMATS.get(name) if isinstance(name, str) else None

@@ -1,8 +1,8 @@
-"""Strings that a schema's `format` gives a value beyond their text, and the form of that value.
+"""Formats of JSON Schema whose strings are compared by value, and the canonical form of a value.
 
-Each value has one form, and the forms sort as their values: text of the same length up to its last
-digits, so that any collation agrees. This module makes the forms of constants, the functions of
-migration 0006 those of stored strings; the two must agree.
+Each value has one form, and the forms sort like the values: they differ in length in their last
+digits only, so that any collation agrees. This module makes the forms of constants, the functions
+of migration 0006 those of stored strings; the two must agree.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Format:
     """A format of JSON Schema whose strings are compared by value."""
 
     name: str
-    # A function of the schema `listo`; None where the text is the value's one form already.
+    # A function of the schema `listo`; None where the text itself is the value's form.
     function: str | None
     example: str
     pattern: str
@@ -59,7 +59,7 @@ class Format:
         return None if match is None else self.form(match)
 
     def _match(self, text: str) -> re.Match[str] | None:
-        # The library knows the calendar, but takes - and the like for digits.
+        # The validator knows the calendar, but accepts - and the like as digits.
         match = self._pattern.fullmatch(text)
         return match if match is not None and self._validator.is_valid(text) else None
 
@@ -93,12 +93,12 @@ def lost_plus(text: str) -> str:
     return " (a + is %2B in a URL)" if _LOST_PLUS.search(text) else ""
 
 
-def _as_written(match: re.Match[str]) -> str:
+def _text(match: re.Match[str]) -> str:
     return match[0]
 
 
 def _clock(groups: Sequence[str | None]) -> tuple[int, str]:
-    """The minute in UTC, which may be one of the day before or after, and the seconds.
+    """The minutes since midnight UTC, maybe of the day before or after, and the seconds.
 
     A leap second keeps its number, so it sorts between the seconds around it.
     """
@@ -115,18 +115,18 @@ def _of_day(minute: int, seconds: str) -> str:
 
 
 def _date_time(match: re.Match[str]) -> str:
-    """In UTC, 10,000 added to the year: an offset can lead to the year before 0, and to 10,000."""
+    """The time in UTC, 10,000 added to the year: an offset can lead to year -1 or year 10,000."""
     minute, seconds = _clock(match.groups()[3:])
     days, minute = divmod(minute, _DAY)
     year = int(match[1])
-    # The calendar is the same every 400 years, but Python's has no year 0.
-    alike = 2000 + year % 400
-    day = date(alike, int(match[2]), int(match[3])) + timedelta(days)
-    return f"{10_000 + year + day.year - alike:05}-{day:%m-%d}T{_of_day(minute, seconds)}"
+    # The calendar repeats every 400 years; Python's has no year 0.
+    stand_in = 2000 + year % 400
+    day = date(stand_in, int(match[2]), int(match[3])) + timedelta(days)
+    return f"{10_000 + year + day.year - stand_in:05}-{day:%m-%d}T{_of_day(minute, seconds)}"
 
 
 def _time(match: re.Match[str]) -> str:
-    """The time of the day in UTC, whichever day that is."""
+    """The time of day in UTC, without the day."""
     minute, seconds = _clock(match.groups())
     return _of_day(minute % _DAY, seconds)
 
@@ -136,7 +136,7 @@ def _uuid(match: re.Match[str]) -> str:
 
 
 def _duration(match: re.Match[str]) -> str | None:
-    """The seconds, months at their average, then the months: they have no fixed length."""
+    """The seconds, with months at their average length, then the months, whose length varies."""
     numbers = match.groups("0")
     if any(len(number) > _LONGEST_NUMBER for number in numbers):
         return None
@@ -152,11 +152,11 @@ FORMATS: Final = {
         Format(
             "date-time", "date_time", "2026-01-31T12:00:00Z", f"{_DATE}[Tt]{_CLOCK}", _date_time
         ),
-        Format("date", None, "2026-01-31", _DATE, _as_written),
+        Format("date", None, "2026-01-31", _DATE, _text),
         Format("time", "time_of_day", "12:00:00Z", _CLOCK, _time),
         Format("uuid", "uuid", "0198a5d2-7c3e-7b4a-9f10-3c5d8e2b6a71", _UUID, _uuid),
         Format("duration", "duration", "P1DT12H", _DURATION, _duration),
     )
 }
-# For a validator of records.
+# The checks of formats for a validator of records.
 CHECKS: Final = {name: each.is_valid for name, each in FORMATS.items()}

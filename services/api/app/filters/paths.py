@@ -1,4 +1,4 @@
-"""The SQL of a field, the same wherever it is used, so that an index on it is found."""
+"""The SQL of a field, the same in all statements, so that PostgreSQL finds an index on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SYSTEM_TYPES: Final = {
     "owner": "uuid",
 }
 
-# Stands for an absent owner: never NULL, and first in order, as null is in JSON.
+# Stands for an absent owner: never NULL, and first in order, like a null in jsonb.
 NO_OWNER: Final = UUID(int=0)
 
 

@@ -1,4 +1,4 @@
-"""Sort keys: their SQL order, and the keyset condition that goes on after a given record."""
+"""Sort keys: their SQL order, and the keyset condition for the records after a given record."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SortKey:
         return SYSTEM_TYPES.get(self.path[0], "jsonb")
 
     def value(self, text: str) -> object:
-        """The text of `key_columns` as the value that asyncpg binds; exact."""
+        """The exact value that asyncpg binds for a text of `key_columns`."""
         match self.cast:
             case "uuid":
                 return UUID(text)
@@ -72,7 +72,7 @@ def parse_sort(text: str, fields: Fields) -> tuple[SortKey, ...]:
             raise InvalidSort(f"A sort has at most {MAX_KEYS} keys.", position=start)
         keys.append(key)
     if not keys or keys[-1].path != ("id",):
-        # In the direction of the last key, so that one index can give the whole order.
+        # The id has the last key's direction, so that one index can give the whole order.
         keys.append(SortKey(("id",), bool(keys) and keys[-1].descending))
     return tuple(keys)
 
@@ -87,7 +87,7 @@ def order_by(keys: Sequence[SortKey], *, reverse: bool = False, parenthesised: b
 
 
 def key_columns(keys: Sequence[SortKey]) -> list[str]:
-    """SQL that gives a record's key values as text, exact: times as microseconds since 1970."""
+    """SQL of a record's key values as exact text: times as microseconds since 1970."""
     return [
         f"((extract(epoch FROM {key.sql}) * 1000000)::bigint)::text"
         if key.cast == "timestamptz"
@@ -99,18 +99,18 @@ def key_columns(keys: Sequence[SortKey]) -> list[str]:
 def after(
     keys: Sequence[SortKey], params: Params, values: Sequence[str], *, reverse: bool = False
 ) -> str:
-    """The condition for records behind the one whose key values are `values`."""
+    """The condition for the records after the record whose key values are `values`."""
     bound = [params.add(key.value(text), key.cast) for key, text in zip(keys, values, strict=True)]
     signs = ["<" if key.descending != reverse else ">" for key in keys]
     if len(set(signs)) == 1:
-        # One row comparison is one range of an index.
+        # A row comparison is a single range of an index.
         left = ", ".join(key.sql for key in keys)
         return f"(({left}) {signs[0]} ({', '.join(bound)}))"
     alternatives = []
     for number, key in enumerate(keys):
         same = [f"{keys[i].sql} = {bound[i]}" for i in range(number)]
         alternatives.append(" AND ".join([*same, f"{key.sql} {signs[number]} {bound[number]}"]))
-    # Redundant, but a range that an index can start from.
+    # This condition is redundant, but gives an index a range to start from.
     lead = f"{keys[0].sql} {signs[0]}= {bound[0]}"
     return f"({lead} AND (({') OR ('.join(alternatives)})))"
 

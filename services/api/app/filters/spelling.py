@@ -1,4 +1,4 @@
-"""Names that are nearly those of declared fields, where a schema lets records have others too."""
+"""Refuses misspelt names of declared fields, where a schema allows undeclared fields too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.filters.fields import Fields
     from app.filters.language.syntax import Expression, Path
 
-# Shorter names have too many others one slip away.
+# Too many other names are one slip away from a shorter name.
 _SHORTEST: Final = 4
 _MOST_NAMES: Final = 1000
 
@@ -30,7 +30,7 @@ def check_filter(expression: Expression, fields: Fields) -> None:
 
 
 def check_names(text: str, fields: Fields) -> None:
-    """The same for the names between commas of a sort, an index or `fields`."""
+    """The same check for the names between the commas of a sort, an index or `fields`."""
     for start, part in split_list(text):
         if "`" not in part:
             bare = part.strip().lstrip("-")
@@ -57,8 +57,7 @@ def _check(path: Path, position: int, fields: Fields) -> None:
 
 
 def _one_slip(given: str, meant: str) -> bool:
-    """Whether one letter is different, too much or missing, two have changed places, or only the
-    case is different."""
+    """Whether one letter is wrong, extra or missing, two are swapped, or only the case differs."""
     if abs(len(given) - len(meant)) > 1 or given + "s" == meant or given == meant + "s":
         # A singular and its plural are two fields.
         return False

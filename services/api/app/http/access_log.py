@@ -1,4 +1,4 @@
-"""The access line: one per request, many a second, so it bypasses the logging machinery.
+"""The access log: a line per request, many a second, so lines bypass the logging machinery.
 
 Lines of one turn of the event loop are written together; the level and the format are those of the
 other logs.

@@ -1,4 +1,4 @@
-"""Request bodies, read strictly: the media type, the JSON, and the model behind it."""
+"""Reads request bodies strictly: the media type, the JSON and the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.http.members import check_members, invalid
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Many times the size of the forms that anybody may send.
+# Many times the size of a form, which any client may send.
 MAX_FORM_BYTES = 65_536
 
 
@@ -36,13 +36,13 @@ async def read_body(request: Request, *media_types: str) -> bytes:
 
 
 def body_of(model: type[Model], *, at_most: int | None = MAX_FORM_BYTES) -> Any:
-    """A dependency that gives the body as `model`; a larger body is not even parsed.
+    """A dependency that gives the body as `model`; a body above `at_most` bytes is not parsed.
 
-    The framework's own parser would take duplicate keys, NaN and lone surrogates. The OpenAPI
+    The framework's own parser would accept duplicate keys, NaN and lone surrogates. The OpenAPI
     document still describes the model, see `request_body`.
     """
 
-    async def parsed(request: Request) -> Model:
+    async def parse(request: Request) -> Model:
         body = await read_body(request)
         if at_most is not None and len(body) > at_most:
             raise ContentTooLarge(f"The body is larger than the {at_most} bytes that this takes.")
@@ -53,7 +53,7 @@ def body_of(model: type[Model], *, at_most: int | None = MAX_FORM_BYTES) -> Any:
         except ValidationError as error:
             raise invalid(error) from None
 
-    return Depends(parsed)
+    return Depends(parse)
 
 
 def request_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The address of a request's client: the peer's, or the one that a trusted proxy names."""
+"""The address of a request's client: the peer's, or the address that a trusted proxy names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Addresses remembered as parsed, since parsing takes longer than the rest of this.
+# The number of remembered addresses: parsing takes longer than all other work here.
 _KEPT = 4096
 # The longest address with its zone; the memory for addresses must be bounded.
 _LONGEST = 64
-# As some balancers write it: `203.0.113.20:5555`, `[2001:db8::1]:443`, `[2001:db8::1]`. An IPv6
-# address with a port has brackets, since the end of a bare address looks like a port.
+# An address as some balancers write it: `203.0.113.20:5555`, `[2001:db8::1]:443`, `[2001:db8::1]`.
+# An IPv6 address with a port has brackets, since the end of a bare address looks like a port.
 _WITH_PORT = re.compile(r"(?:\[([^]]*:[^]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
@@ -39,7 +39,7 @@ def believe_no_server() -> None:
 
 
 class ClientAddress:
-    """Believes `X-Forwarded-For` from the named networks only, and only its last untrusted hop."""
+    """Believes `X-Forwarded-For` from trusted networks only, and only its last untrusted hop."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
         networks = [ipaddress.ip_network(network) for network in trusted]
@@ -48,10 +48,10 @@ class ClientAddress:
 
     def address_of(self, scope: Scope) -> str:
         """The client's address as text, empty where the transport has none (a Unix socket)."""
-        peer = _plain((scope.get("client") or ("", 0))[0])
+        peer = _without_mapping((scope.get("client") or ("", 0))[0])
         if not self._is_trusted(peer):
             return peer
-        # From the right: each hop was written by the one after it.
+        # Read from the right: each hop is an address that the proxy to its right has seen.
         forwarded = b",".join(
             value for name, value in scope["headers"] if name == b"x-forwarded-for"
         )
@@ -59,7 +59,7 @@ class ClientAddress:
             address = _without_port(hop.strip())
             if len(address) > _LONGEST or not _is_address(address):
                 return peer
-            address = _plain(address)
+            address = _without_mapping(address)
             if not self._is_trusted(address):
                 return address
             peer = address
@@ -73,8 +73,8 @@ def _without_port(hop: str) -> str:
     return hop if match is None else match[1] or match[2]
 
 
-def _plain(address: str) -> str:
-    """An IPv4 address as such, also where an IPv6 socket met it (`::ffff:192.0.2.1`)."""
+def _without_mapping(address: str) -> str:
+    """The address, in its IPv4 form if an IPv6 socket has mapped it (`::ffff:192.0.2.1`)."""
     if ":" not in address or not _is_address(address):
         return address
     mapped = ipaddress.IPv6Address(address).ipv4_mapped

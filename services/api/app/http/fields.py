@@ -1,7 +1,7 @@
 """The header fields of a request, one value for each name (RFC 9110, section 5.3).
 
-Readers take the first, the last or all fields of one name, as they like; after this a name has one
-field. The edge decides the same: it refuses repeated fields or hands on all.
+Some code reads the first of several fields with one name, other code the last or all; once joined,
+they are one field. The edge agrees with this: it refuses repeated fields or hands on all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from app.core.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Fields that are no lists, or lists that nginx refuses in parts too.
+# Fields that are no lists, and lists that nginx refuses too if they come in several fields.
 _SINGLE = frozenset({
     b"access-control-request-method", b"authorization", b"content-length", b"content-type",
     b"expect", b"host", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
@@ -28,7 +28,7 @@ class FieldDoubled(BadRequest):
 def joined(
     headers: Iterable[tuple[bytes, bytes]],
 ) -> tuple[list[tuple[bytes, bytes]], FieldDoubled | None]:
-    """The fields, those of one name joined, and the refusal of a field that cannot be joined."""
+    """The fields with those of one name joined, and a refusal if a repeated field is no list."""
     values: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         values.setdefault(name, []).append(value)

@@ -1,4 +1,4 @@
-"""The faults in the members of a body that a model takes."""
+"""The problems for faulty members of a body that a model takes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-# The description of a fault takes many times the bytes of the faulty member.
-_AT_MOST = 20
+# The most faults in a problem: each is described in many times the bytes of the member.
+_MOST_FAULTS = 20
 
 
 def invalid(error: ValidationError) -> ValidationFailed:
     """The problem that lists the faults in the members of a body, at most 20 of them."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    return _not_taken(
+    return _problem(
         FieldError(
             json.pointer(*fault["loc"]), fault["msg"].removeprefix("Value error, "), fault["type"]
         )
@@ -28,18 +28,18 @@ def invalid(error: ValidationError) -> ValidationFailed:
     )
 
 
-def _not_taken(faults: Iterable[FieldError]) -> ValidationFailed:
+def _problem(faults: Iterable[FieldError]) -> ValidationFailed:
     return ValidationFailed(
-        "The body is not what this operation takes.", errors=list(islice(faults, _AT_MOST))
+        "The body is not what this operation takes.", errors=list(islice(faults, _MOST_FAULTS))
     )
 
 
 def check_members(model: type[BaseModel], value: Any) -> None:
-    """Refuse a body with more members than the model has, without a look at each of thousands."""
+    """Refuse a body with more members than the model has, without checking each of thousands."""
     if not isinstance(value, dict) or len(value) <= len(model.model_fields):
         return
     known = {field.alias or name for name, field in model.model_fields.items()}
-    raise _not_taken(
+    raise _problem(
         FieldError(json.pointer(name), "Extra inputs are not permitted", "extra_forbidden")
         for name in value
         if name not in known

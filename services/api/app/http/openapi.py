@@ -54,7 +54,7 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
 }
 
-# For a route that anybody may call.
+# For a route that any client may call.
 PUBLIC: dict[str, Any] = {"security": []}
 
 # The statuses that any operation may answer with.
@@ -72,7 +72,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-# Describes `If-None-Match` with PUT.
+# The description of `If-None-Match` with PUT.
 ONLY_CREATE = "`*`: only create, 412 if it is there."
 
 
@@ -80,7 +80,7 @@ def precondition(
     name: str, description: str = 'An `ETag` as it was answered, `"1"` for example.'
 ) -> dict[str, Any]:
     """The header parameter `If-Match` or `If-None-Match`."""
-    # No example, since the page that shows the document would send it.
+    # No example, since the page that shows the document would send the example.
     return {
         "name": name, "in": "header", "description": description, "schema": {"type": "string"},
     }  # fmt: skip

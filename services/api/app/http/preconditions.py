@@ -1,9 +1,9 @@
 """Entity tags (RFC 9110, sections 8.8.3 and 13.1): a record's version, quoted.
 
 A proxy that compresses an answer marks its tag: `W/"1"` (nginx, HAProxy, Cloudflare), `"1-gzip"`
-(Apache, Caddy), `"1--gzip"` (Jetty), `"1;gzip"`. Clients send the marked tag back. The tag
-still names one version of one record, all that is compared, so the marks are taken off, for
-If-Match too.
+(Apache, Caddy), `"1--gzip"` (Jetty), `"1;gzip"`. Clients send the marked tag back. Marked
+tags still name one version of one record, and only versions are compared; so the marks are taken
+off, for If-Match too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.core.errors import InvalidPrecondition
 _TAG = re.compile(
     r'\s*(?:W/)?"([\x21\x23-\x7e]*?)(?:(?:--?|;)(?:x-)?(?:gzip|br|zstd|deflate|compress))?"\s*'
 )
-# As `etag` writes it, since tags are the same only if their text is; within bigint's digits.
+# A version as `etag` writes it, since tags are compared as text; its digits fit bigint.
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 

@@ -72,16 +72,16 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def handle_validation_error(_: Request, error: Exception) -> Response:
-    """Parameters at fault are 400, members of the body 422."""
+    """Faulty parameters get 400, faulty members of the body 422."""
     validation: RequestValidationError = error  # type: ignore[assignment]
     body, parameters = [], []
     for fault in validation.errors():
-        where, *path = fault["loc"]
+        source, *path = fault["loc"]
         message = fault["msg"].removeprefix("Value error, ")
-        if where == "body":
+        if source == "body":
             body.append(FieldError(pointer(*path), message, fault["type"]))
         else:
-            name = str(path[0]) if path else str(where)
+            name = str(path[0]) if path else str(source)
             parameters.append(FieldError("", message, fault["type"], parameter=name))
     if parameters:
         return response(InvalidParameter(errors=parameters))

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP/1.1 on a connection, which makes nothing for a request before the request's turn.
+"""uvicorn's HTTP/1.1 protocol, but a request has no task before the request's turn.
 
 Where three times as many requests arrive as can be served, two of three are refused. A refusal by a
-task and an answer through all layers would cost a tenth of a served request, and more after a wait:
-here a refusal costs a few bytes.
+task through all layers would cost a tenth of a served request, and more after a wait; a refusal
+here costs a few bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from app.overload.admission import Admission
 
-# The body around the request id, which is null here.
+# A refusal's body before and after the request id, which is null in this problem.
 _BEFORE, _AFTER = bytes(problem.response(Overloaded()).body).split(b"null")
 _HEAD = STATUS_LINE[Overloaded.status] + b"".join(
     b"%b: %b\r\n" % field
@@ -36,14 +36,14 @@ _HEAD = STATUS_LINE[Overloaded.status] + b"".join(
     )
 )
 _CLOSE = (b"connection", b"close")
-# Requests whose refusal takes more than fixed bytes: fields for a browser, or reading on to the end
-# of the body.
+# Fields of requests that fixed bytes cannot refuse: the answer needs fields for a browser, or the
+# connection must be read to the body's end.
 _PARTICULAR = frozenset({b"origin", b"transfer-encoding"})
 
 
 class Protocol(HttpToolsProtocol):
-    """Refusals here have no access line; `Admission` counts them, and logs one line a second for
-    all of them."""
+    """Refusals on the connection have no access line; `Admission` counts them, and logs one line a
+    second for all of them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,16 +51,16 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if self.transport.is_closing():
-            # The request came behind one whose answer was the last (RFC 9112, section 9.6).
+            # An earlier request had the connection's last answer (RFC 9112, section 9.6).
             _forget(cycle)
-        # Admission exists within the application's lifespan, and skips uvicorn's own answers.
+        # The middleware asks if there is no lifespan; uvicorn's own answers need no place.
         elif self.admission is None or app is not self.app or self.admission.enter(_scope(cycle)):
             super()._start_asgi_task(cycle, app)
         else:
-            # The turn may come in the context of the request that makes room.
+            # Keep this request's context: the request that makes room may call `begin` in its own.
             begin = partial(copy_context().run, self._begin, cycle, app)
             refuse = partial(self._refuse, cycle, app)
-            # In the next turn of the loop: requests that came with it wait behind it, not refused.
+            # In the loop's next turn: pipelined requests then wait behind this one, not refused.
             self.loop.call_soon(self.admission.wait, _scope(cycle), begin, refuse)
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
@@ -76,7 +76,7 @@ class Protocol(HttpToolsProtocol):
             return False
         seconds, scope = retry_after(), _scope(cycle)
         asked = dict(scope["headers"])
-        # Answers to a client that takes none must not pile up: the application waits for it.
+        # Answers must not pile up for a client that reads none: the application waits for it.
         if scope["method"] == "HEAD" or not _PARTICULAR.isdisjoint(asked) or self.flow.write_paused:
             scope[REFUSED_KEY] = Overloaded(retry_after=seconds)
             super()._start_asgi_task(cycle, app)
@@ -91,7 +91,7 @@ class Protocol(HttpToolsProtocol):
             (b"retry-after", b"%d" % seconds),
             (b"x-request-id", own),
         ]
-        # A client that waits for 100 Continue may take the answer for that, or still send the body.
+        # A client that waits for 100 Continue may take this answer for it, or still send the body.
         stays = cycle.keep_alive and not cycle.waiting_for_100_continue
         if not stays and _CLOSE not in fields:
             fields.append(_CLOSE)

@@ -1,6 +1,6 @@
-"""Answers are kept sealed, since some show a secret that is stored only as a hash otherwise.
+"""Kept answers are sealed, since some show a secret that is otherwise stored as a hash only.
 
-Both the fingerprint and the seal need the client's Idempotency-Key, which is not kept, and this
+Both the fingerprint and the seal depend on the idempotency key, which the table lacks, and on this
 server's secret: a reader of the table learns nothing, even by trying likely passwords.
 """
 
@@ -33,7 +33,7 @@ class ResponseCipher:
     def open(
         self, request: KeyedRequest, fingerprint: bytes, status: int, sealed: bytes
     ) -> Answer | None:
-        """The answer, if the fingerprint is that of this very request."""
+        """The answer if the fingerprint is that of this request, else None."""
         for secret in self._secrets:
             if hmac.compare_digest(_fingerprint(secret, request), fingerprint):
                 nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
@@ -44,14 +44,14 @@ class ResponseCipher:
 
 
 def _fingerprint(secret: bytes, request: KeyedRequest) -> bytes:
-    return _derived(secret, b"fingerprint", request.digest, request)
+    return _derive(secret, b"fingerprint", request.digest, request)
 
 
 def _cipher(secret: bytes, request: KeyedRequest) -> AESGCM:
-    return AESGCM(_derived(secret, b"seal", b"", request))
+    return AESGCM(_derive(secret, b"seal", b"", request))
 
 
-def _derived(secret: bytes, use: bytes, content: bytes, request: KeyedRequest) -> bytes:
+def _derive(secret: bytes, use: bytes, content: bytes, request: KeyedRequest) -> bytes:
     # The key comes last, as the only part without a fixed length.
     message = b"listo idempotency %s:%s%s%s" % (use, content, request.id, request.key.encode())
     return hmac.digest(secret, message, "sha256")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 # Fields that change what a request asks for.
-_TELLING = (b"content-type", b"if-match", b"if-none-match")
+_DIGESTED = (b"content-type", b"if-match", b"if-none-match")
 # Fields of a response that are for one connection or one client only.
 _NOT_KEPT = frozenset({b"set-cookie", b"connection", b"transfer-encoding", b"date"})
 _REPLAYED = (b"idempotency-replayed", b"true")
@@ -42,14 +42,14 @@ class IdempotencyMiddleware:
             or FIELD not in context_of(scope).fields
             or scope["method"] not in METHODS
             or not policy_of(scope).keyed
-            # Refused without its body, for which the server must not wait.
+            # Without a route, the refusal must not wait for the body.
             or not is_routed(scope)
         ):
             await self.app(scope, receive, send)
             return
         try:
             key = parse_key(context_of(scope).fields[FIELD])
-            # The whole body, before a connection is needed.
+            # The whole body is read before the request takes a database connection.
             body = await _read(receive)
         except Problem as refused:
             await problem.response(refused)(scope, receive, send)
@@ -73,7 +73,7 @@ class IdempotencyMiddleware:
 
 
 class _Response:
-    """Holds the response back until the request is concluded, and then sends it or another one."""
+    """Holds the response back until the request is concluded, then sends it or another response."""
 
     def __init__(self, attempt: Attempt, scope: Scope, receive: Receive, send: Send) -> None:
         self._attempt = attempt
@@ -100,7 +100,7 @@ class _Response:
 
     async def replay(self, answer: Answer) -> None:
         if answer.status < 400:  # noqa: PLR2004
-            # The first process may still be waiting for this, or have died over it.
+            # The first process may still wait for this too, or may have died before.
             database = services_of(self._scope).database
             try:
                 await database.notifications.epoch_is_known(database)
@@ -114,7 +114,7 @@ class _Response:
 
 
 class _Again:
-    """A body that was read, for the application to read it."""
+    """Gives the application a body that was read already."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._message: Message | None = {"type": "http.request", "body": body}
@@ -141,21 +141,21 @@ async def _read(receive: Receive) -> bytes | None:
 
 def _request(scope: Scope, key: str, body: bytes) -> KeyedRequest:
     request = context_of(scope)
-    rest = [scope["query_string"], *(request.fields.get(name, b"") for name in _TELLING), body]
+    rest = [scope["query_string"], *(request.fields.get(name, b"") for name in _DIGESTED), body]
     return KeyedRequest.from_parts(
         key, request.actor, method=scope["method"], path=scope["path"], rest=rest
     )
 
 
 def _answer(held: Iterable[Message]) -> Answer:
-    first, *others = held
+    start, *others = held
     headers = [
         (bytes(name), bytes(value))
-        for name, value in first.get("headers", ())
+        for name, value in start.get("headers", ())
         if bytes(name).lower() not in _NOT_KEPT
     ]
     body = b"".join(_parts(others))
-    return Answer(first["status"], headers, body, whole=len(body) <= MAX_KEPT_BYTES)
+    return Answer(start["status"], headers, body, whole=len(body) <= MAX_KEPT_BYTES)
 
 
 def _parts(messages: Iterable[Message]) -> Iterator[bytes]:

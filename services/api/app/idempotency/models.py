@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """`id` names the key within its scope, the caller and the route; `digest` is the request."""
+    """`id` is a digest of key, caller, method and path; `digest` is that of the request."""
 
     key: str
     id: bytes
@@ -26,7 +26,7 @@ class KeyedRequest:
     def from_parts(
         cls, key: str, actor: Actor, *, method: str, path: str, rest: Iterable[bytes]
     ) -> KeyedRequest:
-        """`rest` is everything else that tells one request from another."""
+        """`rest` holds all other parts that tell one request from another."""
         scope = (
             actor.kind.encode(),
             str(actor.api_key_id or actor.id or "").encode(),

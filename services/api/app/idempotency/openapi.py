@@ -24,7 +24,7 @@ _REPLAYED = {
 
 
 def describe(paths: dict[str, Any]) -> None:
-    """Add the field, what it may be answered with, and the mark of a replay to each operation."""
+    """Add the field, its problems and the mark of a replay to each operation."""
     for operations in paths.values():
         for method, operation in operations.items():
             if method.upper() in METHODS:

@@ -29,7 +29,7 @@ async def claim(session: Session, id_: bytes, lock: int, kept: timedelta) -> Rec
 async def insert(
     session: Session, id_: bytes, fingerprint: bytes, *, status: int, answer: bytes, kept: timedelta
 ) -> bool:
-    """Keep the answer, in place of an expired one; False where a valid answer is there."""
+    """Keep the answer, in place of an expired one; False if an unexpired answer is there."""
     row = await session.fetchrow(
         "INSERT INTO listo.idempotency_keys AS k (id, fingerprint, status, answer)"
         " VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO UPDATE SET fingerprint = $2, status = $3,"
@@ -44,7 +44,7 @@ async def insert(
 
 
 async def purge(session: Session, older_than: timedelta, limit: int) -> int:
-    """Delete up to `limit` keys that are older than that; returns how many."""
+    """Delete up to `limit` keys older than `older_than`; returns the number deleted."""
     status = await session.execute(
         "DELETE FROM listo.idempotency_keys WHERE id IN (SELECT id FROM listo.idempotency_keys"
         " WHERE created_at <= now() - $1::interval ORDER BY created_at LIMIT $2)",

@@ -1,8 +1,8 @@
 """Each request with an idempotency key is carried out once; a repetition gets the same answer.
 
-The answer is a row of the transaction whose work it tells of, so both exist or neither does. While
-that transaction runs it holds an advisory lock: other processes see at once, on any replica, that
-the request is in work, and a crash releases the lock.
+The transaction that does the work also writes the answer, so both exist or neither does. While it
+runs, the transaction holds an advisory lock: other processes see at once, on any replica, that the
+request is in work, and a crash releases the lock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KEPT = timedelta(hours=24)
 MAX_KEPT_BYTES = 262_144
 
 # Refusals that are the outcome of the write. 401 and 403 depend on the caller's rights, which may
-# have changed by the next time; so does 404, the answer to a caller who may not see.
+# have changed by the next try; so does 404, the answer to a caller who may not see the target.
 _OUTCOMES = frozenset({409, 410, 412, 422})
 # Fields shown of an answer that was too large to be kept.
 _POINTERS = frozenset({"location", "etag"})
@@ -43,9 +43,9 @@ class Answered(Exception):
 class Attempt:
     """One request with a key, from its first statement to its answer.
 
-    The request writes through `session`, whose beginning takes the key. The first statement raises
-    Answered, RequestInProgress, KeyReused or AnswerNotKept where the key is taken; if the exception
-    gets lost on the way up, `conclude` raises it again.
+    The request writes through `session`, whose first statement takes the key. The statement
+    raises Answered, RequestInProgress, KeyReused or AnswerNotKept if the key was taken before; if
+    the exception gets lost on the way up, `conclude` raises it again.
     """
 
     def __init__(self, database: Database, cipher: ResponseCipher, request: KeyedRequest) -> None:
@@ -57,10 +57,11 @@ class Attempt:
         self._lost: Exception | None = None
 
     async def conclude(self, answer: Answer, *, retryable: bool) -> None:
-        """Commit the request with its answer if that is final, else undo the request.
+        """Commit a success with its answer; undo a refusal, and keep its answer if that is final.
 
-        A `retryable` problem and a refusal before any statement are not final: the client is to try
-        again. Raises as `session` does, and DatabaseUnavailable; then the request was undone.
+        A `retryable` problem, a refusal outside of _OUTCOMES and a refusal before any statement are
+        not final: the client is to try again. Raises as `session` does, and DatabaseUnavailable;
+        then the request was undone.
         """
         if self._lost is not None:
             raise self._lost
@@ -111,7 +112,7 @@ class Attempt:
             answer=self._cipher.seal(request, answer),
             kept=KEPT,
         ):
-            # Impossible while all writers hold the lock; even otherwise nothing is done twice.
+            # Impossible while all writers hold the lock; even without it, this undoes the attempt.
             self._lose("in_progress", RequestInProgress())
 
     def _lose(self, outcome: str, reason: Exception) -> NoReturn:

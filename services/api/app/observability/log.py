@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, or readable colours on a terminal. Secrets never get in."""
+"""Logs: a JSON object per line, or readable colours on a terminal. No line holds secrets."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SECRETS = re.compile(
 
 
 def redact(text: str) -> str:
-    """`text` with what looks like a credential replaced."""
+    """`text` with all parts replaced that look like a credential."""
     return _SECRETS.sub(lambda match: f"{match[1] or match[3] or ''}[redacted]", text)
 
 
 class _Context(logging.Filter):
-    """Adds the request's ids to each line, and takes secrets out of it."""
+    """Adds the request's ids to each line, and takes secrets out of the line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if (request := context.current()) is not None:
@@ -40,9 +40,9 @@ class _Context(logging.Filter):
 
 
 class _GivenUp(logging.Filter):
-    """Drops asyncio's line on a connection to PostgreSQL that was given up while it was made.
+    """Drops asyncio's line about a connection to PostgreSQL that was given up before it was open.
 
-    asyncpg tells the connection's end to an abandoned future, and nothing has failed.
+    asyncpg reports the connection's end to an abandoned future, and nothing has failed.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

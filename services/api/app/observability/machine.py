@@ -23,7 +23,7 @@ def cores(root: Path = _CGROUPS, own: Path = _OWN) -> float:
 
 
 def memory(root: Path = _CGROUPS, own: Path = _OWN) -> int:
-    """Bytes."""
+    """The bytes of memory that all processes here may use."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for folder in _folders(root, own, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
@@ -32,7 +32,7 @@ def memory(root: Path = _CGROUPS, own: Path = _OWN) -> int:
 
 
 def share() -> int:
-    """Bytes for one of the processes that serve here."""
+    """The bytes of memory for one of the processes that serve here."""
     return memory() // max(1, int(os.environ.get("LISTO_WORKERS", "1")))
 
 
@@ -49,10 +49,10 @@ def _available() -> int:
 
 
 def _folders(root: Path, own: Path, controller: str) -> list[Path]:
-    """Our group's folder and those above, in the hierarchy of `controller` (v1) and the one (v2).
+    """The folders of our group and the groups above, in the hierarchy of `controller` (v1) and v2.
 
-    In a container the path in /proc may be that of the host, which leads nowhere; the root then is
-    the container's own group.
+    In a container the path in /proc may be the host's, which leads nowhere; the root then is the
+    container's own group.
     """
     found = []
     try:
@@ -70,7 +70,7 @@ def _folders(root: Path, own: Path, controller: str) -> list[Path]:
 
 
 def _words(file: Path, number: int) -> tuple[str, ...]:
-    """The words of a file that has so many of them; none where there is no such file."""
+    """The words of the file if it has `number` of them; else none, also for a missing file."""
     try:
         words = tuple(file.read_text().split())
     except OSError:

@@ -22,9 +22,9 @@ from app.observability.multiprocess import Shared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The folder where processes' metrics meet; prometheus_client looks for it when it is imported.
+# The folder for the metrics of all processes; prometheus_client's import looks for it.
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-# How often the gauges are read that nothing counts.
+# How often the gauges of `read_from` are read.
 SAMPLE_SECONDS = 1.0
 
 MASTER_START = Gauge(
@@ -119,20 +119,20 @@ LOOP_LAST_SUCCESS = Gauge(
 )
 EVENTS_PUBLISHED = Counter("listo_events_published_total", "Events written.", ["type"])
 
-_READ: dict[Gauge, Callable[[], float]] = {}
+_READERS: dict[Gauge, Callable[[], float]] = {}
 
 
 def read_from(gauge: Gauge, read: Callable[[], float]) -> None:
     """Have the gauge show the value of `read`, whichever process of this server is asked."""
-    _READ[gauge] = read
+    _READERS[gauge] = read
     if _FOLDER is None:
         gauge.set_function(read)
 
 
 def sample() -> None:
-    """Write down the values of this process' gauges, for when another process is asked."""
+    """Write this process' gauges to the folder, where the process that is asked reads them."""
     if _FOLDER is not None:
-        for gauge, read in list(_READ.items()):
+        for gauge, read in list(_READERS.items()):
             gauge.set(read())
 
 

@@ -1,9 +1,9 @@
 """Metrics of several processes that share a folder (PROMETHEUS_MULTIPROC_DIR).
 
-By prometheus_client each process writes files of its own, and the process that is asked reads all.
-The files of a process that is gone must stay, or its counts would be missing, so the files would
-pile up with every restart. Here they are added up into one file per kind as soon as the process is
-gone; a lock keeps readers from seeing them twice, or not at all.
+With prometheus_client each process writes files of its own, and the process that is asked reads all
+of them. The counts of a process that is gone must stay, so its files would pile up with every
+restart. Here they are added up into one file per kind as soon as the process is gone; a lock keeps
+readers from seeing counts twice, or not at all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-# In place of the process' number in a file's name.
+# Stands in place of the process' number in a file's name.
 _GONE = "gone"
 _LOCK = "lock"
 
@@ -48,18 +48,18 @@ class Shared(Collector):
 def bury(folder: Path, pid: int) -> None:
     """Add the counts of the process to those of earlier ones, and remove its files.
 
-    One process at a time may call this: the one that starts the others.
+    Only one process may call this: the process that starts the others.
     """
     with _locked(folder, fcntl.LOCK_EX):
         for path in sorted(folder.glob(f"*_{pid}.db")):
             kind = path.name.removesuffix(f"_{pid}.db")
             # The gauges of a dead process are of interest only if their mode says so.
-            if kind in _ADDED:
+            if kind in _ADDED_KINDS:
                 _merge(folder, kind, path)
             path.unlink()
 
 
-_ADDED = frozenset({"counter", "histogram", "summary", "gauge_sum"})
+_ADDED_KINDS = frozenset({"counter", "histogram", "summary", "gauge_sum"})
 
 
 def empty(folder: Path) -> None:
@@ -77,10 +77,10 @@ def _merge(folder: Path, kind: str, path: Path) -> None:
             total[key] = total.get(key, 0.0) + value
     fresh = folder / f"{kind}_{_GONE}.db.new"
     fresh.unlink(missing_ok=True)
-    written = MmapedDict(str(fresh))  # type: ignore[no-untyped-call]
+    file = MmapedDict(str(fresh))  # type: ignore[no-untyped-call]
     for key, value in total.items():
-        written.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
-    written.close()  # type: ignore[no-untyped-call]
+        file.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    file.close()  # type: ignore[no-untyped-call]
     fresh.replace(target)
 
 

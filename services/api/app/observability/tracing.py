@@ -1,4 +1,4 @@
-"""Traces, where OTEL_EXPORTER_OTLP_ENDPOINT is set: requests by the framework, SQL by us."""
+"""Traces, if OTEL_EXPORTER_OTLP_ENDPOINT is set: the framework traces requests, Listo SQL."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def telemetry(settings: Settings) -> Telemetry:
 
 
 def _provider(endpoint: str) -> TracerProvider:
-    # Imported here, so that only servers with an endpoint pay.
+    # Imported here, so that only servers with an endpoint pay for the import.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
     )

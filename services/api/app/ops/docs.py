@@ -112,7 +112,7 @@ async def document(request: Request, collections: str | None = None) -> Response
     actor, services = context_of(request.scope).actor, services_of(request.scope)
     visible = await services.registry.visible_to(actor)
     if collections is not None:
-        visible = _named(visible, collections)
+        visible = _select(visible, collections)
     made = await services.documents.document_for(actor, visible)
     headers = {
         "ETag": f'"{made.tag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization",
@@ -123,7 +123,7 @@ async def document(request: Request, collections: str | None = None) -> Response
     return Response(made.text(), media_type="application/json", headers=headers)
 
 
-def _named(visible: Iterable[Collection], names: str) -> list[Collection]:
+def _select(visible: Iterable[Collection], names: str) -> list[Collection]:
     """The collections that `names` lists. Raises CollectionNotFound if one is missing."""
     by_name = {collection.name: collection for collection in visible}
     wanted = sorted({name.strip() for name in names.split(",")})

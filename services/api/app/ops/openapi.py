@@ -1,7 +1,7 @@
-"""The OpenAPI document of one caller: the routes of every server, and the collections they may see.
+"""The OpenAPI document of a caller: the built-in routes, and the collections that they may see.
 
-The document is joined from text that is kept for each collection, so that another set of
-collections, of which API keys can make any number, is only joined anew.
+The document is joined from a text that is kept for each collection. API keys can make any number of
+sets of collections, and a new set costs a join only.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 # The limits of one document, which says how many collections are left out.
 MAX_COLLECTIONS = 1000
 MAX_BYTES = 4 * 1024 * 1024
-# The limits of one collection. A schema can be larger as text than in its definition, where it
-# refers to parts of parts that it refers to.
+# The limits of one collection. The text of a schema can be larger than its definition if targets of
+# its references have references too.
 _MAX_SCHEMA_BYTES = MAX_BYTES // 32
 _MAX_COLLECTION_BYTES = MAX_BYTES // 8
 # The limit of all texts that a process keeps; the least recently used text goes first.
@@ -53,12 +53,12 @@ class Document:
     parts: tuple[bytes, ...]
 
     def text(self) -> bytes:
-        """JSON text."""
+        """The document as JSON."""
         return b"".join(self.parts)
 
 
 class Documents:
-    """The documents of this process; another version of the code may describe things otherwise."""
+    """The documents of this process alone: another version of the code may describe otherwise."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
@@ -91,9 +91,9 @@ class Documents:
         key = f"{collection.id}:{collection.version}:{actor.is_admin}"
         known = await self._known.get(key)
         if known is None:
-            known = _described(collection, actor)
+            known = _collection_texts(collection, actor)
             await self._known.set(key, known, ttl=math.inf)
-            # Other requests go first: each of many collections takes a millisecond or more.
+            # Other requests may run now: each of many collections takes a millisecond or more.
             await asyncio.sleep(0)
         return known.split(b"\n") if known else None
 
@@ -129,7 +129,7 @@ class _Frame:
         return cls(*parts, hashlib.sha256(b"".join(parts)).digest())
 
 
-def _described(collection: Collection, actor: Actor) -> bytes:
+def _collection_texts(collection: Collection, actor: Actor) -> bytes:
     """A digest, the paths and the schemas of the collection in lines; empty if it is too large."""
     if len(collection.definition.schema_text) > _MAX_SCHEMA_BYTES:
         return b""
@@ -142,9 +142,9 @@ def _described(collection: Collection, actor: Actor) -> bytes:
     return hashlib.sha256(text).hexdigest().encode() + b"\n" + text
 
 
-def _members(of: dict[str, Any]) -> bytes:
+def _members(value: dict[str, Any]) -> bytes:
     # `to_json` takes integers of any size, as schemas may have them.
-    return to_json(of)[1:-1]
+    return to_json(value)[1:-1]
 
 
 def _note(missing: int) -> bytes:
@@ -171,7 +171,7 @@ def finish(base: dict[str, Any], policies: RoutePolicies) -> dict[str, Any]:
         for operation in path.values():
             response = operation.get("responses", {}).get("422")
             if response and "application/json" in response.get("content", {}):
-                # Faulty parameters are 400 here.
+                # Faulty parameters get 400 here.
                 del operation["responses"]["422"]
     describe({path: each for path, each in base["paths"].items() if policies.policy_at(path).keyed})
     _share_responses(base["paths"])
@@ -179,7 +179,7 @@ def finish(base: dict[str, Any], policies: RoutePolicies) -> dict[str, Any]:
 
 
 def _share_responses(paths: dict[str, Any]) -> None:
-    """Have problems stand once in the document, instead of with each operation."""
+    """Put each problem into the document once, and refer to it from the operations."""
     for operations in paths.values():
         for operation in operations.values():
             responses = operation["responses"]

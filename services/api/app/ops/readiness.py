@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from app.observability.checks import Check
 
 LIMIT_SECONDS = 2.0
-# Less than the interval of any probe.
+# How long a report is kept: less than the interval of any probe.
 KEPT_SECONDS = 0.5
 
 
 class Readiness:
-    """The report of this process, made once for all clients at the same time or right after.
+    """The report of this process, made once for all clients that ask together or right after.
 
     Any client may ask, without a rate limit, so the checks must not keep the database busy.
     """
@@ -34,7 +34,7 @@ class Readiness:
         """`status`, and per check its outcome and duration in milliseconds."""
         flight = self._flight
         if flight is None or (flight.done() and time.monotonic() - self._made >= KEPT_SECONDS):
-            # A task of its own: the client that began it may go away while others wait for it.
+            # A task of its own: the client that asked first may leave while others wait.
             flight = self._flight = asyncio.create_task(self._make(), context=Context())
         return await asyncio.shield(flight)
 

@@ -1,4 +1,4 @@
-"""Decides before any work for a request whether it begins at once, in turn, or not at all."""
+"""Decides whether a request begins at once, in turn or not at all, before any work for it."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.overload")
 
-# The key of Admission in the server's state, so that the server asks before it makes anything.
+# The key of Admission in the server's state, where `Protocol` finds it.
 ADMISSION_KEY = "listo.admission"
-# The keys of admission in a request's scope: the importance, since when the request waited if it
-# had to, and the problem that refuses it.
+# Keys in a request's scope: its importance, the time at which its wait began, and the problem that
+# refuses it.
 IMPORTANCE_KEY = "listo.importance"
 SINCE_KEY = "listo.since"
 REFUSED_KEY = "listo.refused"
 # The status that RequestMiddleware records for a client that left before its answer.
 _GONE = 499
 _COUNT_SECONDS = 0.1
-_TELL_SECONDS = 1.0
+_LOG_SECONDS = 1.0
 _SHED = tuple(REQUESTS_SHED.labels("concurrency", name) for name in NAMES)
 
 
 class Admission:
     """Decides on a place for each request, and counts the requests that get none.
 
-    A server with our protocol asks before it makes anything; under others, the middleware asks.
+    `Protocol` asks before a request has a task; under other servers, the middleware asks.
     """
 
     def __init__(
@@ -88,46 +88,46 @@ class Admission:
         return True
 
     def wait(self, scope: Scope, begin: Begin, refuse: Refuse) -> None:
-        """Have `begin` or `refuse` called for a request that could not `enter`, maybe at once. If
-        `begin` returns true, the request is still there, and has to `leave`."""
+        """Call `begin` or `refuse`, now or later, for a request that could not `enter`. If `begin`
+        returns true, the request is still there, and has to `leave`."""
         importance = scope[IMPORTANCE_KEY]
         since = scope[SINCE_KEY] = time.perf_counter()
         # A log-in that waits for a place will need a hash as well.
         self._logins += _is_login(scope)
 
-        def begun() -> bool:
+        def on_turn() -> bool:
             if begin():
                 return True
-            gone()
+            count_gone()
             return False
 
-        def refused() -> bool:
+        def on_refusal() -> bool:
             if refuse():
                 self._logins -= _is_login(scope)
                 self._refused[importance] += 1
                 return True
-            gone()
+            count_gone()
             return False
 
-        def gone() -> None:
+        def count_gone() -> None:
             self._logins -= _is_login(scope)
             observe_request("none", "none", _GONE, time.perf_counter() - since)
 
-        if not self._concurrency.wait(importance, begun, refused):
-            refused()
+        if not self._concurrency.wait(importance, on_turn, on_refusal):
+            on_refusal()
 
     async def run(self) -> None:
-        """Count and log the refused requests for as long as the process lives: one by one, that
-        would cost more than the refusals."""
-        told, number = time.monotonic(), 0
+        """Count and log refused requests for as long as the process lives, many at a time: one by
+        one, this would cost more than the refusals."""
+        logged_at, number = time.monotonic(), 0
         while True:
             try:
                 await asyncio.sleep(_COUNT_SECONDS)
             finally:
                 number += self._count()
-            if number and time.monotonic() > told + _TELL_SECONDS:
+            if number and time.monotonic() > logged_at + _LOG_SECONDS:
                 logger.warning("overloaded: %d requests were refused", number)
-                told, number = time.monotonic(), 0
+                logged_at, number = time.monotonic(), 0
 
     def _count(self) -> int:
         number = sum(self._refused)
@@ -146,7 +146,7 @@ class Admission:
 
     def _has_room(self, scope: Scope) -> bool:
         try:
-            # A flood of log-ins without room for a hash must not even cost its reading.
+            # Without room for a hash, a flood of log-ins is refused before its bodies are read.
             self._room_for_login(self._logins)
         except Overloaded as full:
             REQUESTS_SHED.labels("passwords", NAMES[Importance.LOGIN]).inc()

@@ -1,8 +1,8 @@
 """How many requests may be in work at once, and which of them wait or are refused first.
 
-Additive increase, multiplicative decrease (AIMD) on the delay outside of requests: waiting for the
-event loop, or for a connection. Existing limiters for Python guard outgoing calls, or judge by the
-duration of requests, which batches, slow clients and password hashes would spoil.
+The limit follows the delay outside of requests (for the event loop, or a connection) by additive
+increase, multiplicative decrease (AIMD). Existing limiters for Python guard outgoing calls, or
+judge by the duration of requests, which batches, slow clients and password hashes would spoil.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from app.overload.queueing import Begin, Refuse
 
-# Above this delay requests better wait for their turn, where the most important goes first.
+# Above this delay requests better wait for their turn, since the most important goes first.
 TARGET_SECONDS = 0.25
 STEP_SECONDS = 0.1
 # A step with too long a delay keeps DECREASE of the limit; others add INCREASE of the maximum.
 DECREASE = 0.9
 INCREASE = 0.05
-# How many requests may wait for each that may be in work. The last of more would be refused anyway,
-# and a refusal at once costs less than after their data has left the processor's caches.
+# How many requests may wait for each that may be in work. Further requests would be refused after
+# their wait; a refusal at once costs less, as their data is still in the processor's caches.
 WAITING_PER_PLACE = 5
 # A request that is in work for longer than this is slow.
 LINGERING_SECONDS = 1.0
@@ -45,7 +45,7 @@ class Importance(IntEnum):
 
 
 NAMES = tuple(importance.name.lower() for importance in Importance)
-# How much of the limit each importance may use while requests have to be refused.
+# How much of the limit each importance may use under strain, see `adjust`.
 SHARES = (0.6, 0.7, 0.85, 0.95, 1.0)
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -64,8 +64,8 @@ def importance_of(scope: MutableMapping[str, Any], fields: Mapping[bytes, bytes]
 class Concurrency:
     """Admits requests up to a limit between `least` and `most`; the others wait for their turn.
 
-    `delay` tells for how many seconds a request has waited for a connection, `lingering` how many
-    requests are in work for longer than so many seconds.
+    `delay` gives the seconds that a request has waited for a connection, `lingering` the number of
+    requests that are in work for longer than the given seconds.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Concurrency:
 
     def wait(self, importance: Importance, begin: Begin, refuse: Refuse) -> bool:
         """Whether a request that could not `enter` may wait. If a place comes in time, `begin` is
-        called; if that returns true, the request is still there, and has to `leave`."""
+        called; if `begin` returns true, the request is still there, and has to `leave`."""
         return self._queue.join(importance, begin, refuse)
 
     def leave(self, importance: Importance) -> None:
@@ -110,10 +110,10 @@ class Concurrency:
         return self._queue.waiting(importance)
 
     def adjust(self, delay: float, lingering: int) -> None:
-        """One step: the limit after such a delay, and how much of it each importance may use.
+        """Set the limit by the last step's `delay`, and how much of it each importance may use.
 
-        Fast requests fill the whole limit. Only when the limit is lowered, or slow requests take
-        half of it, the rest of the places is kept for more important requests.
+        Fast requests may fill the whole limit. Under strain, when the limit is lowered or more than
+        half of it is slow requests, places are kept for more important requests.
         """
         if delay > TARGET_SECONDS:
             self.limit = max(float(self._least), self.limit * DECREASE)
@@ -141,8 +141,8 @@ class Concurrency:
     def _call_in(self) -> None:
         """Give free places to waiting requests, the most important first."""
         queue = self._queue
-        while (first := queue.first()) is not None:
-            importance = Importance(first)
+        while (number := queue.next_importance()) is not None:
+            importance = Importance(number)
             if not self.enter(importance):
                 return
             if not queue.call(importance):

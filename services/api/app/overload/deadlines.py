@@ -1,4 +1,4 @@
-"""Time limits of many short tasks by one timer: a timer each costs more than most tasks."""
+"""Time limits of many short tasks by one timer: a timer per task costs more than most tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STEP = 0.25
 
 
 class Deadlines:
-    """Cancels tasks that are in here for longer than `limit` seconds, to a quarter second."""
+    """Cancels tasks `limit` seconds after their entry, to a quarter second, unless they leave."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -19,9 +19,9 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def older(self, seconds: float) -> int:
-        """How many tasks are in here for longer than that."""
+        """How many tasks in here entered more than `seconds` ago."""
         before = time.monotonic() - seconds
-        # In the order of entry.
+        # The tasks are in the order of entry.
         return sum(1 for _ in takewhile(lambda entered: entered < before, self._running.values()))
 
     def enter(self) -> asyncio.Task[object]:
@@ -34,7 +34,7 @@ class Deadlines:
         return task
 
     def expired(self, task: asyncio.Task[object]) -> bool:
-        """Whether the cancellation that `task` met is ours alone; if so it is taken back."""
+        """Whether this class alone has cancelled `task`; if so, the cancellation is taken back."""
         return task in self._expired and task.uncancel() == 0
 
     def leave(self, task: asyncio.Task[object]) -> None:

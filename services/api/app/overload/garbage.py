@@ -1,7 +1,7 @@
 """Python's collector of circular garbage, which by default stops a busy process for half a second.
 
-The collector looks at all live objects each time when new ones have grown by a quarter: at code,
-schemas and routes, which stay, and at all of many requests in work.
+The collector looks at all live objects whenever new objects have grown by a quarter: at code,
+schemas and routes, which stay, and at the objects of all requests in work.
 """
 
 from __future__ import annotations

@@ -11,16 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-LONGEST_SECONDS = 1.2
+MAX_WAIT_SECONDS = 1.2
 
-# `Begin` is called at a request's turn, `Refuse` if that does not come in time. Both tell whether
-# the request is still there.
+# `Begin` is called at a request's turn. `Refuse` is called when the request has waited too long or
+# makes room for a more important one. Both tell whether the request is still there.
 Begin = Callable[[], bool]
 Refuse = Callable[[], bool]
 
 
 class Queue:
-    """At most so many requests, in a line for each importance."""
+    """At most `most` waiting requests, in one FIFO queue per importance."""
 
     def __init__(self, most: int, importances: int) -> None:
         self._most = most
@@ -33,14 +33,14 @@ class Queue:
         return len(self._lines[importance])
 
     def join(self, importance: int, begin: Begin, refuse: Refuse) -> bool:
-        """Wait for a turn. False where too many requests wait that are as important."""
+        """Wait for a turn. False if the queue is full and holds no less important request."""
         if self.length >= self._most and not self._make_room(importance):
             return False
         self._lines[importance].append((time.monotonic(), begin, refuse))
         self.length += 1
         return True
 
-    def first(self) -> int | None:
+    def next_importance(self) -> int | None:
         """The importance of the next request."""
         if self.length:
             for importance in range(len(self._lines) - 1, -1, -1):
@@ -56,14 +56,14 @@ class Queue:
 
     def expire(self) -> None:
         """Refuse requests that waited for too long."""
-        oldest = time.monotonic() - LONGEST_SECONDS
+        oldest = time.monotonic() - MAX_WAIT_SECONDS
         for line in self._lines:
             while line and line[0][0] < oldest:
                 self.length -= 1
                 line.popleft()[2]()
 
     def _make_room(self, importance: int) -> bool:
-        """Refuse the last of the least important requests below this."""
+        """Refuse the newest request of the lowest importance, if that is below `importance`."""
         for line in islice(self._lines, importance):
             if line:
                 self.length -= 1

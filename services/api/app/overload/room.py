@@ -1,4 +1,4 @@
-"""Bytes that may be taken at once; requests without room wait, first come, first served."""
+"""Limits the bytes in use at once; requests without room wait, first come, first served."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WAIT_SECONDS = 10.0
 
 
 class Room:
-    """`most` tells how many bytes there are. A request for more takes all of them."""
+    """`most` gives the number of bytes. A request for more bytes takes all of them."""
 
     def __init__(self, most: Callable[[], int]) -> None:
         self._most = most

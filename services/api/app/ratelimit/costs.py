@@ -1,7 +1,7 @@
 """Work that counts for more than one request. All other work counts for one.
 
 A route counts its cost by `charge` of `app.ratelimit.dependencies` once the cost is known, before
-the work. The route policy's `cost` tells what may come, for callers refused before that.
+the work. The route policy's `cost` is an upper bound, for callers refused before that.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 # A list with `count=exact`: PostgreSQL visits every record that matches.
 EXACT_COUNT = 10
 
-# A list that takes PostgreSQL longer counts for so many requests per second, once that is known.
+# A list that takes PostgreSQL longer counts for so many requests per second, afterwards.
 SLOW_SECONDS = 0.5
 PER_SECOND = 10
 
-# So many operations of a batch count for one request. Creates in a row are one statement, changes
-# and deletions have one or two each, as they have alone.
+# So many operations of a batch count for one request. Creates in a row are one statement; a change
+# or deletion takes one or two statements, as it does alone.
 CREATES_OF_A_BATCH = 10
 CHANGES_OF_A_BATCH = 2
 
@@ -23,7 +23,7 @@ COLLECTIONS_OF_A_DOCUMENT = 20
 
 # The most operations that a batch may have.
 MAX_OPERATIONS = 1000
-# The text of a deletion, the operation that counts for most by its length.
+# The length of a deletion, the operation that counts for most per byte.
 _OPERATION_BYTES = 60
 
 
@@ -40,12 +40,12 @@ def of_document(collections: int) -> int:
 
 
 def of_query(query: bytes, _length: bytes | None) -> int:
-    """The cost that a list may turn out to have, before its query is read."""
+    """The most that a list can cost, as told before its query is read."""
     return EXACT_COUNT if b"count" in query or b"%" in query else 1
 
 
 def of_length(_query: bytes, length: bytes | None) -> int:
-    """The cost that a batch may turn out to have, before it is read."""
+    """The most that a batch can cost, as told before the batch is read."""
     known = length is not None and length.isdigit()
     fit = int((length or b"")[:9]) // _OPERATION_BYTES + 1 if known else MAX_OPERATIONS
     return of_batch(0, min(fit, MAX_OPERATIONS)) + 1

@@ -41,14 +41,14 @@ async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0
 
 
 async def admit(scope: Scope, request: RequestContext, check: Check) -> Decision | None:
-    """The decision, which the answer will tell of; None where there is no limit."""
+    """The decision, whose fields the answer gets; None without a limit."""
     if not check.policy.rates:
         return None
     decision = await services_of(scope).limiter.admit((check,))
     if check.counted:
-        # Replaced by what is left now.
-        said = check.policy.quoted
-        request.headers = [field for field in request.headers if not field[1].startswith(said)]
+        # The new fields replace those of the earlier count.
+        name = check.policy.quoted
+        request.headers = [field for field in request.headers if not field[1].startswith(name)]
     request.headers += decision.fields()
     return decision
 
@@ -56,7 +56,7 @@ async def admit(scope: Scope, request: RequestContext, check: Check) -> Decision
 def policy_of(scope: Scope, actor: Actor) -> Policy:
     if actor.rate_limit is None:
         return services_of(scope).policies[actor.kind]
-    return _own(actor.rate_limit)
+    return _policy_of_key(actor.rate_limit)
 
 
 def caller_of(request: RequestContext) -> str:
@@ -66,6 +66,6 @@ def caller_of(request: RequestContext) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _own(rates: str) -> Policy:
+def _policy_of_key(rates: str) -> Policy:
     """The policy of an API key's own rates."""
     return Policy("api_key", parse_rates(rates))

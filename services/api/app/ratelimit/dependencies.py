@@ -1,7 +1,7 @@
 """The limits that routes set: `charge`, and `limit`, a kind of fastapi-limiter's dependency.
 
-Only the class that a route names runs of that package. Listo's limiter decides on caller, count and
-answer, unless the route has an identifier or a callback of its own; docs/decisions/0012.
+That package provides only the class that a route names. Listo's limiter decides on caller, count
+and answer, unless the route has an identifier or a callback of its own; docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 # Characters that may not stand between the quotes of a policy's name.
 _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
-_known: WeakKeyDictionary[Limiter, tuple[Rate, ...]] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[Limiter, tuple[Rate, ...]] = WeakKeyDictionary()
 
 
 async def charge(request: Request, cost: int) -> None:
-    """Count the request for `cost` in all; its arrival counted for one. Raises TooManyRequests."""
+    """Count the request as `cost` in all, one of them at its arrival. Raises TooManyRequests."""
     if cost > 1:
         await count(request.scope, cost, counted=1)
 
@@ -49,21 +49,21 @@ async def charge(request: Request, cost: int) -> None:
 async def taken(request: Request, counted: int) -> AsyncIterator[None]:
     """Charge the caller for PostgreSQL's time on the lists of the block, however they ended.
 
-    Only the part above `counted` is charged: the request itself is through, the next ones wait.
+    Only the part above `counted` is charged: this request was admitted, later requests wait.
     """
-    known = context_of(request.scope)
+    context = context_of(request.scope)
     try:
         yield
     finally:
-        cost = costs.of_seconds(known.query_seconds)
+        cost = costs.of_seconds(context.query_seconds)
         if cost > counted:
-            policy = policy_of(request.scope, known.actor)
-            check = Check(policy, caller_of(known), cost, counted, spent=True)
-            await admit(request.scope, known, check)
+            policy = policy_of(request.scope, context.actor)
+            check = Check(policy, caller_of(context), cost, counted, spent=True)
+            await admit(request.scope, context, check)
 
 
 class limit(RateLimiter):  # noqa: N801 - used like the function that it looks like
-    """A dependency that limits each caller of a route, beside the limit that they have anyway.
+    """A dependency that limits each caller of a route, beside the limit that a caller has anyway.
 
         @router.get("/reports", dependencies=[Depends(limit("10/minute", name="reports"))])
 
@@ -86,10 +86,10 @@ def count_by_ours() -> None:
 
     The class itself is changed, since routes name it anywhere: in a router, in a dependency.
     """
-    RateLimiter.__call__ = _counted  # type: ignore[method-assign]
+    RateLimiter.__call__ = _call  # type: ignore[method-assign]
 
 
-async def _counted(self: RateLimiter, request: Request, response: Response) -> None:
+async def _call(self: RateLimiter, request: Request, response: Response) -> None:
     if getattr(request.scope["endpoint"], "_skip_limiter", False):
         return
     # As in the package, each route counts for itself.
@@ -100,17 +100,17 @@ async def _counted(self: RateLimiter, request: Request, response: Response) -> N
 async def _limit(
     limiter: RateLimiter, policy: Policy, request: Request, response: Response, cost: int = 1
 ) -> None:
-    known = context_of(request.scope)
+    context = context_of(request.scope)
     if limiter.identifier is default_identifier:
         # The package's default believes whatever a client writes into X-Forwarded-For.
-        caller = caller_of(known)
+        caller = caller_of(context)
     else:
         caller = str(await limiter.identifier(request))
-    said = list(known.headers)
-    while decision := await admit(request.scope, known, Check(policy, caller, cost)):
+    headers_before = list(context.headers)
+    while decision := await admit(request.scope, context, Check(policy, caller, cost)):
         if decision.allowed or not limiter.blocking:
             break
-        known.headers = list(said)
+        context.headers = list(headers_before)
         # REQUEST_TIMEOUT bounds the wait.
         await asyncio.sleep(decision.retry_after)
     if decision is not None and not decision.allowed:
@@ -137,11 +137,11 @@ def _policy(name: str, rates: tuple[Rate, ...]) -> Policy:
 def _rates(limiter: Limiter) -> tuple[Rate, ...]:
     """The rates of the limiter's bucket, in whole seconds, rounded up. Raises TypeError where they
     cannot be known beforehand."""
-    rates = _known.get(limiter)
+    rates = _cache.get(limiter)
     if rates is None:
         bucket: Any = getattr(limiter.bucket_factory, "bucket", None)
         if bucket is None:
             raise TypeError("A RateLimiter takes a Limiter of rates or of one bucket.")
         rates = tuple(Rate(rate.limit, -(-rate.interval // 1000)) for rate in bucket.rates)
-        _known[limiter] = rates
+        _cache[limiter] = rates
     return rates

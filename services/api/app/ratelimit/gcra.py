@@ -1,9 +1,9 @@
 """The generic cell rate algorithm: the debt of a caller is its whole state.
 
 Under each window a caller owes some microseconds, which time pays back one by one. A request adds
-to them, and is refused where the sum would exceed the window's burst. Whole microseconds keep a
-burst exact. The same step of pyrate-limiter reads a clock of milliseconds, tells the first refusing
-window only, and takes twice the time, on the way of every request.
+to them, and is refused if the sum would exceed the window's burst. Whole microseconds keep a burst
+exact. The same step of pyrate-limiter reads a clock of milliseconds, names the first refusing
+window only, and takes twice the time, for every request.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Sequence[int]]:
     """The decision on a request, and the debts after it.
 
-    `debts` are microseconds before it, one for each window of each check in their order, none above
-    its window's burst by more than OVERDRAFT. A refused request leaves them as they are.
+    `debts` are the microseconds owed before the request, for each window of each check in order,
+    each at most its window's burst and OVERDRAFT. A refused request leaves them as they are.
     """
     after: list[int] = []
     violated: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
             owed = debts[len(after)]
             debt = owed + min(check.cost * emission, burst) - min(check.counted * emission, burst)
             refused |= debt > burst and not check.spent
-            # The refused request comes again as a whole.
+            # A refused request comes again, and then counts as a whole.
             wait = max(wait, owed + min((check.cost + check.ahead) * emission, burst) - burst)
             after.append(min(debt, burst + OVERDRAFT))
         if refused:
@@ -44,7 +44,7 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
 
 
 def _standings(checks: Sequence[Check], debts: Sequence[int]) -> list[Standing]:
-    """For each policy the window with the fewest requests left, the slowest of such windows."""
+    """For each policy the window with the fewest requests left; among equals, the slowest."""
     standings = []
     at = 0
     for check in checks:

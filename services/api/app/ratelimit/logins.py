@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 async def throttle_login(request: Request, account: str, *, known: bool = False) -> None:
     """Count a log-in or a similar request, by client address and by account.
 
-    From an address known to the account it counts by both together, so that strangers cannot use
-    up the tries of the account's owner. Raises TooManyRequests.
+    A request from an address that the account knows counts by both together, so that strangers
+    cannot use up the tries of the account's owner. Raises TooManyRequests.
     """
     services = services_of(request.scope)
     rates = services.settings.rates("login")
@@ -29,7 +29,7 @@ async def throttle_login(request: Request, account: str, *, known: bool = False)
     decision = await services.limiter.admit(
         (
             Check(Policy("login", rates), address),
-            # Bodies with a NUL are refused, so strangers cannot use up this count.
+            # Bodies with a NUL are refused, so strangers cannot name this key as an account.
             Check(Policy("login-account", rates), f"{account}\0{address}" if known else account),
         )
     )

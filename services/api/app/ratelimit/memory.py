@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.ratelimit.policy import Check, Decision
 
 MAX_KEYS = 100_000
-# A sample of so many tells the middle of all within a few per cent.
+# The median of a sample of so many is within a few per cent of the median of all.
 _SAMPLE = 1000
 
 
@@ -53,8 +53,8 @@ class MemoryLimiter:
     def _evict(self, now: int) -> None:
         """Forget callers who have their whole burst back: they count as new ones anyway.
 
-        Under a flood of more keys than that, the callers nearest to a whole burst go too. Only a
-        sample is sorted, since sorting holds up all requests.
+        If too many keys remain, the callers nearest to a whole burst go too. Only a sample is
+        sorted, since sorting holds up all requests.
         """
         kept = {key: arrival for key, arrival in self._arrivals.items() if arrival > now}
         if len(kept) > self._max_keys * 3 // 4:

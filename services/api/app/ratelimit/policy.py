@@ -24,7 +24,7 @@ class Policy:
 
     name: str
     rates: tuple[Rate, ...]
-    # How many processes admit by it, each for itself.
+    # How many processes admit by the policy, each for itself.
     processes: int = 1
     quoted: bytes = field(init=False)
     description: bytes = field(init=False)
@@ -48,10 +48,10 @@ class Policy:
 
 @lru_cache(maxsize=1000)
 def share(policy: Policy, processes: int) -> Policy:
-    """The policy by which each of so many processes admits alone, so that all keep to `policy`.
+    """The policy for each of `processes` processes, so that together they keep to `policy`.
 
-    Where the limit is below their number each admits one request from idle, and all together the
-    limit per window from then on.
+    If there are more processes than the limit, each admits one request from idle, and from then on
+    all together admit the limit per window.
     """
     return replace(policy, processes=processes)
 
@@ -59,10 +59,10 @@ def share(policy: Policy, processes: int) -> Policy:
 class Check(NamedTuple):
     """One caller under one policy.
 
-    `cost` is how many requests this one counts for: the whole limit where that is less, so that it
+    `cost` is the number of requests that this request counts for, but at most the limit, so that it
     can be served at all. `counted` of them were counted before, when less was known; `ahead` more
-    may turn out to be counted later, and a caller who is refused now has to wait for these, too. A
-    cost that is `spent` already is counted in any case, also beyond the limit, by a minute at most.
+    may be counted later, and a caller who is refused now has to wait for these, too. A cost that is
+    `spent` already is counted in any case, also beyond the limit, by a minute at most.
     """
 
     policy: Policy

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _SCRIPT = (Path(__file__).parent / "gcra.lua").read_text()
 
-# More than can be owed; Lua's numbers still hold it exactly.
-_ANYTHING = 1 << 53
+# More than a caller can owe, and a number that Lua still holds exactly.
+_NO_LIMIT = 1 << 53
 
 _Pending = tuple["Sequence[Check]", "asyncio.Future[Decision]"]
 
@@ -36,7 +36,7 @@ _Pending = tuple["Sequence[Check]", "asyncio.Future[Decision]"]
 class RedisLimiter:
     """Shares its counts with every process on the same Redis.
 
-    `processes` tells how many there are: the number must be known before Redis goes away.
+    `processes` gives their number, which must be known before Redis goes away.
     """
 
     def __init__(self, client: Redis, processes: Callable[[], int]) -> None:
@@ -51,7 +51,7 @@ class RedisLimiter:
         future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._pending.append((checks, future))
         if self._calls is None:
-            # Not in the context of the request, which the task outlives.
+            # In a new context, since the task outlives the request.
             self._calls = asyncio.create_task(self._admit_pending(), context=Context())
         return await future
 
@@ -99,7 +99,7 @@ def _question(checks: Sequence[Check]) -> list[tuple[str, int, int, int]]:
             # A window that was changed by a setting counts anew.
             f"listo:limit:{policy.name}:{emission}:{burst}:{_legible(caller)}",
             min(cost * emission, burst) - min(counted * emission, burst),
-            _ANYTHING if spent else burst,
+            _NO_LIMIT if spent else burst,
             burst + OVERDRAFT,
         )
         for policy, caller, cost, counted, _, spent in checks
@@ -108,12 +108,12 @@ def _question(checks: Sequence[Check]) -> list[tuple[str, int, int, int]]:
 
 
 def _legible(caller: str) -> str:
-    """Unchanged for ASCII, distinct for other names: MessagePack takes no lone surrogates."""
+    """The caller without lone surrogates, for MessagePack: ASCII unchanged, others distinct."""
     return caller.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def _decisions(batch: list[Sequence[Check]], owed: Sequence[int]) -> Iterator[Decision]:
-    """The script counted those requests that `decide` admits: both compare the same integers."""
+    """The decisions on a batch: `decide` compares the same integers as the script that counted."""
     at = 0
     for checks in batch:
         windows = sum(len(check.policy.windows) for check in checks)

@@ -46,7 +46,7 @@ class Access:
         return dataclasses.replace(self, session=session)
 
     def require(self, operation: Operation) -> None:
-        """Raises CollectionNotFound, Unauthorized or Forbidden where every record is refused."""
+        """Raises CollectionNotFound, Unauthorized or Forbidden if all records are refused."""
         actor, collection = self.actor, self.collection
         allowed = actor.is_admin or collection.rules[operation] is not False
         if actor.scopes is None and allowed:

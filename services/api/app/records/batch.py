@@ -32,12 +32,12 @@ _MEMBERS = {
 }
 
 
-# PostgreSQL's memory for the change of a record and its checks, in sizes of the record.
+# PostgreSQL's memory for a record's change and its checks, in multiples of the record's size.
 _CHANGE_TIMES = 20
 
 
 class _Raw(msgspec.Struct):
-    # The text of each record as it came, since parsed numbers have lost digits.
+    # The text of each record as the client sent it, since parsed numbers have lost digits.
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -47,7 +47,7 @@ class _RawBatch(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step: `update` applies a JSON Merge Patch, the record must have `version`."""
+    """One step. `update` applies a JSON Merge Patch; the record must have a given `version`."""
 
     op: Literal["create", "update", "delete"]
     id: UUID
@@ -111,19 +111,19 @@ async def run(access: Access, operations: list[Operation]) -> list[Result]:
             await _create_all(access, creates, start)
             results += [Result(operation.id, 1) for operation in creates]
         else:
-            with _Indexed(start):
-                results.append(await _one(access, operations[start]))
+            with _AtIndex(start):
+                results.append(await _run_one(access, operations[start]))
     return results
 
 
 async def _lock(access: Access, operations: list[Operation]) -> None:
-    """Two batches that touch the same records in another order must not wait for each other."""
+    """Lock in order, so that two batches with the same records cannot wait for each other."""
     ids: dict[str, set[UUID]] = {op: set() for op in _MEMBERS}
     for operation in operations:
         if operation.known:
             ids[operation.op].add(operation.id)
     if len(ids["create"]) > 1:
-        # Records cannot be locked before their creation. One statement creates them in order.
+        # New records cannot be locked. One statement creates in order; other batches run alone.
         alone = len(_run_of_creates(operations, 0, access.session.budget)) < len(operations)
         await repository.lock_creation(access, alone=alone)
     if len(ids["update"] | ids["delete"]) > 1:
@@ -145,23 +145,23 @@ def _run_of_creates(operations: list[Operation], start: int, budget: Budget) -> 
 
 
 async def _create_all(access: Access, creates: list[Operation], start: int) -> None:
-    with _Indexed(start):
+    with _AtIndex(start):
         access.require("create")
     data = []
     for offset, operation in enumerate(creates):
-        with _Indexed(start + offset):
+        with _AtIndex(start + offset):
             assert operation.data is not None
             kept = await service.prepared(access, operation.data)
             data.append(service.checked_size(access, kept.text))
     created = await repository.create_many(access, [operation.id for operation in creates], data)
     for offset, operation in enumerate(creates):
         if operation.id not in created:
-            with _Indexed(start + offset):
-                # Finds and raises the reason; nothing is created a second time.
-                await _one(access, operation)
+            with _AtIndex(start + offset):
+                # `_run_one` finds and raises the reason; it creates nothing a second time.
+                await _run_one(access, operation)
 
 
-async def _one(access: Access, operation: Operation) -> Result:
+async def _run_one(access: Access, operation: Operation) -> Result:
     id_, version = operation.id, operation.version
     match operation.op:
         case "create":
@@ -176,8 +176,8 @@ async def _one(access: Access, operation: Operation) -> Result:
     return Result(id_, stored.version)
 
 
-class _Indexed:
-    """Names the operation in the problem that it raises, and points into it."""
+class _AtIndex:
+    """Adds the operation's index to a problem of its block, and points errors into the batch."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -197,16 +197,16 @@ class _Indexed:
 def _check(index: int, item: Any) -> None:
     at = json.pointer("operations", index)
     if not isinstance(item, dict) or not _is_operation(item.get("op")):
-        _wrong(index, at + "/op", "must be create, update or delete")
+        _refuse(index, at + "/op", "must be create, update or delete")
     for member in sorted(item.keys() - _MEMBERS[item["op"]]):
-        _wrong(index, at + json.pointer(member), f"does not belong to {item['op']}")
+        _refuse(index, at + json.pointer(member), f"does not belong to {item['op']}")
     if (item["op"] != "create" or "id" in item) and _uuid(item) is None:
-        _wrong(index, at + "/id", "must be a UUID")
+        _refuse(index, at + "/id", "must be a UUID")
     if item["op"] != "delete" and not isinstance(item.get("data"), dict):
-        _wrong(index, at + "/data", "must be an object")
+        _refuse(index, at + "/data", "must be an object")
     version = item.get("version")
     if version is not None and (type(version) is not int or not 0 < version < 1 << 63):
-        _wrong(index, at + "/version", "must be a version number")
+        _refuse(index, at + "/version", "must be a version number")
 
 
 def _is_operation(op: object) -> bool:
@@ -223,7 +223,7 @@ def _operation(item: dict[str, Any], text: str) -> Operation:
     return Operation(item["op"], given or uuid7(), data, item.get("version"), given is not None)
 
 
-def _wrong(index: int, at: str, message: str) -> NoReturn:
+def _refuse(index: int, at: str, message: str) -> NoReturn:
     raise InvalidBatch(errors=[FieldError(at, message, "invalid")], index=index)
 
 

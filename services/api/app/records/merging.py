@@ -9,7 +9,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def merge(target: str, patch: str) -> str:
-    """`target` with `patch` applied, both texts of objects; itself if nothing changes."""
+    """`target` with `patch` applied, both texts of objects; `target` itself if nothing changes."""
     before = target.encode()
     merged = _merged(before, patch.encode())
     return target if merged is before else merged.decode()

@@ -1,4 +1,4 @@
-"""Deletes the records of deleted users: by the worker, a bounded part in each transaction.
+"""The worker's duty to delete the records of deleted users, a bounded part per transaction.
 
 The duty goes through each collection by id, since `owner` has no index, and notes how far it got in
 the very transaction that deletes. So the next worker neither skips records nor counts them twice.
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 SLICE = 1000
 # Transactions of one run, so that runs succeed in time however much there is to do.
 PARTS = 2000
-# How long after a user's end a process may still be unaware of it, and a request that began by then
-# may still commit: beside REQUEST_TIMEOUT, with much room.
+# How long a process may be unaware that a user was deleted, with much room. A request that begins
+# by then may commit within another REQUEST_TIMEOUT.
 _UNAWARE = timedelta(seconds=10)
 
 
 async def run(
     duty: Lease, request_timeout: float, *, size: int = SLICE, parts: int = PARTS
 ) -> None:
-    """Do so many parts, or fewer where no records are left that could be deleted by now."""
+    """Do up to `parts` transactions, until no records are left that can be deleted by now."""
     settled = timedelta(seconds=request_timeout) + _UNAWARE
     for _ in range(parts):
         if not await _step(duty, settled, size):
@@ -50,15 +50,15 @@ async def _step(duty: Lease, settled: timedelta, size: int) -> bool:
 
 
 async def _go_on(session: Session, removal: Removal, size: int) -> None:
-    """The next part, of `size` records at most. A collection may have been deleted meanwhile."""
-    here = removal.collection
-    collection = await collections.first(session, here, inclusive=removal.record is not None)
+    """Do the next part, `size` records at most. Its collection may have been deleted meanwhile."""
+    name = removal.collection
+    collection = await collections.first(session, name, inclusive=removal.record is not None)
     if collection is None:
         # A client that reads of the finish must find none of the records in a cached list.
         await Notifications.epoch_is_known(session)
         await removals.finish(session, removal)
         return
-    after = removal.record if collection.name == here else None
+    after = removal.record if collection.name == name else None
     actor = Actor("user", removal.requested_by)
     access = Access(session, actor, collection)
     part = await repository.delete_owned(access, removal.user_id, after=after, size=size)
@@ -66,6 +66,6 @@ async def _go_on(session: Session, removal: Removal, size: int) -> None:
         # The definition has changed; the next step reads it anew.
         return
     last = part.last if part.seen == size else None
-    await removals.note(
+    await removals.save_progress(
         session, removal, collection=collection.name, record=last, deleted=part.deleted
     )

@@ -11,16 +11,17 @@ from app.core import json
 from app.records.errors import RecordTooLarge
 from app.records.statements import unpackings
 
-# As measured with PostgreSQL 17 and 18: memory for the text, and for each value in it, of which
-# `jsonb` keeps a header, and has a tree while the text is read.
+# As measured with PostgreSQL 17 and 18: memory for the text, and for each value in it. `jsonb` has
+# a header per value, and a tree of the values while the text is read.
 _READ_TIMES = 4
 _WRITE_TIMES = 10
 _VALUE_BYTES = 8
 _TREE_BYTES = 170
-# The function that puts chosen fields together, in text.
+# The SQL function that joins chosen fields, as text.
 CHOSEN = "concat_ws"
 _CHOSEN_TIMES = 6
-# The operator that leaves fields out by building the tree anew; a value has 10 bytes at least.
+# The SQL operator that leaves fields out: it builds the tree anew, and a value weighs 10 bytes or
+# more.
 WITHOUT = " - ARRAY["
 _WITHOUT_TIMES = 18
 _MARKS = ",:[{"
@@ -43,7 +44,7 @@ class Size:
 
     @property
     def weight(self) -> int:
-        """The most bytes that PostgreSQL has the record in, once it is unpacked."""
+        """The most bytes that the unpacked record takes in PostgreSQL."""
         return self.octets + _VALUE_BYTES * self._values
 
     @property
@@ -52,8 +53,8 @@ class Size:
         return _WRITE_TIMES * self.octets + _TREE_BYTES * self._values
 
     def check(self, most: int) -> None:
-        """Raises RecordTooLarge for more bytes, spaces between values not counted, or more values
-        than a body may have."""
+        """Raises RecordTooLarge for more than `most` bytes without the spaces between values, or
+        for more values than a body may have."""
         if self.octets > most:
             octets = len(msgspec.json.format(self.text.encode(), indent=-1))
             if octets > most:
@@ -65,7 +66,7 @@ class Size:
 
 
 def read(sql: str, largest: int) -> int:
-    """Bytes of memory that a statement takes to give out records of at most that weight."""
+    """Bytes of memory that a statement takes to give out records of at most `largest` weight."""
     times = _READ_TIMES + unpackings(sql)
     if CHOSEN in sql:
         times += _CHOSEN_TIMES

@@ -20,20 +20,20 @@ logger = logging.getLogger("listo.redis")
 # Redis answers in a millisecond. With less patience a busy machine would look like an absent Redis,
 # and each process would admit its share once more.
 ANSWER_SECONDS = 1.0
-# How long Redis is left alone after a fault, and after each look whether it is back.
+# How long Redis is left alone after a fault, and after each check whether Redis is back.
 RETRY_SECONDS = 1.0
 
 
 class RedisAway(Exception):
-    """Redis did not do what it was asked to. That is logged and counted already."""
+    """Redis did not do as asked. The fault is logged and counted already."""
 
 
 class CircuitBreaker:
-    """Closed, calls go to `client`. A fault opens it; it closes when Redis takes writes again.
+    """A closed breaker calls `client`. A fault opens it; it closes when Redis takes writes again.
 
-    A task beside the requests checks that: with one request as the trial, all others that come
-    before its answer would go on as if Redis were away. `user` is a word for the metric and the
-    log, `consequence` tells how requests go on without Redis.
+    A task beside the requests checks that: with one request as the trial, all others before its
+    answer would go on as if Redis were away. `user` is a word for the metric and the log,
+    `consequence` tells how requests go on without Redis.
     """
 
     def __init__(self, client: Redis, user: str, consequence: str) -> None:
@@ -51,14 +51,14 @@ class CircuitBreaker:
             self._fallbacks.inc(calls)
             raise RedisAway
         try:
-            # The client's own limits are on each step, and a new connection has several.
+            # The client's own limits hold for each step, and a new connection has several steps.
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await command()
         # Any exception counts: requests wait for Redis, and must not fail because of it.
         except Exception as error:
             self._fallbacks.inc(calls)
             if not self._is_open:
-                # Not in the context of the request, whose id would be in the log.
+                # In a new context: the request's id must not be in the log.
                 self._return = asyncio.create_task(self._until_back(), context=Context())
                 reason = str(error) or type(error).__name__
                 logger.warning(
@@ -83,7 +83,7 @@ class CircuitBreaker:
                 # A full Redis, or a replica of Redis, answers but takes no writes.
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await self._client.set(f"listo:back:{self._user}", b"", px=1)
-            except Exception:  # noqa: BLE001, S112 - as above, and it is told already
+            except Exception:  # noqa: BLE001, S112 - as above, and logged already
                 continue
             logger.info("Redis is back for the %s", self._user)
             return

@@ -25,33 +25,35 @@ class MemoryLoginThrottle:
     def __init__(self, now: Callable[[], int] = _monotonic, max_keys: int = MAX_KEYS) -> None:
         self._now = now
         self._max_keys = max_keys
-        # By digest: how many were wrong, until when the next waits, when that is forgotten.
+        # By digest: how many were wrong, when the next try may come, when both are forgotten.
         self._wrong: dict[str, tuple[int, int, int]] = {}
-        # By account: addresses and until when they are known. The one used last comes last.
+        # By account: addresses and until when they are known. The address used last comes last.
         self._known: dict[str, dict[str, int]] = {}
 
-    async def begin(self, account: str, pair: str) -> Guess:
+    async def begin(self, account: str, account_address: str) -> Guess:
         now = self._now()
-        known = self._known.get(account, {}).get(pair, 0) > now
-        of_pair, wait = self._read(pair, now)
+        known = self._known.get(account, {}).get(account_address, 0) > now
+        address_failures, wait = self._read(account_address, now)
         of_account, others = (0, 0) if known else self._read(account, now)
         wait = max(wait, others)
         if not wait:
-            of_pair += 1
-            self._write(PAIR, pair, of_pair, now + PAIR.wait(of_pair), now)
+            address_failures += 1
+            self._write(
+                PAIR, account_address, address_failures, now + PAIR.wait(address_failures), now
+            )
             if not known:
                 of_account += 1
                 self._write(ACCOUNT, account, of_account, now + ACCOUNT.wait(of_account), now)
-        return Guess(account, pair, known, wait, of_pair, of_account)
+        return Guess(account, account_address, known, wait, address_failures, of_account)
 
     async def succeed(self, guess: Guess) -> None:
         now = self._now()
         if not guess.known:
             self._take_back(ACCOUNT, guess.account, now)
-        self._wrong.pop(guess.pair, None)
+        self._wrong.pop(guess.account_address, None)
         addresses = self._known.pop(guess.account, {})
-        addresses.pop(guess.pair, None)
-        addresses[guess.pair] = now + KNOWN_MS
+        addresses.pop(guess.account_address, None)
+        addresses[guess.account_address] = now + KNOWN_MS
         if len(addresses) > KNOWN_ADDRESSES:
             del addresses[next(iter(addresses))]
         self._known[guess.account] = addresses
@@ -60,7 +62,7 @@ class MemoryLoginThrottle:
 
     async def withdraw(self, guess: Guess) -> None:
         now = self._now()
-        self._take_back(PAIR, guess.pair, now)
+        self._take_back(PAIR, guess.account_address, now)
         if not guess.known:
             self._take_back(ACCOUNT, guess.account, now)
 
@@ -86,7 +88,7 @@ class MemoryLoginThrottle:
             self._evict(now)
 
     def _evict(self, now: int) -> None:
-        """Forget counts that are over, and of the rest the smallest."""
+        """Forget expired counts, and of the others the smallest."""
         least = 0
         while len(self._wrong) > self._max_keys * 3 // 4:
             self._wrong = {

@@ -1,4 +1,4 @@
-"""Wrong passwords as all processes on one Redis count them, by one script call each.
+"""The login throttle on Redis: all processes share the counts; each operation is one script call.
 
 With Redis away, each process counts by itself.
 """
@@ -31,41 +31,44 @@ class RedisLoginThrottle:
     """Shares its counts with every process on the same Redis."""
 
     def __init__(self, client: Redis) -> None:
-        self._redis = CircuitBreaker(
-            client, "login delay", "each process counts wrong passwords by itself"
+        self._breaker = CircuitBreaker(
+            client, "login throttle", "each process counts wrong passwords by itself"
         )
         self._script = client.register_script(_SCRIPT)
         self._fallback = MemoryLoginThrottle()
 
-    async def begin(self, account: str, pair: str) -> Guess:
-        answer = await self._call("begin", account, pair)
+    async def begin(self, account: str, account_address: str) -> Guess:
+        answer = await self._call("begin", account, account_address)
         if answer is None:
-            return await self._fallback.begin(account, pair)
-        wait, known, of_pair, of_account = answer
-        return Guess(account, pair, bool(known), wait, of_pair, of_account)
+            return await self._fallback.begin(account, account_address)
+        wait, known, address_failures, of_account = answer
+        return Guess(account, account_address, bool(known), wait, address_failures, of_account)
 
     async def succeed(self, guess: Guess) -> None:
-        await self._call("succeed", guess.account, guess.pair, known=guess.known)
+        await self._call("succeed", guess.account, guess.account_address, known=guess.known)
         # So that the address is also known while Redis is away.
         await self._fallback.succeed(guess)
 
     async def withdraw(self, guess: Guess) -> None:
-        if await self._call("withdraw", guess.account, guess.pair, known=guess.known) is None:
+        answer = await self._call(
+            "withdraw", guess.account, guess.account_address, known=guess.known
+        )
+        if answer is None:
             await self._fallback.withdraw(guess)
 
     async def close(self) -> None:
-        await self._redis.close()
+        await self._breaker.close()
 
     async def _call(
-        self, what: str, account: str, pair: str, *, known: bool = False
+        self, operation: str, account: str, account_address: str, *, known: bool = False
     ) -> list[int] | None:
         """The script's answer, or None where Redis is away."""
         prefix = f"listo:guesses:{account}"
         try:
-            answer: list[int] | None = await self._redis.call(
+            answer: list[int] | None = await self._breaker.call(
                 lambda: self._script(
-                    keys=[f"{prefix}:{pair}", prefix, f"{prefix}:known"],
-                    args=[what, pair, int(known), *_CONSTANTS],
+                    keys=[f"{prefix}:{account_address}", prefix, f"{prefix}:known"],
+                    args=[operation, account_address, int(known), *_CONSTANTS],
                 )
             )
         except RedisAway:

@@ -1,12 +1,12 @@
 -- Counts wrong passwords on Redis' clock, see throttle.py.
 --
--- KEYS: the wrong ones of account and address, those of the account, the account's known addresses.
--- ARGV: what to do; the address; whether it was known; the longest wait, the least time to remember
+-- KEYS: wrong passwords of account and address, of the account; the account's known addresses.
+-- ARGV: the action; the address; whether it was known; the longest wait, the least time to remember
 -- and the time to know an address, in milliseconds; how many addresses to know; and for address and
--- account each how many wrong ones are free and how many double the wait.
+-- account each how many wrong passwords are free and how many double the wait.
 -- "begin" returns how long to wait, whether the address is known, and both counts.
 
-local what, address, was_known = ARGV[1], ARGV[2], ARGV[3] == '1'
+local action, address, was_known = ARGV[1], ARGV[2], ARGV[3] == '1'
 local longest, memory, known_for = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -37,11 +37,11 @@ end
 
 local function take_back(of)
   local count = read(of)
-  -- It was let in, so there was no wait before it.
+  -- The try was let in, so there was no wait before it.
   write(of, count - 1, 0)
 end
 
-if what == 'begin' then
+if action == 'begin' then
   local known = (tonumber(redis.call('ZSCORE', KEYS[3], address)) or 0) > now
   local of_pair, wait = read(pair)
   local of_account, others = read(account)
@@ -62,11 +62,11 @@ end
 if not was_known then
   take_back(account)
 end
-if what == 'withdraw' then
+if action == 'withdraw' then
   take_back(pair)
 else
   redis.call('DEL', pair.key)
-  -- To the microsecond: of two in one millisecond the one used last is to stay.
+  -- To the microsecond: of two addresses in one millisecond the last is to stay.
   redis.call('ZADD', KEYS[3], now + known_for + time[2] % 1000 / 1000, address)
   redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -tonumber(ARGV[7]) - 1)
   redis.call('PEXPIRE', KEYS[3], known_for)

@@ -44,7 +44,7 @@ class Guess:
     """A try of a password: how long it has to wait; with 0, it was counted as wrong."""
 
     account: str
-    pair: str
+    account_address: str
     # Whether the account has logged in from this address before.
     known: bool
     wait_ms: int
@@ -66,7 +66,7 @@ class Guess:
 class LoginThrottle(Protocol):
     """Counts wrong passwords, by digests of the account and of account and address together."""
 
-    async def begin(self, account: str, pair: str) -> Guess:
+    async def begin(self, account: str, account_address: str) -> Guess:
         """Count a try as wrong, before anything is known of it, or tell how long it has to wait."""
         ...
 

@@ -54,10 +54,10 @@ async def insert(  # noqa: PLR0913 - the columns of one row
 
 
 async def number_of(session: Session, user_id: UUID) -> int | None:
-    """How many keys the user has; None where the user is disabled, or gone.
+    """How many keys the user has; None if the user is disabled or deleted.
 
-    Until this transaction ends, no other one makes a key or disables the user. Deletes expired
-    keys, so that they do not add up.
+    Until this transaction ends, no other transaction makes a key or disables the user. Deletes
+    expired keys first, so that they do not count.
     """
     if not await session.fetchval(
         "SELECT true FROM listo.users WHERE id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE",
@@ -103,10 +103,10 @@ async def delete_all(session: Session, user_id: UUID) -> None:
 
 
 async def existing(session: Session, names: Iterable[str], *, unruled: bool) -> set[str]:
-    """Those of the names that collections have, which stay until this transaction ends.
+    """The names that belong to collections; these collections stay until this transaction ends.
 
-    Without `unruled` only those with a rule for others than admins: other names would tell a key's
-    maker what exists.
+    Without `unruled`, only collections with a rule for callers other than admins, so that a key's
+    maker does not learn of the others.
     """
     rows = await session.fetch(
         "SELECT name FROM listo.collections c WHERE name = ANY($1) AND ($2 OR EXISTS"
@@ -119,7 +119,7 @@ async def existing(session: Session, names: Iterable[str], *, unruled: bool) -> 
 
 
 async def forget_collection(session: Session, name: str) -> list[UUID]:
-    """Take the name out of all keys; returns the ids that had it."""
+    """Take the name out of all keys; returns the ids of the keys that had it."""
     rows = await session.fetch(
         "UPDATE listo.api_keys SET collections = array_remove(collections, $1)"
         " WHERE $1 = ANY(collections) RETURNING id",
@@ -129,7 +129,7 @@ async def forget_collection(session: Session, name: str) -> list[UUID]:
 
 
 async def touch(session: Session, used: Mapping[UUID, datetime]) -> None:
-    """Note when keys were last used."""
+    """Store when keys were last used."""
     await session.execute(
         "UPDATE listo.api_keys k SET last_used_at = u.used_at"
         " FROM unnest($1::uuid[], $2::timestamptz[]) AS u (id, used_at)"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 TOPIC = "api_key"
-_MEMBERS = {Scope.RECORDS_READ, Scope.RECORDS_WRITE}
+_MEMBER_SCOPES = {Scope.RECORDS_READ, Scope.RECORDS_WRITE}
 
 
 async def create(  # noqa: PLR0913 - the parts of a key
@@ -47,13 +47,13 @@ async def create(  # noqa: PLR0913 - the parts of a key
 ) -> tuple[ApiKey, str]:
     """A key that acts as the user within its scopes, and its text, which is not kept.
 
-    `session` must be a transaction. Raises ScopeNotHeld and RateLimitNotHeld where `actor` lacks
-    what the key is to have, TooManyApiKeys, and ValidationFailed where the key would have expired
+    `session` must be a transaction. Raises ScopeNotHeld and RateLimitNotHeld if `actor` may not
+    give the key so much, TooManyApiKeys, and ValidationFailed if the key would have expired
     already, names a missing collection, or is to administer users although it is limited to
     collections.
     """
     if not actor.is_admin:
-        if not _MEMBERS.issuperset(scopes):
+        if not _MEMBER_SCOPES.issuperset(scopes):
             raise ScopeNotHeld
         if rate_limit and not within(parse_rates(rate_limit), settings.rates("api_key")):
             raise RateLimitNotHeld(
@@ -88,7 +88,7 @@ async def _check_user(session: Session, actor: Actor, user_id: UUID, at_most: in
     """Raises InvalidToken, TooManyApiKeys."""
     number = await repository.number_of(session, user_id)
     if number is None or (actor.session_id and not await service.lives(session, actor)):
-        # Ended since the request began: a key made now would outlive all other credentials.
+        # Session or user ended since the request began, and a new key would stay valid.
         raise InvalidToken("The session has ended.")
     if number >= at_most:
         raise TooManyApiKeys(f"A user has {at_most} API keys at most; delete one first.")
@@ -97,18 +97,18 @@ async def _check_user(session: Session, actor: Actor, user_id: UUID, at_most: in
 async def _check_collections(session: Session, actor: Actor, names: list[str] | None) -> None:
     if names is None:
         return
-    there = await repository.existing(session, names, unruled=actor.is_admin)
+    existing = await repository.existing(session, names, unruled=actor.is_admin)
     faults = [
         FieldError(f"/collections/{number}", "there is no such collection", "unknown_collection")
         for number, name in enumerate(names)
-        if name not in there
+        if name not in existing
     ]
     if faults:
         raise ValidationFailed(errors=faults)
 
 
 async def forget_collection(session: Session, name: str) -> None:
-    """Have no key reach the collection, or a later one of that name."""
+    """Have no key reach the collection, or a later collection of that name."""
     for key_id in await repository.forget_collection(session, name):
         await session.notify(TOPIC, str(key_id))
 

@@ -1,4 +1,4 @@
-"""From an Authorization field to an actor: verified once, remembered until it changes."""
+"""Finds the actor of an Authorization field, and remembers the actor until a change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.db.database import Database
 
 MAX_REMEMBERED = 10_000
-# A change without a notification, one made in psql say, takes effect after this at the latest.
+# Seconds until a change without a notification, say by psql, takes effect at the latest.
 MAX_AGE = 60.0
 
 _HIT = CACHE_LOOKUPS.labels("credentials", "hit")
@@ -39,7 +39,7 @@ class Authenticator:
         self._known: OrderedDict[str, tuple[float, Actor]] = OrderedDict()
         self._by_id: dict[UUID, set[str]] = {}
         self._generation = 0
-        # When each key was last used, until `flush` writes it down.
+        # When each key was last used, until `flush` stores that.
         self._used: dict[UUID, datetime] = {}
         self._notifications = database.notifications
         for topic in (service.SESSION_TOPIC, service.USER_TOPIC, api_keys.TOPIC):
@@ -73,13 +73,13 @@ class Authenticator:
         return actor
 
     async def flush(self) -> None:
-        """Write down when keys were used since the last time."""
+        """Store when keys were used since the last flush."""
         if self._used:
             used, self._used = self._used, {}
             try:
                 await api_key_repository.touch(self._database, used)
             except BaseException:
-                # Also if cancelled: the last flush of an ending process cuts the one before short.
+                # Also if cancelled: an ending process cancels a flush in work, then flushes again.
                 self._used = used | self._used
                 raise
 

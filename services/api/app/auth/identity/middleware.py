@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AuthMiddleware:
-    """Sets the context's actor, and counts the request under the limit that goes with the actor."""
+    """Sets the request context's actor, and counts the request under the actor's limit."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -30,8 +30,8 @@ class AuthMiddleware:
         request = context_of(scope)
         try:
             await self._identify(scope, request)
-        except Problem as refused:
-            await problem.response(refused)(scope, receive, send)
+        except Problem as refusal:
+            await problem.response(refusal)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
@@ -44,9 +44,9 @@ class AuthMiddleware:
             request.actor = await services_of(scope).authenticator.authenticate(
                 None if given is None else given.decode("latin-1")
             )
-        except Problem as refused:
+        except Problem as refusal:
             # Guessing credentials is counted like any other anonymous request.
-            if refused.status == 401:  # noqa: PLR2004
+            if refusal.status == 401:  # noqa: PLR2004
                 await counting.count(scope)
             raise
         length = request.fields.get(b"content-length")

@@ -29,7 +29,7 @@ class Claims:
 
 
 class Tokens:
-    """Signs with JWT_SECRET; verifies by it or JWT_SECRET_PREVIOUS, as `kid` tells."""
+    """Signs with JWT_SECRET; verifies with that or JWT_SECRET_PREVIOUS, whichever `kid` names."""
 
     def __init__(self, settings: Settings) -> None:
         self.ttl = settings.access_token_ttl

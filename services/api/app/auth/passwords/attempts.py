@@ -1,4 +1,4 @@
-"""Tries of passwords: each wrong one makes the next wait."""
+"""Tries of passwords: each wrong password makes the next try wait."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ logger = logging.getLogger("listo.auth")
 
 @asynccontextmanager
 async def password_try(request: Request, account: str) -> AsyncIterator[None]:
-    """Have the block check a password of `account`; the try counts as a wrong one until then.
+    """The block checks a password of `account`; until its end the try counts as wrong.
 
-    Otherwise a client could make as many tries as fit in the time that the first check takes.
-    Raises Overloaded, TooManyGuesses, TooManyRequests.
+    Otherwise a client could make many tries while the first is checked. Raises
+    Overloaded, TooManyGuesses, TooManyRequests.
     """
     services = services_of(request.scope)
     services.passwords.require_room()

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# How many hashes may wait per hash in work; with time to spare the last waits about a second.
+# How many passwords may wait for each that is being hashed. While cores are idle, the last one
+# waits about a second.
 _QUEUE_PER_SLOT = 32
 # The weight of the latest hash in the time that a hash is expected to take.
 _SMOOTHING = 0.2
@@ -49,21 +50,24 @@ class Passwords:
         self._concurrency = concurrency
         self._limit = concurrency * (1 + _QUEUE_PER_SLOT)
         self._pending = 0
-        # The time that a hash takes at present, at the niceness that it has.
+        # Moving average of the seconds per hash, at the processes' present priority.
         self._seconds = 0.0
         # An unknown user's password is verified against this, so that it takes the same time.
         self._dummy = HASHER.hash("no user has this password")
         read_from(PASSWORD_QUEUE, lambda: self._pending)
 
-    def require_room(self, coming: int = 0) -> None:
-        """Raises Overloaded where the queue is full, or would be with `coming` passwords of
-        requests in work. Retry-After is the time until the queue is empty."""
-        waiting = max(self._pending, coming)
+    def require_room(self, admitted: int = 0) -> None:
+        """Raises Overloaded if the queue is full, or `admitted` passwords would fill it.
+
+        `admitted` is the number of admitted requests that will each have a password checked.
+        Retry-After is the time until the queue is empty.
+        """
+        waiting = max(self._pending, admitted)
         if waiting >= self._limit:
-            empty = waiting * self._seconds / self._concurrency
+            seconds_to_drain = waiting * self._seconds / self._concurrency
             raise Overloaded(
                 "Too many passwords are being checked at the moment.",
-                retry_after=max(1, math.ceil(empty)),
+                retry_after=max(1, math.ceil(seconds_to_drain)),
             )
 
     async def hash(self, password: str) -> str:
@@ -76,10 +80,13 @@ class Passwords:
         composed, against = passwords.normal(password), hashed or self._dummy
         right = await self._matches(composed, against)
         # The password as typed, for hashes from before passwords were composed.
-        typed = not right and composed != password and await self._matches(password, against)
-        if hashed is None or not (right or typed):
+        matches_as_typed = (
+            not right and composed != password and await self._matches(password, against)
+        )
+        if hashed is None or not (right or matches_as_typed):
             return Match.WRONG
-        return Match.OUTDATED if typed or HASHER.check_needs_rehash(hashed) else Match.RIGHT
+        outdated = matches_as_typed or HASHER.check_needs_rehash(hashed)
+        return Match.OUTDATED if outdated else Match.RIGHT
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)

@@ -1,6 +1,6 @@
-"""A process of low priority that hashes: started for its first password, and anew once lost.
+"""A process of low priority that hashes: started for its first password, and anew if lost.
 
-A thread of low priority would hold up the event loop's whenever it has the interpreter but no core.
+A thread of low priority would hold up the event loop whenever it has the interpreter but no core.
 The processes of multiprocessing's pools import the main module, which may be the whole application,
 and outlive a parent that was killed.
 """
@@ -19,7 +19,7 @@ from app.core.errors import Overloaded
 
 logger = logging.getLogger("listo.auth")
 
-# Without the program's folder, where modules may have names of the standard library's.
+# `-P` leaves out the program's folder, whose modules may hide those of the standard library.
 _COMMAND = (sys.executable, "-P", hashing.__file__)
 
 
@@ -31,7 +31,7 @@ class HashingProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, password: str, hashed: str | None) -> Any:
-        """The hash of `password`, or, given `hashed`, whether `password` fits that."""
+        """The hash of `password`; with `hashed`, whether `password` fits that hash."""
         question = json.dumps([password, hashed], ensure_ascii=False).encode() + b"\n"
         for _ in range(2):
             with suppress(OSError):
@@ -48,13 +48,13 @@ class HashingProcess:
             self._process = None
 
     def _answer(self, question: bytes) -> bytes:
-        """Empty where the process was lost meanwhile."""
+        """The answer; empty if the process was lost meanwhile."""
         if self._process is None:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments
                 (*_COMMAND, *self._arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # Ctrl-C is the server's, which closes this process in turn.
+                # Ctrl-C reaches the server alone, which then closes this process.
                 process_group=0,
             )
         stdin, stdout = self._process.stdin, self._process.stdout

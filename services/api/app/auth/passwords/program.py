@@ -1,4 +1,4 @@
-"""The program of a process that hashes passwords: a question a line, an answer a line.
+"""The program of a process that hashes passwords: one question per line, one answer per line.
 
 The program imports nothing of the application, so it is small and starts at once. The process ends
 with its input, which the kernel closes however the parent ends.
@@ -16,13 +16,13 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 # OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
-# For the process that hashes even without time to spare: some 3 % of a core.
+# For the process that hashes even while all cores are busy: some 3 % of a core.
 _NICENESS = 15
 SPARE = "spare"
 
 
 def main() -> None:
-    # Hashing gets what answering requests leaves: a flood of log-ins must not slow down reads.
+    # Requests come before hashing: a flood of log-ins must not slow down reads.
     if sys.argv[1:] == [SPARE]:
         _take_spare_time()
     else:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _take_spare_time() -> None:
-    """Give way at once; a nice process would go on for a slice of some milliseconds."""
+    """Give way to other processes at once; a nice process keeps the core for some milliseconds."""
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     except (AttributeError, OSError):

@@ -27,7 +27,7 @@ async def insert_session(session: Session, id_: UUID, user_id: UUID, ttl: timede
 
 
 async def session_user(session: Session, session_id: UUID) -> User | None:
-    """The user of a session that is neither revoked nor expired; None also if disabled."""
+    """The user of a session; None if the session has ended or the user is disabled."""
     row = await session.fetchrow(
         f"SELECT {_USER} FROM listo.sessions s JOIN listo.users u ON u.id = s.user_id"
         " WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > now()"
@@ -45,7 +45,7 @@ async def revoke_session(session: Session, session_id: UUID) -> None:
 
 
 async def revoke_sessions(session: Session, user_id: UUID, keep: UUID | None) -> bool:
-    """Revoke the user's sessions but one; returns whether there was any."""
+    """Revoke the user's sessions except `keep`; returns whether there was any."""
     status = await session.execute(
         "UPDATE listo.sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
         " AND id IS DISTINCT FROM $2",
@@ -56,7 +56,7 @@ async def revoke_sessions(session: Session, user_id: UUID, keep: UUID | None) ->
 
 
 async def lock_session(session: Session, session_id: UUID) -> bool:
-    """Whether the session is alive, and stays so until this transaction ends."""
+    """Lock the session until this transaction ends; returns whether it is alive."""
     found = await session.fetchval(
         "SELECT true FROM listo.sessions WHERE id = $1 AND revoked_at IS NULL"
         " AND expires_at > now() FOR SHARE",
@@ -66,7 +66,7 @@ async def lock_session(session: Session, session_id: UUID) -> bool:
 
 
 async def count_wrong_password(session: Session, session_id: UUID, at_most: int) -> bool:
-    """Count a wrong password; returns whether the session has ended, as it does with the last."""
+    """Count a wrong password; the `at_most`-th ends the session. Returns whether it has ended."""
     ended: bool | None = await session.fetchval(
         "UPDATE listo.sessions SET wrong_passwords = wrong_passwords + 1, revoked_at ="
         " CASE WHEN wrong_passwords + 1 >= $2 THEN coalesce(revoked_at, now()) ELSE revoked_at END"
@@ -90,9 +90,9 @@ async def insert_refresh_token(session: Session, hashed: bytes, session_id: UUID
 async def use_refresh_token(
     session: Session, hashed: bytes, grace: timedelta
 ) -> tuple[UUID, UUID, bool] | None:
-    """Mark the token used: (session, user, whether it was used longer than `grace` ago).
+    """Mark the token used; returns (session, user, whether it was used longer than `grace` ago).
 
-    None where there is no such token, or its session has ended or its user is disabled.
+    None if there is no such token, its session has ended or its user is disabled.
     """
     row: Any = await session.fetchrow(
         "SELECT t.session_id, s.user_id, t.used_at < now() - $2::interval AS reused"
@@ -118,7 +118,7 @@ async def extend_session(session: Session, session_id: UUID, ttl: timedelta) -> 
 
 
 async def purge_sessions(session: Session, before: datetime, limit: int) -> int:
-    """Delete up to `limit` sessions that ended before then; returns how many."""
+    """Delete up to `limit` sessions that ended before `before`; returns how many."""
     status = await session.execute(
         "DELETE FROM listo.sessions WHERE id IN (SELECT id FROM listo.sessions"
         " WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2)",
@@ -129,7 +129,7 @@ async def purge_sessions(session: Session, before: datetime, limit: int) -> int:
 
 
 async def purge_refresh_tokens(session: Session, before: datetime, limit: int) -> int:
-    """Delete up to `limit` refresh tokens that were used before then; returns how many."""
+    """Delete up to `limit` refresh tokens that were used before `before`; returns how many."""
     status = await session.execute(
         "DELETE FROM listo.refresh_tokens WHERE hash IN (SELECT hash FROM listo.refresh_tokens"
         " WHERE used_at < $1 LIMIT $2)",

@@ -74,7 +74,7 @@ async def refresh(
 
 
 @router.post("/logout", operation_id="logout", status_code=204, responses=problems(401, 403))
-# A user locks out a thief by these; the thief could use up the user's limit with a stolen token.
+# Logout and a new password lock a thief out, so the thief's session has a limit of its own.
 @RoutePolicy(per_session=True)
 async def logout(session: SessionDep, actor: CurrentActor) -> Response:
     """End the session: its tokens stop working at once."""
@@ -107,8 +107,8 @@ async def change_password(
     given: Annotated[schemas.PasswordIn, body_of(schemas.PasswordIn)],
 ) -> Response:
     """Set a new password; the user's other sessions end."""
-    # By session: the thief of one session does not hold up the owner in another. The NUL cannot be
-    # typed in the e-mail address of a log-in.
+    # Counted per session: the thief of one session does not hold up the owner in another. The NUL
+    # keeps these names apart from e-mail addresses.
     async with password_try(request, f"session\0{actor.session_id}"):
         await service.change_password(
             auth,
@@ -120,9 +120,9 @@ async def change_password(
     return Response(status_code=204)
 
 
-def _tokens(grant: TokenPair) -> schemas.TokensOut:
+def _tokens(pair: TokenPair) -> schemas.TokensOut:
     return schemas.TokensOut(
-        access_token=grant.access_token,
-        expires_in=grant.expires_in,
-        refresh_token=grant.refresh_token,
+        access_token=pair.access_token,
+        expires_in=pair.expires_in,
+        refresh_token=pair.refresh_token,
     )

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from app.core.settings import Settings
     from app.db.session import Session, Transactional
 
-# Parallel tabs refresh with the same token; a token used later was stolen.
+# Parallel tabs refresh with the same token; a token used again later was stolen.
 REUSE_GRACE = timedelta(seconds=10)
-# Given for the current one, in one session.
+# A session ends with so many wrong current passwords.
 WRONG_PASSWORDS = 20
 SESSION_TOPIC = "session"
 USER_TOPIC = "user"
@@ -53,7 +53,7 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """The parts that logging in takes."""
+    """The parts that logging in needs."""
 
     settings: Settings
     database: Transactional
@@ -96,7 +96,7 @@ async def login(auth: Auth, *, email: str, password: str) -> TokenPair:
 
 
 async def refresh(auth: Auth, *, refresh_token: str) -> TokenPair:
-    """A new token pair; a token used twice ends the session. Raises InvalidToken."""
+    """A new token pair; reuse after REUSE_GRACE ends the session. Raises InvalidToken."""
     async with auth.database.transaction() as session:
         found = await repository.use_refresh_token(
             session, secrets.digest(refresh_token), REUSE_GRACE
@@ -108,7 +108,7 @@ async def refresh(auth: Auth, *, refresh_token: str) -> TokenPair:
                 return await _token_pair(session, auth, user_id, session_id)
             await repository.revoke_session(session, session_id)
             await session.notify(SESSION_TOPIC, str(session_id))
-    # Raised after the transaction: inside, this would take the revocation back.
+    # Raised after the transaction: inside, the error would undo the revocation.
     AUTH_FAILURES.labels("refresh_token_reused" if found else "refresh_token").inc()
     raise InvalidToken("The refresh token is not valid, or not any more.")
 
@@ -125,8 +125,8 @@ async def change_password(
 ) -> None:
     """Set a new password and end the user's other sessions. Raises InvalidCredentials.
 
-    The session ends with the last of WRONG_PASSWORDS: a thief of the session has so many guesses.
-    The owner can log in again, and has as many in each other session.
+    The session ends with the last of WRONG_PASSWORDS, so a thief of the session has so many
+    guesses. The owner can log in again; each session has its own count.
 
     `reading` is outside of any transaction: none may be open while passwords wait to be hashed.
     """
@@ -134,11 +134,11 @@ async def change_password(
     assert actor.id is not None
     hashed = await users.password_hash(reading, actor.id)
     if not await auth.passwords.verify(current, hashed):
-        # With an idempotency key, this request may have changed it before: then this raises its
-        # answer. If the key is another request's, the guess counts all the same.
+        # With an idempotency key, the same request may have changed the password before: then this
+        # statement raises the kept answer. With another request's key, the guess counts as well.
         with suppress(KeyReused, RequestInProgress):
             await users.password_hash(auth.database, actor.id)
-        # Outside of the request transaction, which is undone.
+        # Counted outside of the request transaction, which the error below undoes.
         if await repository.count_wrong_password(reading, session_id, WRONG_PASSWORDS):
             await reading.notify(SESSION_TOPIC, str(session_id))
         AUTH_FAILURES.labels("password").inc()
@@ -155,20 +155,20 @@ async def change_password(
 
 
 async def end_sessions(session: Session, user_id: UUID, *, keep: UUID | None = None) -> None:
-    """Revoke all sessions of a user, but the one to keep."""
+    """Revoke all sessions of a user except `keep`."""
     if await repository.revoke_sessions(session, user_id, keep):
         # One notification for all sessions, of which there may be thousands.
         await session.notify(USER_TOPIC, str(user_id))
 
 
 async def end_access(session: Session, user_id: UUID) -> None:
-    """End all sessions and API keys of a user, for good. The caller notifies of the user."""
+    """End all sessions and API keys of a user, for good. The calling function notifies."""
     await repository.revoke_sessions(session, user_id, None)
     await api_key_repository.delete_all(session, user_id)
 
 
 async def lives(session: Session, actor: Actor) -> bool:
-    """Whether the caller's session is alive, and stays so until this transaction ends."""
+    """Lock the caller's session until this transaction ends; returns whether it is alive."""
     return await repository.lock_session(session, own_session(actor))
 
 

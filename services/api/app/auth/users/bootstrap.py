@@ -17,7 +17,7 @@ logger = logging.getLogger("listo.auth")
 
 
 async def ensure_first_admin(auth: Auth) -> None:
-    """Make the user of ADMIN_EMAIL and ADMIN_PASSWORD, unless there is one with that address.
+    """Make the user of ADMIN_EMAIL and ADMIN_PASSWORD, unless a user has that address.
 
     A user who exists is left alone: a restart must not undo a changed password.
     """

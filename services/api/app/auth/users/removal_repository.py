@@ -43,7 +43,7 @@ async def oldest(session: Session, older_than: timedelta) -> Removal | None:
     return None if row is None else _removal(row)
 
 
-async def note(
+async def save_progress(
     session: Session, user_id: UUID, collection: str, record: UUID | None, deleted: int
 ) -> None:
     await session.execute(

@@ -1,4 +1,4 @@
-"""Removals: how far the records of deleted users are deleted, for the duty that deletes them."""
+"""Removals: the progress of deleting a deleted user's records, kept for the duty that does it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
     from app.db.session import Session
 
-__all__ = ["Removal", "begin", "finish", "get", "note", "oldest"]
+__all__ = ["Removal", "begin", "finish", "get", "oldest", "save_progress"]
 
 
 async def begin(session: Session, actor: Actor, user_id: UUID) -> Removal:
@@ -36,11 +36,11 @@ async def oldest(session: Session, older_than: timedelta) -> Removal | None:
     return await repository.oldest(session, older_than)
 
 
-async def note(
+async def save_progress(
     session: Session, removal: Removal, *, collection: str, record: UUID | None, deleted: int
 ) -> None:
-    """Note progress up to that record of that collection; `deleted` more are gone."""
-    await repository.note(session, removal.user_id, collection, record, deleted)
+    """Save progress up to that record of that collection; `deleted` more are gone."""
+    await repository.save_progress(session, removal.user_id, collection, record, deleted)
 
 
 async def finish(session: Session, removal: Removal) -> None:

@@ -25,12 +25,12 @@ _PROFILE = "".join(f", {name}" for name in PROFILE)
 _ADMINS_LOCK = 0x6C697374_61646D
 
 
-def _values(start: int) -> str:
-    """Numbers of bound values for the columns of a profile, which end a list."""
+def _placeholders(start: int) -> str:
+    """The placeholders of a profile's columns, numbered from `start`, to end a list with."""
     return "".join(f", ${number}" for number in range(start, start + len(PROFILE)))
 
 
-def _profile(given: Mapping[str, object]) -> list[object]:
+def _profile_values(given: Mapping[str, object]) -> list[object]:
     return [given.get(name) for name in PROFILE]
 
 
@@ -42,16 +42,16 @@ async def insert_user(
     roles: Iterable[str],
     profile: Mapping[str, object],
 ) -> User:
-    """A user without a password is disabled. Raises EmailTaken."""
+    """A new user, disabled if without a password. Raises EmailTaken."""
     row = await session.fetchrow(
         f"INSERT INTO listo.users (id, email, password_hash, roles, disabled_at{_PROFILE})"
-        f" VALUES ($1, $2, $3, $4, CASE WHEN $3::text IS NULL THEN now() END{_values(5)})"
+        f" VALUES ($1, $2, $3, $4, CASE WHEN $3::text IS NULL THEN now() END{_placeholders(5)})"
         f" ON CONFLICT (email) DO NOTHING RETURNING {_USER}",
         id_,
         email,
         hashed,
         sorted(roles),
-        *_profile(profile),
+        *_profile_values(profile),
     )
     if row is None:
         raise EmailTaken
@@ -79,7 +79,7 @@ async def password_hash(session: Session, id_: UUID) -> str | None:
 
 
 async def lock_password(session: Session, id_: UUID) -> str | None:
-    """The password's hash, locked until the transaction ends; None also if disabled."""
+    """The hash of an enabled user's password, or None; locked until the transaction ends."""
     hashed: str | None = await session.fetchval(
         "SELECT password_hash FROM listo.users WHERE id = $1 AND disabled_at IS NULL"
         " FOR NO KEY UPDATE",
@@ -104,7 +104,7 @@ async def set_password(session: Session, id_: UUID, hashed: str) -> None:
 
 
 async def lock_admins(session: Session) -> None:
-    """Have changes of who is an admin happen one after the other. Raises LockTimeout."""
+    """Have transactions that change admins run one after the other. Raises LockTimeout."""
 
     async def attempt(within: Session) -> bool:
         locked: bool = await within.fetchval("SELECT pg_try_advisory_xact_lock($1)", _ADMINS_LOCK)
@@ -130,12 +130,12 @@ async def update_user(
 ) -> User | None:
     row = await session.fetchrow(
         f"UPDATE listo.users SET (roles, disabled_at, updated_at{_PROFILE})"
-        f" = ($2, CASE WHEN $3 THEN coalesce(disabled_at, now()) END, now(){_values(4)})"
+        f" = ($2, CASE WHEN $3 THEN coalesce(disabled_at, now()) END, now(){_placeholders(4)})"
         f" WHERE id = $1 RETURNING {_USER}",
         id_,
         sorted(roles),
         disabled,
-        *_profile(profile),
+        *_profile_values(profile),
     )
     return None if row is None else user_from(row)
 
@@ -146,6 +146,6 @@ async def delete_user(session: Session, id_: UUID) -> None:
 
 
 def user_from(row: Record) -> User:
-    """Needs a row that has USER_COLUMNS at least."""
+    """The user of a row that has at least USER_COLUMNS."""
     values = {name: row[name] for name in USER_COLUMNS}
     return User(**{**values, "roles": frozenset(row["roles"])})

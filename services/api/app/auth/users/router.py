@@ -21,7 +21,7 @@ router = APIRouter(prefix="/users", tags=["users"], dependencies=[Depends(no_sto
 
 
 async def admins_only(actor: CurrentActor) -> None:
-    """A dependency of a route, so that other callers are refused before the body is read."""
+    """A route's dependency: callers other than admins are refused before the body is read."""
     users.require_admin(actor)
 
 

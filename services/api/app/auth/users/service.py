@@ -42,11 +42,11 @@ async def create(auth: Auth, actor: Actor, given: UserIn) -> User:
     """A new user. A user that an API key makes has no password and is disabled, until an admin
     gives a password in a session.
 
-    Raises EmailTaken, SessionRequired where an API key is to make an admin or to give a password,
-    and ValidationFailed where others give none.
+    Raises EmailTaken, SessionRequired if an API key is to make an admin or to give a password, and
+    ValidationFailed if a session gives no password.
     """
     require_admin(actor)
-    _require_more_than_a_key(actor, given.roles)
+    _require_session_for_admins(actor, given.roles)
     if given.password is None and actor.scopes is None:
         raise _password_missing()
     hashed = None
@@ -79,9 +79,9 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
 
     An enabled user begins anew: earlier sessions and API keys have ended for good.
 
-    Raises UserNotFound, SessionRequired where an API key is to give a user more than the user has,
-    PasswordKnown, ValidationFailed where a user without a password is to be enabled, and LastAdmin
-    where no admin would be left to undo it.
+    Raises UserNotFound, SessionRequired if an API key is to give a user more than the user has,
+    PasswordKnown, ValidationFailed if a user without a password is to be enabled, and LastAdmin if
+    no admin would be left.
     """
     require_admin(actor)
     hashed = None
@@ -93,7 +93,7 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
         user = await get(session, actor, user_id=user_id)
         disabled = user.disabled_at is not None if patch.disabled is None else patch.disabled
         roles = user.roles if patch.roles is None else frozenset(patch.roles)
-        _require_more_than_a_key(actor, user.roles | roles)
+        _require_session_for_admins(actor, user.roles | roles)
         if roles - user.roles:
             _require_session(actor, "give a user more roles")
         if not disabled and user.disabled_at is not None:
@@ -112,7 +112,7 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
         assert changed is not None
         await _keep_an_admin(session, user)
         if disabled or user.disabled_at is not None:
-            # Also when enabled: the user may have been disabled in another way.
+            # Also when a user is enabled: disabling by other means leaves sessions and keys.
             await service.end_access(session, user_id)
         await session.notify(service.USER_TOPIC, str(user_id))
     return changed
@@ -122,10 +122,10 @@ async def delete(
     auth: Auth, actor: Actor, *, user_id: UUID, with_records: bool
 ) -> removals.Removal | None:
     """Delete a user, whose sessions and API keys end at once. The user's records stay and keep
-    their owner, or are deleted in time, as the removal tells.
+    their owner, or are deleted over time, as the removal tells.
 
-    Raises UserNotFound, SessionRequired where an API key is to delete an admin, or records that it
-    may not write, FirstAdmin and LastAdmin.
+    Raises UserNotFound, FirstAdmin, LastAdmin, and SessionRequired if an API key is to delete an
+    admin, or records that it may not write.
     """
     require_admin(actor)
     if with_records and not actor.has_scope(Scope.RECORDS_WRITE):
@@ -133,7 +133,7 @@ async def delete(
     async with auth.database.transaction() as session:
         await repository.lock_admins(session)
         user = await get(session, actor, user_id=user_id)
-        _require_more_than_a_key(actor, user.roles)
+        _require_session_for_admins(actor, user.roles)
         if user.email == auth.settings.admin_email:
             raise FirstAdmin
         await repository.delete_user(session, user_id)
@@ -148,7 +148,7 @@ async def delete(
 async def _check_password(
     session: Session, user_id: UUID, hashed: str | None, *, disabled: bool
 ) -> None:
-    """Set a first password, and no other. An enabled user must have one."""
+    """Set a user's first password only. An enabled user must have a password."""
     known = await repository.password_hash(session, user_id)
     if hashed is not None:
         if known is not None:
@@ -181,14 +181,14 @@ async def reset_password(auth: Auth, *, email: str, password: str) -> None:
         await service.end_sessions(session, user.id)
 
 
-def _require_session(actor: Actor, what: str) -> None:
-    """A key may take from users but not give to them: it could log in as a user to whom it gave a
-    password or a role, with more rights than its own and for longer than it lives."""
+def _require_session(actor: Actor, action: str) -> None:
+    """API keys may take from users but not give to them: the holder of a key could log in as a user
+    to whom it gave a password or a role, with more rights than the key and after its end."""
     if actor.scopes is not None:
-        raise SessionRequired(f"Only an admin's own session can {what}, no API key.")
+        raise SessionRequired(f"Only an admin's own session can {action}, no API key.")
 
 
-def _require_more_than_a_key(actor: Actor, roles: Iterable[str]) -> None:
+def _require_session_for_admins(actor: Actor, roles: Iterable[str]) -> None:
     if ADMIN_ROLE in roles:
         _require_session(actor, "make, change or delete admins")
 

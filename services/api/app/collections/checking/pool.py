@@ -1,7 +1,7 @@
 """Checks records without holding up other requests.
 
-A record that surely takes little time is checked at once, any other by a process beside, which ends
-where the record takes longer than its size is worth. A thread could not be ended, and the validator
+A record that surely takes little time is checked at once, any other by a separate process, which
+ends if the record takes longer than its size allows. A thread could not be ended, and the validator
 keeps the interpreter to itself.
 """
 
@@ -32,11 +32,11 @@ logger = logging.getLogger("listo.collections")
 
 # Nanoseconds, as `RecordValidator.cost` estimates them.
 AT_ONCE = 5_000_000
-# After as much, other requests have their turn, also within a batch.
-_LITTLE = 500_000
+# Before a check that may take longer, other requests have their turn, also within a batch.
+_TURN_AFTER = 500_000
 # How many records may wait for the process.
 _QUEUE = 8
-# Seconds, for a process that does not even get the processor.
+# Seconds until a process that does not even get the processor is ended.
 _PATIENCE = 30.0
 _ENDED_FOR_COST = {-signal.SIGPROF, -signal.SIGSEGV, -signal.SIGABRT}
 
@@ -49,7 +49,7 @@ async def faults(collection: Collection, data: Any, text: str) -> list[FieldErro
     validator = collection.validator
     cost = validator.cost(text)
     if cost <= AT_ONCE:
-        if cost > _LITTLE:
+        if cost > _TURN_AFTER:
             await asyncio.sleep(0)
         if validator.is_valid(data, text):
             return []
@@ -70,7 +70,7 @@ def close() -> None:
 
 
 class _Beside:
-    """The process, started for its first question and anew once lost; it gets one at a time."""
+    """The process, started when first needed, and anew if lost; it gets one question at a time."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -100,11 +100,11 @@ class _Beside:
     def _ask(self, schema: dict[str, Any], text: str) -> list[FieldError]:
         for _ in range(2):
             with suppress(OSError):
-                valid, told = self._answer(json.dumps(schema).encode(), text.encode())
+                valid, fault_line = self._answer(json.dumps(schema).encode(), text.encode())
                 if valid == b"true\n":
                     return []
-                if told:
-                    return [FieldError(*fault) for fault in json.loads(told)]
+                if fault_line:
+                    return [FieldError(*fault) for fault in json.loads(fault_line)]
             code = self._end()
             if code in _ENDED_FOR_COST:
                 if valid:
@@ -132,7 +132,7 @@ class _Beside:
             patience.cancel()
 
     def _end(self) -> int | None:
-        """The exit status; ends the process if it still runs."""
+        """End the process if it still runs; returns its exit status."""
         process, self.process = self.process, None
         if process is None:
             return None
@@ -144,14 +144,14 @@ class _Beside:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    # The program is found where this process found it, and not in the working folder.
-    places = str(Path(app.__file__).parents[1])
+    # Find the program where this process found its code, not in the working folder.
+    code_folder = str(Path(app.__file__).parents[1])
     return subprocess.Popen(
         (sys.executable, "-P", "-m", "app.collections.checking.program"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": places},
-        # Ctrl-C is the server's, which closes this process in turn.
+        env={**os.environ, "PYTHONPATH": code_folder},
+        # Ctrl-C reaches the server alone, which then closes this process.
         process_group=0,
     )
 

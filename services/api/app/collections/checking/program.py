@@ -1,8 +1,8 @@
 """The program of a process that checks records which may take long: it can be ended at any time.
 
 A question is a line with two lengths, the schema and the record, both JSON. The answer is two
-lines: whether the record is valid, and if it is not, its faults. The kernel ends the process where
-a question takes more of the processor than its size is worth; no code of ours has to run for that.
+lines: whether the record is valid, and if it is not, its faults. The kernel ends the process if a
+question takes more processor time than its size allows; no code of ours has to run for that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.collections.json_schema.validator import RecordValidator
 from app.core.json import stored
 
 _NICENESS = 5
-# Seconds of the processor: for the largest schema, for any record, and per byte of the record.
+# Seconds of processor time: for the largest schema, for any record, and per byte of the record.
 _COMPILING, _CHECKING, _PER_BYTE = 5.0, 0.25, 1e-6
 
 

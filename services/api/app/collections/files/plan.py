@@ -45,7 +45,7 @@ class Change:
         return self.before is not None and service.blocks_writers(self.before, self.wanted)
 
     async def apply(self, session: Session, actor: Actor) -> None:
-        """Raises what `service.put` raises: PreconditionFailed after a change meanwhile."""
+        """Raises as `service.put` does: PreconditionFailed if the collection changed meanwhile."""
         self.applied, _ = await service.put(
             session,
             actor,
@@ -67,7 +67,7 @@ async def plan(session: Session, wanted: Sequence[tuple[str, Definition]]) -> li
 
 
 async def hold(session: Session, changes: Sequence[Change]) -> None:
-    """Take what the changes will need, all at once: pauses between tries hold no table. Raises
+    """Take all locks of the changes at once: pauses between tries hold no table. Raises
     CollectionBusy."""
     await turns.take(session, [change.name for change in changes])
     blocked = [change.name for change in changes if change.blocks_writers]
@@ -85,7 +85,7 @@ def difference(change: Change) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes numbers of YAML 1.2 as well as those of 1.1."""
+    """Quotes texts that look like numbers of YAML 1.1 or 1.2."""
 
 
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))

@@ -39,8 +39,8 @@ def read(file: Path, name: str | None = None) -> list[tuple[str, Definition]]:
         name = file.stem
     try:
         found = _documents(file)
-        named = name if len(found) == 1 else None
-        definitions = [_definition(document, named) for document in found]
+        default_name = name if len(found) == 1 else None
+        definitions = [_definition(document, default_name) for document in found]
     except OSError as error:
         raise UnusableFile(f"{shown}: {error.strerror}.") from None
     except UnusableFile as error:
@@ -58,7 +58,7 @@ def read(file: Path, name: str | None = None) -> list[tuple[str, Definition]]:
     return definitions
 
 
-def written(name: str, definition: Definition) -> dict[str, Any]:
+def to_document(name: str, definition: Definition) -> dict[str, Any]:
     """The collection as `read` takes it, for JSON."""
     dumped: dict[str, Any] = json.loads(definition.dump())
     return {"name": name, **dumped}
@@ -68,23 +68,26 @@ def _documents(file: Path) -> list[Any]:
     content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
     if file.suffix == ".json":
         return [parse_strict(content)]
-    # Some shells write the output of a command so.
+    # PowerShell's `>` writes UTF-16.
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if wide else "utf-8-sig")
     try:
-        # All JSON is YAML, whatever the parser of YAML thinks.
+        # Try JSON first: PyYAML refuses some valid JSON.
         return [parse_strict(text.encode())]
     except InvalidJson:
         parts = [parse_strict(part.encode()) for part in yaml_text.documents(text)]
         return [part for part in parts if part is not None]
 
 
-def _definition(document: Any, named: str | None) -> tuple[str, Definition]:
+def _definition(document: Any, default_name: str | None) -> tuple[str, Definition]:
     if not isinstance(document, dict):
         raise UnusableFile("A collection is an object with a schema.")
-    name = document.pop("name", named)
+    name = document.pop("name", default_name)
     if name is None:
-        raise UnusableFile("It has no name, and none can be taken from a file: name it (name: …).")
+        raise UnusableFile(
+            "A collection has no `name`, and only a single one can take its file's:"
+            " add name: …, or --name."
+        )
     if not isinstance(name, str):
         raise UnusableFile("A collection's name is a text.")
     try:

@@ -1,7 +1,7 @@
 """YAML 1.2's core schema as JSON text, so that a file is read as a request's body is.
 
-From a parser's events, since the meaning of a scalar is decided here: a scalar that is another
-number in YAML 1.1, or that JSON cannot express, is refused, with its line.
+Reads a parser's events and decides itself what scalars mean: a scalar that is another number in
+YAML 1.1, or that JSON cannot express, is refused with its line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A few lines of references to references can stand for gigabytes.
 MAX_LENGTH = 10_485_760
-# The reader of JSON takes as many, as Python does.
+# The limit of Python and of the JSON reader.
 _MAX_DIGITS = 4300
 
 FLOAT = re.compile(r"([-+]?)(?:\.([0-9]+)|([0-9]+)(?:\.([0-9]*))?)([eE][-+]?[0-9]+)?")
@@ -31,7 +31,8 @@ _WORDS = {
     **dict.fromkeys(("false", "False", "FALSE"), "false"),
 }
 _NO_JSON = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-# A leading zero (octal), digits in groups, base two, a signed base, base sixty, as times are.
+# Scalars that YAML 1.1 reads otherwise: a leading zero (octal), digits in groups, base two, a
+# signed base, base sixty (as in times).
 _OTHERWISE = re.compile(
     r"""[-+]?(0[0-9]+
             | 0b[01_]+
@@ -43,7 +44,7 @@ _OTHERWISE = re.compile(
       | [-+]0x[0-9a-fA-F_]+""",
     re.VERBOSE,
 )
-# YAML 1.1 breaks lines at them, JSON does not.
+# YAML 1.1 breaks lines at these characters, JSON does not.
 _BREAKS = re.compile("[\x85\u2028\u2029]")
 _TEXT = "tag:yaml.org,2002:str"
 
@@ -59,7 +60,7 @@ def documents(content: str) -> Iterator[str]:
 
 
 class _Reader:
-    """Writes down one document after the other."""
+    """Turns one document after the other into JSON text."""
 
     def __init__(self, content: str) -> None:
         self._events: Iterator[Any] = yaml.parse(content, yaml.SafeLoader)
@@ -115,7 +116,7 @@ class _Reader:
 
 
 def _key(event: Any) -> str:
-    """A member's key: always the very text that is written, be it 12:30, 1_000 or yes."""
+    """A member's key as the very text that is written, even if it is 12:30, 1_000 or yes."""
     if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None:
         _refuse(event.start_mark, "a key is a text")
     plain = event.style is None
@@ -159,7 +160,7 @@ def _integer(event: yaml.ScalarEvent) -> str:
 
 
 def _float(number: re.Match[str]) -> str:
-    """Digit by digit as it is written, in JSON's form."""
+    """The number in JSON's form, with its digits as written."""
     sign, alone, whole, fraction, exponent = number.groups("")
     digits = alone or fraction
     if "." in number[0]:

@@ -1,8 +1,8 @@
-"""A schema's keywords beyond validity: `default`, `readOnly`, `writeOnly`; and the names that it
+"""A schema's keywords beyond validity (`default`, `readOnly`, `writeOnly`), and the names that it
 asks for although only the server sets them.
 
 Only schemas that hold for every record count: the schema itself, those in its `allOf`, and those
-that these refer to; branches do not.
+that these refer to. Branches do not count.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _VALUES = ("const", "enum", "default", "examples")
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 # Their members hold for nothing until something refers to them.
 _DEFINITIONS = ("$defs", "definitions")
-# Bytes of defaults in one record, as an object of two bytes can lack a long one.
+# Bytes of defaults in one record: an object of two bytes can lack a long default.
 MAX_FILLED = 65_536
 _STRING_OR_OBJECT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|\{', re.DOTALL)
 
@@ -54,10 +54,10 @@ class Annotations:
         members = self._members([schema])
         # The ids of all schemas for a record's own fields.
         self.own = {id(each) for schemas in members.values() for each in self._applying(schemas)}
-        self.read_only = self._said("readOnly", members)
-        self.write_only = self._said("writeOnly", members)
+        self.read_only = self._with_keyword("readOnly", members)
+        self.write_only = self._with_keyword("writeOnly", members)
         self._has_defaults = '"default"' in json.dumps(schema)
-        # By the ids of the schemas there.
+        # By the ids of the place's schemas.
         self._levels: dict[tuple[int, ...], _Level] = {}
 
     def filled(self, text: str, value: dict[str, Any]) -> str:
@@ -67,7 +67,7 @@ class Annotations:
         return _with_members(text, value, missing) if missing else text
 
     def _missing(self, value: dict[str, Any]) -> Iterator[tuple[int, str]]:
-        """The objects, by their id, that lack members with a default, and these members as text."""
+        """The id of each object that lacks members with a default, and these members as text."""
         left = MAX_FILLED
         waiting: list[tuple[dict[str, Any], list[Any]]] = [(value, [self._root])]
         while waiting:
@@ -110,7 +110,7 @@ class Annotations:
                 members.setdefault(name, []).append(member)
         return members
 
-    def _said(self, keyword: str, members: dict[str, list[Any]]) -> tuple[str, ...]:
+    def _with_keyword(self, keyword: str, members: dict[str, list[Any]]) -> tuple[str, ...]:
         return tuple(
             name
             for name, schemas in members.items()
@@ -131,10 +131,10 @@ class Annotations:
 
 
 def _with_members(text: str, value: Any, members: dict[int, str]) -> str:
-    """`text` with members put into its objects, which are told by their ids in `value`."""
+    """`text` with `members` added to its objects: by the id of the same object in `value`."""
     parts: list[str] = []
     done = 0
-    # Objects begin in the order in which they come in the value.
+    # The text's objects begin in the order in which they come in the value.
     starts = (match.end() for match in _STRING_OR_OBJECT.finditer(text) if match[0] == "{")
     for each, start in zip(_objects(value), starts, strict=True):
         if (given := members.get(id(each))) is not None:
@@ -155,7 +155,7 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def replaced(text: str, members: dict[str, str]) -> str:
-    """The object `text` with those members, all others as they are written."""
+    """The object `text` with `members` in place, all others as they are written."""
     raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     parts = {name: bytes(value).decode() for name, value in raw.items()} | members
     listed = (f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in parts.items())
@@ -163,9 +163,9 @@ def replaced(text: str, members: dict[str, str]) -> str:
 
 
 def keeping(given: str, stored: str, names: Iterable[str]) -> str:
-    """The object `given` with those members as `stored` has them."""
-    there = msgspec.json.decode(stored, type=dict[str, msgspec.Raw])
-    kept = {name: bytes(there[name]).decode() for name in names if name in there}
+    """The object `given`, but with the members `names` as `stored` has them."""
+    stored_members = msgspec.json.decode(stored, type=dict[str, msgspec.Raw])
+    kept = {name: bytes(stored_members[name]).decode() for name in names if name in stored_members}
     return replaced(given, kept) if kept else given
 
 
@@ -192,25 +192,25 @@ def misplaced(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _reserved(node: dict[str, Any], at: str) -> Iterator[tuple[str, str, str]]:
-    def named(names: Any, *path: str) -> Iterator[tuple[str, str, str]]:
+    def reserved_in(names: Any, *path: str) -> Iterator[tuple[str, str, str]]:
         for index, name in enumerate(names if isinstance(names, list) else ()):
             if isinstance(name, str) and name in RESERVED:
                 yield at + pointer(*path, index), f"{name} is set by the server", "reserved_name"
 
-    yield from named(node.get("required"), "required")
+    yield from reserved_in(node.get("required"), "required")
     for key in ("dependentRequired", "properties", "dependentSchemas", "const"):
         members = node.get(key)
         for name, names in members.items() if isinstance(members, dict) else ():
             if name in RESERVED:
                 yield at + pointer(key, name), "is a reserved name", "reserved_name"
             elif key == "dependentRequired":
-                yield from named(names, key, name)
+                yield from reserved_in(names, key, name)
 
 
 def unheeded(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Pointers to `readOnly` and `writeOnly` in schemas of other than own fields, with the keyword.
+    """Pointers to `readOnly` and `writeOnly` outside the schemas of own fields, with the keyword.
 
-    Also in a definition that an own field and others refer to.
+    This includes definitions that an own field and another schema refer to.
     """
     own = Annotations(schema).own
     waiting: list[tuple[Any, str, _Role]] = [(schema, "", "record")]
@@ -231,24 +231,24 @@ def unheeded(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _parts_of(
     schema: dict[str, Any], node: dict[str, Any], at: str, role: _Role
 ) -> Iterator[tuple[Any, str, _Role]]:
-    """The schemas within one, and those that it refers to, each with its role."""
+    """The schemas within `node`, and those that it refers to, each with its place and role."""
     for key, value in node.items():
-        where = at + pointer(key)
-        same = key == "allOf"
+        key_at = at + pointer(key)
+        keeps_role = key == "allOf"
         if key in ("$ref", "$dynamicRef") and isinstance(value, str):
-            same = key == "$ref"
+            keeps_role = key == "$ref"
             # An unused definition refers to nothing.
             if role != "defined":
-                yield target(schema, value), _place(value, at), role if same else "other"
+                yield target(schema, value), _place(value, at), role if keeps_role else "other"
         elif key in _BY_NAME and isinstance(value, dict):
             is_own = key == "properties" and role == "record"
-            then: _Role = "own" if is_own else "other"
+            inner: _Role = "own" if is_own else "other"
             if key in _DEFINITIONS or role == "defined":
-                then = "defined"
+                inner = "defined"
             for name, each in value.items():
-                yield each, where + pointer(name), then
+                yield each, key_at + pointer(name), inner
         elif key not in _VALUES:
-            yield value, where, role if same or role == "defined" else "other"
+            yield value, key_at, role if keeps_role or role == "defined" else "other"
 
 
 def _place(reference: str, at: str) -> str:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# Compiling the largest schema takes some 0.3 s, and telling its cost as long.
+# Compiling the largest schema takes some 0.3 s, and estimating its cost as long.
 MAX_OBJECTS = 20_000
-# How often one value is looked at in one place. Each reference to references can double it.
+# How often one value may be looked at in one place; each layer of references can double that.
 MAX_TIMES = 30_000
-# With 64 levels of a record the stack suffices for twice as many.
+# The most schemas upon one another; for a record of 64 levels the stack suffices for twice as many.
 MAX_LONGEST = 100
-# States, as far as they can be told from the text; the largest compile in some 0.2 s.
+# States of all patterns, estimated from their text; so many compile in some 0.2 s.
 MAX_PATTERNS = 500_000
 
 
@@ -34,7 +34,7 @@ def wrong(at: str, message: str, code: str) -> NoReturn:
 
 
 def check_schema(schema: Any) -> None:
-    """Raises InvalidDefinition unless `schema` is one that records can have."""
+    """Raises InvalidDefinition unless records can have `schema`."""
     if not isinstance(schema, dict):
         wrong("/schema", "must be a JSON Schema object", "invalid_schema")
     if str(schema.get("$schema", DIALECT)).rstrip("#") != DIALECT:
@@ -59,7 +59,7 @@ def check_schema(schema: Any) -> None:
 
 
 def _check_cost(schema: dict[str, Any]) -> None:
-    """Before the schema is compiled, which can cost as much as checking a value."""
+    """Called before the schema is compiled: compiling can cost as much as checking a value."""
     if _objects(schema) > MAX_OBJECTS:
         wrong("/schema", f"has more than {MAX_OBJECTS:,} objects", "schema_too_costly")
     weights = Weights(schema)

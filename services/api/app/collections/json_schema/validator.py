@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 # Linear-time matching only: a pattern must not be a way to stop the server.
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 21)
-_AT_MOST = 20
-# Faults are made all at once, each with a copy of its value: megabytes of them stop the server.
+_MOST_FAULTS = 20
+# All faults are made at once, each with a copy of its value: megabytes of copies stop the server.
 _EXPLAINED_IN_FULL = 16_384
-# The one fault of these holds the faults of every branch, or all unexpected members.
+# A single fault of these keywords holds the faults of every branch, or all unexpected members.
 _WIDE = ("anyOf", "oneOf", "unevaluatedItems", "unevaluatedProperties")
-# The fault of closed properties names all unexpected members, which are few in smaller values.
-_NAMED = 4096
+# A fault of closed properties names all unexpected members: few in values of up to so many members.
+_FEW = 4096
 _TOO_MANY = (
     jsonschema_rs.ValidationErrorKind.AdditionalProperties,
     jsonschema_rs.ValidationErrorKind.UnevaluatedProperties,
 )
-# Schemas upon schemas for which the stack suffices: 30,000 of the simplest are too many.
+# The stack suffices for so many schemas upon one another; 30,000 of the simplest are too many.
 _DEEPEST = 8000
-# Nanoseconds from which on it pays to find out how deep a record is.
-_LOOKED_AT = 2_000_000
-# Nanoseconds per squared digit of a number, however it is compared.
+# From this estimate on, in nanoseconds, finding out how deep a record is pays.
+_DEPTH_PAYS = 2_000_000
+# Nanoseconds per squared number of digits, for any comparison of a long number.
 _PER_SQUARED_DIGIT = 0.1
 
 
 class RecordValidator:
-    """Checks records against a schema. `format` is asserted, not only noted."""
+    """Checks records against a schema, `format` included."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
@@ -51,23 +51,23 @@ class RecordValidator:
 
     def is_valid(self, data: Any, text: str) -> bool:
         """Whether `data` is valid; `text` is the same as JSON."""
-        return self._for(text).is_valid(data)
+        return self._validator_for(text).is_valid(data)
 
     def errors(self, data: Any, text: str) -> list[FieldError]:
         """The faults of `data`, empty if there are none.
 
-        At most 20 faults; for a value above 16 KiB the first fault, or only that there is one where
-        the schema has `anyOf`, `oneOf` or `unevaluated…`, or closed properties for many members.
+        At most 20 faults; for a value above 16 KiB the first fault, without its place if the schema
+        has `anyOf`, `oneOf` or `unevaluated…`, or closed properties and the value many members.
         """
-        validator = self._for(text)
+        validator = self._validator_for(text)
         if validator.is_valid(data):
             return []
         if len(text) <= _EXPLAINED_IN_FULL:
-            found = list(islice(validator.iter_errors(data), _AT_MOST))
-            # A hint for one fault, since looking for the name meant takes longer than all else.
+            found = list(islice(validator.iter_errors(data), _MOST_FAULTS))
+            # Only one fault has a hint: finding the name that was meant takes longer than all else.
             first = next((e for e in found if isinstance(e.kind, _TOO_MANY)), None)
             return [self._field_error(e, hinted=e is first) for e in found]
-        if self._wide or (self._closed and _count(data, _NAMED) > _NAMED):
+        if self._wide or (self._closed and _count(data, _FEW) > _FEW):
             return [unexplained("it is too large to say where")]
         try:
             validator.validate(data)
@@ -76,7 +76,7 @@ class RecordValidator:
         return []
 
     def cost(self, text: str, *, faults: bool = False) -> float:
-        """How many nanoseconds checking that record takes at the most, or telling its faults."""
+        """The most nanoseconds that checking a record takes; with `faults`, telling its faults."""
         weights = self._weights
         values = 1 + text.count(",") + text.count("[") + text.count("{")
         each = weights.per_fault if faults else weights.per_value
@@ -84,7 +84,7 @@ class RecordValidator:
         levels = 0
         if weights.loops:
             return BOUNDLESS
-        if cost > _LOOKED_AT or weights.longest > _DEEPEST // LEVELS:
+        if cost > _DEPTH_PAYS or weights.longest > _DEEPEST // LEVELS:
             levels = depth(text)
             if weights.longest * (levels + 1) > _DEEPEST:
                 return BOUNDLESS
@@ -97,7 +97,7 @@ class RecordValidator:
             cost += squared * _PER_SQUARED_DIGIT * _at(each, levels) / 1000
         return cost
 
-    def _for(self, text: str) -> jsonschema_rs.Draft202012Validator:
+    def _validator_for(self, text: str) -> jsonschema_rs.Draft202012Validator:
         return self._exact if long_numbers(text) else self._validator
 
     @cached_property
@@ -106,7 +106,7 @@ class RecordValidator:
 
     @cached_property
     def _exact(self) -> jsonschema_rs.Draft202012Validator:
-        """The validator for large numbers, with which two keywords would take too long."""
+        """The validator for records with large numbers: two built-in keywords take too long."""
         return self._compile(keywords=exact.KEYWORDS)
 
     def _field_error(self, error: jsonschema_rs.ValidationError, *, hinted: bool) -> FieldError:

@@ -1,8 +1,8 @@
 """The time that checking one value against a schema can take at most, told from the schema alone.
 
-Nanoseconds of an ordinary core, estimated from above by the validator's times for values made to be
-slow. A schema is a graph: some keywords lead to schemas for the same value (`allOf`, `$ref`),
-others to schemas for values within it (`properties`, `items`).
+Times are in nanoseconds of an ordinary core: upper bounds, from the validator's times for values
+made to be slow. A schema is a graph: some keywords lead to schemas for the same value (`allOf`,
+`$ref`), others to schemas for values within it (`properties`, `items`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BOUNDLESS = 1e15
 _SAME = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 _WITHIN = ("additionalProperties", "contains", "propertyNames")
 _UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
-# Seen: 2.7, since evaluated members are found by checking once more, at each level anew.
+# Measured: 2.7. The validator finds evaluated members by checking once more, at each level anew.
 _AGAIN = 3
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _TEXTS = ("minLength", "maxLength")
@@ -32,12 +32,12 @@ _ATOM = re.compile(r"\\[pP]\{[^}]*\}|\\.|\[\^?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 
 
 class Weights:
-    """Per value, per byte of text, and per value with all faults told; by depth of the record."""
+    """The time per value, per byte of text, and per value with all faults told; by record depth."""
 
     def __init__(self, schema: Any) -> None:
         graph = _Graph(schema)
         self.loops = graph.loops
-        # How many schemas follow one another for the same value, which is how deep the stack gets.
+        # The most schemas upon one another for the same value: how deep the stack gets.
         self.longest = max(graph.longest)
         # How often one value is looked at in one place.
         self.times = max(graph.in_place([1.0] * len(graph.nodes)))
@@ -67,12 +67,12 @@ class _Graph:
         self.loops = False
         self._order = self._ordered()
         self.longest = [1] * len(self.nodes)
-        for one in self._order:
-            after = (self.longest[each] for group in self.same[one] for each in group)
-            self.longest[one] = 1 + max(after, default=0)
+        for number in self._order:
+            after = (self.longest[each] for group in self.same[number] for each in group)
+            self.longest[number] = 1 + max(after, default=0)
 
     def levels(self, weights: list[float]) -> list[float]:
-        """The most for one value, in a record so many levels deep, of all schemas that reach it."""
+        """The most that all schemas of one value weigh, by how many levels deep the record is."""
         now = self.in_place(weights)
         most = [now[0]]
         while len(most) <= LEVELS and most[-1] < BOUNDLESS:
@@ -84,12 +84,12 @@ class _Graph:
         return most
 
     def in_place(self, own: list[float]) -> list[float]:
-        """The weight of each schema with all that hold for the same value."""
+        """The weight of each schema with all schemas that it leads to for the same value."""
         total = own.copy()
-        for one in self._order:
-            if groups := self.same[one]:
-                factor = 1 if _UNEVALUATED.isdisjoint(self.nodes[one]) else _AGAIN
-                total[one] = min(BOUNDLESS, own[one] + factor * _most(groups, total))
+        for number in self._order:
+            if groups := self.same[number]:
+                factor = 1 if _UNEVALUATED.isdisjoint(self.nodes[number]) else _AGAIN
+                total[number] = min(BOUNDLESS, own[number] + factor * _most(groups, total))
         return total
 
     def _ordered(self) -> list[int]:
@@ -99,15 +99,15 @@ class _Graph:
         for start in range(len(self.nodes)):
             waiting = [start]
             while waiting:
-                one = waiting[-1]
-                if state[one]:
+                number = waiting[-1]
+                if state[number]:
                     waiting.pop()
-                    if state[one] == 1:
-                        state[one] = 2
-                        order.append(one)
+                    if state[number] == 1:
+                        state[number] = 2
+                        order.append(number)
                     continue
-                state[one] = 1
-                for group in self.same[one]:
+                state[number] = 1
+                for group in self.same[number]:
                     for each in group:
                         self.loops = self.loops or state[each] == 1
                         if not state[each]:
@@ -186,7 +186,7 @@ def _within(node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
         if key == "properties":
             yield each
         else:
-            yield from ([one] for one in each)
+            yield from ([pair] for pair in each)
     first = node.get("prefixItems")
     yield [
         (each, base) for each in (*(first if isinstance(first, list) else ()), node.get("items"))
@@ -240,7 +240,7 @@ def _value_weight(node: dict[str, Any]) -> float:
 
 def _text_weight(node: dict[str, Any]) -> float:
     each = sum(key in node for key in _TEXTS) + 40 * ("format" in node)
-    # The names of a regular expression's groups are looked through for each group.
+    # For each group of a regular expression all names of groups are looked through.
     each += 1000 * (node.get("format") == "regex")
     return each + 9.0 * _pattern_sizes(node)
 
@@ -251,7 +251,7 @@ def _fault_weight(node: dict[str, Any]) -> float:
 
 
 def _compared(value: Any) -> int:
-    """How many values each is compared with: strings and small integers are looked up."""
+    """How many comparisons a value takes: strings and small integers alone are looked up in one."""
     values = value if isinstance(value, list) else [value]
     return 1 if all(map(_is_looked_up, values)) else _size(value)
 
@@ -285,7 +285,7 @@ def pattern_size(pattern: str) -> int:
     sizes, last, position = [0], 0, 0
     while position < len(pattern):
         if sizes[-1] and (count := _COUNT.match(pattern, position)):
-            # The last atom or group is in the sum once.
+            # The last atom or group is in the sum once already.
             times = max(int(count[1]), int(count[2] or 0), 1)
             sizes[-1] += last * (times - 1)
             last *= times
@@ -310,5 +310,5 @@ def pattern_size(pattern: str) -> int:
 def _states(atom: str) -> int:
     if atom[:2] in ("\\p", "\\P"):
         return 100
-    # A class of all characters but some is a choice of bytes.
+    # A class of all characters but some compiles to a choice of bytes.
     return 8 if atom == "." or atom[:2] in ("[^", "\\W", "\\D", "\\S") else 1

@@ -1,9 +1,9 @@
 """How many bytes of PostgreSQL's memory this process' statements may take at once.
 
-A statement on a large record takes a multiple of it, and PostgreSQL has no bound of its own: when
-PostgreSQL takes too much, the kernel ends it for all. Each connection has a share that is not
-counted. Larger statements wait, first come, first served, until there is room in the rest; a
-statement that is larger than the rest runs alone, also among all processes.
+A statement on a large record takes a multiple of the record's size, and PostgreSQL itself sets no
+bound: when PostgreSQL takes too much, the kernel ends it for all. Each connection has a share that
+is not counted. Larger statements wait, first come, first served, until there is room in the rest; a
+statement that is larger than the rest runs alone among all processes.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
     from app.db.session import Session
 
-# The rest is for shared buffers, idle connections, vacuum, and the file cache.
+# The part for statements; the rest is for shared buffers, idle connections, vacuum and file cache.
 _OF_MEMORY = 3 / 8
 # The part of that for the shares of connections.
 _FOR_SHARES = 1 / 3
 # Held by the one statement that takes more than a process may.
 ALONE_LOCK = 0x6C61726765
 
-# Bytes that a task has taken, for its statements within; tasks that it starts have taken nothing.
+# Bytes that a task has taken, for all statements within; tasks that it starts have taken none.
 _held: ContextVar[tuple[asyncio.Task[Any] | None, int]] = ContextVar("held", default=(None, 0))
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: PostgreSQL's, for all processes together, and those of the largest own fields."""
+    """In bytes: PostgreSQL's memory for all processes together, and the largest own fields."""
 
     postgres: int = 768_000_000
     record: int = 1 << 20
@@ -69,7 +69,7 @@ class Budget:
 
     @asynccontextmanager
     async def take(self, need: int) -> AsyncIterator[bool]:
-        """Wait for room for `need` bytes; yields whether that is more than there can be.
+        """Wait for room for `need` bytes; yields whether that is more than `most`.
 
         Raises Overloaded after ten seconds.
         """
@@ -92,7 +92,7 @@ class Budget:
 
 
 class _Direct:
-    """The session for most statements, at little cost."""
+    """Only hands out the session: most statements need no more."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -107,7 +107,7 @@ class _Direct:
 def room(session: Session, need: int) -> AbstractAsyncContextManager[Session]:
     """The session for a statement that takes `need` bytes of PostgreSQL's memory.
 
-    Raises Overloaded where there is no room for too long.
+    Raises Overloaded if there is no room for too long.
     """
     return _Direct(session) if need <= session.budget.share else _in_turn(session, need)
 

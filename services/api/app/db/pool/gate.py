@@ -22,10 +22,10 @@ _Waiter = asyncio.Future[None]
 
 
 class Gate:
-    """So many places, each handed on when it is left, so that late comers do not pass the waiting.
+    """A number of places. A place that is left is handed on, so that late comers pass nobody.
 
-    The next is for the caller that holds the fewest, among equals for the one that has waited
-    longest; one caller's requests keep their order. `most` tells how many a caller may hold.
+    The next place is for the caller that holds the fewest, among equals for the caller that has
+    waited longest; a caller's requests keep their order. `most` tells how many a caller may hold.
     asyncpg's own pool lets late comers pass: a waiter that was woken in vain goes to the end again.
     """
 
@@ -49,9 +49,9 @@ class Gate:
         self._left = time.monotonic()
 
     def take(self, caller: Hashable) -> bool:
-        """Take a place if there is one; then it has to be left."""
+        """Take a place if there is one; returns whether. A taken place has to be left."""
         held = self._held.get(caller, 0)
-        # Callers that wait while there are free places may not have more.
+        # While there are free places, only callers wait that may not have more.
         if not self._free or held >= self._most(caller):
             return False
         self._free -= 1
@@ -73,7 +73,7 @@ class Gate:
             raise Overloaded("No database connection became free in time.") from error
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                # The waiter's turn had come just then.
+                # The waiter got its place just before.
                 self.leave(caller)
             raise
         finally:
@@ -81,7 +81,7 @@ class Gate:
             del self._since[waiter]
 
     def leave(self, caller: Hashable) -> None:
-        """Give a place back, to the next waiting caller."""
+        """Give a place back, and hand it to the next waiting caller."""
         held = self._held.pop(caller) - 1
         if held:
             self._held[caller] = held
@@ -92,8 +92,8 @@ class Gate:
             self._hand_on()
 
     def strain(self) -> float:
-        """For how many seconds a caller with less than half of the places has waited; or any
-        caller, if no place was given back for so long."""
+        """The longest wait, in seconds, of a caller with less than half of the places; of other
+        callers, only as long as no place was given back."""
         now = time.monotonic()
         longest = 0.0
         for since, caller in self._since.values():
@@ -139,7 +139,7 @@ def _expire(waiter: _Waiter) -> None:
 
 
 class PendingAcquire:
-    """A connection of the pool, once it is the caller's turn: entered, or acquired and released."""
+    """A connection of the pool, once it is the caller's turn: in `async with`, or by `acquire`."""
 
     __slots__ = ("_connection", "_gate", "_pool", "caller")
 

@@ -1,8 +1,8 @@
-"""Statements that clients make up, and that may take long: they keep nothing else waiting.
+"""Statements that clients make up, and that may take long, without anything else waiting.
 
 They have connections of their own, on which PostgreSQL ends a statement early, and each caller has
-only some of these: two at first, one more for each quick statement, a single one after a slow one.
-So a caller that asks for much at once begins little of it before it is known how long that takes.
+only some of these: two at first, one more after each quick statement, one after a slow statement.
+So a caller that asks for much at once begins little before the time that this takes is known.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Windows:
 
 
 class Lists(Pooled):
-    """So many connections for statements of `timeout` seconds at most. Raises QueryTooSlow."""
+    """`places` connections, for statements of `timeout` seconds at most. Raises QueryTooSlow."""
 
     def __init__(
         self,
@@ -65,11 +65,11 @@ class Lists(Pooled):
         timeout: float,
         budget: Budget,
     ) -> None:
-        # One connection is left to others, where there are several.
+        # A caller leaves one connection to others, if there are several.
         self._windows = Windows(max(1, places - 1))
         limits = {
             "statement_timeout": str(int(timeout * 1000)),
-            # Waiting for a lock is no fault of the statement, and is to be told from slowness.
+            # Waiting for a lock is not slowness of the statement, and has a fault of its own.
             "lock_timeout": str(int(timeout * 900)),
         }
         gate = Gate(places, self._windows.most_for, "list_waited")
@@ -83,7 +83,7 @@ class Lists(Pooled):
 
 
 class _TimedAcquire(PendingAcquire):
-    """A connection whose time is noted, for the caller's window and for its charge."""
+    """A connection whose time in use counts for the caller's window and charge."""
 
     __slots__ = ("_began", "_late", "_request", "_windows")
 
@@ -96,15 +96,15 @@ class _TimedAcquire(PendingAcquire):
     async def __aenter__(self) -> Any:
         connection = await self.acquire()
         self._began = time.monotonic()
-        asyncio.get_running_loop().call_soon(self._is_late)
+        asyncio.get_running_loop().call_soon(self._measure_delay)
         return connection
 
-    def _is_late(self) -> None:
+    def _measure_delay(self) -> None:
         self._late = time.monotonic() - self._began
 
     async def __aexit__(self, *raised: object) -> None:
         # A turn of the event loop before the statement is sent, and one before its answer is seen,
-        # are no fault of the caller: a busy process would charge callers for being busy.
+        # do not count: a busy process must not charge callers for being busy.
         seconds = max(0.0, time.monotonic() - self._began - 2 * self._late)
         self._windows.note(self.caller, seconds)
         if self._request is not None:

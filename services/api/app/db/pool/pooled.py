@@ -34,7 +34,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
 
 
 async def walked(connection: Any, query: str, args: Sequence[Any], lock: int | None) -> Cursor:
-    """In the connection's transaction: see `Reading.walk`."""
+    """A cursor in the connection's transaction, see `Reading.walk`."""
     if lock is not None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", lock)
     cursor: Cursor = await connection.cursor(query, *args)
@@ -53,7 +53,7 @@ class Pooled:
         self.query_loggers: list[Callable[[Any], None]] = []
 
     async def open(self, *, at_once: int = 1) -> None:
-        """Make the pool, with so many connections. Raises DatabaseUnavailable."""
+        """Make the pool, with `at_once` open connections. Raises DatabaseUnavailable."""
         with translated:
             self._pool = await asyncpg.create_pool(
                 self._url,
@@ -62,8 +62,9 @@ class Pooled:
                 connection_class=_Connection,
                 server_settings=self._settings,
                 init=self._init,
-                # PostgreSQL keeps some 60 times a statement's length, and clients write filters:
-                # 12 MB for a connection. Lists with rule, filter and cursor are some 1,400 long.
+                # PostgreSQL keeps some 60 times the length of each statement, and clients write
+                # filters: 12 MB for a connection. Lists with rule, filter and cursor are some 1,400
+                # characters long.
                 statement_cache_size=128,
                 max_cacheable_statement_size=LONGEST_PREPARED,
                 timeout=CONNECT_TIMEOUT,

@@ -1,4 +1,4 @@
-"""From a filter's text to its syntax tree."""
+"""Parses a filter's text into its syntax tree."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MAX_DEPTH = 20
 MAX_TERMS = 100
 
 _STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|`(?:[^`]|``)*`")
-# Tokens that could hide a parenthesis or a `not`, or be one. Possessive, and an unclosed quote goes
-# to the end: thousands of quotes would each search the rest otherwise.
+# Tokens that can contain a parenthesis or a `not`, or be one. The quantifiers are possessive and an
+# unclosed quote goes to the end, so that thousands of quotes do not each search the rest.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|`[^`]*+`?|\w+|\S', re.DOTALL)
 
 
@@ -37,7 +37,7 @@ def _lark() -> Lark:
         parser="lalr",
         lexer="contextual",
         transformer=TreeBuilder(),
-        # Under Unicode a dotless i would match an i as well.
+        # With Unicode's rules a dotless i would match an i.
         g_regex_flags=re.ASCII,
     )
 
@@ -87,7 +87,7 @@ def parse_path(text: str, position: int = 0) -> Path:
 
 
 def split_list(text: str) -> list[tuple[int, str]]:
-    """The parts between commas that are not within backticks, and where each starts."""
+    """The parts between commas outside of backticks, each with its start."""
     if not text:
         return []
     parts, start, quoted = [], 0, False
@@ -111,7 +111,7 @@ def terms(expression: Expression) -> Iterator[Comparison]:
 
 
 def _check_depth(text: str) -> None:
-    """Bounds the levels that `(` and `not` open, before anything walks the tree."""
+    """Bound the levels that `(` and `not` open, before anything walks the tree."""
     if text.count("(") + text.lower().count("not") <= MAX_DEPTH:
         return
     levels: list[int] = []

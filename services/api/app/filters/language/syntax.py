@@ -22,7 +22,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Something about the caller."""
+    """A property of the caller: the id or the roles."""
 
     name: Name
     position: int

@@ -1,4 +1,4 @@
-"""From the parser's reductions to the syntax tree, and the bounds on its leaves."""
+"""Builds the syntax tree from the parser's reductions, and bounds the tree's leaves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)$")
 
 
 class TreeBuilder(Transformer["Token", Any]):
-    """Called by the parser at each reduction, so nothing here recurses, however deep the text."""
+    """The parser calls a method at each reduction, so no method recurses, however deep the text."""
 
     def start(self, children: list[Expression]) -> Expression:
         return children[0]
@@ -127,7 +127,7 @@ def _string(token: Token, position: int) -> Constant:
 
 
 def _check_characters(text: str, position: int) -> None:
-    # PostgreSQL cannot store these.
+    # PostgreSQL cannot store these characters.
     if "\x00" in text:
         raise FilterError(f"U+0000 at position {position} can be in no record.", position=position)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):

@@ -1,4 +1,4 @@
-"""Asks for a place where the server has not asked."""
+"""Asks for a place for a request if the server has not asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AdmissionMiddleware:
-    """Outermost: takes the place that the server has not taken, and gives back every place."""
+    """The outermost middleware: takes a place if the server has not, and gives back every place."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self.app = app
@@ -50,6 +50,6 @@ class AdmissionMiddleware:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # The turn had come just then.
+                # The turn came just before the cancellation.
                 self.admission.leave(scope)
             raise

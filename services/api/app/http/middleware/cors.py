@@ -1,4 +1,4 @@
-"""Which pages may call the API (CORS): their fields go with every answer, refusals are problems."""
+"""CORS: every answer has the fields for pages that may call the API; refusals are problems."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PreflightRefused(Forbidden):
 
 
 class CorsMiddleware(CORSMiddleware):
-    """Leaves the fields with the request, so that every answer gets them, even one to a fault."""
+    """Puts the fields in the request context, so that every answer has them, even after a fault."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(
@@ -46,7 +46,7 @@ class CorsMiddleware(CORSMiddleware):
             allow_origin_regex=None if settings.production else _LOCAL,
             allow_methods=_METHODS,
             allow_headers=(*_SENT, *settings.cors_headers),
-            # A named origin is intended; a `*` must not open a private network to all the web.
+            # An origin is named on purpose; a `*` must not open a private network to all the web.
             allow_private_network="*" not in settings.cors_origins,
             expose_headers=_SHOWN,
             max_age=600,
@@ -62,7 +62,7 @@ class CorsMiddleware(CORSMiddleware):
             await self.preflight_response(Headers(scope=scope))(scope, receive, send)
             return
         if not self.allow_all_origins:
-            # Also without an origin: a cache could give that answer to a request with one.
+            # Also without an origin: a cache could give this answer to a request with an origin.
             request.headers.append((b"vary", b"Origin"))
         origin = request.fields.get(b"origin")
         if origin is not None and self.is_allowed_origin(origin.decode("latin-1")):
@@ -81,8 +81,8 @@ class CorsMiddleware(CORSMiddleware):
         }
         if answer.status_code < 400:  # noqa: PLR2004
             return Response(status_code=204, headers=fields)
-        what = bytes(answer.body).decode().removeprefix("Disallowed CORS ")
-        refused = PreflightRefused(_why(what.split(", "), request_headers))
+        failures = bytes(answer.body).decode().removeprefix("Disallowed CORS ")
+        refused = PreflightRefused(_why(failures.split(", "), request_headers))
         refused.headers.update(fields)
         return problem.response(refused)
 

@@ -36,8 +36,8 @@ logger = logging.getLogger("listo.http")
 
 _CLOSE = (b"connection", b"close")
 
-# The memory of a process before its first body, and how many times its size a body takes: itself,
-# its text, its values, and the same again for PostgreSQL.
+# The memory of a process before its first body, and how many times its size a body takes: for its
+# bytes, its text, its values, and the same again for PostgreSQL.
 _OWN_BYTES = 120 << 20
 _TIMES = 8
 MAX_HEADER_BYTES = 32_768
@@ -61,7 +61,7 @@ class ProtectionMiddleware:
             return
         request = context_of(scope)
         if b"transfer-encoding" in request.fields:
-            # Removed once the body has ended; the server would read an endless body on.
+            # Until the body ends, an answer closes the connection; else the server would read on.
             request.headers.append(_CLOSE)
         if policy_of(scope).probe:
             await self.app(scope, receive, send)
@@ -76,18 +76,18 @@ class ProtectionMiddleware:
             return
         task = self.deadlines.enter()
         try:
-            counted = self._counted(receive, request, importance)
+            counting = self._counting(receive, request, importance)
             size = self._size(request)
             if size <= PART_BYTES:
-                await self.app(scope, counted, send)
+                await self.app(scope, counting, send)
             else:
-                await self._in_turn(size, scope, counted, send)
+                await self._in_turn(size, scope, counting, send)
         except asyncio.CancelledError:
             if not self.deadlines.expired(task):
                 raise
             REQUESTS_SHED.labels("timeout", importance).inc()
             if request.started:
-                # The server closes the connection of an answer that is not whole.
+                # The server closes the connection after an incomplete answer.
                 logger.warning("given up while it was being answered")
             else:
                 await problem.response(RequestTimeout())(scope, receive, send)
@@ -114,10 +114,10 @@ class ProtectionMiddleware:
             return problem.response(_TargetTooLong())
         return None
 
-    def _counted(self, receive: Receive, request: RequestContext, importance: str) -> Receive:
+    def _counting(self, receive: Receive, request: RequestContext, importance: str) -> Receive:
         total = 0
 
-        async def counted() -> Message:
+        async def counting() -> Message:
             nonlocal total
             message = await receive()
             total += len(message.get("body", b""))
@@ -128,10 +128,10 @@ class ProtectionMiddleware:
                 request.headers.remove(_CLOSE)
             return message
 
-        return counted
+        return counting
 
     def _size(self, request: RequestContext) -> int:
-        """How many bytes the body has at most."""
+        """The most bytes that the body can have."""
         length = request.fields.get(b"content-length", b"")
         if length.isdigit():
             return int(length)

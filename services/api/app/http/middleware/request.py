@@ -94,16 +94,16 @@ class RequestMiddleware:
         try:
             await app(scope, receive, respond)
         except ClientDisconnect:
-            # The request is incomplete, and nobody is there to answer.
+            # The request is incomplete, and no client waits for an answer.
             logger.debug("the client has gone")
         except Exception:
             logger.exception("unhandled exception")
             if request.started:
-                # Half an answer is out; only the closed connection tells the client.
+                # A part of the answer is sent; only a closed connection tells of the fault.
                 raise
             await problem.response(Problem())(scope, receive, respond)
         finally:
-            # The client may go before it is answered, which nginx calls 499.
+            # A client may leave before the answer, which nginx logs as 499.
             seconds = time.perf_counter() - began
             self._record(scope, method, request, status or 499, size, seconds)
 
@@ -111,7 +111,7 @@ class RequestMiddleware:
         fields = dict(scope["headers"])
         return RequestContext(
             request_id=request_id(fields.get(b"x-request-id")),
-            trace_id=self._traced() or _trace_id(fields.get(b"traceparent")),
+            trace_id=self._span_trace_id() or _trace_id(fields.get(b"traceparent")),
             client=self.address.address_of(scope),
             fields=fields,
         )
@@ -126,7 +126,7 @@ class RequestMiddleware:
         seconds: float,
     ) -> None:
         route = route_of(scope)
-        # A client may send any method, also to a route.
+        # A client may send any method, also to a route; labels take only known methods.
         label = method if route and method in METHODS else "none"
         observe_request(label, route or "none", status, seconds)
         self.access_log.write(
@@ -139,8 +139,8 @@ class RequestMiddleware:
             size=size,
         )
 
-    def _traced(self) -> str | None:
-        """The trace that the framework's span of this request belongs to, if it makes one."""
+    def _span_trace_id(self) -> str | None:
+        """The trace of the framework's span for this request; None without tracing."""
         if not self.tracing:
             return None
         return format(trace.get_current_span().get_span_context().trace_id, "032x")
@@ -163,9 +163,9 @@ def _as_get(scope: Scope) -> Scope:
 def _parts(message: Message) -> Iterable[Message]:
     """The message, with a large body cut into parts.
 
-    The server takes as much as it is given, and waits for the client only before it takes more. In
-    parts, an answer to a slow client keeps its place and its deadline, and an answer that is given
-    up leaves no more than a part in memory.
+    The server takes as much as it is given, and waits for the client only before it takes more.
+    In parts, an answer to a slow client keeps its place and its deadline, and an answer that is
+    given up leaves no more than a part in memory.
     """
     if len(message.get("body", b"")) <= PART_BYTES:
         return (message,)
@@ -177,7 +177,7 @@ def _cut(message: Message) -> Iterator[Message]:
     for at in range(0, len(body), PART_BYTES):
         part = body[at : at + PART_BYTES]
         yield {"type": message["type"], "body": part, "more_body": True}
-    # The server takes this once the last part has gone.
+    # The server takes this message once the client has the last part.
     yield {**message, "body": b""}
 
 

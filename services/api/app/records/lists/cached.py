@@ -54,8 +54,8 @@ async def list_records(
     reading: Reading,
     cursors: CursorCodec,
 ) -> CachedPage:
-    """As `listing.list_records`. The statement and its values are the key, so two callers share a
-    page only where the rules treat them alike."""
+    """As `listing.list_records`, by the cache. The key is the statement with its values, so two
+    callers share a page only where the rules treat them alike."""
     collection = access.collection
     prepared = await listing.prepare(access, query, reading=reading, cursors=cursors)
 

@@ -19,9 +19,9 @@ MAX_LENGTH = 1024
 
 def record_columns(names: str, fields: Fields) -> list[str]:
     """SQL of a record's head and its own fields, see `repository.rendered`, with the fields that
-    `names` lists (`title,size`), all if the list is empty.
+    `names` lists (`title,size`), or with all if the list is empty.
 
-    `id` is always there; a field that a record lacks is left out of it. Raises InvalidParameter or
+    `id` is always there; a record's absent fields are left out. Raises InvalidParameter or
     UnknownField (400) with the position of the fault.
     """
     if not names:

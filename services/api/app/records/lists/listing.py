@@ -1,6 +1,6 @@
 """Pages of records: one statement each, keyset cursors, finished JSON.
 
-A page has at most `limit` records, and ends with the one that fills its bytes.
+A page has at most `limit` records, and ends early with the record that reaches its limit of bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
 # The place in a row at which its sort values begin.
 _KEYS = 2
-# For all collections together: strangers write queries, and a plan can take 30 KB.
+# Plans of all collections together: strangers write queries, and a plan can take 30 KB.
 _PLANS_KEPT = 500
 
 Count = Literal["none", "estimated", "exact"]
@@ -90,14 +90,14 @@ class Plan:
     table: str
     columns: str
     where: str
-    # No record is larger.
+    # The most that a record weighs, see `Collection.largest`.
     largest: int
     keys: tuple[SortKey, ...]
     params: Params
 
     @property
     def read_as(self) -> str:
-        """The formats of the sort keys: values under other formats mean another place."""
+        """The formats of the sort keys: the same values under other formats mean another place."""
         formats = [key.format.name if key.format else "" for key in self.keys]
         return "\n" + ",".join(formats) if any(formats) else ""
 
@@ -123,7 +123,7 @@ class Plan:
 
 
 def checked(access: Access, query: Query) -> Query:
-    """The query that the caller may have, checked without PostgreSQL.
+    """The query as the caller may have it, checked without PostgreSQL.
 
     Raises InvalidParameter, and what `Access.require` raises.
     """
@@ -133,7 +133,7 @@ def checked(access: Access, query: Query) -> Query:
     if query.count == "estimated" and not (
         access.actor.is_admin or access.collection.rules["list"] is True
     ):
-        # The planner's statistics cover all records, and would tell of those out of sight.
+        # The planner's statistics cover all records, so they tell of records out of sight, too.
         return replace(query, count="exact")
     return query
 
@@ -151,9 +151,9 @@ class PreparedQuery:
     binding: str
 
     def key(self, version: int) -> str:
-        """The key of the answer: the same for all callers who get the same answer."""
-        told = (self.sql, self.args, self.query.count, self.query.limit, self._backward, version)
-        return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
+        """The cache key of the answer: the same for all callers who get the same answer."""
+        parts = (self.sql, self.args, self.query.count, self.query.limit, self._backward, version)
+        return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def _backward(self) -> bool:
@@ -252,7 +252,7 @@ async def list_records(
 async def _cursor(
     reading: Reading, plan: Plan, text: str | None, codec: CursorCodec, binding: str
 ) -> Cursor | None:
-    """The cursor that the query brings, with its values; those too long for a URL are looked up."""
+    """The query's cursor with its values; values too long for a URL are looked up."""
     if text is None:
         return None
     try:
@@ -274,7 +274,7 @@ _plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
 
 
 def plan_of(collection: Collection, actor: Actor, query: Query) -> Plan:
-    """The plan of a query, kept for the queries that were asked last."""
+    """The plan of a query; the plans of the latest queries are kept."""
     definition = (collection.id, collection.version, collection.largest)
     key = (*definition, actor.is_admin, query.filter, query.sort, query.fields)
     plan = _plans.get(key)

@@ -9,7 +9,7 @@ from app.collections.json_schema.keywords import RESERVED
 from app.ratelimit import costs
 from app.records.openapi import examples
 from app.records.openapi.embedding import COMPONENTS, Embedded
-from app.records.openapi.plain import kind_of
+from app.records.openapi.plain import json_type
 
 if TYPE_CHECKING:
     from app.collections.models import Collection
@@ -21,7 +21,7 @@ _SYSTEM: dict[str, Any] = {
     "updated_at": {"type": "string", "format": "date-time", "readOnly": True},
     "owner": {"type": ["string", "null"], "format": "uuid", "readOnly": True},
 }
-_KINDS = frozenset(
+_COMPONENTS = frozenset(
     {"input", "patch", "record", "item", "page", "batch", "batch_create", "batch_update"}
 )
 _NULLABLE = {"type": ["string", "null"]}
@@ -51,13 +51,13 @@ SHARED: dict[str, Any] = {
 
 def identifier(collection: str) -> str:
     """The collection's name for programs: letters, digits and `_`; distinct names stay distinct."""
-    # No name has capitals.
+    # Collection names have no capitals, so `_Dash_` cannot collide.
     return collection.replace("-", "_Dash_")
 
 
 def reference(collection: str, kind: str) -> dict[str, Any]:
     """A reference to one of the collection's schemas, `input` or `record` for example."""
-    assert kind in _KINDS
+    assert kind in _COMPONENTS
     return {"$ref": COMPONENTS + _name(collection, kind)}
 
 
@@ -65,9 +65,10 @@ def components_of(collection: Collection) -> dict[str, Any]:
     """The schemas that the collection's paths refer to, by name."""
     name = collection.name
     embedded = Embedded(
-        collection.definition.schema, _name(name, "input"), f"{identifier(name)}.", _KINDS
+        collection.definition.schema, _name(name, "input"), f"{identifier(name)}.", _COMPONENTS
     )
-    # Made of members, since the schema itself may refuse the system's fields.
+    # `item` and `record` are built from the properties, since the schema may refuse `id`, `version`
+    # and so on.
     properties, required = embedded.members(embedded.schema)
     hidden = collection.annotations.write_only
     shown = {name: each for name, each in properties.items() if name not in hidden}
@@ -82,13 +83,13 @@ def components_of(collection: Collection) -> dict[str, Any]:
         visible = {key: value for key, value in example.items() if key not in hidden}
         item["examples"] = [examples.SYSTEM | visible]
         patch["examples"] = [dict(list(example.items())[:1])]
-    seen = [each for each in required if each not in hidden]
-    record = {**item, "required": list(dict.fromkeys([*RESERVED, *seen]))}
+    required_shown = [each for each in required if each not in hidden]
+    record = {**item, "required": list(dict.fromkeys([*RESERVED, *required_shown]))}
     made = {
         "input": sent,
         "patch": patch,
         "record": record,
-        # Sparse records lack required fields.
+        # With `fields=`, an item has only the fields asked for, so only `id` is required.
         "item": item,
         "page": _page(name),
         **_batch(name),
@@ -111,13 +112,13 @@ def _patch(embedded: Embedded, properties: dict[str, Any], required: list[str]) 
 
 
 def _may_be_object(embedded: Embedded, schema: dict[str, Any], depth: int = 8) -> bool:
-    """Whether an object may be valid, as far as can be told."""
+    """Whether `schema` may accept an object. False beyond `depth` nested anyOf or oneOf."""
     for each in embedded.applying(schema):
-        kinds = each.get("type", "object")
-        if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+        types = each.get("type", "object")
+        if "object" not in (types if isinstance(types, list) else [types]):
             return False
         values: Any = [each["const"]] if "const" in each else each.get("enum")
-        if isinstance(values, list) and all(kind_of(value) != "object" for value in values):
+        if isinstance(values, list) and all(json_type(value) != "object" for value in values):
             return False
         for keyword in ("anyOf", "oneOf"):
             branches = each.get(keyword)
@@ -142,24 +143,24 @@ def _page(name: str) -> dict[str, Any]:
 
 
 def _batch(name: str) -> dict[str, Any]:
-    kinds: dict[str, tuple[dict[str, Any], list[str]]] = {
+    operations: dict[str, tuple[dict[str, Any], list[str]]] = {
         "create": ({"id": _ID, "data": reference(name, "input")}, ["op", "data"]),
         "update": (
             {"id": _ID, "data": reference(name, "patch"), "version": _VERSION},
             ["op", "id", "data"],
         ),
     }
-    operations = {
+    schemas = {
         f"batch_{op}": {
             "type": "object",
             "properties": {"op": {"const": op}, **properties},
             "required": required,
             "additionalProperties": False,
         }
-        for op, (properties, required) in kinds.items()
+        for op, (properties, required) in operations.items()
     }
     choice = [
-        *(reference(name, kind) for kind in operations),
+        *(reference(name, kind) for kind in schemas),
         {"$ref": f"{COMPONENTS}BatchDelete"},
     ]
     batch = {
@@ -173,9 +174,9 @@ def _batch(name: str) -> dict[str, Any]:
             }
         },
     }  # fmt: skip
-    return {"batch": batch, **operations}
+    return {"batch": batch, **schemas}
 
 
 def _name(collection: str, kind: str) -> str:
-    # Models of Python have no dot in their names.
+    # The dot keeps these names apart from the API's own models, which are Python identifiers.
     return f"{identifier(collection)}.{kind}"

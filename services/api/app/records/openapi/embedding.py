@@ -1,9 +1,9 @@
 """A collection's JSON Schema as a part of the OpenAPI document.
 
-The names that a schema gives itself by `$id` and `$anchor` hold in the whole document, where
-another collection may use them too, and few generators know of them. Few follow a pointer into
-another schema, either. So every schema that is referred to becomes a component of the document, and
-all references are to components.
+`$id` and `$anchor` name schemas for the whole OpenAPI document. Two collections may use the same
+name, and few generators support these keywords. Few follow a pointer into another schema, either.
+So every schema that is referred to becomes a component of the document, and all references are to
+components.
 """
 
 from __future__ import annotations
@@ -33,31 +33,34 @@ _ODD = re.compile(r"[^A-Za-z0-9_]+")
 
 
 class Embedded:
-    """`schema` as a component called `root`, and `parts`: the schemas within that it refers to, by
-    the names of components, which begin with `prefix` and avoid those that are `taken`."""
+    """`schema` is the component `root`. `parts` are the subschemas it refers to, by component name.
+    Their names begin with `prefix`; no rest of a name is in `taken`."""
 
     def __init__(
         self, schema: dict[str, Any], root: str, prefix: str, taken: frozenset[str]
     ) -> None:
         self._root, self._prefix = root, prefix
-        # Without the characters that generators leave out of names.
-        self._taken = {_alike(name) for name in taken}
-        # By the pointer to the innermost schema with an `$id` around the anchor, and by its name.
+        # Compared as generators see names: without `_`, in lower case.
+        self._taken = {_fold(name) for name in taken}
+        # Pointers to anchored schemas, by (pointer to the nearest enclosing schema with `$id`,
+        # anchor).
         self._anchors: dict[tuple[str, str], str] = {}
-        self._waiting: list[tuple[dict[str, Any], str, str]] = []
-        self._moved_root = self._moved(schema, (), "")
+        self._unresolved_references: list[tuple[dict[str, Any], str, str]] = []
+        self._rewritten_root = self._rewritten(schema, (), "")
         # By the pointer to the schema that is referred to.
         self._names = {"": root}
-        for moved, base, reference in self._waiting:
+        for rewritten, base, reference in self._unresolved_references:
             target = {"$ref": COMPONENTS + self._name(self._target(base, reference))}
-            if "$ref" in moved:
-                moved["allOf"] = [*moved.get("allOf", ()), target]
+            if "$ref" in rewritten:
+                rewritten["allOf"] = [*rewritten.get("allOf", ()), target]
             else:
-                moved.update(target)
+                rewritten.update(target)
         # A record is an object, also where its schema would take something else.
-        self.schema = component(plain({**self._moved_root, "type": "object"}))
+        self.schema = component(plain({**self._rewritten_root, "type": "object"}))
         self.parts = {
-            name: component(plain(self._at(where))) for where, name in self._names.items() if where
+            name: component(plain(self._at(pointer)))
+            for pointer, name in self._names.items()
+            if pointer
         }
 
     def applying(self, schema: Any) -> Iterator[dict[str, Any]]:
@@ -90,63 +93,65 @@ class Embedded:
         name = reference.removeprefix(COMPONENTS)
         return self.schema if name == self._root else self.parts[name]
 
-    def _moved(self, given: Any, path: tuple[str | int, ...], base: str) -> Any:
+    def _rewritten(self, given: Any, path: tuple[str | int, ...], base: str) -> Any:
         if isinstance(given, list):
-            return [self._moved(each, (*path, index), base) for index, each in enumerate(given)]
+            return [self._rewritten(each, (*path, index), base) for index, each in enumerate(given)]
         if not isinstance(given, dict):
             return given
         if isinstance(given.get("$id"), str):
             base = pointer(*path)
-        moved: dict[str, Any] = {}
+        rewritten: dict[str, Any] = {}
         for key, value in given.items():
             if key in _VALUES:
-                moved[key] = value
+                rewritten[key] = value
             elif key in _BY_NAME and isinstance(value, dict):
-                moved[key] = {
-                    name: self._moved(each, (*path, key, name), base)
+                rewritten[key] = {
+                    name: self._rewritten(each, (*path, key, name), base)
                     for name, each in value.items()
                 }
             elif key not in _DROPPED or not isinstance(value, str):
-                moved[key] = self._moved(value, (*path, key), base)
+                rewritten[key] = self._rewritten(value, (*path, key), base)
             elif key in _ANCHORS:
                 self._anchors[base, value] = pointer(*path)
             elif key in _REFERENCES:
-                self._waiting.append((moved, base, value))
-        return moved
+                self._unresolved_references.append((rewritten, base, value))
+        return rewritten
 
     def _target(self, base: str, reference: str) -> str:
         """The pointer to the target of a reference."""
         name = reference.removeprefix("#")
         if name and not name.startswith("/"):
             return self._anchors.get((base, name), "")
-        # An `$id` can be a mere member's name, and a reference stand where no validator looks.
+        # `$id` may be just a property's name, and validators ignore some references. So try
+        # relative to `base`, then to the root.
         for target in (base + unquote(name), unquote(name)):
             with suppress(LookupError, TypeError, ValueError):
                 self._at(target)
                 return target
         return ""
 
-    def _at(self, where: str) -> Any:
-        found: Any = self._moved_root
-        for part in where.split("/")[1:]:
+    def _at(self, pointer: str) -> Any:
+        found: Any = self._rewritten_root
+        for part in pointer.split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
             found = found[int(key)] if isinstance(found, list) else found[key]
         return found
 
-    def _name(self, where: str) -> str:
-        """The component's name for the schema there: that of the definition, where it is free."""
-        if where in self._names:
-            return self._names[where]
-        *_, last = where.split("/")
+    def _name(self, pointer: str) -> str:
+        """The component name for the schema at the pointer: the pointer's last part, numbered if
+        taken."""
+        if pointer in self._names:
+            return self._names[pointer]
+        *_, last = pointer.split("/")
         short = _ODD.sub("_", last).strip("_") or "part"
         name, number = short, 1
-        while _alike(name) in self._taken:
+        while _fold(name) in self._taken:
             number += 1
             name = f"{short}_{number}"
-        self._taken.add(_alike(name))
-        self._names[where] = self._prefix + name
-        return self._names[where]
+        self._taken.add(_fold(name))
+        self._names[pointer] = self._prefix + name
+        return self._names[pointer]
 
 
-def _alike(name: str) -> str:
+def _fold(name: str) -> str:
     return name.replace("_", "").lower()

@@ -1,5 +1,5 @@
-"""An example of a record: its author's, else one made from the schema where that is simple. Only an
-example that the collection itself takes is shown."""
+"""An example of a record: an example in the schema, else an example made from the schema where that
+is simple. The document shows only examples that the collection accepts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORMATS = {
     "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
 }  # fmt: skip
 _DEEPEST = 8
-# The limit of values in one example, since a few properties can stand for many.
+# The limit of values in one example, since references can make many of a few properties.
 _MOST = 200
 _LONGEST = 100
 
@@ -35,7 +35,7 @@ class _Unknown(Exception):
 
 
 def example_of(collection: Collection, embedded: Embedded) -> dict[str, Any] | None:
-    """A record as it may be sent; None where none is certain."""
+    """A record as a client may send it; None if no example is surely valid."""
     unsent = {*RESERVED, *collection.annotations.read_only}
     for candidate in _candidates(embedded):
         if not isinstance(candidate, dict) or not candidate.keys().isdisjoint(RESERVED):
@@ -91,10 +91,10 @@ class _Maker:
             return self.object(schema, depth)
         if kind == "array":
             return [self._value(known.get("items"), depth + 1)]
-        return _plain(kind, known)
+        return _scalar(kind, known)
 
 
-def _plain(kind: str | None, schema: dict[str, Any]) -> Any:
+def _scalar(kind: str | None, schema: dict[str, Any]) -> Any:
     if kind == "string" and "pattern" not in schema and schema.get("minLength", 0) <= _LONGEST:
         text = _FORMATS.get(schema.get("format", ""), "text")
         padded = text.ljust(int(schema.get("minLength", 0)), ".")

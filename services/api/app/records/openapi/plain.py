@@ -1,5 +1,5 @@
 """A JSON Schema in keywords that generators of clients understand: the same values are valid, but
-keywords that only a few generators know, or that end some of them, are gone."""
+keywords that only a few generators know, or that make some of them fail, are removed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _OTHERS = frozenset({
     "dependentRequired", "format", "contentEncoding", "contentMediaType", "description", "default",
     "deprecated", "readOnly", "writeOnly", "examples",
 })  # fmt: skip
-_KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array",
-          dict: "object"}  # fmt: skip
-# Generators make types of the values of these.
-_NAMED = ("string", "integer")
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array",
+               dict: "object"}  # fmt: skip
+# JSON types whose `enum` generators turn into an enumeration type.
+_ENUM_TYPES = ("string", "integer")
 
 
 def plain(schema: Any) -> dict[str, Any]:
@@ -55,57 +55,58 @@ def component(schema: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "allOf": [{"$ref": schema["$ref"]}, *rest.get("allOf", ())]}
 
 
-def kind_of(value: Any) -> str:
+def json_type(value: Any) -> str:
     """The type of a JSON value."""
-    return _KINDS.get(type(value), "null")
+    return _JSON_TYPES.get(type(value), "null")
 
 
 def _with_plain_values(made: dict[str, Any]) -> dict[str, Any]:
     """`enum` and `const` as one type with all its values, or as a choice of such types."""
-    if "const" in made and kind_of(made["const"]) != "string":
+    if "const" in made and json_type(made["const"]) != "string":
         made["enum"] = [made.pop("const")]
     if not isinstance(made.get("enum"), list):
         return made
-    kinds = _by_kind(made["enum"], made.get("type"))
-    if (kinds and set(kinds) - {"null"} <= {"string"}) or set(kinds) - {"null"} == {"integer"}:
+    types = _by_type(made["enum"], made.get("type"))
+    if (types and set(types) - {"null"} <= {"string"}) or set(types) - {"null"} == {"integer"}:
         return made
     rest = {key: value for key, value in made.items() if key not in ("enum", "type")}
     choice: dict[str, Any]
-    if not kinds:
+    if not types:
         choice = {"not": {}}
-    elif len(kinds) == 1:
-        choice = _one_kind(*kinds.popitem())
+    elif len(types) == 1:
+        choice = _enum_of_type(*types.popitem())
     else:
-        choice = {"anyOf": [_one_kind(kind, values) for kind, values in kinds.items()]}
+        choice = {"anyOf": [_enum_of_type(type_, values) for type_, values in types.items()]}
     if not choice.keys() & rest.keys():
         return rest | choice
     return {**rest, "allOf": [*rest.get("allOf", ()), choice]}
 
 
-def _by_kind(values: list[Any], declared: Any) -> dict[str, list[Any]]:
+def _by_type(values: list[Any], declared: Any) -> dict[str, list[Any]]:
     """The values that the declared types allow."""
     allowed = declared if isinstance(declared, list) else [declared]
-    kinds: dict[str, list[Any]] = {}
+    types: dict[str, list[Any]] = {}
     for value in values:
-        kind = kind_of(value)
-        whole = kind == "number" and isinstance(value, float) and value.is_integer()
+        type_ = json_type(value)
+        whole = type_ == "number" and isinstance(value, float) and value.is_integer()
         if (
             declared is None
-            or kind in allowed
-            or ("number" in allowed and kind == "integer")
+            or type_ in allowed
+            or ("number" in allowed and type_ == "integer")
             or (whole and "integer" in allowed)
         ):
-            kinds.setdefault(kind, []).append(value)
-    if "number" in kinds and "integer" in kinds:
-        kinds["number"] += kinds.pop("integer")
-    return kinds
+            types.setdefault(type_, []).append(value)
+    if "number" in types and "integer" in types:
+        types["number"] += types.pop("integer")
+    return types
 
 
-def _one_kind(kind: str, values: list[Any]) -> dict[str, Any]:
-    if kind == "null":
+def _enum_of_type(type_: str, values: list[Any]) -> dict[str, Any]:
+    if type_ == "null":
         return {"type": "null"}
-    if kind in (*_NAMED, "boolean"):
-        return {"type": kind, "enum": values}
-    # Few generators name values of these types, all know the types.
-    items: dict[str, Any] = {"items": {}} if kind == "array" else {}
-    return {"type": kind, **items, "allOf": [{"enum": values}]}
+    if type_ in (*_ENUM_TYPES, "boolean"):
+        return {"type": type_, "enum": values}
+    # Few generators support enumerations of these types, so `enum` goes into `allOf` beside the
+    # type.
+    items: dict[str, Any] = {"items": {}} if type_ == "array" else {}
+    return {"type": type_, **items, "allOf": [{"enum": values}]}
