@@ -1,4 +1,4 @@
-"""The routers, in order."""
+"""The routes, in order."""
 
 from __future__ import annotations
 
@@ -10,5 +10,6 @@ from app.ops.docs import router as docs
 from app.ops.router import router as operations
 from app.records.router import router as records
 
-# Records first: routes are tried in order, and most requests are for them.
-ROUTERS = (records, collections, auth, api_keys, users, operations, docs)
+# First: routes are tried in order, and most requests are for records.
+PLAIN_ROUTES = records.routes
+ROUTERS = (collections, auth, api_keys, users, operations, docs)

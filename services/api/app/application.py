@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app import __version__
-from app.api import ROUTERS
+from app.api import PLAIN_ROUTES, ROUTERS
 from app.assembly import assemble
 from app.auth.identity.middleware import AuthMiddleware
 from app.core.errors import Problem
@@ -58,6 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, problem.handle_http_exception)
     app.add_exception_handler(RequestValidationError, problem.handle_validation_error)
 
+    app.router.routes.extend(PLAIN_ROUTES)
+    services.route_policies.add(PLAIN_ROUTES)
     for router in (*ROUTERS, *load_extensions(settings.listo_extensions)):
         app.include_router(router)
         services.route_policies.add(router.routes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from starlette.responses import Response
 
 from app.core.actor import Scope
 from app.core.context import context_of
@@ -18,6 +18,7 @@ from app.db.dependencies import database_of
 from app.filters.fields import did_you_mean
 from app.http import preconditions
 from app.http.body import read_body
+from app.http.plain import PlainRouter
 from app.ratelimit import costs
 from app.ratelimit.dependencies import charge, taken
 from app.records import batch, service
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
+    from starlette.requests import Request
+
     from app.collections.models import Operation
     from app.http.preconditions import Tags
 
 Result = TypeVar("Result")
 
-router = APIRouter(prefix="/collections/{collection}", include_in_schema=False)
+router = PlainRouter("/collections/{collection}")
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -51,7 +54,7 @@ _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 _TRIES = 3
 
 
-@router.get("/records")
+@router.route("GET", "/records")
 @RoutePolicy(cost=costs.of_query)
 async def list_records(collection: str, request: Request) -> Response:
     query = _query(request)
@@ -69,7 +72,7 @@ async def list_records(collection: str, request: Request) -> Response:
     return Response(page.dump(), headers={**_PRIVATE, **_links(request, page)}, media_type=JSON)
 
 
-@router.post("/records")
+@router.route("POST", "/records")
 async def create_record(collection: str, request: Request) -> Response:
     access = await _access(request, collection)
     access.require("create")
@@ -81,7 +84,7 @@ async def create_record(collection: str, request: Request) -> Response:
     return _created(collection, await _retrying(request, access, create))
 
 
-@router.post("/records:batch")
+@router.route("POST", "/records:batch")
 @RoutePolicy(cost=costs.of_length)
 async def batch_records(collection: str, request: Request) -> Response:
     access = await _access(request, collection)
@@ -102,7 +105,7 @@ async def batch_records(collection: str, request: Request) -> Response:
     return Response(batch.dump_results(results), media_type=JSON)
 
 
-@router.get("/records/{record_id}")
+@router.route("GET", "/records/{record_id}")
 async def get_record(collection: str, record_id: str, request: Request) -> Response:
     known = preconditions.parse_tags(request.headers.get("if-none-match"))
     # Before the collection, of which not every caller may know.
@@ -114,7 +117,7 @@ async def get_record(collection: str, record_id: str, request: Request) -> Respo
     return Response(stored.json, headers=headers, media_type=JSON)
 
 
-@router.put("/records/{record_id}")
+@router.route("PUT", "/records/{record_id}")
 async def put_record(collection: str, record_id: str, request: Request) -> Response:
     absent = preconditions.parse_tags(request.headers.get("if-none-match"))
     wanted = preconditions.parse_tags(request.headers.get("if-match"))
@@ -142,7 +145,7 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
     return _changed(access, await _retrying(request, access, replace))
 
 
-@router.patch("/records/{record_id}")
+@router.route("PATCH", "/records/{record_id}")
 async def patch_record(collection: str, record_id: str, request: Request) -> Response:
     wanted = preconditions.parse_tags(request.headers.get("if-match"))
     id_ = _id(record_id)
@@ -157,7 +160,7 @@ async def patch_record(collection: str, record_id: str, request: Request) -> Res
     return _changed(access, await _retrying(request, access, patch))
 
 
-@router.delete("/records/{record_id}")
+@router.route("DELETE", "/records/{record_id}")
 async def delete_record(collection: str, record_id: str, request: Request) -> Response:
     wanted = preconditions.parse_tags(request.headers.get("if-match"))
     id_ = _id(record_id)
