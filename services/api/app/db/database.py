@@ -12,6 +12,7 @@ from app.db.errors import translated
 from app.db.notifications import Notifications
 from app.db.pool.budget import Budget, Memory
 from app.db.pool.gate import Gate
+from app.db.pool.gathering import Gatherings
 from app.db.pool.lists import Lists
 from app.db.pool.pooled import CONNECT_TIMEOUT, Pooled, walked
 from app.observability.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 class Transaction:
     """A session in a transaction; its notifications are dispatched after the commit."""
+
+    gatherings = None
 
     def __init__(
         self,
@@ -148,6 +151,7 @@ class Database(Pooled):
         if list_timeout is not None:
             self.lists = Lists(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)
+        self.gatherings = Gatherings()
         # Without a cache, this process has every process drop what is cached.
         self.invalidating: Invalidating = lambda session, _: self.notifications.begin_epoch(session)
 
@@ -179,9 +183,9 @@ class Database(Pooled):
         return most, size, in_use
 
     def strain(self) -> float:
-        """For how many seconds a caller with less than half of the connections has waited for one;
-        lists apart."""
-        return self._gate.strain()
+        """For how many seconds a caller with less than half of the connections has waited for one,
+        or a request for a joint statement; lists apart."""
+        return max(self._gate.strain(), self.gatherings.waited())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

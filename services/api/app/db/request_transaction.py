@@ -36,6 +36,8 @@ class RequestTransaction:
         self._refused: Exception | None = None
         self._ended = False
 
+    gatherings = None
+
     @property
     def budget(self) -> Budget:
         return self._database.budget

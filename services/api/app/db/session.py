@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from app.db.pool.budget import Budget
+    from app.db.pool.gathering import Gatherings
 
 
 def affected(status: str) -> int:
@@ -60,6 +61,11 @@ class Session(Reading, Protocol):
 
     def after_commit(self, work: Callable[[], object]) -> None:
         """Do `work` once all that was done up to here has been committed, and only then."""
+        ...
+
+    @property
+    def gatherings(self) -> Gatherings | None:
+        """Where statements go together with those of other requests; None in a transaction."""
         ...
 
     def atomic(self) -> AbstractAsyncContextManager[Atomic]:

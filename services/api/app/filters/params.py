@@ -7,16 +7,22 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from uuid import UUID
+
+    from app.core.actor import Actor
 
 
 class Caller(Enum):
     """Values that depend on the caller."""
 
-    ID = "id"
-    ID_JSON = "id as JSON"
-    ROLES_JSON = "roles as JSON"
+    ID = ("caller_id", "uuid")
+    ID_JSON = ("caller_id_json", "jsonb")
+    ROLES_JSON = ("caller_roles_json", "jsonb")
+
+    def __init__(self, column: str, kind: str) -> None:
+        self.column = column
+        self.kind = kind
 
 
 class Params:
@@ -48,6 +54,26 @@ class Params:
             _resolve(value, actor_id, roles) if isinstance(value, Caller) else value
             for value in self._values
         ]
+
+
+class RowParams(Params):
+    """Values of a statement whose rows have callers of their own, in columns of this name."""
+
+    def __init__(self, start: int = 1) -> None:
+        super().__init__(start)
+        # Those that the statement needs, in the order of its columns.
+        self.callers: list[Caller] = []
+
+    def add(self, value: object, cast: str) -> str:
+        if not isinstance(value, Caller):
+            return super().add(value, cast)
+        if value not in self.callers:
+            self.callers.append(value)
+        return value.column
+
+    def columns(self, actors: Sequence[Actor]) -> list[object]:
+        """The callers' columns, each an array."""
+        return [[_resolve(each, one.id, one.roles) for one in actors] for each in self.callers]
 
 
 def _resolve(value: Caller, actor_id: UUID | None, roles: Collection[str]) -> object:

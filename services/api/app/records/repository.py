@@ -14,7 +14,7 @@ from app.db.pool.budget import ALONE_LOCK, room
 from app.observability.metrics import EVENTS_PUBLISHED
 from app.records import sizes
 from app.records.errors import IndexedValueTooLong
-from app.records.statements import statements_of
+from app.records.statements import Statement, statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.db.session import Cursor, Reading, Session
     from app.records.access import Access
     from app.records.sizes import Size
-    from app.records.statements import Statement
+    from app.records.statements import JointStatement
 
 # The text of a page; with the last record it can have more.
 PAGE_BYTES = 4 << 20
@@ -70,6 +70,20 @@ async def read(access: Access, id_: UUID) -> Row | None:
         return await session.fetchrow(statement.sql, *args)
 
 
+async def read_together(asked: Sequence[tuple[Access, UUID]]) -> list[Row | None]:
+    """As `read` for each question; all are about small records of the same definition."""
+    access = asked[0][0]
+    statement = access.statements.read_together
+    args = statement.args([each.actor for each, _ in asked], [id_ for _, id_ in asked])
+    with _faults:
+        return _by_number(await access.session.fetch(statement.sql, *args), len(asked))
+
+
+def _by_number(rows: Sequence[Any], asked: int) -> list[Row | None]:
+    found = {number: (version, head, data) for number, version, head, data in rows}
+    return [found.get(number) for number in range(1, asked + 1)]
+
+
 async def _fetchrow(session: Session, sql: str, args: Sequence[object], need: int) -> Row | None:
     with _faults:
         async with room(session, need) as within:
@@ -78,7 +92,7 @@ async def _fetchrow(session: Session, sql: str, args: Sequence[object], need: in
 
 async def _write(
     access: Access,
-    statement: Statement,
+    statement: Statement | JointStatement,
     args: Sequence[object],
     event: str,
     given: Sequence[Size] = (),
@@ -91,7 +105,9 @@ async def _write(
     largest = max((size.weight for size in given), default=0)
     if largest > collection.largest:
         await collections.announce(session, collection, largest)
-    need = sum(size.written for size in given) + statement.unpackings * collection.largest
+    need = sum(size.written for size in given)
+    if isinstance(statement, Statement):
+        need += statement.unpackings * collection.largest
     if sizes.WITHOUT in statement.sql:
         need += sum(size.written for size in given)
     with _faults:
@@ -112,6 +128,23 @@ async def create(access: Access, id_: UUID, data: Size) -> Row | None:
     args = statement.args(actor, id_, data.text, actor.id, access.collection.version)
     rows = await _write(access, statement, args, "record.created", [data])
     return rows[0] if rows else None
+
+
+async def create_together(asked: Sequence[tuple[Access, UUID, Size]]) -> list[Row | None]:
+    """As `create` for each question; all are about new ids and the same definition."""
+    access = asked[0][0]
+    statement = access.statements.create_together
+    actors = [each.actor for each, _, _ in asked]
+    args = statement.args(
+        actors,
+        [id_ for _, id_, _ in asked],
+        [data.text for _, _, data in asked],
+        [actor.id for actor in actors],
+        rest=[access.collection.version],
+    )
+    sizes_ = [data for _, _, data in asked]
+    rows = await _write(access, statement, args, "record.created", sizes_)
+    return _by_number(rows, len(asked))
 
 
 async def create_many(access: Access, ids: Sequence[UUID], data: Sequence[Size]) -> set[UUID]:

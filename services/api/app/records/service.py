@@ -18,7 +18,7 @@ from app.core import json
 from app.core.errors import Conflict, FieldError
 from app.core.ids import uuid7
 from app.observability.metrics import RULE_REJECTIONS
-from app.records import merging, repository
+from app.records import gathered, merging, repository
 from app.records.errors import (
     ChangesTooFast,
     InvalidRecord,
@@ -83,7 +83,7 @@ class DefinitionChanged(Conflict):
 async def get(access: Access, id_: UUID) -> Stored:
     """The record of that id. Raises RecordNotFound."""
     access.require("read")
-    row = await repository.read(access, id_)
+    row = await gathered.read(access, id_)
     if row is None:
         raise RecordNotFound
     return _stored(id_, row)
@@ -96,8 +96,13 @@ async def create(access: Access, data: Body, *, id_: UUID | None = None) -> Stor
     """
     access.require("create")
     data = await prepared(access, data)
-    new = id_ or uuid7()
-    row = await repository.create(access, new, checked_size(access, data.text))
+    size = checked_size(access, data.text)
+    if id_ is None:
+        new = uuid7()
+        row = await gathered.create(access, new, size)
+    else:
+        new = id_
+        row = await repository.create(access, new, size)
     if row is not None:
         return _stored(new, row)
     await _check_definition(access)

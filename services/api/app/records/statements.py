@@ -15,11 +15,11 @@ from weakref import WeakKeyDictionary
 
 from app.collections.repository import table
 from app.filters.compiler import compile_filter
-from app.filters.params import Params
+from app.filters.params import Params, RowParams
 from app.filters.paths import sql_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from app.collections.models import Collection, Operation
     from app.core.actor import Actor
@@ -81,16 +81,40 @@ class Statement:
         return (*own, *self.rule.bind(actor.id, actor.roles))
 
 
+@dataclass(frozen=True, slots=True)
+class JointStatement:
+    """SQL on many rows, each of a caller of its own: the values of the rule come first, then an
+    array for each column of `asked`, then the rest."""
+
+    sql: str
+    rule: RowParams
+
+    def args(
+        self, actors: Sequence[Actor], *own: Sequence[object], rest: Sequence[object] = ()
+    ) -> tuple[object, ...]:
+        return (*self.rule.bind(None, ()), *own, *self.rule.columns(actors), *rest)
+
+
+def _asked(rule: RowParams, own: Mapping[str, str]) -> str:
+    """The row of each question, by its number: columns of its own, then those of its caller."""
+    columns = {**own, **{each.column: each.kind for each in rule.callers}}
+    arrays = [f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), len(rule) + 1)]
+    return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS asked ({', '.join(columns)}, number)"
+
+
 class Statements:
     """All statements on single records of one collection: with its rules, or for an admin without.
     Each statement is built when it is first needed."""
 
     def __init__(self, collection: Collection, *, unrestricted: bool) -> None:
-        self._collection = collection
+        # Not the collection itself, which is to be forgotten with all that hangs on it.
+        self._id, self._table = collection.id, table(collection.name)
+        self._name = collection.name
+        self._rules, self._fields = collection.rules, collection.fields
         self._unrestricted = unrestricted
-        hidden = collection.annotations.write_only
-        self._shown = shown(hidden)
-        self._given = shown(hidden, "$2::jsonb")
+        self._hidden = collection.annotations.write_only
+        self._shown = shown(self._hidden)
+        self._given = shown(self._hidden, "$2::jsonb")
 
     def _guard(self, operation: Operation, start: int) -> tuple[str, Params]:
         """The condition for an operation, and its values from number `start` on."""
@@ -103,11 +127,11 @@ class Statements:
         if operation in ("update", "delete"):
             operations = ("read", operation)
         conditions = []
-        for rule in (self._collection.rules[each] for each in operations):
+        for rule in (self._rules[each] for each in operations):
             if self._unrestricted or rule is True:
                 continue
             conditions.append(
-                "false" if rule is False else compile_filter(rule, self._collection.fields, params)
+                "false" if rule is False else compile_filter(rule, self._fields, params)
             )
         return " AND ".join(conditions) or "true"
 
@@ -117,6 +141,18 @@ class Statements:
         return Statement(
             f"SELECT version, {HEAD}, {self._shown} FROM {self._table} WHERE id = $1 AND {guard}",
             params,
+        )
+
+    @cached_property
+    def read_together(self) -> JointStatement:
+        """Rows of number, version, head and data for the ids of the only column."""
+        rule = RowParams()
+        guard = self._condition("read", rule)
+        return JointStatement(
+            f"SELECT number, version, {HEAD}, {self._shown}"
+            f" FROM {_asked(rule, {'asked_id': 'uuid'})}"
+            f" JOIN {self._table} ON id = asked_id WHERE {guard}",
+            rule,
         )
 
     @cached_property
@@ -147,6 +183,29 @@ class Statements:
         )
 
     @cached_property
+    def create_together(self) -> JointStatement:
+        """Rows of number, version, head and data for columns of ids, data and owners, whose order
+        is that of the ids. The version of the definition is the rest."""
+        rule = RowParams()
+        guard = self._condition("create", rule)
+        asked = _asked(rule, {"new_id": "uuid", "new_data": "jsonb", "new_owner": "uuid"})
+        callers = "".join(f", {each.column}" for each in rule.callers)
+        last = len(rule) + 4 + len(rule.callers)
+        given = shown(self._hidden, "new_data")
+        return JointStatement(
+            f"WITH asked AS (SELECT * FROM {asked}),"
+            f" changed AS (INSERT INTO {self._table} (id, data, owner)"
+            " SELECT id, data, owner FROM (SELECT new_id AS id, 1::bigint AS version,"
+            " now() AS created_at, now() AS updated_at, new_owner AS owner, new_data AS data"
+            f"{callers} FROM asked) AS new WHERE {guard} AND {self._current(last)}"
+            f" ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}),"
+            f" event AS ({self._event('created', 'owner')})"
+            f" SELECT number, version, {HEAD}, {given}"
+            " FROM changed JOIN asked ON id = new_id",
+            rule,
+        )
+
+    @cached_property
     def create_many(self) -> Statement:
         """$1 ids, $2 data, $3 owner, $4 version of the definition; rows in no special order."""
         guard, params = self._guard("create", 5)
@@ -171,7 +230,7 @@ class Statements:
         A record with just that data stays as it is, unless that would tell of hidden fields.
         """
         guard, params = self._guard("update", 6)
-        other = "true" if self._collection.annotations.write_only else f"NOT {_SAME}"
+        other = "true" if self._hidden else f"NOT {_SAME}"
         return Statement(
             f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
             " updated_at = now() WHERE id = $1 AND ($3::bigint IS NULL OR version = $3)"
@@ -248,21 +307,16 @@ class Statements:
         guard, params = self._guard("read", 2)
         return Statement(f"SELECT version FROM {self._table} WHERE id = $1 AND {guard}", params)
 
-    @property
-    def _table(self) -> str:
-        return table(self._collection.name)
-
     def _current(self, number: int) -> str:
         # The data was checked against one version of the schema; this makes it the present one,
         # even after a change by another process a moment ago. And a process that is unaware of a
         # new cache cannot leave stale lists in it.
         return (
-            "(SELECT version FROM listo.collections"
-            f" WHERE id = '{self._collection.id}') = ${number}::bigint"
+            f"(SELECT version FROM listo.collections WHERE id = '{self._id}') = ${number}::bigint"
         )
 
     def _event(self, verb: str, actor: str) -> str:
-        return _EVENT.format(verb=verb, name=self._collection.name, actor=actor)
+        return _EVENT.format(verb=verb, name=self._name, actor=actor)
 
 
 _statements: WeakKeyDictionary[Collection, tuple[Statements, Statements]] = WeakKeyDictionary()

@@ -1,0 +1,163 @@
+"""Statements that requests share: which go together, and whose fault is whose."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.core.errors import DatabaseUnavailable, RequestTimeout
+from app.db.pool import gathering
+from app.db.pool.gathering import Gathering, Gatherings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_WEIGHT = 100
+
+
+class Fault(Exception):
+    """The fault of a row."""
+
+
+class Rows:
+    """A statement that doubles numbers, fails for 13, and takes until it is let go on."""
+
+    def __init__(self) -> None:
+        self.statements: list[list[int]] = []
+        self.error: Exception | None = None
+        self.go_on = asyncio.Event()
+        self.gathering = Gathering(self.alone, self.together, lambda: MOST_WEIGHT)
+
+    async def alone(self, number: int) -> int:
+        return (await self.together([number]))[0]
+
+    async def together(self, numbers: Sequence[int]) -> list[int]:
+        self.statements.append(list(numbers))
+        await self.go_on.wait()
+        if self.error is not None:
+            raise self.error
+        if 13 in numbers:
+            raise Fault
+        return [2 * number for number in numbers]
+
+    def ask(self, *numbers: int, weight: int = 1) -> list[asyncio.Task[int]]:
+        return [asyncio.ensure_future(self.gathering.ask(number, weight)) for number in numbers]
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_alone_while_little_is_in_work_and_together_as_soon_as_it_is_more() -> None:
+    async def work() -> None:
+        rows = Rows()
+        asked = rows.ask(1, 2, 3, 4, 5)
+        await settle()
+        assert rows.statements == [[1], [2]]
+        rows.go_on.set()
+        assert await asyncio.gather(*asked) == [2, 4, 6, 8, 10]
+        assert rows.statements == [[1], [2], [3, 4, 5]]
+        assert await asyncio.gather(*rows.ask(6)) == [12]
+        assert rows.statements[3:] == [[6]]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("weight", "sizes"), [(1, [64, 36]), (30, [3] * 33 + [1]), (1000, [1] * 100)]
+)
+def test_joint_statements_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, weight: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(gathering, "AT_ONCE", 0)
+
+    async def work() -> None:
+        rows = Rows()
+        rows.go_on.set()
+        asked = rows.ask(*range(100, 200), weight=weight)
+        assert await asyncio.gather(*asked) == [2 * number for number in range(100, 200)]
+        assert [len(each) for each in rows.statements] == sizes
+
+    asyncio.run(work())
+
+
+def test_a_cancelled_request_ends_its_own_wait_alone() -> None:
+    async def work() -> None:
+        rows = Rows()
+        asked = rows.ask(1, 2, 3, 4, 5)
+        await settle()
+        asked[0].cancel()
+        asked[3].cancel()
+        await settle()
+        # The place of the first is taken at once.
+        assert rows.statements == [[1], [2], [3, 5]]
+        late = rows.ask(6)
+        await settle()
+        asked[2].cancel()
+        rows.go_on.set()
+        done = await asyncio.gather(*asked, *late, return_exceptions=True)
+        assert [each for each in done if isinstance(each, int)] == [4, 10, 12]
+        assert sum(isinstance(each, asyncio.CancelledError) for each in done) == 3
+
+    asyncio.run(work())
+
+
+def test_the_fault_of_a_row_is_met_by_its_request_alone() -> None:
+    async def work() -> None:
+        rows = Rows()
+        asked = rows.ask(1, 2, 12, 13, 14)
+        await settle()
+        rows.go_on.set()
+        done = await asyncio.gather(*asked, return_exceptions=True)
+        assert done[:3] == [2, 4, 24]
+        assert isinstance(done[3], Fault)
+        assert done[4] == 28
+        assert rows.statements == [[1], [2], [12, 13, 14], [12], [13], [14]]
+        assert await asyncio.gather(*rows.ask(7, 8, 9)) == [14, 16, 18]
+
+    asyncio.run(work())
+
+
+def test_an_outage_is_not_asked_about_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "AT_ONCE", 0)
+
+    async def work() -> None:
+        rows = Rows()
+        rows.error = DatabaseUnavailable()
+        rows.go_on.set()
+        done = await asyncio.gather(*rows.ask(1, 2, 3), return_exceptions=True)
+        assert [type(each) for each in done] == [DatabaseUnavailable] * 3
+        assert len({id(each) for each in done}) == 3
+        assert rows.statements == [[1, 2, 3]]
+        # A statement that took too long may have been slow for the sake of one row.
+        rows.error = RequestTimeout()
+        with suppress(RequestTimeout):
+            await asyncio.gather(*rows.ask(4, 5))
+        assert rows.statements[1:] == [[4, 5], [4], [5]]
+
+    asyncio.run(work())
+
+
+def test_how_long_the_first_has_waited_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        clock = [50.0]
+        monkeypatch.setattr("app.db.pool.gathering.time.monotonic", lambda: clock[0])
+        rows, known, key = Rows(), Gatherings(), Rows()
+        assert known.get(key, lambda: (rows.gathering,)) == (rows.gathering,)
+        asked = rows.ask(1, 2)
+        await settle()
+        clock[0] = 51.0
+        assert known.waited() == 0.0
+        asked += rows.ask(3)
+        await settle()
+        clock[0] = 53.5
+        assert known.waited() == 2.5
+        rows.go_on.set()
+        await asyncio.gather(*asked)
+        assert known.waited() == 0.0
+
+    asyncio.run(work())
