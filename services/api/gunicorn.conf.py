@@ -103,7 +103,7 @@ def _share_metrics(server: Any) -> None:
     os.environ["LISTO_WORKERS"] = str(server.cfg.workers)
     from app.observability import multiprocess  # noqa: PLC0415
 
-    multiprocess.empty(folder)
+    multiprocess.prepare_folder(folder)
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -111,7 +111,7 @@ def child_exit(server: Any, worker: Any) -> None:
     try:
         from app.observability import multiprocess  # noqa: PLC0415
 
-        multiprocess.bury(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), worker.pid)
+        multiprocess.merge_counts_of_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), worker.pid)
     except Exception:  # The exception would end the server.
         server.log.exception("the metrics of worker %s are lost", worker.pid)
     finally:

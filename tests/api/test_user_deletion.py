@@ -164,7 +164,7 @@ def test_the_removal_goes_on_although_collections_go_or_change(
         work(database_url, size=2, parts=1)
     assert admin.delete("/collections/aaa?confirm=aaa").status_code == 204
     # Caching begins between the reading of the definition and the deletion.
-    first = collections_repository.first
+    first = collections_repository.first_collection_after
     changes: list[Any] = [{**body, "cache": {"list": "1m"}}]
 
     async def then_cached(*given: Any, **more: Any) -> Any:
@@ -174,7 +174,7 @@ def test_the_removal_goes_on_although_collections_go_or_change(
             await asyncio.to_thread(admin.put, "/collections/aab", json=change)
         return found
 
-    monkeypatch.setattr(collections_repository, "first", then_cached)
+    monkeypatch.setattr(collections_repository, "first_collection_after", then_cached)
     work(database_url, size=2)
     assert admin.get(location).json()["deleted"] == 2 + 5 + 5
     assert admin.get("/collections/aab/records").json()["items"] == []

@@ -316,7 +316,7 @@ class Machine(Clients):
         if agreed(answer, 422, lambda: self.admitted(first)):
             assert answer.json()["code"] == "idempotency_key_reused"
 
-    # Reading
+    # ReadSession
 
     @rule(process=processes, choice=st.data())
     def get(self, process: int, choice: st.DataObject) -> None:

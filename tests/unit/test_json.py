@@ -90,7 +90,7 @@ def test_no_garbage_is_collected_while_a_body_is_read() -> None:
     text = b"[" + b"[]," * (MANY // 2) + b"1]"
     gc.callbacks.append(on_collection)
     try:
-        value = json.stored(text.decode())
+        value = json.parse_stored(text.decode())
         assert len(collections) <= 2
     finally:
         gc.callbacks.remove(on_collection)

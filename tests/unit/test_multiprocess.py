@@ -73,7 +73,7 @@ def test_counts_outlive_their_processes(tmp_path: Path, process: Process) -> Non
     assert before['requests_total{route="/a"}'] == 3
     assert before["pool"] == 15
     for pid in (101, 102):
-        multiprocess.bury(tmp_path, pid)
+        multiprocess.merge_counts_of_dead(tmp_path, pid)
     after = scrape(tmp_path)
     assert after['requests_total{route="/a"}'] == 3
     assert after['requests_total{route="/\\"ü\\n"}'] == 6
@@ -91,7 +91,7 @@ def test_many_restarts_leave_no_more_files_than_one(tmp_path: Path, process: Pro
         one = process(pid)
         one.work()
         one.end()
-        multiprocess.bury(tmp_path, pid)
+        multiprocess.merge_counts_of_dead(tmp_path, pid)
     assert {path.name for path in tmp_path.iterdir()} == {
         "counter_gone.db", "histogram_gone.db", "gauge_sum_gone.db", "lock",
     }  # fmt: skip
@@ -102,7 +102,7 @@ def test_many_restarts_leave_no_more_files_than_one(tmp_path: Path, process: Pro
 def test_a_process_id_that_is_used_again_goes_on_counting(tmp_path: Path, process: Process) -> None:
     for _ in range(3):
         process(77).work()
-        multiprocess.bury(tmp_path, 77)
+        multiprocess.merge_counts_of_dead(tmp_path, 77)
     process(77).work()
     assert scrape(tmp_path)['requests_total{route="/a"}'] == 4
 
@@ -111,7 +111,7 @@ def test_burying_a_process_spares_a_similar_id(tmp_path: Path, process: Process)
     one, other = process(7), process(177)
     one.work()
     other.work()
-    multiprocess.bury(tmp_path, 7)
+    multiprocess.merge_counts_of_dead(tmp_path, 7)
     assert (tmp_path / "counter_177.db").exists()
     other.work()
     assert scrape(tmp_path)['requests_total{route="/a"}'] == 3
@@ -121,7 +121,7 @@ def test_burying_a_process_spares_a_similar_id(tmp_path: Path, process: Process)
 def test_an_incomplete_file_does_no_harm(tmp_path: Path, process: Process, content: bytes) -> None:
     process(1).work()
     (tmp_path / "counter_2.db").write_bytes(content)
-    multiprocess.bury(tmp_path, 2)
+    multiprocess.merge_counts_of_dead(tmp_path, 2)
     assert scrape(tmp_path)['requests_total{route="/a"}'] == 1
 
 
@@ -140,7 +140,7 @@ def test_counts_stay_the_same_while_processes_are_buried(tmp_path: Path, process
     watcher = threading.Thread(target=watch)
     watcher.start()
     for pid in range(1, 61):
-        multiprocess.bury(tmp_path, pid)
+        multiprocess.merge_counts_of_dead(tmp_path, pid)
     done.set()
     watcher.join()
     assert seen == {60}
@@ -148,13 +148,13 @@ def test_counts_stay_the_same_while_processes_are_buried(tmp_path: Path, process
 
 def test_a_new_run_starts_from_nothing(tmp_path: Path, process: Process) -> None:
     process(1).work()
-    multiprocess.bury(tmp_path, 1)
+    multiprocess.merge_counts_of_dead(tmp_path, 1)
     process(2).work()
     (tmp_path / "mine.txt").touch()
-    multiprocess.empty(tmp_path)
+    multiprocess.prepare_folder(tmp_path)
     assert scrape(tmp_path) == {}
     assert (tmp_path / "mine.txt").exists()
-    multiprocess.empty(tmp_path / "new" / "folder")
+    multiprocess.prepare_folder(tmp_path / "new" / "folder")
 
 
 def test_the_library_still_names_its_files_by_kind_and_process(

@@ -155,14 +155,14 @@ def test_windows_open_by_quick_statements_and_close_by_slow_ones() -> None:
     windows = Windows(4)
     assert windows.most_for("a") == 2
     for _ in range(5):
-        windows.note("a", 0.01)
+        windows.record_duration("a", 0.01)
     assert windows.most_for("a") == 4
-    windows.note("a", 0.5)
+    windows.record_duration("a", 0.5)
     assert windows.most_for("a") == 4
-    windows.note("a", 3)
+    windows.record_duration("a", 3)
     assert windows.most_for("a") == 1
     assert windows.most_for("b") == 2
     for number in range(20_000):
-        windows.note(number, 0.01)
+        windows.record_duration(number, 0.01)
     assert windows.most_for("a") == 2
     assert Windows(1).most_for("a") == 1

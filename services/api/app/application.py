@@ -16,7 +16,7 @@ from app.core.errors import Problem
 from app.core.settings import Settings
 from app.extensions import load_extensions
 from app.http import problem
-from app.http.client_address import believe_no_server
+from app.http.client_address import keep_peer_address
 from app.http.middleware.admission import AdmissionMiddleware
 from app.http.middleware.cors import CorsMiddleware
 from app.http.middleware.protection import ProtectionMiddleware
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application that ships; tests make it the same way. Raises SettingsError."""
     settings = settings or Settings.load()
     log.configure(settings)
-    believe_no_server()
+    keep_peer_address()
     tracing = telemetry(settings)
     app = FastAPI(
         title="Listo",

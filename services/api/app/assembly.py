@@ -79,7 +79,7 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
         settings.max_concurrent_requests,
         settings.database_pool_size,
         delay=database.strain,
-        lingering=deadlines.older,
+        lingering=deadlines.count_older_than,
     )
     return Services(
         settings=settings,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 
 from app.core.env_file import SettingsError
-from app.ratelimit.dependencies import count_by_ours
+from app.ratelimit.dependencies import patch_rate_limiter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def load_extensions(names: Sequence[str]) -> list[APIRouter]:
     """The router of each `module:router`. Raises SettingsError where one is missing."""
-    count_by_ours()
+    patch_rate_limiter()
     if names and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
         sys.path.append(os.getcwd())  # noqa: PTH109
     routers = []

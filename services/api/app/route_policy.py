@@ -81,7 +81,7 @@ class RoutePolicies:
         return DEFAULT
 
 
-def enter(scope: MutableMapping[str, Any], policy: RoutePolicy) -> None:
+def attach_policy(scope: MutableMapping[str, Any], policy: RoutePolicy) -> None:
     scope[_KEY] = policy
 
 

@@ -151,7 +151,7 @@ def create_key(  # noqa: PLR0913 - the parts of a key
     )  # fmt: skip
 
     async def work(auth: Auth) -> str:
-        found = await repository.user_by_email(auth.database, emails.known_as(email))
+        found = await repository.user_by_email(auth.database, emails.lookup_form(email))
         if found is None:
             raise Failed(f"There is no user {email}.")
         user, _ = found

@@ -16,7 +16,7 @@ from app.auth.sessions.service import Auth
 from app.core.settings import Settings
 from app.db import migrations
 from app.db.database import Database
-from app.http.members import invalid
+from app.http.members import validation_problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,7 +44,7 @@ def checked(model: Callable[..., Result], **values: Any) -> Result:
     try:
         return model(**values)
     except ValidationError as error:
-        raise Failed(invalid(error).faults) from None
+        raise Failed(validation_problem(error).faults) from None
 
 
 def with_auth(work: Callable[[Auth], Awaitable[Result]]) -> Result:

@@ -74,7 +74,9 @@ async def get_all(session: Session) -> list[Collection]:
     return [_collection(row) for row in rows]
 
 
-async def first(session: Session, after: str | None, *, inclusive: bool) -> Collection | None:
+async def first_collection_after(
+    session: Session, after: str | None, *, inclusive: bool
+) -> Collection | None:
     """The first collection by name after the name `after`, or from that on if `inclusive`."""
     row = await session.fetchrow(
         f"SELECT {_COLUMNS} FROM listo.collections WHERE $1::text IS NULL OR name > $1"

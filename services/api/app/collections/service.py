@@ -191,7 +191,7 @@ async def _check_records(
 
 async def _faults(collection: Collection, text: str) -> list[FieldError]:
     try:
-        return await checking.faults(collection, json.stored(text), text)
+        return await checking.faults(collection, json.parse_stored(text), text)
     except ValueError:
         return [FieldError("", "holds a number that cannot be read", "number_out_of_range")]
     except CheckTooCostly as problem:

@@ -13,7 +13,7 @@ def normal(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def known_as(text: str) -> str:
+def lookup_form(text: str) -> str:
     """The form to look `text` up by. Text that is no address finds no user."""
     try:
         return normal(text.strip())

@@ -40,7 +40,7 @@ def _readable(path: Path) -> Path:
     return path
 
 
-def explained(settings: type[BaseModel], error: ValidationError) -> SettingsError:
+def settings_error(settings: type[BaseModel], error: ValidationError) -> SettingsError:
     """The error with a line for every fault, which shows an example of a right value."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     lines = [f"{len(faults)} setting{'s are' if len(faults) > 1 else ' is'} wrong:"]

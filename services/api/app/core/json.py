@@ -63,7 +63,7 @@ def parse_strict(body: bytes) -> Any:
     return value
 
 
-def stored(text: str) -> Any:
+def parse_stored(text: str) -> Any:
     """The value of a JSON text from PostgreSQL. Raises ValueError only if no request wrote it."""
     return _read(text.encode())
 

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 
 from app.core import emails, passwords
-from app.core.env_file import SettingsError, explained, find_env_file
+from app.core.env_file import SettingsError, find_env_file, settings_error
 from app.core.rates import Rate, parse_rates
 
 # Where containers get secrets: a file each, named like the setting in lower case.
@@ -368,7 +368,7 @@ class Settings(BaseSettings):
                 _secrets_dir=SECRETS if SECRETS.is_dir() else None,
             )
         except ValidationError as error:
-            raise explained(cls, error) from None
+            raise settings_error(cls, error) from None
         except UnreadableSource as error:
             # The file of a secret; the cause says why, but not always which file.
             raise SettingsError(f"{error}: {error.__cause__}") from None

@@ -71,7 +71,7 @@ class Transaction:
             return status
 
     @asynccontextmanager
-    async def walk(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
+    async def open_cursor(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
         with translated:
             yield await walked(self._connection, query, args, lock)
 

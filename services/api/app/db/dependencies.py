@@ -12,15 +12,15 @@ from app.services import services_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from app.db.session import Transactional
+    from app.db.session import TransactionFactory
 
 # The key of the request transaction in a request's scope; it takes the place of the database.
 DATABASE_KEY = "listo.database"
 
 
-def database_of(request: Request) -> Transactional:
+def database_of(request: Request) -> TransactionFactory:
     """The database for a route that writes; with an idempotency key, the request transaction."""
-    request_transaction: Transactional | None = request.scope.get(DATABASE_KEY)
+    request_transaction: TransactionFactory | None = request.scope.get(DATABASE_KEY)
     return request_transaction or services_of(request.scope).database
 
 

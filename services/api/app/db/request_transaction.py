@@ -72,8 +72,8 @@ class RequestTransaction:
         return await (await self.begun()).fetchval(query, *args)
 
     @asynccontextmanager
-    async def walk(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
-        async with (await self.begun()).walk(query, *args, lock=lock) as cursor:
+    async def open_cursor(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
+        async with (await self.begun()).open_cursor(query, *args, lock=lock) as cursor:
             yield cursor
 
     async def execute(self, query: str, *args: Any) -> str:

@@ -31,8 +31,8 @@ class Cursor(Protocol):
         ...
 
 
-class Reading(Protocol):
-    """Runs plain SQL with `$n` binds that changes nothing."""
+class ReadSession(Protocol):
+    """Runs read-only SQL with `$n` binds."""
 
     @property
     def budget(self) -> Budget:
@@ -45,12 +45,14 @@ class Reading(Protocol):
 
     async def fetchval(self, query: str, *args: Any) -> Any: ...
 
-    def walk(self, query: str, *args: Any, lock: int | None) -> AbstractAsyncContextManager[Cursor]:
-        """To fetch some rows of a statement at a time, once the advisory lock is held."""
+    def open_cursor(
+        self, query: str, *args: Any, lock: int | None
+    ) -> AbstractAsyncContextManager[Cursor]:
+        """A cursor over the statement's rows. With `lock`, waits for that advisory lock first."""
         ...
 
 
-class Session(Reading, Protocol):
+class Session(ReadSession, Protocol):
     """Runs plain SQL with `$n` binds."""
 
     async def execute(self, query: str, *args: Any) -> str: ...
@@ -74,21 +76,21 @@ class Session(Reading, Protocol):
 
 
 class Atomic(Session, Protocol):
-    """A session in a transaction, which can make what is cached out of date."""
+    """A session in a transaction, which can invalidate cached lists."""
 
     def nested(self) -> AbstractAsyncContextManager[Session]:
         """A savepoint: if the block raises, only what it did is undone."""
         ...
 
     def invalidate(self, group: str, *, ended: bool = False) -> None:
-        """Have no process read what is cached of the group, from before the commit is told of.
+        """Keep all processes from the group's cached lists, before the client learns of the commit.
 
         If its caching has `ended`, the group stays unread: other processes may not know that yet.
         """
         ...
 
 
-class Transactional(Session, Protocol):
+class TransactionFactory(Session, Protocol):
     """Makes transactions: a Database, or the request transaction that stands in for it."""
 
     def transaction(self) -> AbstractAsyncContextManager[Session]:

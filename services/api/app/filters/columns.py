@@ -30,7 +30,7 @@ def is_column(operand: object) -> bool:
     return isinstance(operand, Field) and operand.path[0] in SYSTEM_TYPES
 
 
-def mirrored(term: Comparison) -> Comparison:
+def swap_sides(term: Comparison) -> Comparison:
     """The comparison with its sides swapped: `owner = @user.id` for `@user.id = owner`."""
     right, operator = term.right, _MIRRORED.get(term.operator)
     assert isinstance(right, Field)

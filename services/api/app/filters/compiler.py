@@ -58,7 +58,7 @@ class _Compiler:
         if columns.is_column(term.left):
             return columns.compare(term, self.params)
         if columns.is_column(term.right):
-            return columns.compare(columns.mirrored(term), self.params)
+            return columns.compare(columns.swap_sides(term), self.params)
         return f"({self.comparison(term)})"
 
     def comparison(self, term: Comparison) -> str:
@@ -130,9 +130,9 @@ class _Compiler:
         left = self.scalar(term.left, format_)
         if isinstance(term.right, Constant) and term.right.value is None:
             return f"{left} = {_NULL}"
-        return f"{left} = {self.scalar(term.right, format_)}{self.somebody(term)}"
+        return f"{left} = {self.scalar(term.right, format_)}{self.unless_anonymous(term)}"
 
-    def somebody(self, term: Comparison) -> str:
+    def unless_anonymous(self, term: Comparison) -> str:
         """SQL that keeps an anonymous @user.id from matching a null field or a null in a list."""
         if any(isinstance(side, Variable) and side.name == "user.id" for side in _sides(term)):
             return f" AND {self.params.add(Caller.ID_JSON, 'jsonb')} <> {_NULL}"
@@ -143,9 +143,9 @@ class _Compiler:
         if isinstance(term.right, Items):
             left = self.scalar(term.left, format_)
             items = [_read(item, format_) for item in term.right.items]
-            return f"{left} = ANY({self.params.add(items, 'jsonb[]')}){self.somebody(term)}"
+            return f"{left} = ANY({self.params.add(items, 'jsonb[]')}){self.unless_anonymous(term)}"
         array = self.array(term.right, "in", format_)
-        return self.element(array, term.left, format_) + self.somebody(term)
+        return self.element(array, term.left, format_) + self.unless_anonymous(term)
 
     def has(self, term: Comparison) -> str:
         format_ = self.format(term)
@@ -153,7 +153,7 @@ class _Compiler:
         if isinstance(term.right, Constant):
             # A GIN index serves the condition in this form.
             return f"{array} @> {self.params.add(f'[{_read(term.right, format_)}]', 'jsonb')}"
-        return self.element(array, term.right, format_) + self.somebody(term)
+        return self.element(array, term.right, format_) + self.unless_anonymous(term)
 
     def element(self, array: str, operand: Operand, format_: Format | None) -> str:
         # Only an array contains an array. `@>` would look for a nested array as a subset, so only

@@ -13,7 +13,7 @@ from app.core.errors import (
     InvalidJson,
     UnsupportedMediaType,
 )
-from app.http.members import check_members, invalid
+from app.http.members import check_members, validation_problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -51,7 +51,7 @@ def body_of(model: type[Model], *, at_most: int | None = MAX_FORM_BYTES) -> Any:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            raise invalid(error) from None
+            raise validation_problem(error) from None
 
     return Depends(parse)
 

@@ -25,7 +25,7 @@ _LONGEST = 64
 _WITH_PORT = re.compile(r"(?:\[([^]]*:[^]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
-def believe_no_server() -> None:
+def keep_peer_address() -> None:
     """Have uvicorn, also under gunicorn, leave the peer's address in the scope.
 
     By default uvicorn overwrites it with the `X-Forwarded-For` of any local process, whatever

@@ -25,7 +25,7 @@ class FieldDoubled(BadRequest):
     """A header field is given more than once."""
 
 
-def joined(
+def join_fields(
     headers: Iterable[tuple[bytes, bytes]],
 ) -> tuple[list[tuple[bytes, bytes]], FieldDoubled | None]:
     """The fields with those of one name joined, and a refusal if a repeated field is no list."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MOST_FAULTS = 20
 
 
-def invalid(error: ValidationError) -> ValidationFailed:
+def validation_problem(error: ValidationError) -> ValidationFailed:
     """The problem that lists the faults in the members of a body, at most 20 of them."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     return _problem(

@@ -82,7 +82,7 @@ class Protocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return True
         assert self.admission is not None
-        self.admission.unseen += 1
+        self.admission.unrecorded_refusals += 1
         own = request_id(asked.get(b"x-request-id")).encode()
         body = b'%b"%b"%b' % (_BEFORE, own, _AFTER)
         fields = [

@@ -45,7 +45,7 @@ class Shared(Collector):
             return list(metrics)
 
 
-def bury(folder: Path, pid: int) -> None:
+def merge_counts_of_dead(folder: Path, pid: int) -> None:
     """Add the counts of the process to those of earlier ones, and remove its files.
 
     Only one process may call this: the process that starts the others.
@@ -62,7 +62,7 @@ def bury(folder: Path, pid: int) -> None:
 _ADDED_KINDS = frozenset({"counter", "histogram", "summary", "gauge_sum"})
 
 
-def empty(folder: Path) -> None:
+def prepare_folder(folder: Path) -> None:
     """Make the folder, or remove the files that a former run has left in it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in folder.glob("*.db*"):

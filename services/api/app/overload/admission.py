@@ -19,7 +19,7 @@ from app.observability.metrics import (
     read_from,
 )
 from app.overload.concurrency import NAMES, Importance, importance_of
-from app.route_policy import enter, policy_of
+from app.route_policy import attach_policy, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -65,7 +65,7 @@ class Admission:
         self._logins = 0
         self._refused = [0] * len(Importance)
         # The refused requests that nothing else counts or logs.
-        self.unseen = 0
+        self.unrecorded_refusals = 0
         read_from(CONCURRENCY_LIMIT, lambda: int(concurrency.limit))
         for number, name in enumerate(NAMES):
             read_from(
@@ -76,7 +76,7 @@ class Admission:
     def enter(self, scope: Scope) -> bool:
         """Whether the request goes on at once, if only to be refused; then it has to `leave`."""
         policy = self._policies.policy_at(scope["path"])
-        enter(scope, policy)
+        attach_policy(scope, policy)
         if policy.probe:
             return True
         importance = scope[IMPORTANCE_KEY] = importance_of(scope, dict(scope["headers"]))
@@ -134,9 +134,9 @@ class Admission:
         for counter, refused in zip(_SHED, self._refused, strict=True):
             if refused:
                 counter.inc(refused)
-        for _ in range(self.unseen):
+        for _ in range(self.unrecorded_refusals):
             observe_request("none", "none", Overloaded.status, 0.0)
-        self._refused, self.unseen = [0] * len(Importance), 0
+        self._refused, self.unrecorded_refusals = [0] * len(Importance), 0
         return number
 
     def leave(self, scope: Scope) -> None:

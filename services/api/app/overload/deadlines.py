@@ -18,7 +18,7 @@ class Deadlines:
         self._expired: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def older(self, seconds: float) -> int:
+    def count_older_than(self, seconds: float) -> int:
         """How many tasks in here entered more than `seconds` ago."""
         before = time.monotonic() - seconds
         # The tasks are in the order of entry.

@@ -46,7 +46,7 @@ async def charge(request: Request, cost: int) -> None:
 
 
 @asynccontextmanager
-async def taken(request: Request, counted: int) -> AsyncIterator[None]:
+async def charge_query_time(request: Request, counted: int) -> AsyncIterator[None]:
     """Charge the caller for PostgreSQL's time on the lists of the block, however they ended.
 
     Only the part above `counted` is charged: this request was admitted, later requests wait.
@@ -81,7 +81,7 @@ class limit(RateLimiter):  # noqa: N801 - used like the function that it looks l
         await _limit(self, self.policy, request, response, self.cost)
 
 
-def count_by_ours() -> None:
+def patch_rate_limiter() -> None:
     """Have every `Depends(RateLimiter(…))` counted by Listo's limiter.
 
     The class itself is changed, since routes name it anywhere: in a router, in a dependency.

@@ -25,7 +25,7 @@ async def throttle_login(request: Request, account: str, *, known: bool = False)
     if not rates:
         return
     address = rate_key(context_of(request.scope).client)
-    account = emails.known_as(account)
+    account = emails.lookup_form(account)
     decision = await services.limiter.admit(
         (
             Check(Policy("login", rates), address),

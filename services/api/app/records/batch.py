@@ -89,7 +89,9 @@ def request_cost(operations: list[Operation]) -> int:
 def memory_needed(operations: list[Operation], collection: Collection, budget: Budget) -> int:
     """Bytes of PostgreSQL's memory that each statement of `run` takes at most."""
     written = [
-        Size(operation.data.text).written for operation in operations if operation.data is not None
+        Size(operation.data.text).memory_to_write
+        for operation in operations
+        if operation.data is not None
     ]
     most = max(written, default=0) + budget.share // 2
     if any(operation.op != "create" for operation in operations):
@@ -138,7 +140,7 @@ def _run_of_creates(operations: list[Operation], start: int, budget: Budget) -> 
         if operation.op != "create" or operation.id in seen or taken > budget.share // 2:
             break
         assert operation.data is not None
-        taken += Size(operation.data.text).written
+        taken += Size(operation.data.text).memory_to_write
         seen.add(operation.id)
         end += 1
     return operations[start:end]

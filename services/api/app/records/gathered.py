@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 async def read(access: Access, id_: UUID) -> Row | None:
     """As `repository.read`."""
     session, gatherings = access.session, access.session.gatherings
-    need = sizes.read(access.statements.read.sql, access.collection.largest)
+    need = sizes.memory_to_read(access.statements.read.sql, access.collection.largest)
     if gatherings is None or need > session.budget.share:
         return await repository.read(access, id_)
     return await _gatherings(gatherings, access)[0].ask((access, id_), need)
@@ -36,7 +36,7 @@ async def create(access: Access, id_: UUID, data: Size) -> Row | None:
     """As `repository.create`, of an id that nobody else has."""
     session, gatherings = access.session, access.session.gatherings
     # PostgreSQL takes the same once more to leave fields out of the answer.
-    need = data.written * (2 if access.collection.annotations.write_only else 1)
+    need = data.memory_to_write * (2 if access.collection.annotations.write_only else 1)
     if gatherings is None or need > session.budget.share or data.weight > access.collection.largest:
         return await repository.create(access, id_, data)
     return await _gatherings(gatherings, access)[1].ask((access, id_, data), need)

@@ -52,7 +52,9 @@ async def _step(duty: Lease, settled: timedelta, size: int) -> bool:
 async def _go_on(session: Session, removal: Removal, size: int) -> None:
     """Do the next part, `size` records at most. Its collection may have been deleted meanwhile."""
     name = removal.collection
-    collection = await collections.first(session, name, inclusive=removal.record is not None)
+    collection = await collections.first_collection_after(
+        session, name, inclusive=removal.record is not None
+    )
     if collection is None:
         # A client that reads of the finish must find none of the records in a cached list.
         await Notifications.epoch_is_known(session)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from app.db.session import Cursor, Reading, Session
+    from app.db.session import Cursor, ReadSession, Session
     from app.records.access import Access
     from app.records.sizes import Size
     from app.records.statements import JointStatement
@@ -56,7 +56,7 @@ def rendered(head: str, data: str | None) -> str:
 async def read(access: Access, id_: UUID) -> Row | None:
     session, collection, statement = access.session, access.collection, access.statements.read
     args = statement.args(access.actor, id_)
-    if sizes.read(statement.sql, collection.largest) > session.budget.share:
+    if sizes.memory_to_read(statement.sql, collection.largest) > session.budget.share:
         # Small records among large ones do not wait.
         small = access.statements.read_small
         least = session.budget.share // 8
@@ -64,7 +64,7 @@ async def read(access: Access, id_: UUID) -> Row | None:
             row = await session.fetchrow(small.sql, *small.args(access.actor, id_, least))
         if row is None or row[2] is not None:
             return None if row is None else (row[0], row[1], row[2])
-        need = sizes.read(statement.sql, min(row[3], collection.largest))
+        need = sizes.memory_to_read(statement.sql, min(row[3], collection.largest))
         return await _fetchrow(session, statement.sql, args, need)
     with _faults:
         return await session.fetchrow(statement.sql, *args)
@@ -105,11 +105,11 @@ async def _write(
     largest = max((size.weight for size in given), default=0)
     if largest > collection.largest:
         await collections.announce(session, collection, largest)
-    need = sum(size.written for size in given)
+    need = sum(size.memory_to_write for size in given)
     if isinstance(statement, Statement):
         need += statement.unpackings * collection.largest
     if sizes.WITHOUT in statement.sql:
-        need += sum(size.written for size in given)
+        need += sum(size.memory_to_write for size in given)
     with _faults:
         async with room(session, need) as within:
             if collection.cache_policy is None:
@@ -166,7 +166,7 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
 
 async def _unchanged(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
     statement = access.statements.unchanged
-    need = sizes.read(statement.sql, access.collection.largest) + data.written
+    need = sizes.memory_to_read(statement.sql, access.collection.largest) + data.memory_to_write
     args = statement.args(access.actor, id_, data.text, version)
     return await _fetchrow(access.session, statement.sql, args, need)
 
@@ -174,7 +174,7 @@ async def _unchanged(access: Access, id_: UUID, data: Size, version: int | None)
 async def before(access: Access, id_: UUID) -> Row | None:
     """The record, if the caller may change it."""
     statement = access.statements.before
-    need = sizes.read(statement.sql, access.collection.largest)
+    need = sizes.memory_to_read(statement.sql, access.collection.largest)
     return await _fetchrow(access.session, statement.sql, statement.args(access.actor, id_), need)
 
 
@@ -249,17 +249,17 @@ async def definition_version(access: Access) -> int | None:
 
 
 async def page(
-    session: Reading, sql: str, args: Sequence[object], *, limit: int, largest: int
+    session: ReadSession, sql: str, args: Sequence[object], *, limit: int, largest: int
 ) -> tuple[Sequence[Any], bool]:
     """The rows of a page of records that are `largest` at most, and whether the page ended early,
     since it has its bytes."""
-    need = sizes.read(sql, largest)
+    need = sizes.memory_to_read(sql, largest)
     with _faults:
         if need <= session.budget.share and limit * largest <= PAGE_BYTES:
             return await session.fetch(sql, *args), False
         async with (
             session.budget.take(need) as alone,
-            session.walk(sql, *args, lock=ALONE_LOCK if alone else None) as cursor,
+            session.open_cursor(sql, *args, lock=ALONE_LOCK if alone else None) as cursor,
         ):
             return await _filled(cursor, largest)
 
@@ -281,7 +281,7 @@ async def _filled(cursor: Cursor, largest: int) -> tuple[Sequence[Any], bool]:
     return rows, False
 
 
-async def estimate(session: Reading, sql: str, args: Sequence[object]) -> int:
+async def estimate(session: ReadSession, sql: str, args: Sequence[object]) -> int:
     """How many rows the planner expects of `sql`."""
     with _faults:
         plan = await session.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *args)

@@ -20,7 +20,7 @@ from app.http import preconditions
 from app.http.body import read_body
 from app.http.plain import PlainRouter
 from app.ratelimit import costs
-from app.ratelimit.dependencies import charge, taken
+from app.ratelimit.dependencies import charge, charge_query_time
 from app.records import batch, service
 from app.records.access import Access
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
@@ -59,10 +59,10 @@ _TRIES = 3
 async def list_records(collection: str, request: Request) -> Response:
     query = _query(request)
     access = await _access(request, collection)
-    query = listing.checked(access, query)
+    query = listing.check_query(access, query)
     counted = costs.EXACT_COUNT if query.count == "exact" else 1
     await charge(request, counted)
-    async with taken(request, counted):
+    async with charge_query_time(request, counted):
         if access.collection.cache_policy is not None:
             return await _cached(request, access, query)
         services = services_of(request.scope)

@@ -69,7 +69,7 @@ class Stored:
     json: str
 
     def value(self) -> dict[str, Any]:
-        parsed: dict[str, Any] = json.stored(self.json)
+        parsed: dict[str, Any] = json.parse_stored(self.json)
         return parsed
 
 
@@ -186,7 +186,7 @@ def _stored(id_: UUID, row: Row) -> Stored:
 
 def _read(text: str) -> Any:
     try:
-        return json.stored(text)
+        return json.parse_stored(text)
     except ValueError:
         raise InvalidRecord("The record holds a number that cannot be read; replace it.") from None
 
@@ -218,7 +218,7 @@ async def prepared(access: Access, data: Body) -> Body:
 
 def _filled(collection: Collection, data: Body) -> Body:
     text = collection.annotations.filled(data.text, data.value)
-    return data if text is data.text else Body(text, json.stored(text))
+    return data if text is data.text else Body(text, json.parse_stored(text))
 
 
 def _refuse_read_only(access: Access, data: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ class Size:
         return self.octets + _VALUE_BYTES * self._values
 
     @property
-    def written(self) -> int:
+    def memory_to_write(self) -> int:
         """Bytes of memory that PostgreSQL takes to write the record and to give it back."""
         return _WRITE_TIMES * self.octets + _TREE_BYTES * self._values
 
@@ -65,7 +65,7 @@ class Size:
             raise RecordTooLarge(f"The record has more than {json.MAX_VALUES:,} values.")
 
 
-def read(sql: str, largest: int) -> int:
+def memory_to_read(sql: str, largest: int) -> int:
     """Bytes of memory that a statement takes to give out records of at most `largest` weight."""
     times = _READ_TIMES + unpackings(sql)
     if CHOSEN in sql:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.auth.schemas import RegisterIn
     from app.core.actor import Actor
     from app.core.settings import Settings
-    from app.db.session import Session, Transactional
+    from app.db.session import Session, TransactionFactory
 
 # Parallel tabs refresh with the same token; a token used again later was stolen.
 REUSE_GRACE = timedelta(seconds=10)
@@ -56,7 +56,7 @@ class Auth:
     """The parts that logging in needs."""
 
     settings: Settings
-    database: Transactional
+    database: TransactionFactory
     passwords: Passwords
     tokens: Tokens
 
@@ -77,7 +77,7 @@ async def register(auth: Auth, given: RegisterIn) -> User:
 
 async def login(auth: Auth, *, email: str, password: str) -> TokenPair:
     """A new session. Raises the same InvalidCredentials whatever was wrong."""
-    found = await users.user_by_email(auth.database, emails.known_as(email))
+    found = await users.user_by_email(auth.database, emails.lookup_form(email))
     user, hashed = found or (None, None)
     match = await auth.passwords.verify(password, hashed)
     if user is None or hashed is None or not match or user.disabled_at is not None:

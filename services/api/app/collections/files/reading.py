@@ -16,7 +16,7 @@ from app.collections.files import yaml_text
 from app.collections.schemas import CollectionIn
 from app.core.errors import InvalidJson, Problem
 from app.core.json import parse_strict
-from app.http.members import invalid
+from app.http.members import validation_problem
 
 if TYPE_CHECKING:
     from app.collections.models import Definition
@@ -93,4 +93,4 @@ def _definition(document: Any, default_name: str | None) -> tuple[str, Definitio
     try:
         return name, service.define(name, CollectionIn.model_validate(document))
     except ValidationError as error:
-        raise UnusableFile(invalid(error).faults) from None
+        raise UnusableFile(validation_problem(error).faults) from None

@@ -41,7 +41,7 @@ class Windows:
     def most_for(self, caller: Hashable) -> int:
         return self._known.get(caller, min(AT_FIRST, self._most))
 
-    def note(self, caller: Hashable, seconds: float) -> None:
+    def record_duration(self, caller: Hashable, seconds: float) -> None:
         """Note that a statement of the caller has ended after so many seconds."""
         if seconds > SLOW_SECONDS:
             self._known[caller] = 1
@@ -106,7 +106,7 @@ class _TimedAcquire(PendingAcquire):
         # A turn of the event loop before the statement is sent, and one before its answer is seen,
         # do not count: a busy process must not charge callers for being busy.
         seconds = max(0.0, time.monotonic() - self._began - 2 * self._late)
-        self._windows.note(self.caller, seconds)
+        self._windows.record_duration(self.caller, seconds)
         if self._request is not None:
             self._request.query_seconds += seconds
         await self.release()

@@ -34,7 +34,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no ty
 
 
 async def walked(connection: Any, query: str, args: Sequence[Any], lock: int | None) -> Cursor:
-    """A cursor in the connection's transaction, see `Reading.walk`."""
+    """A cursor in the connection's transaction, see `ReadSession.open_cursor`."""
     if lock is not None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", lock)
     cursor: Cursor = await connection.cursor(query, *args)
@@ -105,7 +105,7 @@ class Pooled:
                 return await connection.fetchval(query, *args)
 
     @asynccontextmanager
-    async def walk(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
+    async def open_cursor(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:
         with translated:
             async with self._acquire() as connection, connection.transaction():
                 yield await walked(connection, query, args, lock)

@@ -19,7 +19,7 @@ from app.core.errors import (
 from app.http import problem
 from app.http.access_log import AccessLog
 from app.http.client_address import ClientAddress
-from app.http.fields import joined
+from app.http.fields import join_fields
 from app.http.routes import METHODS, is_routed
 from app.observability.log import in_json
 from app.observability.metrics import observe_request
@@ -150,7 +150,7 @@ def _with_single_fields(scope: Scope) -> tuple[Scope, FieldDoubled | None]:
     headers = scope["headers"]
     if len({name for name, _ in headers}) == len(headers):
         return scope, None
-    together, doubled = joined(headers)
+    together, doubled = join_fields(headers)
     return {**scope, "headers": together}, doubled
 
 

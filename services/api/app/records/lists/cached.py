@@ -13,7 +13,7 @@ from app.records.lists.listing import RawPage
 
 if TYPE_CHECKING:
     from app.caching.coherent import CoherentCache, Served
-    from app.db.session import Reading
+    from app.db.session import ReadSession
     from app.filters.cursor import CursorCodec
     from app.records.access import Access
     from app.records.lists.listing import Page, Query
@@ -51,7 +51,7 @@ async def list_records(
     query: Query,
     *,
     cache: CoherentCache,
-    reading: Reading,
+    reading: ReadSession,
     cursors: CursorCodec,
 ) -> CachedPage:
     """As `listing.list_records`, by the cache. The key is the statement with its values, so two

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from app.collections.models import Collection
     from app.core.actor import Actor
-    from app.db.session import Reading
+    from app.db.session import ReadSession
     from app.filters.cursor import Cursor, CursorCodec
     from app.records.access import Access
 
@@ -122,7 +122,7 @@ class Plan:
         return page, params
 
 
-def checked(access: Access, query: Query) -> Query:
+def check_query(access: Access, query: Query) -> Query:
     """The query as the caller may have it, checked without PostgreSQL.
 
     Raises InvalidParameter, and what `Access.require` raises.
@@ -159,14 +159,14 @@ class PreparedQuery:
     def _backward(self) -> bool:
         return self.cursor is not None and self.cursor.backward
 
-    async def fetch(self, reading: Reading) -> RawPage:
+    async def fetch(self, reading: ReadSession) -> RawPage:
         """Raises QueryTooSlow, with advice."""
         try:
             return await self._fetch(reading)
         except QueryTooSlow as slow:
             raise QueryTooSlow(f"{slow.detail} {_advice(self.query)}") from slow
 
-    async def _fetch(self, reading: Reading) -> RawPage:
+    async def _fetch(self, reading: ReadSession) -> RawPage:
         query, plan, backward = self.query, self.plan, self._backward
         rows, full = await repository.page(
             reading, self.sql, self.args, limit=query.limit, largest=plan.largest
@@ -209,7 +209,7 @@ class PreparedQuery:
 
 
 async def prepare(
-    access: Access, query: Query, *, reading: Reading, cursors: CursorCodec
+    access: Access, query: Query, *, reading: ReadSession, cursors: CursorCodec
 ) -> PreparedQuery:
     """Compile a query that was `checked`, for its caller.
 
@@ -242,7 +242,7 @@ def _advice(query: Query) -> str:
 
 
 async def list_records(
-    access: Access, query: Query, *, reading: Reading, cursors: CursorCodec
+    access: Access, query: Query, *, reading: ReadSession, cursors: CursorCodec
 ) -> Page:
     """A page of the records that the caller may list. Raises as `prepare` does."""
     prepared = await prepare(access, query, reading=reading, cursors=cursors)
@@ -250,7 +250,7 @@ async def list_records(
 
 
 async def _cursor(
-    reading: Reading, plan: Plan, text: str | None, codec: CursorCodec, binding: str
+    reading: ReadSession, plan: Plan, text: str | None, codec: CursorCodec, binding: str
 ) -> Cursor | None:
     """The query's cursor with its values; values too long for a URL are looked up."""
     if text is None:
