@@ -117,3 +117,13 @@ def test_multiples_are_the_same_for_large_numbers(step: float) -> None:
 def test_unique_items_passes_false_and_values_other_than_lists() -> None:
     UniqueItems({}, False, []).validate([1, 1])
     UniqueItems({}, True, []).validate("aa")
+
+
+def test_a_fault_deep_in_a_record_costs_a_copy_for_each_level() -> None:
+    validator = RecordValidator({"properties": {"a": {"$ref": "#"}, "n": {"type": "integer"}}})
+    long = f'{{"n": "{"x" * 15_000}"}}'
+    deep = '{"a":' * 50 + long + "}" * 50
+    small = '{"a":' * 50 + '{"n": "x"}' + "}" * 50
+    copies = validator.cost(deep, faults=True) - validator.cost(small, faults=True)
+    flat = validator.cost(long, faults=True) - validator.cost('{"n": "x"}', faults=True)
+    assert copies > 20 * flat

@@ -84,7 +84,7 @@ class RecordValidator:
         levels = 0
         if weights.loops:
             return BOUNDLESS
-        if cost > _DEPTH_PAYS or weights.longest > _DEEPEST // LEVELS:
+        if faults or cost > _DEPTH_PAYS or weights.longest > _DEEPEST // LEVELS:
             levels = depth(text)
             if weights.longest * (levels + 1) > _DEEPEST:
                 return BOUNDLESS
