@@ -1,4 +1,4 @@
-"""Reads and creates of several callers in one statement: to each what a statement alone gives."""
+"""Reads and creates of several callers in one statement: the answers of separate statements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 
+from app.core.errors import RequestTimeout
 from app.db.pool import gathering
 from app.db.pool.gathering import Gathering
 from fixtures.cluster import fetch
@@ -22,12 +24,18 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
-SCHEMA = {"properties": {"n": {"type": "integer"}, "text": {"type": "string"}}}
+SCHEMA = {
+    "properties": {
+        "n": {"type": "integer"},
+        "text": {"type": "string"},
+        "secret": {"type": "string", "writeOnly": True},
+    }
+}
 
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The questions so far. Every read and create goes by a joint statement, one at a time."""
+    """The questions so far. Each read and create goes through a joint statement, one at a time."""
     monkeypatch.setattr(gathering, "AT_ONCE", 0)
     ask, questions = Gathering.ask, list[Any]()
 
@@ -48,7 +56,7 @@ def define(admin: httpx.Client, rules: dict[str, Any], **rest: Any) -> str:
 
 @contextmanager
 def standing_still(url: str, records: str, asked: list[Any], number: int) -> Iterator[None]:
-    """No statement on the collection ends before so many questions were asked in here."""
+    """No statement on the collection ends before `number` questions were asked in the block."""
     asked.clear()
     table = records.split("/")[2]
     with open_transaction(url, f'LOCK TABLE records."{table}" IN ACCESS EXCLUSIVE MODE'):
@@ -94,7 +102,8 @@ def test_each_reader_sees_by_its_own_rights(
     assert len(statements_on(server, records)) <= 2
 
 
-def test_each_create_is_by_its_own_rights_and_faults(
+def test_each_create_is_by_its_own_rights(
+    server: Server,
     database_url: str,
     admin: httpx.Client,
     ada: httpx.Client,
@@ -102,39 +111,99 @@ def test_each_create_is_by_its_own_rights_and_faults(
     anonymous: httpx.Client,
     asked: list[Any],
 ) -> None:
-    records = define(
-        admin,
-        {"read": "", "list": "", "create": "@user.id is not null and n < 10"},
-        indexes=["text"],
-    )
-    wait_until(
-        lambda: admin.get(records.removesuffix("/records")).json()["indexes"][0]["state"] == "ready"
-    )
-    # A larger record than the collection has had goes alone.
-    assert ada.post(records, json={"n": 0, "text": "a" * 20_000}).status_code == 201
-    # Too long for the index, once it is compressed as well.
-    long = "".join(uuid4().hex for _ in range(400))
-    expected: list[tuple[httpx.Client, dict[str, Any], int]] = [
-        (ada, {"n": 1}, 201), (ada, {"n": 10}, 403), (bob, {"n": 2}, 201),
-        (bob, {"n": 3, "text": "x"}, 201), (anonymous, {"n": 4}, 401),
+    rule = '(@user.id is not null and n < 10) or @user.roles has "maker"'
+    records = define(admin, {"read": "", "list": "", "create": rule})
+    maker = server.member("maker@example.com", ("maker",))
+    key = {"name": "k", "scopes": ["records:read", "records:write"]}
+    by_key = server.client(ada.post("/auth/api-keys", json=key).json()["key"])
+    # A record that is larger than all before goes alone; after it the others share statements.
+    assert ada.post(records, json={"n": 0, "text": "a" * 400}).status_code == 201
+    wait_until(lambda: ada.post(records, json={"n": 0}) and shared(server, records)[-1])
+    todo: list[tuple[httpx.Client, dict[str, Any], int]] = [
+        (ada, {"n": 1}, 201), (ada, {"n": 10}, 403), (bob, {"n": 2, "secret": "s"}, 201),
+        (bob, {"n": 3, "text": "x"}, 201), (anonymous, {"n": 4}, 401), (maker, {"n": 50}, 201),
+        (by_key, {"n": 5}, 201), (by_key, {"n": 11}, 403), (admin, {"n": 60}, 201),
     ]  # fmt: skip
-    for broken in ([], [(bob, {"n": 5, "text": long}, 422)]):
-        todo = [*expected, *broken]
-        with ThreadPoolExecutor(len(todo)) as pool:
-            with standing_still(database_url, records, asked, len(todo)):
-                sent = [pool.submit(who.post, records, json=body) for who, body, _ in todo]
-            answers = [each.result() for each in sent]
-        assert [answer.status_code for answer in answers] == [status for *_, status in todo]
-        for answer, (who, body, status) in zip(answers, todo, strict=True):
-            if status == 201:
-                owner = who.get("/auth/me").json()["id"]
-                assert answer.json() == {**answer.json(), **body, "owner": owner, "version": 1}
-                assert who.get(answer.headers["location"]).json() == answer.json()
+    server.statements.clear()
+    with ThreadPoolExecutor(len(todo)) as pool:
+        with standing_still(database_url, records, asked, len(todo)):
+            sent = [pool.submit(who.post, records, json=body) for who, body, _ in todo]
+        answers = [each.result() for each in sent]
+    assert [answer.status_code for answer in answers] == [status for *_, status in todo]
+    assert all(shared(server, records))
+    assert len(shared(server, records)) < len(todo)
+    for answer, (who, body, status) in zip(answers, todo, strict=True):
+        if status == 201:
+            shown = {name: value for name, value in body.items() if name != "secret"}
+            owner = who.get("/auth/me").json()["id"]
+            assert answer.json() == {**answer.json(), **shown, "owner": owner, "version": 1}
+            assert "secret" not in answer.json()
+            assert who.get(answer.headers["location"]).json() == answer.json()
     listed = admin.get(f"{records}?limit=500").json()["items"]
     events = "SELECT subject::text, actor::text FROM listo.events WHERE collection = $1"
     assert {tuple(row) for row in fetch(database_url, events, records.split("/")[2])} == {
         (record["id"], record["owner"]) for record in listed
     }
+
+
+def shared(server: Server, records: str) -> list[bool]:
+    """Whether each insert so far was a joint statement."""
+    return ["_asked" in each for each in statements_on(server, records) if "INSERT" in each]
+
+
+def test_a_row_at_fault_harms_no_other(
+    database_url: str, admin: httpx.Client, ada: httpx.Client, bob: httpx.Client, asked: list[Any]
+) -> None:
+    records = define(admin, {"create": ""}, indexes=["text"])
+    wait_until(
+        lambda: admin.get(records.removesuffix("/records")).json()["indexes"][0]["state"] == "ready"
+    )
+    assert ada.post(records, json={"n": 0, "text": "a" * 20_000}).status_code == 201
+    # Too long for the index, even compressed.
+    long = "".join(uuid4().hex for _ in range(400))
+    bodies = [{"n": 1}, {"n": 2, "text": long}, {"n": 3}, {"n": 4}]
+    with ThreadPoolExecutor(4) as pool:
+        with standing_still(database_url, records, asked, 4):
+            sent = [
+                pool.submit(who.post, records, json=body)
+                for who, body in zip((ada, bob, ada, bob), bodies, strict=True)
+            ]
+        assert [each.result().status_code for each in sent] == [201, 422, 201, 201]
+    assert [row["n"] for row in admin.get(f"{records}?sort=n").json()["items"]] == [0, 1, 3, 4]
+
+
+def splits() -> float:
+    labels = {"outcome": "split"}
+    return REGISTRY.get_sample_value("listo_database_joint_statements_total", labels) or 0.0
+
+
+def test_a_collection_may_have_any_name(admin: httpx.Client, ada: httpx.Client) -> None:
+    before = splits()
+    for name in ("asked", "changed", "event", "new"):
+        body = {"schema": SCHEMA, "rules": {"read": "", "create": ""}}
+        assert admin.put(f"/collections/{name}", json=body).status_code == 201
+        made = ada.post(f"/collections/{name}/records", json={"n": 1})
+        assert ada.get(made.headers["location"]).json() == made.json()
+    assert splits() == before
+
+
+def test_a_fault_after_the_commit_is_no_refusal(
+    server: Server, admin: httpx.Client, ada: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = define(admin, {"list": "", "create": ""}, cache={"list": "5m"})
+    assert ada.post(records, json={"n": 1}).status_code == 201
+
+    async def acknowledge() -> None:
+        raise RequestTimeout
+
+    async def prepare(*_: object) -> Any:
+        return acknowledge
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.services.database, "invalidating", prepare)
+        answer = ada.post(records, json={"n": 2})
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert admin.get(f"{records}?count=exact").json()["total"] == 2
 
 
 def test_a_joint_create_brings_cached_lists_up_to_date(
@@ -155,11 +224,11 @@ def test_a_definition_that_changed_is_read_anew_by_all(
 ) -> None:
     records = define(admin, {"create": ""})
     assert ada.post(records, json={"n": 1}).status_code == 201
-    # As another process may have changed it a moment ago.
+    # Another process may have changed the definition a moment ago, like this.
     raised = "UPDATE listo.collections SET version = version + 1 WHERE name = $1 RETURNING version"
     assert fetch(database_url, raised, records.split("/")[2])
-    asked.clear()
     with ThreadPoolExecutor(3) as pool:
-        sent = [pool.submit(who.post, records, json={"n": 1}) for who in (ada, bob, ada)]
+        with standing_still(database_url, records, asked, 3):
+            sent = [pool.submit(who.post, records, json={"n": 1}) for who in (ada, bob, ada)]
         assert [each.result().status_code for each in sent] == [201] * 3
     assert len(asked) > 3

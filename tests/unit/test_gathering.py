@@ -1,4 +1,4 @@
-"""Statements that requests share: which go together, and whose fault is whose."""
+"""Statements that requests share: which rows go together, and whose error is whose."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from app.core.errors import DatabaseUnavailable, RequestTimeout
 from app.db.pool import gathering
+from app.db.pool.gate import Gate, PendingAcquire, caller_now
 from app.db.pool.gathering import Gathering, Gatherings
 
 if TYPE_CHECKING:
@@ -19,17 +20,23 @@ MOST_WEIGHT = 100
 
 
 class Fault(Exception):
-    """The fault of a row."""
+    """The error of a row."""
 
 
 class Rows:
-    """A statement that doubles numbers, fails for 13, and takes until it is let go on."""
+    """A statement that doubles numbers, fails for 13, and ends when the test allows."""
 
     def __init__(self) -> None:
         self.statements: list[list[int]] = []
         self.error: Exception | None = None
         self.go_on = asyncio.Event()
-        self.gathering = Gathering(self.alone, self.together, lambda: MOST_WEIGHT)
+        self.has_place = True
+        self.gathering = Gathering(
+            self.alone,
+            self.together,
+            has_place=lambda: self.has_place,
+            most_weight=lambda: MOST_WEIGHT,
+        )
 
     async def alone(self, number: int) -> int:
         return (await self.together([number]))[0]
@@ -67,6 +74,63 @@ def test_alone_while_little_is_in_work_and_together_as_soon_as_it_is_more() -> N
     asyncio.run(work())
 
 
+def test_a_request_without_a_connection_in_sight_takes_no_place_alone() -> None:
+    async def work() -> None:
+        rows = Rows()
+        rows.has_place = False
+        asked = rows.ask(1, 2, 3)
+        await settle()
+        assert rows.statements == [[1, 2, 3]]
+        # Requests of callers with places still go alone beside it.
+        rows.has_place = True
+        asked += rows.ask(4)
+        await settle()
+        assert rows.statements == [[1, 2, 3], [4]]
+        rows.go_on.set()
+        assert await asyncio.gather(*asked) == [2, 4, 6, 8]
+
+    asyncio.run(work())
+
+
+def test_a_caller_that_fills_the_gate_holds_up_no_joint_statement() -> None:
+    class Pool:
+        async def acquire(self) -> object:
+            return object()
+
+        async def release(self, _: object) -> None:
+            return None
+
+    async def work() -> None:
+        gate, begun = Gate(2), list[list[int]]()
+
+        async def together(numbers: Sequence[int]) -> list[int]:
+            async with PendingAcquire(Pool(), gate):
+                begun.append(list(numbers))
+                return list(numbers)
+
+        gathering = Gathering(
+            lambda number: together([number]),
+            together,
+            has_place=lambda: gate.has_place(caller_now()),
+            most_weight=lambda: MOST_WEIGHT,
+        )
+        assert gate.take("greedy")
+        assert gate.take("greedy")
+        flood = [asyncio.ensure_future(gate.wait("greedy")) for _ in range(5)]
+        asked = [asyncio.ensure_future(gathering.ask(number, 1)) for number in (1, 2)]
+        await settle()
+        assert begun == []
+        gate.leave("greedy")
+        await settle()
+        assert begun == [[1, 2]]
+        assert [each.result() for each in asked] == [1, 2]
+        assert [each.done() for each in flood] == [True, False, False, False, False]
+        for each in flood:
+            each.cancel()
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize(
     ("weight", "sizes"), [(1, [64, 36]), (30, [3] * 33 + [1]), (1000, [1] * 100)]
 )
@@ -93,7 +157,7 @@ def test_a_cancelled_request_ends_its_own_wait_alone() -> None:
         asked[0].cancel()
         asked[3].cancel()
         await settle()
-        # The place of the first is taken at once.
+        # The place of the first is taken immediately.
         assert rows.statements == [[1], [2], [3, 5]]
         late = rows.ask(6)
         await settle()
@@ -116,7 +180,8 @@ def test_the_fault_of_a_row_is_met_by_its_request_alone() -> None:
         assert done[:3] == [2, 4, 24]
         assert isinstance(done[3], Fault)
         assert done[4] == 28
-        assert rows.statements == [[1], [2], [12, 13, 14], [12], [13], [14]]
+        # In halves, until the one at fault is alone; then its own request asks.
+        assert rows.statements == [[1], [2], [12, 13, 14], [12], [13, 14], [13], [14], [13]]
         assert await asyncio.gather(*rows.ask(7, 8, 9)) == [14, 16, 18]
 
     asyncio.run(work())
@@ -133,11 +198,11 @@ def test_an_outage_is_not_asked_about_row_by_row(monkeypatch: pytest.MonkeyPatch
         assert [type(each) for each in done] == [DatabaseUnavailable] * 3
         assert len({id(each) for each in done}) == 3
         assert rows.statements == [[1, 2, 3]]
-        # A statement that took too long may have been slow for the sake of one row.
+        # A statement that took too long may have been slow because of a single row.
         rows.error = RequestTimeout()
         with suppress(RequestTimeout):
             await asyncio.gather(*rows.ask(4, 5))
-        assert rows.statements[1:] == [[4, 5], [4], [5]]
+        assert rows.statements[1:] == [[4, 5], [4], [5], [4], [5]]
 
     asyncio.run(work())
 
@@ -146,7 +211,7 @@ def test_how_long_the_first_has_waited_is_known(monkeypatch: pytest.MonkeyPatch)
     async def work() -> None:
         clock = [50.0]
         monkeypatch.setattr("app.db.pool.gathering.time.monotonic", lambda: clock[0])
-        rows, known, key = Rows(), Gatherings(), Rows()
+        rows, known, key = Rows(), Gatherings(lambda: True), Rows()
         assert known.get(key, lambda: (rows.gathering,)) == (rows.gathering,)
         asked = rows.ask(1, 2)
         await settle()

@@ -20,6 +20,7 @@ from app.core.clock import utcnow
 from app.core.errors import Problem
 from app.db import leases
 from app.db.database import Database
+from app.db.pool.gate import ACQUIRE_TIMEOUT
 from app.events import repository as events_repository
 from app.idempotency import repository as idempotency_repository
 from app.idempotency import service as idempotency
@@ -83,7 +84,9 @@ async def purge_idempotency_keys(duty: Lease, _: Settings) -> int:
 
 async def remove_records(duty: Lease, settings: Settings) -> int:
     """Delete the records of deleted users where that was chosen."""
-    await removal.run(duty, settings.request_timeout)
+    # A create goes on after its request was given up: it waits for a connection, and runs.
+    statement = ACQUIRE_TIMEOUT + settings.database_statement_timeout
+    await removal.run(duty, settings.request_timeout + statement)
     return 0
 
 
@@ -113,7 +116,7 @@ LOOPS = (
 async def run_once(loop: Loop, database: Database, settings: Settings) -> bool:
     """Run the loop, if it is due, until no work is left; returns False if it failed.
 
-    Faults are logged and counted.
+    Failures are logged and counted.
     """
     try:
         async with leases.take(database, loop.name, loop.every) as lease:

@@ -1,4 +1,4 @@
-"""Whether the database answers, is at this code's migration, and tells of changes."""
+"""Whether the database answers, is at this code's migration, and reports changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checks(database: Database) -> list[Check]:
         await database.fetchval("SELECT 1")
 
     async def check_migration() -> None:
-        # A newer migration is no fault: migrations expand, so that older code goes on serving.
+        # A newer migration is no error: migrations expand, so that older code continues to serve.
         revision = await migrations.current(database)
         if revision is None or revision < migrations.head():
             raise Problem("The database is behind this code; run: listo migrate")

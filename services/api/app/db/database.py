@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from app.core.errors import DatabaseUnavailable
 from app.db.ends import ENDS
 from app.db.errors import translated
 from app.db.notifications import Notifications
 from app.db.pool.budget import Budget, Memory
-from app.db.pool.gate import Gate
+from app.db.pool.gate import Gate, caller_now
 from app.db.pool.gathering import Gatherings
 from app.db.pool.lists import Lists
 from app.db.pool.pooled import CONNECT_TIMEOUT, Pooled, walked
@@ -151,7 +152,7 @@ class Database(Pooled):
         if list_timeout is not None:
             self.lists = Lists(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)
-        self.gatherings = Gatherings()
+        self.gatherings = Gatherings(lambda: self._gate.has_place(caller_now()))
         # Without a cache, this process has every process drop what is cached.
         self.invalidating: Invalidating = lambda session, _: self.notifications.begin_epoch(session)
 
@@ -183,9 +184,11 @@ class Database(Pooled):
         return most, size, in_use
 
     def strain(self) -> float:
-        """For how many seconds a caller with less than half of the connections has waited for one,
-        or a request for a joint statement; lists apart."""
-        return max(self._gate.strain(), self.gatherings.waited())
+        """The longest wait, in seconds, for a connection (see `Gate.strain`) or a joint statement;
+        waits of lists do not count."""
+        # While other statements end, a slow collection is no strain on the others.
+        shared = min(self.gatherings.waited(), self._gate.stood_still())
+        return max(self._gate.strain(), shared)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -220,7 +223,11 @@ class Database(Pooled):
                     self.notifications.dispatch(topic, payload)
         for work in transaction.afterwards:
             work()
-        await transaction.acknowledge()
+        try:
+            await transaction.acknowledge()
+        except Exception as error:
+            # The commit is done, so no caller may take this for a refusal.
+            raise DatabaseUnavailable from error
 
     def atomic(self) -> AbstractAsyncContextManager[Transaction]:
         return self.transaction()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# A process that was killed, or gave up, can no longer cancel its statements. PostgreSQL looks for
-# the connection's end even while it works or waits, and takes a silent host for gone.
+# A process that was killed, or stopped waiting, can no longer cancel its statements. PostgreSQL
+# checks for the connection's end even while it works or waits, and treats a silent host as gone.
 ENDS = {
     "client_connection_check_interval": "1s",
     "tcp_keepalives_idle": "15",

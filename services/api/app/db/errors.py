@@ -1,4 +1,4 @@
-"""Faults of the database that no request caused."""
+"""Errors of the database that no request caused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.observability.metrics import DATABASE_FAULTS
 
 
 class LockTimeout(RequestTimeout):
-    """A lock was not free for as long as PostgreSQL was to wait for it."""
+    """PostgreSQL waited for a lock up to its time limit."""
 
 
 # The server is away, restarting, or refuses connections; all pass by themselves.
@@ -24,7 +24,7 @@ UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     # Raised if the server has ended an idle connection, but not closed it yet.
     asyncpg.InternalClientError,
-    # An operator's mistake; the database is away all the same until it is mended.
+    # An operator's mistake: the database is unavailable until it is mended.
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
@@ -34,7 +34,8 @@ _UNABLE = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientResourcesErr
 
 class _Translated:
     """Turns operational faults into 503 problems, each counted, so that alerts can tell them from
-    bugs. A class, since a generator would cost a read as much as the work that it guards."""
+    bugs. A class, not @contextmanager: a generator's overhead would equal the cost of the work it
+    guards."""
 
     def __enter__(self) -> None:
         return None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncpg
 
-# Runs in one transaction, anew after every migration, so later tables need no mention. The REVOKE
-# takes back a part of what "all tables" gave.
+# Runs in one transaction after every migration, so later tables are included. The REVOKE takes back
+# a part of what "ALL TABLES" granted.
 _GRANTS = """
 GRANT USAGE ON SCHEMA listo TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA listo TO {role};
@@ -17,7 +17,7 @@ REVOKE INSERT, UPDATE, DELETE ON listo.migrations FROM {role};
 GRANT USAGE, CREATE ON SCHEMA records TO {role};
 """
 
-# Tables that another role owns, since it served the database or ran a migration.
+# Tables that another role owns, because that role served the database or ran a migration.
 _NOT_ITS_OWN = """
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, $1::text)
   FROM pg_class c
@@ -31,7 +31,7 @@ class NoSuchRole(Exception):
 
 
 async def grant(connection: asyncpg.Connection[Any], role: str) -> None:
-    """Let `role` read and write the static tables, and make collections' tables of its own.
+    """Let `role` read and write the static tables, and own the tables of collections.
 
     Idempotent. Nothing happens if `role` is the connected role. Raises NoSuchRole.
     """

@@ -1,9 +1,9 @@
 """Leases: one process at a time does a duty; late transactions of a former holder are rolled back.
 
-A lease is for one run: taken when the duty is due, renewed while the run lasts, and given back with
-the time when the next is due. A process that stops renewing, dead or hanging, is succeeded once the
-lease has run out by PostgreSQL's clock. The process need not know that it lost the duty: each of
-its transactions ends by asking.
+A lease is for one run: taken when the duty is due, renewed while the run lasts, and released with
+the time when the next run is due. Once the lease of a dead or hanging process has expired by
+PostgreSQL's clock, another process takes over. The former holder need not notice: each of its
+transactions ends with a check of the lease.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from app.db.database import Database
     from app.db.session import Session
 
-# A dead holder is waited for this long, plus the pause between two tries to take the lease.
+# The duty waits this long for a dead holder, plus the pause between two tries to take the lease.
 SECONDS = 6.0
 RENEW_SECONDS = 2.0
 
 _HOLDER = f"{socket.gethostname()}:{os.getpid()}"
 
-# Looks first: ON CONFLICT would lock the row even where there is nothing to take.
+# Checks before it inserts: ON CONFLICT would lock the row even if the lease cannot be taken.
 _TAKE = """
 INSERT INTO listo.leases AS lease (name, holder, token, expires_at)
 SELECT $1, $2, 1, now() + $3::interval WHERE NOT EXISTS (
@@ -59,7 +59,7 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One run of a duty, under the token that tells it from all others."""
+    """One run of a duty, identified by its token."""
 
     database: Database
     name: str
@@ -67,7 +67,7 @@ class Lease:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Committed only if no other process has taken the duty until then. Raises LeaseLost."""
+        """Committed only if no other process has taken the duty meanwhile. Raises LeaseLost."""
         async with self.database.transaction() as session:
             yield session
             # Last, so that a long transaction does not hold up renewing or taking over.
@@ -75,13 +75,13 @@ class Lease:
                 raise LeaseLost
 
     async def renew(self, run_timeout: asyncio.Timeout) -> None:
-        """Put off the run's time-out again and again; once the lease is lost, break the run off at
-        once."""
+        """Postpone the run's time-out repeatedly; once the lease is lost, cancel the run
+        immediately."""
         clock = asyncio.get_running_loop().time
         while not run_timeout.expired():
             await asyncio.sleep(RENEW_SECONDS)
-            # Count from before the statement, so that this process gives up before PostgreSQL lets
-            # the lease expire.
+            # Count from before the statement, so that this process stops before PostgreSQL lets the
+            # lease expire.
             asked = clock()
             with suppress(Problem):
                 kept = await self.database.fetchval(
@@ -98,8 +98,8 @@ class Lease:
 async def take(database: Database, name: str, every: float) -> AsyncIterator[Lease | None]:
     """The lease for one run. None if the duty is not due or another process has the lease.
 
-    After a run that raised, the duty stays due. Raises LeaseLost, in the midst of the block, once
-    the lease was lost or could not be renewed in time.
+    After a run that raised, the duty stays due. Raises LeaseLost, inside the block, once the lease
+    was lost or could not be renewed in time.
     """
     asked = asyncio.get_running_loop().time()
     token = await database.fetchval(_TAKE, name, _HOLDER, timedelta(seconds=SECONDS))

@@ -1,11 +1,11 @@
-"""Locks that others queue behind: asked for in short tries, until patience ends.
+"""Locks that other transactions queue behind: requested in short tries, for a limited time.
 
 A transaction that waits for a lock makes later transactions wait too, if their locks conflict with
-it. So a try is short, and later transactions pass in the pauses.
+that lock. So a try is short, and later transactions pass in the pauses.
 
-A try is a savepoint: its end releases the snapshot, and its failure the locks. Otherwise PostgreSQL
-would keep the snapshot until the transaction's next statement, and a statement that builds an index
-concurrently would wait for that.
+A try is a savepoint: its end releases the snapshot, and its failure releases the locks. Otherwise
+PostgreSQL would keep the snapshot until the transaction's next statement, and a statement that
+builds an index concurrently would wait for the snapshot.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SELECT set_config('lock_timeout', ceil(1000 * seconds) || 'ms', true)
 
 
 class Patience:
-    """Growing pauses between tries, for `seconds` in all."""
+    """Growing pauses between tries, for `seconds` in total."""
 
     def __init__(self, seconds: float, longest: float = 1.0) -> None:
         self._end = time.monotonic() + seconds
@@ -44,7 +44,7 @@ class Patience:
         self._longest = longest
 
     async def pause(self) -> bool:
-        """Wait for the next try; false at once if time is up."""
+        """Wait for the next try; false immediately if time is up."""
         if time.monotonic() + self._pause > self._end:
             return False
         await asyncio.sleep(self._pause)
@@ -66,11 +66,11 @@ async def acquire(
     lock: Callable[[Session], Awaitable[object]],
     make_way: Callable[[Session], Awaitable[bool]],
 ) -> None:
-    """Repeat `lock`, which waits without a snapshot, until it succeeds; others are held up for
-    TRY_SECONDS at a time.
+    """Repeat `lock`, which waits without a snapshot, until it succeeds; each try delays others for
+    TRY_SECONDS, longer only for a vacuum.
 
-    After a failed try, `make_way` cancels statements that it may, and returns whether PostgreSQL's
-    own vacuum is in the way. Raises LockTimeout after PATIENCE_SECONDS.
+    After a failed try, `make_way` cancels the statements that it may cancel, and returns whether
+    PostgreSQL's own vacuum is in the way. Raises LockTimeout after PATIENCE_SECONDS.
     """
     patience, vacuum = Patience(PATIENCE_SECONDS), False
 

@@ -1,4 +1,4 @@
-"""Migrations: the process that starts first runs them, within limits of time."""
+"""Migrations: the process that starts first runs them, within time limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 ROOT = Path(__file__).parents[2]
-# Any number will do, as long as every version of the code takes the same.
+# Any number will do, as long as every version of the code uses the same number.
 LOCK = 0x6C6973746F
 # How long to wait for another process that migrates, and how often to look.
 WAIT_SECONDS = 900.0
@@ -34,8 +34,8 @@ OLDEST_POSTGRES = 16
 
 _CONNECT_SECONDS = 10
 _STATEMENT_SECONDS = 600
-# Requests queue behind a lock that is waited for, so the wait is short, and the lock is asked for
-# again. After a second of waiting, PostgreSQL's own vacuum gives way.
+# Requests queue behind a migration that waits for a lock, so each wait is short and is repeated.
+# After a second of waiting, PostgreSQL's own vacuum gives way.
 LOCK_SECONDS = 1.5
 LOCK_PATIENCE_SECONDS = 30.0
 
@@ -63,7 +63,7 @@ def head() -> str:
 
 
 async def current(session: Any) -> str | None:
-    """The revision that the database is at; None where it was never migrated."""
+    """The revision that the database is at; None if it was never migrated."""
     if await session.fetchval("SELECT to_regclass('listo.migrations')") is None:
         return None
     revision: str | None = await session.fetchval("SELECT version_num FROM listo.migrations")
@@ -132,13 +132,13 @@ async def _upgrade(url: str, app_role: str | None) -> bool:
     except UNAVAILABLE as error:
         raise DatabaseUnavailable from error
     finally:
-        # A fault of closing is no news: the migration is done, or has failed already.
+        # An error of closing does not matter: the migration has succeeded or failed already.
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await connection.close(timeout=5)
 
 
 async def _require_version(url: str) -> None:
-    # By a connection of its own, without settings that an old server does not know.
+    # On a separate connection, without settings that an old server does not know.
     connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS)
     try:
         version = connection.get_server_version()
@@ -151,7 +151,7 @@ async def _require_version(url: str) -> None:
 
 
 async def _connect(url: str) -> Any:
-    # The limits of a role, which are meant for requests, do not hold for migrations.
+    # These limits replace those of the role, which are meant for requests.
     limits = ENDS | {
         "application_name": "listo-migrate",
         "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
@@ -164,8 +164,8 @@ async def _connect(url: str) -> Any:
 async def _lock(connection: Any) -> None:
     """Have one process at a time migrate; the others look again, and find nothing left to do.
 
-    Polled, since an index that is built concurrently waits for every earlier statement, so also for
-    one that waits for the lock.
+    The lock is polled: an index that is built concurrently waits for every earlier statement, so
+    also for a statement that waits for the lock.
     """
     deadline = time.monotonic() + WAIT_SECONDS
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
@@ -175,7 +175,7 @@ async def _lock(connection: Any) -> None:
 
 
 async def _patiently(work: Callable[[], Awaitable[None]]) -> None:
-    """Repeat `work`, which goes on from where it was, until it gets its locks."""
+    """Repeat `work`, which continues from where it stopped, until it gets its locks."""
     patience = Patience(LOCK_PATIENCE_SECONDS)
     while True:
         try:
@@ -196,7 +196,7 @@ def _refuse_newer(revision: str) -> None:
 
 
 async def _run_alembic(url: str) -> None:
-    # Imported here: a start that has nothing to migrate does without them.
+    # Imported here: a start that has nothing to migrate needs none of them.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
@@ -217,7 +217,7 @@ async def _run_alembic(url: str) -> None:
             await connection.run_sync(migrate)
             await connection.commit()
     except DBAPIError as error:
-        # PostgreSQL's own fault, without SQLAlchemy's words around it.
+        # PostgreSQL's own error, without SQLAlchemy's words around it.
         fault = error.orig.__cause__ if error.orig is not None else None
         raise fault or error from None
     finally:

@@ -1,9 +1,9 @@
 """Change notifications between processes: PostgreSQL's LISTEN and NOTIFY, counted.
 
 A message may get lost, so each has the number of its change, counted in the transaction that makes
-the change. Every second each process compares the number in the database with that of the message
-it heard last; if a message is missing, it forgets everything. So its memory is at most as old as
-the last time that the numbers agreed: once that is TRUST_SECONDS ago, its memory is not trusted.
+the change. Every second each process compares the number in the database with that of the last
+message it received; if a message is missing, the process forgets everything. So its memory is at
+most as old as the last time that the numbers agreed; TRUST_SECONDS later it is no longer trusted.
 
 The same row holds the epoch, which is part of the names of all entries outside of processes.
 """
@@ -31,13 +31,13 @@ logger = logging.getLogger("listo.notifications")
 CHANNEL = "listo"
 RECONNECT_SECONDS = 0.5
 CHECK_SECONDS = 1.0
-# How long a message may take after its change can be seen.
+# How long a message may take to arrive after its change is visible.
 HEARING_SECONDS = 0.5
 TRUST_SECONDS = 2.0
-# How long after a new epoch nothing is kept outside of processes, so that the process that began it
-# may write without beginning another.
+# For this long after a new epoch no entry is kept outside of processes, so that the process that
+# began the epoch may write without beginning another.
 QUIET_SECONDS = 15.0
-# A process that is being replaced may need so long to end.
+# A process that is being replaced may need this long to end.
 CLAIM_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 
@@ -67,7 +67,7 @@ SELECT extract(epoch FROM least(clock_timestamp() - nullif(epoch_began, '-infini
                                 interval '1 hour'))::float8
   FROM listo.changes
 """
-# An epoch begins with a statement, and is seen once the statement has been committed.
+# Allows for the time between an epoch's statement and its commit.
 _COMMIT_SECONDS = 1.0
 
 # Held by the one process that may serve without Redis.
@@ -89,7 +89,7 @@ class Notifications:
         self._task: asyncio.Task[None] | None = None
         self._sole = False
         self._origin = uuid4().hex
-        # The number of the last change that was heard of, or read from the database.
+        # The number of the last change that was received, or read from the database.
         self._heard = 0
         self._arrived = asyncio.Event()
         self._trusted_until = 0.0
@@ -117,21 +117,21 @@ class Notifications:
 
     async def send(self, session: Session, told: Sequence[tuple[str, str]]) -> None:
         """Tell the other processes of (topic, payload) pairs, once the session's transaction has
-        committed. Call this last in there, since other senders wait for the commit."""
+        committed. Call this last in the transaction, since other senders wait for the commit."""
         messages = [f"{topic}:{payload}" for topic, payload in told]
         await session.execute(_SEND, CHANNEL, self._origin, messages)
 
     @staticmethod
     async def begin_epoch(session: Session) -> None:
-        """Once the transaction has committed, have no process read earlier entries outside.
+        """After the commit, keep all processes from reading earlier entries outside of processes.
 
-        Every process knows of it TRUST_SECONDS later at the latest. Call this late, as `send`.
+        Every process knows of the epoch at most TRUST_SECONDS later. Call this late, like `send`.
         """
         await session.execute(_NEW_EPOCH)
 
     @staticmethod
     async def epoch_is_known(session: Session) -> None:
-        """Return when every process knows of the last epoch, or trusts nothing."""
+        """Return when every process knows of the last epoch, or trusts no memory."""
         age: float = await session.fetchval(_EPOCH_AGE)
         await asyncio.sleep(TRUST_SECONDS + _COMMIT_SECONDS - age)
 
@@ -140,7 +140,7 @@ class Notifications:
             callback(payload)
 
     async def start(self, *, sole: bool) -> None:
-        """Listen from now on. With `sole`, raises NotAlone if another process does so too."""
+        """Listen from now on. With `sole`, raises NotAlone if another process has done so."""
         self._sole = sole
         await self._listen(wait_seconds=CLAIM_SECONDS)
         self._task = asyncio.create_task(self._keep_listening(), name="notifications")
@@ -185,7 +185,7 @@ class Notifications:
                     await self._listen(wait_seconds=60.0)
                     logger.info("listening for changes again")
                 await self._keep_checking()
-            # Any fault: a process that stopped listening would trust nothing as long as it lives.
+            # Any error: a process that stopped listening would trust no memory as long as it lives.
             except Exception as error:  # noqa: BLE001
                 if self._connection is not None:
                     logger.warning(
@@ -209,13 +209,13 @@ class Notifications:
 
     async def _check(self, connection: asyncpg.Connection[Any]) -> None:
         """Compare numbers over the listening connection: the pool may be exhausted for longer than
-        trust lasts, and an answer shows that the connection of the messages is alive."""
+        trust lasts, and an answer shows that this connection is alive."""
         began = time.monotonic()
         row = await connection.fetchrow(_CHECK, timeout=TRUST_SECONDS)
         assert row is not None
         self.listeners = row["listeners"]
         if row["epoch"] != self.epoch:
-            # The first epoch that a process sees may be an old one.
+            # The first epoch that a process sees may be old.
             if self.epoch or row["quiet"]:
                 self._quiet_until = time.monotonic() + QUIET_SECONDS
             self.epoch = row["epoch"]

@@ -25,7 +25,7 @@ class RequestTransaction:
     """Stands in for a Database; statements that would commit by themselves wait for `finish`.
 
     The transaction begins with the first statement, so that no connection is held earlier, and
-    `first` runs ahead of that. Once it has ended, statements go to the Database itself.
+    `first` runs before that statement. Once it has ended, statements go to the Database itself.
     """
 
     def __init__(self, database: Database, first: Callable[[Session], Awaitable[None]]) -> None:
@@ -58,7 +58,7 @@ class RequestTransaction:
             await bounds.aclose()
 
     async def undo(self) -> None:
-        """Undo everything, unless it is finished."""
+        """Undo everything, unless `finish` has committed."""
         self._ended = True
         await self._leave()
 
@@ -84,7 +84,7 @@ class RequestTransaction:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Undone alone if the block raises, committed with everything else."""
+        """A savepoint: if the block raises, only its work is undone; `finish` commits the rest."""
         if self._ended:
             async with self._database.transaction() as session:
                 yield session

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def affected(status: str) -> int:
-    """How many rows a statement changed, by what `execute` returned: `DELETE 3`, `INSERT 0 3`."""
+    """The number of rows that a statement changed, from its status: `DELETE 3`, `INSERT 0 3`."""
     return int(status.rpartition(" ")[2])
 
 
@@ -62,16 +62,16 @@ class Session(ReadSession, Protocol):
         ...
 
     def after_commit(self, work: Callable[[], object]) -> None:
-        """Do `work` once all that was done up to here has been committed, and only then."""
+        """Do `work` once everything done so far has been committed, and only then."""
         ...
 
     @property
     def gatherings(self) -> Gatherings | None:
-        """Where statements go together with those of other requests; None in a transaction."""
+        """Joins statements with those of other requests; None in a transaction."""
         ...
 
     def atomic(self) -> AbstractAsyncContextManager[Atomic]:
-        """The transaction that surrounds this, or a new one."""
+        """The surrounding transaction, or a new one."""
         ...
 
 
@@ -79,13 +79,13 @@ class Atomic(Session, Protocol):
     """A session in a transaction, which can invalidate cached lists."""
 
     def nested(self) -> AbstractAsyncContextManager[Session]:
-        """A savepoint: if the block raises, only what it did is undone."""
+        """A savepoint: if the block raises, only the block's work is undone."""
         ...
 
     def invalidate(self, group: str, *, ended: bool = False) -> None:
-        """Keep all processes from the group's cached lists, before the client learns of the commit.
+        """Before the client learns of the commit, keep processes from the group's cached lists.
 
-        If its caching has `ended`, the group stays unread: other processes may not know that yet.
+        With `ended`, the group stays unread: other processes may not know of the end yet.
         """
         ...
 

@@ -49,6 +49,11 @@ POOL_IN_USE = Gauge(
 DATABASE_FAULTS = Counter(
     "listo_database_faults_total", "Operational faults of the database.", ["kind"]
 )
+JOINT_STATEMENTS = Counter(
+    "listo_database_joint_statements_total",
+    "Statements that requests share: answered, or split since one of their rows made them fail.",
+    ["outcome"],
+)
 REQUEST_SECONDS = Histogram(
     "http_request_duration_seconds",
     "Time from request to the end of the response, by route template.",

@@ -25,16 +25,19 @@ if TYPE_CHECKING:
 SLICE = 1000
 # Transactions of one run, so that runs succeed in time however much there is to do.
 PARTS = 2000
-# How long a process may be unaware that a user was deleted, with much room. A request that begins
-# by then may commit within another REQUEST_TIMEOUT.
+# How long a process may be unaware that a user was deleted, with a wide margin. A request that
+# begins by then may commit for as long as its statements can take.
 _UNAWARE = timedelta(seconds=10)
 
 
 async def run(
-    duty: Lease, request_timeout: float, *, size: int = SLICE, parts: int = PARTS
+    duty: Lease, longest_request: float, *, size: int = SLICE, parts: int = PARTS
 ) -> None:
-    """Do up to `parts` transactions, until no records are left that can be deleted by now."""
-    settled = timedelta(seconds=request_timeout) + _UNAWARE
+    """Do up to `parts` transactions, until no records are left that can be deleted by now.
+
+    A request, with its statements, takes no longer than `longest_request` seconds.
+    """
+    settled = timedelta(seconds=longest_request) + _UNAWARE
     for _ in range(parts):
         if not await _step(duty, settled, size):
             break
@@ -56,7 +59,7 @@ async def _go_on(session: Session, removal: Removal, size: int) -> None:
         session, name, inclusive=removal.record is not None
     )
     if collection is None:
-        # A client that reads of the finish must find none of the records in a cached list.
+        # Once a client can read that this is finished, no cached list must hold the records.
         await Notifications.epoch_is_known(session)
         await removals.finish(session, removal)
         return

@@ -1,7 +1,7 @@
 """The SQL of one collection's records, built once per definition.
 
 A record leaves PostgreSQL as finished JSON in two parts: its head is text, its own fields are
-`jsonb`, whose output is text as well. Putting them together there would copy a large record ten
+`jsonb`, whose output is text as well. Joining them in PostgreSQL would copy a large record ten
 times. Each rule is part of the statement that it guards; where a statement finds no row, `service`
 asks for the reason afterwards.
 """
@@ -35,7 +35,7 @@ SYSTEM_FIELDS = {
 HEAD = "'{' || " + " || ',' || ".join(SYSTEM_FIELDS.values())
 
 _COLUMNS = "id, version, created_at, updated_at, owner"
-# Exact to the digit: 1.0 differs from 1, but any order of members and escapes of strings is equal.
+# Exact to the digit: 1.0 differs from 1. The order of members and escapes in strings are ignored.
 _SAME = "record_image_eq(ROW(data), ROW($2::jsonb))"
 
 
@@ -52,7 +52,7 @@ _EVENT = (
 )
 
 
-# The most bytes that a stored `jsonb` value can have once unpacked, by its compression.
+# The maximum size of a stored `jsonb` value once unpacked, according to its compression.
 _UNPACKED = (
     "pg_column_size(data)::bigint * CASE pg_column_compression(data)"
     " WHEN 'pglz' THEN 90 WHEN 'lz4' THEN 255 ELSE 1 END"
@@ -60,7 +60,7 @@ _UNPACKED = (
 
 
 def unpackings(sql: str) -> int:
-    """How often at most PostgreSQL unpacks a record for a statement, each time into new memory."""
+    """The maximum number of times that a statement unpacks a record, each time into new memory."""
     return sql.count("data")
 
 
@@ -83,8 +83,8 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class JointStatement:
-    """SQL on many rows, each of a caller of its own: the values of the rule come first, then an
-    array for each column of `asked`, then the rest."""
+    """SQL on many rows, each with its own caller: the values of the rule come first, then an
+    array for each column of `_asked`, then the rest."""
 
     sql: str
     rule: RowParams
@@ -96,18 +96,18 @@ class JointStatement:
 
 
 def _asked(rule: RowParams, own: Mapping[str, str]) -> str:
-    """The row of each question, by its number: columns of its own, then those of its caller."""
+    """SQL of a numbered row per question: the question's columns, then those of its caller."""
     columns = {**own, **{each.column: each.kind for each in rule.callers}}
     arrays = [f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), len(rule) + 1)]
-    return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS asked ({', '.join(columns)}, number)"
+    return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS _asked ({', '.join(columns)}, number)"
 
 
 class Statements:
-    """All statements on single records of one collection: with its rules, or for an admin without.
+    """All statements on single records of a collection: with its rules, or without them for admins.
     Each statement is built when it is first needed."""
 
     def __init__(self, collection: Collection, *, unrestricted: bool) -> None:
-        # Not the collection itself, which is to be forgotten with all that hangs on it.
+        # Holds no reference to the collection, so that `_statements` can drop its entry.
         self._id, self._table = collection.id, table(collection.name)
         self._name = collection.name
         self._rules, self._fields = collection.rules, collection.fields
@@ -145,7 +145,7 @@ class Statements:
 
     @cached_property
     def read_together(self) -> JointStatement:
-        """Rows of number, version, head and data for the ids of the only column."""
+        """Rows of number, version, head and data for a column of ids."""
         rule = RowParams()
         guard = self._condition("read", rule)
         return JointStatement(
@@ -157,7 +157,7 @@ class Statements:
 
     @cached_property
     def read_small(self) -> Statement:
-        """$1 id, $2 bytes: the data if it fits into these, and the most bytes that it may take."""
+        """$1 id, $2 bytes: the data if it fits into these, and the upper bound of its bytes."""
         guard, params = self._guard("read", 3)
         return Statement(
             f"SELECT version, {HEAD}, CASE WHEN {_UNPACKED} <= $2::bigint THEN {self._shown} END,"
@@ -184,8 +184,8 @@ class Statements:
 
     @cached_property
     def create_together(self) -> JointStatement:
-        """Rows of number, version, head and data for columns of ids, data and owners, whose order
-        is that of the ids. The version of the definition is the rest."""
+        """Rows of number, version, head and data for parallel columns of ids, data and owners.
+        `rest` is the version of the definition."""
         rule = RowParams()
         guard = self._condition("create", rule)
         asked = _asked(rule, {"new_id": "uuid", "new_data": "jsonb", "new_owner": "uuid"})
@@ -193,15 +193,15 @@ class Statements:
         last = len(rule) + 4 + len(rule.callers)
         given = shown(self._hidden, "new_data")
         return JointStatement(
-            f"WITH asked AS (SELECT * FROM {asked}),"
+            f"WITH _asked AS (SELECT * FROM {asked}),"
             f" changed AS (INSERT INTO {self._table} (id, data, owner)"
             " SELECT id, data, owner FROM (SELECT new_id AS id, 1::bigint AS version,"
             " now() AS created_at, now() AS updated_at, new_owner AS owner, new_data AS data"
-            f"{callers} FROM asked) AS new WHERE {guard} AND {self._current(last)}"
+            f"{callers} FROM _asked) AS new WHERE {guard} AND {self._current(last)}"
             f" ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}),"
             f" event AS ({self._event('created', 'owner')})"
             f" SELECT number, version, {HEAD}, {given}"
-            " FROM changed JOIN asked ON id = new_id",
+            " FROM changed JOIN _asked ON id = new_id",
             rule,
         )
 
@@ -227,7 +227,7 @@ class Statements:
     def replace(self) -> Statement:
         """$1 id, $2 data, $3 version or null, $4 version of the definition, $5 the actor's id.
 
-        A record with just that data stays as it is, unless that would tell of hidden fields.
+        A record with just that data stays as it is, unless that would reveal hidden fields.
         """
         guard, params = self._guard("update", 6)
         other = "true" if self._hidden else f"NOT {_SAME}"
@@ -285,9 +285,9 @@ class Statements:
     @cached_property
     def delete_owned(self) -> Statement:
         """$1 owner, $2 id or null, $3 how many records to look at, $4 version of the definition, $5
-        the actor's id: deletes the owner's records among so many records after that id.
+        the actor's id: deletes the owner's records among the next $3 records after id $2.
 
-        All records stay where the definition has changed by now.
+        All records stay if the definition has changed.
         """
         return Statement(
             f"WITH part AS (SELECT id, owner FROM {self._table} WHERE ($2::uuid IS NULL OR id > $2)"
@@ -308,9 +308,9 @@ class Statements:
         return Statement(f"SELECT version FROM {self._table} WHERE id = $1 AND {guard}", params)
 
     def _current(self, number: int) -> str:
-        # The data was checked against one version of the schema; this makes it the present one,
-        # even after a change by another process a moment ago. And a process that is unaware of a
-        # new cache cannot leave stale lists in it.
+        # The data was checked against one version of the schema; this condition holds only if
+        # that version is current, even if another process has just changed it. So a process that is
+        # unaware of a new cache cannot leave stale lists in it.
         return (
             f"(SELECT version FROM listo.collections WHERE id = '{self._id}') = ${number}::bigint"
         )

@@ -1,9 +1,9 @@
-"""How many bytes of PostgreSQL's memory this process' statements may take at once.
+"""How many bytes of PostgreSQL's memory this process' statements may take at the same time.
 
 A statement on a large record takes a multiple of the record's size, and PostgreSQL itself sets no
-bound: when PostgreSQL takes too much, the kernel ends it for all. Each connection has a share that
-is not counted. Larger statements wait, first come, first served, until there is room in the rest; a
-statement that is larger than the rest runs alone among all processes.
+bound: when PostgreSQL takes too much, the kernel kills it for all clients. Each connection has a
+share that is not counted. Larger statements wait, first come, first served, for room in the rest; a
+statement that is larger than the rest runs as the only such statement of all processes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 # The part for statements; the rest is for shared buffers, idle connections, vacuum and file cache.
 _OF_MEMORY = 3 / 8
-# The part of that for the shares of connections.
+# The part of `_OF_MEMORY` for the shares of connections.
 _FOR_SHARES = 1 / 3
-# Held by the one statement that takes more than a process may.
+# Held by a statement that takes more than its process may: only one runs at a time.
 ALONE_LOCK = 0x6C61726765
 
-# Bytes that a task has taken, for all statements within; tasks that it starts have taken none.
+# Bytes that a task has taken, for all its statements; tasks that it starts have taken none.
 _held: ContextVar[tuple[asyncio.Task[Any] | None, int]] = ContextVar("held", default=(None, 0))
 
 
@@ -44,7 +44,7 @@ class Memory:
 
 
 class Budget:
-    """The share of a process with so many connections; `processes` tells how many share memory."""
+    """The share of a process with `connections`; `processes` returns how many processes share."""
 
     def __init__(self, memory: Memory, connections: int, processes: Callable[[], int]) -> None:
         self.largest_record = memory.record
@@ -55,12 +55,12 @@ class Budget:
 
     @property
     def share(self) -> int:
-        """Bytes that a statement may take without asking."""
+        """Bytes that a statement may take without waiting for room."""
         return int(self._of_process * _FOR_SHARES / self._connections)
 
     @property
     def most(self) -> int:
-        """Bytes that all larger statements may take together."""
+        """Bytes that all larger statements may take in total."""
         return int(self._of_process * (1 - _FOR_SHARES))
 
     @property

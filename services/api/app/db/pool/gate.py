@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from app.core import context
@@ -48,14 +49,17 @@ class Gate:
         self._since: dict[_Waiter, tuple[float, Hashable]] = {}
         self._left = time.monotonic()
 
+    def has_place(self, caller: Hashable) -> bool:
+        """Whether `take` would give the caller a place."""
+        # While there are free places, only callers wait that may not have more.
+        return bool(self._free) and self._held.get(caller, 0) < self._most(caller)
+
     def take(self, caller: Hashable) -> bool:
         """Take a place if there is one; returns whether. A taken place has to be left."""
-        held = self._held.get(caller, 0)
-        # While there are free places, only callers wait that may not have more.
-        if not self._free or held >= self._most(caller):
+        if not self.has_place(caller):
             return False
         self._free -= 1
-        self._held[caller] = held + 1
+        self._held[caller] = self._held.get(caller, 0) + 1
         return True
 
     async def wait(self, caller: Hashable) -> None:
@@ -90,6 +94,10 @@ class Gate:
         if self._waiting:
             self._line_up(caller)
             self._hand_on()
+
+    def stood_still(self) -> float:
+        """For how many seconds no place was left."""
+        return time.monotonic() - self._left
 
     def strain(self) -> float:
         """The longest wait, in seconds, of a caller with less than half of the places; of other
@@ -138,6 +146,16 @@ def _expire(waiter: _Waiter) -> None:
         waiter.set_exception(TimeoutError())
 
 
+# The gate's caller for statements that belong to no request.
+waits_as: ContextVar[Hashable] = ContextVar("waits_as", default=None)
+
+
+def caller_now() -> Hashable:
+    """The caller whose places a statement of this task counts for."""
+    request = context.current()
+    return waits_as.get() if request is None else request.holder
+
+
 class PendingAcquire:
     """A connection of the pool, once it is the caller's turn: in `async with`, or by `acquire`."""
 
@@ -146,8 +164,7 @@ class PendingAcquire:
     def __init__(self, pool: asyncpg.Pool[Any], gate: Gate) -> None:
         self._pool = pool
         self._gate = gate
-        request = context.current()
-        self.caller = None if request is None else request.holder
+        self.caller = caller_now()
         self._connection: Any = None
 
     async def acquire(self) -> Any:

@@ -1,8 +1,8 @@
-"""One statement for all that was asked while the last ones ran.
+"""One statement for many questions that would otherwise wait for a connection, or for each other.
 
-A row more in a statement costs a small part of what a statement costs the process and PostgreSQL.
-So a request asks alone while little is in work, and together with others as soon as they would
-have to wait anyway.
+A further row in a statement costs a small part of what a statement costs the process and
+PostgreSQL. So a request asks alone while little is in work, and together with others when it would
+have to wait.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from app.core.errors import DatabaseUnavailable, Overloaded
+from app.db.pool.gate import waits_as
+from app.observability.metrics import JOINT_STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
-# Statements in work at once; with more of them each has fewer rows.
+# Statements of a gathering in work at the same time; with more of them each has fewer rows.
 AT_ONCE = 2
 MOST_ROWS = 64
-# Faults that are no row's own, so that asking one by one would meet them again.
+# Errors that no single row causes, so asking again row by row would only repeat them.
 _SHARED = (DatabaseUnavailable, Overloaded)
+
+_ANSWERED, _SPLIT = (JOINT_STATEMENTS.labels(outcome) for outcome in ("answered", "split"))
 
 
 class _Waiting(Generic[Asked, Answer]):
@@ -37,7 +41,7 @@ class _Waiting(Generic[Asked, Answer]):
         self.asked = asked
         self.weight = weight
         self.since = time.monotonic()
-        # None where the joint statement failed, so that the row is asked for alone.
+        # None if the row made a joint statement fail, and has to be asked for alone.
         self.answer: asyncio.Future[tuple[Answer] | None]
         self.answer = asyncio.get_running_loop().create_future()
 
@@ -45,24 +49,31 @@ class _Waiting(Generic[Asked, Answer]):
 class Gathering(Generic[Asked, Answer]):
     """Answers each question by `alone`, or many by `together`: their answers in the same order.
 
-    A joint statement has at most MOST_ROWS rows, and rows of `most_weight()` in all.
+    `has_place` tells whether a statement alone would get a connection without waiting. A joint
+    statement has at most MOST_ROWS rows, and at most `most_weight()` in all.
     """
 
     def __init__(
         self,
         alone: Callable[[Asked], Awaitable[Answer]],
         together: Callable[[Sequence[Asked]], Awaitable[Sequence[Answer]]],
+        *,
+        has_place: Callable[[], bool],
         most_weight: Callable[[], int],
     ) -> None:
         self._alone = alone
         self._together = together
+        self._has_place = has_place
         self._most_weight = most_weight
         self._waiting: deque[_Waiting[Asked, Answer]] = deque()
         self._running = 0
+        # The event loop itself keeps only weak references.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, asked: Asked, weight: int) -> Answer:
-        """The answer. A caller that is cancelled ends nothing but its own wait."""
-        if self._running >= AT_ONCE:
+        """The answer. Cancelling a caller ends that caller's own wait and nothing else."""
+        # Nothing suspends between this look at the gate and the statement's own.
+        if self._running >= AT_ONCE or not self._has_place():
             waiting: _Waiting[Asked, Answer] = _Waiting(asked, weight)
             self._waiting.append(waiting)
             self._go_on()
@@ -76,15 +87,21 @@ class Gathering(Generic[Asked, Answer]):
             self._go_on()
 
     def waited(self) -> float:
-        """For how many seconds the first of the waiting has waited."""
+        """For how many seconds the oldest waiting question has waited."""
+        while self._waiting and self._waiting[0].answer.done():
+            self._waiting.popleft()
         return time.monotonic() - self._waiting[0].since if self._waiting else 0.0
 
     def _go_on(self) -> None:
-        # Without statements alone, which AT_ONCE = 0 means, joint ones go on one by one.
+        # AT_ONCE = 0 means joint statements only, one after another.
         if self._waiting and self._running < max(1, AT_ONCE):
             self._running += 1
-            # Not in the context of a request, which the statement outlives.
-            asyncio.get_running_loop().create_task(self._answer_waiting(), context=Context())
+            # The statement outlives the request, and has a place in the gate's lines of its own.
+            context = Context()
+            context.run(waits_as.set, self)
+            task = asyncio.get_running_loop().create_task(self._answer_waiting(), context=context)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _answer_waiting(self) -> None:
         try:
@@ -114,36 +131,43 @@ class Gathering(Generic[Asked, Answer]):
             for each in batch:
                 if not each.answer.done():
                     each.answer.set_exception(copy.copy(error))
-        except Exception:  # noqa: BLE001 - each asks alone, and the one at fault meets it
-            _tell(batch, [None] * len(batch))
+        except Exception:  # noqa: BLE001 - the row that causes it is asked for alone, and meets it
+            await self._answer_in_halves(batch)
         else:
-            _tell(batch, [(answer,) for answer in answers])
+            _ANSWERED.inc()
+            for each, answer in zip(batch, answers, strict=True):
+                if not each.answer.done():
+                    each.answer.set_result((answer,))
 
-
-def _tell(batch: list[_Waiting[Asked, Answer]], answers: Sequence[tuple[Answer] | None]) -> None:
-    for each, answer in zip(batch, answers, strict=True):
-        if not each.answer.done():
-            each.answer.set_result(answer)
+    async def _answer_in_halves(self, batch: list[_Waiting[Asked, Answer]]) -> None:
+        _SPLIT.inc()
+        middle = len(batch) // 2
+        if middle:
+            await self._answer(batch[:middle])
+            await self._answer(batch[middle:])
+        elif not batch[0].answer.done():
+            batch[0].answer.set_result(None)
 
 
 class Gatherings:
-    """The gatherings of a database, each kept as long as what it is for."""
+    """The gatherings of a database, each kept as long as its key."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_place: Callable[[], bool]) -> None:
+        self.has_place = has_place
         self._known: WeakKeyDictionary[object, tuple[Gathering[Any, Any], ...]] = (
             WeakKeyDictionary()
         )
 
     def get(
-        self, of: object, make: Callable[[], tuple[Gathering[Any, Any], ...]]
+        self, key: object, make: Callable[[], tuple[Gathering[Any, Any], ...]]
     ) -> tuple[Gathering[Any, Any], ...]:
-        known = self._known.get(of)
+        known = self._known.get(key)
         if known is None:
-            known = self._known[of] = make()
+            known = self._known[key] = make()
         return known
 
     def waited(self) -> float:
-        """For how many seconds the longest of all waits."""
+        """For how many seconds the oldest waiting question of all has waited."""
         return max(
             (each.waited() for gatherings in self._known.values() for each in gatherings),
             default=0.0,

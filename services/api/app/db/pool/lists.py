@@ -1,8 +1,9 @@
-"""Statements that clients make up, and that may take long, without anything else waiting.
+"""A separate connection pool for queries composed by clients, so that slow ones do not delay other
+statements.
 
-They have connections of their own, on which PostgreSQL ends a statement early, and each caller has
-only some of these: two at first, one more after each quick statement, one after a slow statement.
-So a caller that asks for much at once begins little before the time that this takes is known.
+PostgreSQL cancels its statements early. A caller starts with two connections, gains one after each
+quick statement, and is cut to a single one after a slow statement. So few of a caller's
+simultaneous queries start before their duration is known.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _REMEMBERED = 10_000
 
 
 class Windows:
-    """How many statements each caller may have at once, by how long the last ones took."""
+    """How many statements each caller may run at the same time; adapts to their durations."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -42,7 +43,7 @@ class Windows:
         return self._known.get(caller, min(AT_FIRST, self._most))
 
     def record_duration(self, caller: Hashable, seconds: float) -> None:
-        """Note that a statement of the caller has ended after so many seconds."""
+        """Adapt the caller's window to a statement that took this many seconds."""
         if seconds > SLOW_SECONDS:
             self._known[caller] = 1
         elif seconds < QUICK_SECONDS:
@@ -55,7 +56,7 @@ class Windows:
 
 
 class Lists(Pooled):
-    """`places` connections, for statements of `timeout` seconds at most. Raises QueryTooSlow."""
+    """`places` connections, for statements of at most `timeout` seconds. Raises QueryTooSlow."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Lists(Pooled):
         self._windows = Windows(max(1, places - 1))
         limits = {
             "statement_timeout": str(int(timeout * 1000)),
-            # Waiting for a lock is not slowness of the statement, and has a fault of its own.
+            # A statement that waits for a lock is not slow, and gets another error.
             "lock_timeout": str(int(timeout * 900)),
         }
         gate = Gate(places, self._windows.most_for, "list_waited")
@@ -103,7 +104,7 @@ class _TimedAcquire(PendingAcquire):
         self._late = time.monotonic() - self._began
 
     async def __aexit__(self, *raised: object) -> None:
-        # A turn of the event loop before the statement is sent, and one before its answer is seen,
+        # Two turns of the event loop, before the statement is sent and before its answer is read,
         # do not count: a busy process must not charge callers for being busy.
         seconds = max(0.0, time.monotonic() - self._began - 2 * self._late)
         self._windows.record_duration(self.caller, seconds)

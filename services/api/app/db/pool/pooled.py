@@ -62,8 +62,8 @@ class Pooled:
                 connection_class=_Connection,
                 server_settings=self._settings,
                 init=self._init,
-                # PostgreSQL keeps some 60 times the length of each statement, and clients write
-                # filters: 12 MB for a connection. Lists with rule, filter and cursor are some 1,400
+                # For each statement PostgreSQL keeps some 60 times its length, and clients write
+                # filters: 12 MB per connection. Lists with rule, filter and cursor are some 1,400
                 # characters long.
                 statement_cache_size=128,
                 max_cacheable_statement_size=LONGEST_PREPARED,
