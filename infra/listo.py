@@ -1,4 +1,4 @@
-"""`./listo …`: the command line of this folder's `make dev` while that runs, else of its stack."""
+"""`./listo …`: the command line of this folder's `make dev` if it runs, otherwise of its stack."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _for_container(arguments: list[str]) -> tuple[list[str], BinaryIO | None]:
     """The arguments and the standard input for a container, which sees no files of this folder."""
     if arguments[:2] != ["collections", "apply"]:
         return arguments, None
-    # The word after --name is no file, even where a file has that name.
+    # The word after --name is no file, even if a file has that name.
     pairs = zip(["", *arguments[2:]], arguments[2:], strict=False)
     files = [each for before, each in pairs if before != "--name" and Path(each).is_file()]
     if len(files) > 1:

@@ -30,7 +30,7 @@ refuse() { # a bad setting, in one line
     exit 78
 }
 
-require_number() { # name least: refuse any value but a whole number of at least least
+require_number() { # name least: refuse a value that is not a whole number of at least `least`
     eval "value=\$$1"
     # shellcheck disable=SC2154 # eval sets it
     case $value in
@@ -155,7 +155,7 @@ order() {
             *'[WARN]'*) level=WARNING ;;
             *'[INFO]'*) level=INFO ;;
             *error*) level=ERROR reason=$line ;;
-            # The rest is advice on how to keep the account, which the docs give.
+            # The rest is advice on how to keep the account; the docs give that advice.
             *) continue ;;
         esac
         line=$(printf %s "$line" | sed 's|^[0-9/]* [0-9:]* ||; s|^\[[A-Z]*\] ||')
@@ -196,14 +196,14 @@ health() {
         echo "No valid certificate of $DOMAIN is published."
         return 1
     fi
-    # At a sixth of the lifetime, renewal has been due for half of the last third.
+    # Renewal is due when a third of the lifetime is left; at a sixth, half of that time is over.
     [ "$(seconds_left "$served" 6)" -gt 0 ] || {
         echo "The certificate of $DOMAIN was not renewed, and ends at $(expiry "$served")."
         return 1
     }
 }
 
-# seconds, less up to a tenth, so that not all hosts ask at once
+# seconds: less up to a tenth, so that hosts do not all ask at the same time
 jitter() {
     random=$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')
     echo $(($1 - $1 * random / 655360))

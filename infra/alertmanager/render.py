@@ -1,19 +1,19 @@
-"""Alertmanager's configuration by settings, on standard output.
+"""Write Alertmanager's configuration, made from the settings, to standard output.
 
-Where alerts go, each channel by what is set:
+Alert channels, each enabled by its settings:
 
     ALERT_WEBHOOK_URL     POST of Alertmanager's JSON
     ALERT_SLACK_URL       Slack's incoming webhook; ALERT_SLACK_CHANNEL
     ALERT_EMAIL_TO        addresses; needs ALERT_EMAIL_FROM and SMTP_ADDRESS (host:port);
-                          SMTP_USERNAME with SMTP_PASSWORD_FILE where the server asks for them;
-                          SMTP_REQUIRE_TLS=false for one without TLS
+                          SMTP_USERNAME with SMTP_PASSWORD_FILE if the server asks for them;
+                          SMTP_REQUIRE_TLS=false for a server without TLS
     ALERT_PAGE, ALERT_TICKET
-                          which of webhook, slack, email get that severity, comma-separated; all
-                          that are set, if empty
+                          the channels for that severity, comma-separated: webhook, slack, email;
+                          if empty, all that are set
     WATCHDOG_WEBHOOK_URL  called every minute while alerts get through
 
-Each URL may be in a file instead: the name with _FILE. This script reads the files, since
-Alertmanager's container cannot. Their content ends up in the configuration, so keep that secret.
+Each URL may be in a file instead: the setting NAME_FILE has its path. This script reads the files,
+since Alertmanager's container cannot. The configuration has their content, so keep it secret.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TEXT = (
     "{{ .Annotations.runbook_url }}\n\n{{ end }}"
 )
 
-# The pace of pages and of tickets: until the first message, between messages of a group that
+# Intervals of pages and of tickets: before the first message, between messages of a group that
 # changed, between repetitions.
 _PACE = {
     "page": {"group_wait": "5s", "group_interval": "1m", "repeat_interval": "1h"},
@@ -59,11 +59,11 @@ _CONSEQUENCES = {
 
 
 class Refused(Exception):
-    """The settings contradict each other; the message says how."""
+    """The settings cannot be used; the message says why."""
 
 
 def configuration(settings: Mapping[str, str]) -> dict[str, Any]:
-    """The configuration by `settings`. Raises Refused."""
+    """The configuration that `settings` ask for. Raises Refused."""
     channels = {
         name: entry
         for name, entry in (
@@ -233,7 +233,7 @@ def main() -> int:
     except Refused as refused:
         sys.stderr.write(f"{refused}\n")
         return 4
-    # JSON is YAML, and leaves no question of quoting.
+    # JSON is valid YAML, and its quoting is unambiguous.
     sys.stdout.write(json.dumps(rendered, indent=2) + "\n")
     return 0
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # `make engine`: a Docker engine with Compose and Buildx from Debian's packages, and mmdebstrap, which
-# builds images where no registry answers. Where a new enough engine works, no source of packages is
+# builds images if no registry answers. If a new enough engine works, no source of packages is
 # added. An engine that is not Debian's is never replaced.
 set -eu
 

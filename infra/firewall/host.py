@@ -48,7 +48,7 @@ def nft(*arguments: str, rules: str | None = None) -> str:
 
 
 def current() -> str | None:
-    """The loaded table, None if there is none."""
+    """The loaded table, None if no table is loaded."""
     try:
         return nft("list", "table", "inet", TABLE)
     except NftError as fault:

@@ -31,7 +31,7 @@ class Settings:
     rollback_seconds: int
 
     def sets(self) -> dict[str, list[str]]:
-        """Elements by the name of the set in listo.nft."""
+        """The elements of each set in listo.nft, by the set's name."""
         return {
             "tcp_ports": self.tcp_ports,
             "udp_ports": self.udp_ports,
@@ -57,7 +57,7 @@ def read(environ: Mapping[str, str], env_file: Path) -> Settings:
             return []
         return list(dict.fromkeys(check(name, word) for word in text.split()))
 
-    # The stack publishes these ports in production, whatever the settings.
+    # The stack always publishes these ports in production.
     published = ["80", "443"]
     if not production(given.get("COMPOSE_FILE", "")):
         published = [

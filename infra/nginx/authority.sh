@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes a local authority once, and a certificate by it, for localhost, nginx and the names in NAMES
-# (comma-separated). A certificate by another authority is left alone while it is valid.
+# Makes a local authority once, and a certificate signed by it for localhost, nginx and the names in
+# NAMES (comma-separated). A certificate of another authority is left alone while it is valid.
 set -eu
 umask 077
 
@@ -35,11 +35,11 @@ make_authority() {
         -keyout "$authority/ca.key.new" -out "$authority/ca.crt.new" 2>/dev/null
     chmod 644 "$authority/ca.crt.new"
     mv "$authority/ca.crt.new" "$authority/ca.crt"
-    # The key comes last: the authority exists once its key does.
+    # The key comes last, since its file means that the authority is complete.
     mv "$authority/ca.key.new" "$authority/ca.key"
 }
 
-# Both files are made in a new folder, and one rename has nginx serve them.
+# Both files are made in a new folder, and a single rename makes nginx serve them.
 issue() {
     folder="$certificates/local.$(date +%s).$$"
     mkdir "$folder"

@@ -3,8 +3,8 @@
 # the configuration again when replicas or the certificate change. A reload ends no request.
 #
 # MAX_BODY_BYTES   largest body of a request
-# REQUEST_TIMEOUT  seconds that the API takes for a request at most
-# HTTPS_PORT       where clients reach port 8443
+# REQUEST_TIMEOUT  the API's upper bound for a request, in seconds
+# HTTPS_PORT       the port that clients use to reach port 8443
 # UPSTREAM         the name that resolves to every replica, and their port
 # CGROUP           where the kernel says how much of the CPU may be used
 set -eu
@@ -24,8 +24,8 @@ say() { # LEVEL MESSAGE
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2"
 }
 
-# The addresses of the name, without those in `leaving`: replicas that `make up` is about to stop. A
-# file of two minutes or older, of a `make up` that was killed, does not count.
+# The addresses of the name, without those in `leaving`: replicas that `make up` is about to stop.
+# After two minutes the file no longer counts: a killed `make up` left it.
 resolve() {
     find "$run/leaving" -mmin -2 -exec cat {} + >"$run/left" 2>/dev/null || true
     getent ahostsv4 "$name" | awk '$2 == "STREAM" {print $1}' | sort -u | grep -vxFf "$run/left" || true
@@ -69,8 +69,8 @@ write_upstream() { # ADDRESS…
         echo "    keepalive 64;"
         echo "    keepalive_timeout 60s;"
         echo "}"
-        # Requests go in turn where all have just failed: least_conn would choose the replica that
-        # refuses connections, which has the fewest.
+        # If all replicas have just failed, requests go to each in turn: least_conn would choose the
+        # replica that refuses connections, since it has the fewest.
         echo "upstream anybody {"
         echo "    zone anybody 128k;"
         servers max_fails=0 "$@"
@@ -79,7 +79,7 @@ write_upstream() { # ADDRESS…
     mv "$run/upstream.new" "$run/upstream.conf"
 }
 
-# `auto` would count the host's cores, however few of them the container may use.
+# `auto` would count all cores of the host, even if the container has a lower limit.
 write_workers() {
     workers=auto
     # The files of cgroup version 2, or 1; without a limit they hold max, or -1.
@@ -96,8 +96,8 @@ write_workers() {
         echo "worker_processes $workers;"
         echo "worker_shutdown_timeout $((patience + 20))s;"
     } >"$run/workers.conf"
-    # nginx writes many whole lines at once: readers of the log wake up less often. The kernel never
-    # mixes writes of 4 KiB; in a nearly full pipe it could mix larger ones of several workers.
+    # nginx writes many whole lines together: readers of the log wake less often. The kernel never
+    # mixes writes of 4 KiB; in a nearly full pipe it could mix larger writes of several workers.
     if [ "$workers" = 1 ]; then buffer=32k; else buffer=4k; fi
     echo "access_log /dev/stdout access buffer=$buffer flush=1s;" >"$run/log.conf"
 }
@@ -107,7 +107,7 @@ write_settings() {
     if [ "$public" = 443 ]; then suffix=""; else suffix=":$public"; fi
     {
         echo "client_max_body_size ${MAX_BODY_BYTES:-10485760};"
-        # Longer than the API's own limit, since the API's answer tells more.
+        # Longer than the API's own limit, since the API's answer explains more than nginx' 504.
         echo "proxy_read_timeout ${patience}s;"
         echo "proxy_send_timeout ${patience}s;"
         echo "map \$server_port \$https_port {"
@@ -116,7 +116,7 @@ write_settings() {
     } >"$run/settings.conf"
 }
 
-# The hybrid of X25519 and ML-KEM-768 comes first where OpenSSL knows it, from 3.5 on: nginx refuses
+# The hybrid of X25519 and ML-KEM-768 comes first if OpenSSL knows it (3.5 or later): nginx refuses
 # an unknown group.
 write_groups() {
     groups=X25519:prime256v1:secp384r1
@@ -163,13 +163,13 @@ ending=
 trap 'ending=1; kill -QUIT "$server" 2>/dev/null' TERM INT QUIT
 trap 'reload "asked to"' HUP
 
-# A signal ends `wait`, so its trap runs at once.
+# A signal ends `wait`, so its trap runs immediately.
 while [ -z "$ending" ] && kill -0 "$server" 2>/dev/null; do
     sleep 1 &
     wait $! || true
     [ -z "$ending" ] || break
     found=$(replicas) || found=
-    # No address at all is more likely a fault of the name service than the end of every replica.
+    # An empty answer is more likely an error of the name service than the end of every replica.
     if [ -n "$found" ] && [ "$found" != "$known" ]; then
         known=$found
         # shellcheck disable=SC2086

@@ -2,8 +2,8 @@
 # PostgreSQL of the stack, in the official image and in ours: makes the cluster when there is none,
 # brings roles and passwords up to date, and becomes the server, which gets the arguments.
 #
-# The roles are set while the server listens on this script's own socket alone. So a former password
-# lets nobody in, and a health check over the network fails until the server is ready.
+# The roles are set while the server listens only on this script's own socket, so that a former
+# password admits nobody and a health check over the network fails until the server is ready.
 #
 # PGDATA            the cluster, in a folder below a volume
 # SECRETS           a folder with postgres_owner_password, …_app_…, …_monitor_… and …_backup_…
@@ -25,13 +25,13 @@ fail() {
     exit 1
 }
 
-# For faults of the server that runs while the roles are set: shows its log, too.
+# Fails, and shows the log of the server that runs while the roles are set.
 failed() {
     cat "$private/server.log" >&2
     fail "$@"
 }
 
-# The memory of the container, in MB: the least of the limits of cgroup v2, v1, and the machine.
+# The memory of the container, in MB: the smallest of the limits of cgroup v2, v1, and the machine.
 memory() {
     smallest=$(awk '/^MemTotal:/ {print int($2 / 1024)}' /proc/meminfo)
     for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
@@ -76,7 +76,7 @@ make_cluster() {
     fi
     echo "postgres: making a cluster in $PGDATA" >&2
     rm -rf "$PGDATA.new"
-    # Text sorts by code point, by PostgreSQL itself: no index depends on the image's C library.
+    # PostgreSQL itself sorts text, by code point: no index depends on the image's C library.
     initdb --pgdata="$PGDATA.new" --username=postgres --data-checksums --encoding=UTF8 \
         --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C \
         --auth-local=peer --auth-host=scram-sha-256 --no-instructions >"$private/initdb.log" 2>&1 ||
@@ -86,28 +86,28 @@ make_cluster() {
     sync
 }
 
-# psql itself reads the passwords, so that they are in no argument list. No library that keeps
-# statements is loaded.
+# psql itself reads the passwords, so that they are in no argument list. The server loads no library
+# that keeps statements.
 set_roles() {
     for role in owner app monitor backup; do
         file="$SECRETS/postgres_${role}_password"
         [ -r "$file" ] || fail "$file is missing, or cannot be read by $(id -un) ($(id -u))"
         [ -s "$file" ] || fail "$file is empty"
     done
-    # A killed server may have left this file. The lock below shows that the server is gone, and its
-    # number may by now be that of another process.
+    # A killed server may have left this file. The lock, held by now, shows that the server is gone;
+    # its process number may belong to another process.
     rm -f "$PGDATA/postmaster.pid"
     set -- "$@" -c "unix_socket_directories=$private" -c listen_addresses= -c port=5432 \
         -c shared_preload_libraries= -c log_statement=none -c log_min_duration_statement=-1 \
         -c log_min_error_statement=panic -c archive_mode=off -c log_checkpoints=off \
         -c autovacuum=off
     # The server is this shell's child, so that a signal which arrives meanwhile ends it too. Its
-    # output is shown where it fails.
+    # output is shown if it fails.
     postgres -c "config_file=$conf" "$@" >"$private/server.log" 2>&1 &
     server=$!
     # The signal is sent until the server is gone: a server that has just begun ignores it.
     trap 'while kill -INT "$server" 2>/dev/null; do sleep 0.1; done; exit 143' INT TERM
-    # The file tells whether the server is ready; a connection before that is logged as a fault.
+    # The file shows when the server is ready; an earlier connection would be logged as an error.
     until sed -n 8p "$PGDATA/postmaster.pid" 2>/dev/null | grep -q ready; do
         kill -0 "$server" 2>/dev/null || failed "the server ended while it started"
         sleep 0.05
@@ -120,7 +120,7 @@ set_roles() {
     trap 'exit 143' INT TERM
 }
 
-# The first process of a container gets no signal that it has no trap for.
+# The kernel drops a signal to a container's first process, unless a trap handles it.
 trap 'exit 143' INT TERM
 [ "$(id -u)" != 0 ] || fail "must not run as root; start the container as the user postgres"
 command -v initdb >/dev/null || fail "there is no PostgreSQL in PATH=$PATH"

@@ -36,7 +36,7 @@ _REPLICAS = "$(docker compose ps -q api)"
 
 @dataclass(frozen=True)
 class Drill:
-    """A fault, its undoing, the alerts that it should cause, and what clients ask for meanwhile."""
+    """A fault, the command that undoes it, the alerts to expect, and the clients' request."""
 
     cause: str
     undo: str
@@ -133,7 +133,7 @@ def alerts(*states: str) -> set[str]:
 
 
 def calm(names: set[str]) -> bool:
-    """Wait until no alert that an earlier fault left is active; whether that came in time."""
+    """Wait until no alert of an earlier fault is active; returns whether PATIENCE was enough."""
     began = time.monotonic()
     while active := alerts("pending", "firing") & names:
         if time.monotonic() - began > PATIENCE:
@@ -177,7 +177,7 @@ def traffic(request: tuple[str, str] | None) -> Iterator[None]:
 
 
 def run(drill: Drill) -> dict[str, float | None]:
-    """Seconds from the cause to each alert, None if it did not fire; empty if nothing was tried."""
+    """Seconds from the cause to each alert, or None; empty if earlier alerts stayed active."""
     if not calm(set(drill.alerts)):
         return {}
     seconds: dict[str, float | None] = dict.fromkeys(drill.alerts)

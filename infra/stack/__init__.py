@@ -1,1 +1,1 @@
-"""The work of `make up` and others, by the standard library alone: a host needs no packages."""
+"""`make up` and the stack's other commands; they use only the standard library."""

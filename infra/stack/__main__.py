@@ -69,7 +69,7 @@ def destroy_now() -> int:
 
 
 def _refuse_elsewhere() -> None:
-    """Raises CannotRun where the stack is another checkout's."""
+    """Raises CannotRun if the stack belongs to another checkout."""
     if (folder := elsewhere()) is not None:
         raise CannotRun(f"the stack is the one of {folder}; say it there")
 

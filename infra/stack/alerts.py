@@ -8,7 +8,7 @@ from typing import Any
 from infra.stack import images
 from infra.stack.compose import CannotRun, compose, error_output
 
-# Both are asked within their containers, since production publishes no ports of theirs.
+# Both are queried inside their containers, since production does not publish their ports.
 _PLACES = {
     "prometheus": "http://127.0.0.1:9090/api/v1/alerts",
     "alertmanager": "http://127.0.0.1:9093/api/v2/alerts",
@@ -38,7 +38,7 @@ def _row(alert: dict[str, Any], handled: dict[str, str]) -> tuple[str, ...]:
     labels = alert["labels"]
     state = alert["state"]
     if state == "firing" and handled.get(_key(labels)) == "suppressed":
-        # Either a silence holds it back, or a worse alert that tells the same.
+        # Either a silence or a more severe alert of the same cause holds it back.
         state = "silenced"
     since = alert["activeAt"][:16].replace("T", " ")
     summary = alert["annotations"].get("summary", "")

@@ -45,19 +45,19 @@ PROMETHEUS_SIZE = Kind(
     r"\d{1,12}([KMGTP]?B)", _sizes("b", "kb", "mb", "gb", "tb", "pb"),
     "a size as Prometheus reads it",
 )  # fmt: skip
-# Times of Go's programs, and of Prometheus and Loki, which have longer units and no fractions.
+# Times for Go programs, and for Prometheus and Loki; the latter have longer units, no fractions.
 GRACE = Kind(r"(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time")
 RETENTION = Kind(
     r"(\d{1,6}y)?(\d{1,6}w)?(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time"
 )
 
-# The defaults of a replica, in production and not. The smaller memory is enough for records of
-# _RECORD_BYTES; each further byte of a record takes _RECORD_TIMES bytes.
+# The defaults of a replica: True in production, False elsewhere. The smaller memory is enough for
+# records of _RECORD_BYTES; each further byte of a record takes _RECORD_TIMES bytes.
 _API_MEMORY = {True: "1g", False: "384m"}
 _API_CPUS = {True: "2", False: "1"}
 _RECORD_BYTES, _RECORD_TIMES = 1024**2, 40
-# Either memory is enough for _PASSWORDS at once in each process. The others are MiB of gunicorn, of
-# a process and of a password in work, and the most processes that gunicorn.conf.py starts itself.
+# Either memory is enough to hash _PASSWORDS at the same time in each process. The other constants:
+# MiB of gunicorn, of a process and of a password in work; gunicorn.conf.py's maximum of processes.
 _PASSWORDS = 2
 _MASTER, _PROCESS, _PASSWORD, _PROCESSES = 60, 120, 35, 8
 _PORT = (WHOLE, "1", "65535")
@@ -110,7 +110,7 @@ def faults(*, ports: list[str], cores: int | None) -> list[str]:
 
 
 def _too_small_for_records() -> str | None:
-    """The fault of an API_MEMORY too small for records, which take many times their size."""
+    """A message if API_MEMORY is too small for records, which take many times their size."""
     record, memory = setting("MAX_RECORD_BYTES"), setting("API_MEMORY", _API_MEMORY[production()])
     if not record.isdigit() or int(record) <= _RECORD_BYTES:
         return None
@@ -122,7 +122,7 @@ def _too_small_for_records() -> str | None:
 
 
 def _too_small_for_passwords() -> str | None:
-    """The fault of an API_MEMORY too small for passwords: gunicorn leaves them no memory."""
+    """A message if API_MEMORY is too small to hash passwords beside gunicorn's processes."""
     number = setting("PASSWORD_HASH_CONCURRENCY")
     if not number.isdigit() or int(number) <= _PASSWORDS:
         return None

@@ -28,7 +28,7 @@ _COMMENT = re.compile(r"\s#")
 
 
 class CannotRun(Exception):
-    """The command cannot go on, and the message says why in one line."""
+    """The command cannot continue; the message says why in one line."""
 
 
 def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
@@ -57,7 +57,7 @@ def _value(text: str) -> str:
 
 
 def setting(name: str, default: str = "") -> str:
-    """The value in the environment, otherwise the one in `.env`."""
+    """The value in the environment, otherwise in `.env`, otherwise `default`."""
     return os.environ.get(name) or dotenv().get(name) or default
 
 
@@ -75,7 +75,7 @@ def docker(
     *arguments: str, timeout: float = 60, stdin: str = "", more: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `docker …`, with `more` in its environment, and return its outcome. Raises CannotRun
-    where there is no such program."""
+    if there is no such program."""
     try:
         return subprocess.run(  # noqa: S603 - our own arguments
             ["docker", *arguments],  # noqa: S607
@@ -105,7 +105,7 @@ def compose(
 def docker_output(
     *arguments: str, timeout: float = 60, more: Mapping[str, str] | None = None
 ) -> str:
-    """The output of `docker …`. Raises CannotRun where it failed."""
+    """The output of `docker …`. Raises CannotRun if it failed."""
     result = docker(*arguments, timeout=timeout, more=more)
     if result.returncode:
         raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {error_output(result)}")
@@ -118,7 +118,7 @@ def foreground(*arguments: str) -> int:
 
 
 def containers() -> list[dict[str, Any]]:
-    """Every container of the stack's services, ended ones too. Raises CannotRun."""
+    """Every container of the stack's services, also stopped containers. Raises CannotRun."""
     listed = docker_output("compose", "ps", "--all", "--format", "json", timeout=30)
     # Some versions print an object on each line, others a list.
     found: list[dict[str, Any]] = []
@@ -148,7 +148,7 @@ def elsewhere() -> str | None:
 
 def others() -> list[str]:
     """Other projects that may need this checkout's secrets: those with containers of this checkout,
-    and those with a database whose checkout no container tells. Raises CannotRun."""
+    and those with a database but without a container that names a checkout. Raises CannotRun."""
     project, folder = (
         f'{{{{.Label "{LABEL}.{name}"}}}}' for name in ("project", "project.working_dir")
     )

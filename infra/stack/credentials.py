@@ -42,12 +42,12 @@ BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.c
 
 
 def exist() -> bool:
-    """Whether at least one password of PostgreSQL is here."""
+    """Whether the file of at least one password of PostgreSQL exists."""
     return any((SECRETS / f"{name}_password").is_file() for name in PASSWORDS)
 
 
 def ensure_passwords() -> None:
-    """Make missing passwords of PostgreSQL. Raises CannotRun, also where a file cannot be used."""
+    """Make missing passwords of PostgreSQL. Raises CannotRun, also if a file cannot be used."""
     if production() and SECRETS.resolve().is_relative_to(ROOT):
         raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
     if not exist() and SECRETS.is_dir() and any(path.is_dir() for path in SECRETS.iterdir()):
@@ -65,7 +65,7 @@ def ensure_passwords() -> None:
 
 def ensure(app_role: str = "app") -> None:
     """Make missing secrets, and the files that follow from passwords and settings. The API logs in
-    as `listo_` + `app_role`. Raises CannotRun, also where a file cannot be used."""
+    as `listo_` + `app_role`. Raises CannotRun, also if a file cannot be used."""
     ensure_passwords()
     log_in_as(app_role)
     _database("database_owner_url", "listo_owner", read("postgres_owner_password"))
@@ -110,14 +110,14 @@ def _redis() -> None:
 
 
 def forget_former() -> bool:
-    """Let Redis' user in by the present password alone; returns whether a former one was valid."""
+    """Let Redis accept only the present password; returns whether a former password was valid."""
     former = (SECRETS / "redis_users").read_bytes()
     _write_redis_users([])
     return former != (SECRETS / "redis_users").read_bytes()
 
 
 def _write_redis_users(former: list[str]) -> None:
-    """`former`: hashes of former passwords, which replicas use until they are replaced."""
+    """`former`: hashes of former passwords, for replicas that still use them."""
     listo, monitor = (_hashed(read(f"redis_{user}_password")) for user in ("listo", "monitor"))
     write(
         "redis_users",
@@ -134,7 +134,7 @@ def _hashed(password: str) -> str:
 
 
 def _alertmanager() -> str:
-    """Alertmanager's configuration, by the environment and `.env`. Raises CannotRun."""
+    """Alertmanager's configuration, from the environment and `.env`. Raises CannotRun."""
     try:
         return json.dumps(render.configuration(dotenv() | dict(os.environ)), indent=2)
     except render.Refused as error:
@@ -164,7 +164,7 @@ def read(name: str) -> str:
     path = SECRETS / name
     _let_in(path)
     text = path.read_bytes().decode(errors="surrogateescape").removesuffix("\n")
-    # jwt_secret_previous is empty where there is no former secret.
+    # jwt_secret_previous is empty if there is no former secret.
     if not text and name != "jwt_secret_previous":
         raise CannotRun(f"{path} is empty")
     if not text.isprintable() or text != text.strip():
@@ -184,7 +184,7 @@ def write(name: str, text: str) -> None:
 
 
 def _place(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. A container keeps the former one until it starts again."""
+    """Write a file whole or not at all. A container sees the former content until its restart."""
     if path.exists() and path.read_bytes() == content:
         _let_in(path)
         return

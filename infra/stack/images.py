@@ -29,7 +29,7 @@ _PULL_SECONDS = 45
 
 
 def choose() -> str:
-    """The Compose files, as in COMPOSE_FILE; the first call chooses and keeps them in `.env`."""
+    """The value of COMPOSE_FILE; the first call chooses it and keeps it in `.env`."""
     kept = os.environ.get("COMPOSE_FILE") or dotenv().get("COMPOSE_FILE")
     if kept is None:
         kept = REGISTRY if _registry_answers() else DEBIAN
@@ -76,12 +76,12 @@ def provide() -> None:
 
 
 def _provide_base() -> None:
-    """Make the base of the other images if it is missing; a new one brings Debian's updates."""
+    """Make the base of the other images if it is missing; a new base brings Debian's updates."""
     made = docker("image", "inspect", "--format", "{{.Created}}", BASE)
     if made.returncode or setting("FRESH"):
         _make_base()
         return
-    # Some engines give nine digits of a second, more than Python takes.
+    # Some engines give nine decimals of a second, more than Python accepts.
     age = datetime.now(UTC) - datetime.fromisoformat(f"{made.stdout[:19]}+00:00")
     if age.days >= UPDATE_DAYS:
         print(f"  ! Debian's packages are {age.days} days old; `make up FRESH=1` renews them")
@@ -97,7 +97,7 @@ def _registry_answers() -> bool:
 
 
 def _keep(name: str, value: str, why: str) -> None:
-    """Set a variable in `.env`, in the place of its former value; `why` is a new one's comment."""
+    """Set a variable in `.env`, in place of its former value; `why` is a new variable's comment."""
     path = ROOT / ".env"
     # The file is read as in `dotenv`, so that all other bytes stay.
     text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
@@ -122,7 +122,7 @@ def _buildable() -> list[tuple[str, str]]:
 
 
 def _make_base() -> None:
-    """A Debian of some 80 MB from the packages' mirror of this machine, as an image."""
+    """Make a Debian image of some 80 MB from this machine's package mirror."""
     if shutil.which("mmdebstrap") is None:
         raise CannotRun(
             "There is no image registry, and no mmdebstrap to build images from Debian packages: "
@@ -145,7 +145,7 @@ def _make_base() -> None:
 
 
 def _mirror() -> list[str]:
-    """The mirrors of this machine if it is a Debian; empty for mmdebstrap's own choice."""
+    """This machine's mirrors if it runs Debian; empty to let mmdebstrap choose."""
     if shutil.which("apt-get") is None:
         return []
     listed = subprocess.run(

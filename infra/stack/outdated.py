@@ -11,14 +11,14 @@ from typing import Any
 
 from infra.stack.compose import LABEL, ROOT, STATE, config, containers, docker_output, setting
 
-# The files of its folder in `infra` that a service reads only when it starts. READ_AGAIN leaves out
-# Grafana's dashboards, which are JSON, and the code that makes them.
+# Patterns of the files in a service's folder in `infra` that the service reads only when it starts.
+# READ_AGAIN excludes Grafana's dashboards, which are JSON, and the code that makes them.
 READ_ONCE = {
     "fluent-bit": "*.*", "grafana": "*.*", "loki": "*.*", "postgres": "*.*", "redis": "*.*",
     "nginx": "entrypoint.sh",
 }  # fmt: skip
 READ_AGAIN = {".json", ".py", ".pyc"}
-# These passwords count only as long as their user does not exist.
+# These passwords have an effect only until their user exists.
 FIRST_PASSWORDS = {"admin_password", "grafana_admin_password"}
 # PostgreSQL gets the changed passwords of its roles while it runs (roles.py).
 TOLD_WHILE_IT_RUNS = {"postgres"}
@@ -59,7 +59,7 @@ def wanted() -> Wanted:
 
 
 def look() -> list[Container]:
-    """All of the stack's containers, by service and number. Raises CannotRun."""
+    """All of the stack's containers, sorted by service and number. Raises CannotRun."""
     names = [one["Name"] for one in containers()]
     if not names:
         return []
@@ -90,8 +90,8 @@ def _container(found: dict[str, Any], now: Wanted) -> Container:
 
 
 def _marks(stack: dict[str, Any]) -> dict[str, set[str]]:
-    """Two hashes of each service's definition: Compose computes another one where it starts a
-    service without those that it depends on."""
+    """Two hashes of each service's definition: Compose computes a different hash if it starts the
+    service without its dependencies."""
     found: dict[str, set[str]] = {}
     lines = [f"  {name}: {{depends_on: !reset {{}}}}" for name in stack["services"]]
     _ALONE.write_text("\n".join(["services:", *lines, ""]))
@@ -127,6 +127,6 @@ def _read_once(service: str, stack: dict[str, Any]) -> list[Path]:
 def _changed_since(started: str, files: list[Path]) -> bool:
     if not files:
         return False
-    # st_ctime is the time at which a file got here; st_mtime may be from elsewhere.
+    # st_ctime is when a file arrived on this machine; st_mtime may come from another machine.
     newest = max(file.stat().st_ctime for file in files)
     return newest > datetime.fromisoformat(started).timestamp()

@@ -1,4 +1,4 @@
-"""The conditions for a start of the stack, all checked at once and shown on one screen."""
+"""The conditions for a start of the stack, all checked and shown together."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _INSIDE = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line: what was looked at, whether it will do, and what was found."""
+    """A line of the output: the checked thing, whether it suffices, and what was found."""
 
     name: str
     ok: bool
@@ -49,7 +49,7 @@ class Check:
 
 
 def run() -> list[Check]:
-    """All checks; those that need the engine are left out where there is none."""
+    """All checks; without an engine, the checks that need it are left out."""
     checks = [_engine()]
     if checks[0].ok:
         checks += [_compose(), _builder(), *_others()]
@@ -110,7 +110,7 @@ def _builder() -> Check:
 
 
 def _others() -> list[Check]:
-    """Faults: another checkout's stack, or data without its passwords. Usually there are none."""
+    """A failed check for another checkout's stack or data without its passwords; usually empty."""
     try:
         folder = elsewhere()
         data = docker_output("volume", "ls", "--quiet", "--filter", OURS, timeout=15).split()
@@ -143,7 +143,7 @@ def _memory() -> Check:
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) * 1024
-    # The memory of a stack that runs already counts as available.
+    # A running stack has its memory already.
     if any(one["State"] == "running" for one in _containers()):
         return Check("memory", ok=True, found="the stack is running")
     return _enough("memory", available, MEMORY_NEEDED, "available")
@@ -163,7 +163,7 @@ def _folder() -> Check:
 
 
 def _settings(*, engine: bool) -> list[Check]:
-    """The settings that cannot be used."""
+    """A failed check for each setting that cannot be used."""
     cores = docker("info", "--format", "{{.NCPU}}", timeout=15).stdout.strip() if engine else ""
     ports = [] if production() else ["HTTP_PORT", "HTTPS_PORT", *(name for name, *_ in _INSIDE)]
     faults = bounds.faults(ports=ports, cores=int(cores) if cores.isdecimal() else None)
@@ -171,7 +171,7 @@ def _settings(*, engine: bool) -> list[Check]:
 
 
 def _network() -> list[Check]:
-    """The fault of a network with other addresses: to change them, Compose would empty it."""
+    """A failed check if the network has other addresses: Compose would empty it to change them."""
     shape = "{{range .IPAM.Config}}{{.Subnet}} {{.IPRange}}{{end}}"
     found = docker("network", "inspect", "--format", shape, f"{PROJECT}_edge", timeout=15)
     there = found.stdout.split()
@@ -206,7 +206,7 @@ def _port(text: str, name: str, address: str, ours: set[int]) -> Check:
         try:
             probe.bind((address, number))
         except PermissionError:
-            # The engine may take a port that this user may not; a connection shows a taken port.
+            # The engine can bind a port that this user cannot; a connection shows if it is taken.
             taken = probe.connect_ex(("127.0.0.1", number)) == 0
         except OSError:
             taken = True

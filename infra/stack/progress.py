@@ -1,4 +1,4 @@
-"""The display of long work: one line that moves on a terminal, one line a step elsewhere."""
+"""The display of long work: a changing line on a terminal, one line per step elsewhere."""
 
 from __future__ import annotations
 
@@ -57,6 +57,6 @@ def step(
 
 
 def rewrite_line(text: str) -> None:
-    """Put this in the place of the present line."""
+    """Replace the terminal's present line with `text`."""
     sys.stdout.write(f"\r\x1b[K{text}")
     sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""Let the users of services read the files that these mount, whatever umask made them.
+"""Let the services' users read the files that services mount, whatever the umask of git was.
 
-On many servers git makes files that nobody else may read, and services run as users of their own.
+On many servers git makes files that only their owner can read, and services run as other users.
 Nothing in the folder is secret: secrets are elsewhere.
 """
 
@@ -12,7 +12,7 @@ MOUNTED = ROOT / "infra"
 
 
 def ensure() -> None:
-    """Let everybody read and enter what its owner may. Raises CannotRun."""
+    """Let everybody read the files and enter the folders that the owner can. Raises CannotRun."""
     opened = 0
     for path in (MOUNTED, *MOUNTED.rglob("*")):
         if path.is_symlink():

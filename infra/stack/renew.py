@@ -1,4 +1,4 @@
-"""Bring a stack that serves up to date, without failing requests meanwhile."""
+"""Bring a serving stack up to date, without failing requests meanwhile."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from infra.stack import credentials, outdated, roles, trial
 from infra.stack.compose import CannotRun, compose, containers, docker_output, error_output
 from infra.stack.roll import roll
 
-# Other services log in there, so these are the first to get a changed password.
+# Other services log in to these, so these get changed passwords first.
 STORES = ("postgres", "redis")
 # These may have more than one container at a time.
 ROLLED = ("api", "worker")
-# These do one thing and end, in this order.
+# These run in this order, each until its work is done.
 _ONE_SHOTS = ("volumes", "authority", "replicas", "migrate")
 _SECONDS = 300
-# The time for requests in work; clients have to send longer ones again.
+# The seconds for requests in work; clients have to send longer requests again.
 _EDGE_GRACE = "1"
 _COSTS = {
     "postgres": ", with seconds of 503",
@@ -25,7 +25,7 @@ _COSTS = {
 def all_services(behind: set[str]) -> None:
     """`behind`: the roles of PostgreSQL whose passwords are left to change (roles.py).
 
-    Raises CannotRun; then the former containers serve on, as far as they were not replaced.
+    Raises CannotRun; then former containers that are not yet replaced continue to serve.
     """
     outdated.wanted.cache_clear()
     _start_missing_stores()
@@ -39,13 +39,13 @@ def all_services(behind: set[str]) -> None:
     renewed = _refresh("nginx")
     replicas(behind)
     renewed |= _others()
-    # Compose does not see that files changed which these have mounted.
+    # Compose does not notice changes of files that these services mount.
     if kept := [one for one in trial.TESTS if one not in renewed]:
         docker_output("compose", "kill", "--signal", "HUP", *kept)
 
 
 def replicas(behind: set[str]) -> None:
-    """Bring API and worker up to date, and end passwords that only the former ones needed."""
+    """Bring API and worker up to date, and end passwords that only their former containers need."""
     _roll()
     if roles.APP in behind:
         roles.set_password(roles.APP)
@@ -58,7 +58,7 @@ def replicas(behind: set[str]) -> None:
 
 
 def restart_outdated(among: tuple[str, ...] | None = None) -> bool:
-    """Restart services whose mounted files changed, which Compose does not see; whether any did."""
+    """Restart services whose mounted files changed (Compose ignores that); whether any did."""
     services = sorted({
         one.service
         for one in outdated.look()
@@ -77,7 +77,7 @@ def _up_to_date() -> set[str]:
 
 
 def _start_missing_stores() -> None:
-    """Start stores that are down, which serve no client anyway: the trial asks PostgreSQL."""
+    """Start stores that are down, and so serve no client: the trial needs PostgreSQL."""
     running = {one["Service"] for one in containers() if one["State"] == "running"}
     for service in STORES:
         if service not in running:
@@ -101,7 +101,7 @@ def _others() -> set[str]:
 
 
 def _refresh(*services: str) -> set[str]:
-    """Make services anew or restart them, if outdated or down; returns those that were."""
+    """Make anew or restart the services that are outdated or down; returns their names."""
     done = set()
     for one in outdated.look():
         if one.service not in services or (one.running and not one.outdated):
@@ -135,7 +135,7 @@ def _grace(service: str) -> tuple[str, ...]:
 
 
 def _wait_up(service: str) -> None:
-    """Wait for a store; other services are waited for at the end. Raises CannotRun."""
+    """Wait for a store; `make up` waits for the other services at its end. Raises CannotRun."""
     if service in STORES:
         docker_output(
             "compose", "up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--wait",
@@ -144,7 +144,7 @@ def _wait_up(service: str) -> None:
 
 
 def _run_to_its_end(service: str) -> None:
-    """Run a service that ends. Raises CannotRun with its last line if it fails."""
+    """Run a one-shot service to its end. Raises CannotRun with its last line if it fails."""
     docker_output("compose", "up", "--detach", "--no-deps", "--no-build", service, timeout=_SECONDS)
     (name,) = (one["Name"] for one in containers() if one["Service"] == service)
     if (status := docker_output("wait", name, timeout=1800).strip()) != "0":
@@ -155,7 +155,7 @@ def _run_to_its_end(service: str) -> None:
 
 
 def _remove_orphans() -> None:
-    """Remove services that the Compose files have no more."""
+    """Remove containers of services that are no longer in the Compose files."""
     services = outdated.wanted().stack["services"]
     for one in containers():
         if one["Service"] not in services:

@@ -1,7 +1,7 @@
-"""New passwords for PostgreSQL's roles while it runs; at its start it sets those of the files.
+"""New passwords for PostgreSQL's roles while it runs; its start sets the passwords of the files.
 
-A role has one password, and replicas that know the former one go on connecting. So while the
-password of `listo_app` changes, replicas are replaced twice: by replicas that log in as
+A role has only one password, and replicas with the former password continue to connect. So while
+the password of `listo_app` changes, replicas are replaced twice: by replicas that log in as
 `listo_app_next`, which acts as `listo_app`, and then by replicas that know the new password.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 from infra.stack import credentials
 from infra.stack.compose import CannotRun, containers, docker, error_output
 
-# A busy machine takes its time.
+# Long enough for a busy machine.
 _SECONDS = 180
 APP, NEXT = "app", "app_next"
 ROLES = ("owner", "app", "monitor", "backup")
-# Logs in over the network, as services do. A server that is too busy to answer counts as right.
+# Logs in over the network, as services do. If the server is too busy, the password counts as right.
 _FIND = """
 for role in owner app monitor backup; do
     eval "export PGPASSWORD=\\$PASSWORD_$role"
@@ -47,7 +47,7 @@ _DISMISS = "DROP ROLE IF EXISTS listo_app_next;"
 
 
 def behind() -> set[str]:
-    """The roles whose password in PostgreSQL is not the one in the file, and `app_next` if it
+    """The roles whose password in PostgreSQL differs from that in the file, and `app_next` if it
     exists. Empty if the stack's PostgreSQL does not run. Raises CannotRun."""
     name = _postgres()
     if name is None or not credentials.exist():

@@ -1,7 +1,7 @@
 """Replace replicas one after another, while the others serve.
 
 A new replica has to be ready, and known to nginx, before a former one goes. The former one then
-gets no more requests, and has time to end those in work.
+gets no more requests, and has time to finish those in work.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 180
 _EDGE_SECONDS = 30
-# The time for requests that nginx' former processes took up before it read the new upstream.
+# The time for requests that nginx' former processes accepted before nginx read the new upstream.
 _LAST_SECONDS = 1.0
 # nginx' entry point leaves out the replicas in this file.
 LEAVING = "/run/nginx/leaving"
-# The upstream that nginx was told to read; upstream.conf may be a later one.
+# The upstream that nginx was last told to read; upstream.conf may be newer.
 _UPSTREAM = "/run/nginx/upstream.read"
 _READY = (
     "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=3); "
@@ -40,15 +40,15 @@ _READY = (
 
 
 def roll(service: str, count: int) -> bool:
-    """Have `count` up-to-date containers of the service; returns whether anything was done.
+    """Bring the service to `count` up-to-date containers; returns whether anything was done.
 
-    Raises CannotRun, and leaves those that serve.
+    Raises CannotRun, and leaves the serving containers alone.
     """
     present = outdated.service_containers(service, outdated.look())
     for one in present:
         if not one.running:
             docker_output("rm", "--force", one.name)
-    # A replica that is not healthy may be busy, and another one would be busy as well.
+    # A replica that is not healthy may be busy, and a replacement would be busy as well.
     former = [one for one in present if one.running and one.outdated]
     good = [one.name for one in present if one.running and one not in former]
     if len(good) == count and not former:
@@ -57,7 +57,7 @@ def roll(service: str, count: int) -> bool:
     former.sort(key=lambda one: (one.healthy, one.number))
     edge = _edge() if service == "api" else None
     while len(good) < count:
-        # All start at once if none has to go.
+        # All start at the same time if no former container has to go.
         more = 1 if former else count - len(good)
         fresh = _start(service, len(former) + len(good) + more, edge)
         good += fresh
@@ -120,7 +120,7 @@ def _last_words(name: str) -> str:
 
 
 def _edge() -> str | None:
-    """nginx, where it runs and passes requests on to this stack's replicas."""
+    """nginx' container, if it runs and passes requests on to this stack's replicas."""
     if setting("API_UPSTREAM", "api").partition(":")[0] != "api":
         return None
     found = (one for one in containers() if one["Service"] == "nginx")
@@ -148,7 +148,7 @@ def _end(name: str, edge: str | None) -> None:
     try:
         if edge and address:
             script = f"echo {address} >{LEAVING}; ! grep -q 'server {address}:' {_UPSTREAM}"
-            # No fault if that takes too long: a replica that stops refuses new requests itself.
+            # A timeout does no harm: a stopping replica refuses new requests itself.
             _within(_EDGE_SECONDS, lambda: not docker("exec", edge, "sh", "-c", script).returncode)
             time.sleep(_LAST_SECONDS)
         docker_output("stop", name, timeout=END_SECONDS)

@@ -41,7 +41,7 @@ def _unknown(name: str) -> str:
 
 
 def _replace(name: str) -> None:
-    """Write a new value; `make up` gives it to services, and admits the former one meanwhile."""
+    """Write a new value; `make up` gives it to services, and meanwhile admits the former value."""
     if name == "postgres_app_password" and {roles.APP, roles.NEXT} & roles.behind():
         # Replicas may know the value that an interrupted run made.
         print("An interrupted rotation is finished; say it again for one more.")
@@ -55,7 +55,7 @@ def _jwt(name: str) -> None:
     former, fresh = credentials.read(name), credentials.new_password()
     credentials.write("jwt_secret_previous", fresh)
     up.bring_up()
-    # The former secret is written first, so that a file has it whatever comes in between.
+    # The former secret is written first, so that a file has it even after an interruption.
     credentials.write("jwt_secret_previous", former)
     credentials.write(name, fresh)
     renew.replicas(set())

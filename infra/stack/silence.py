@@ -1,4 +1,4 @@
-"""Silence the alerts that a deployment causes, for as long as it works."""
+"""Silence the alerts that a deployment causes, while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALERTS = (
     "RedisDown", "RedisFallbacks", "ReplicaDown", "ReplicaNotReady", "ReplicasMissing",
     "RestartLoop", "TargetDown", "TargetMissing", "WorkerLoopStalled",
 )  # fmt: skip
-# The end of a silence that nothing else ends, after a kill of the deployment or of Alertmanager.
+# A silence ends after this time if the deployment or Alertmanager was killed meanwhile.
 LONGEST = "15m"
 # The time until Prometheus has seen that all is well again.
 AFTERWARDS = "1m"
@@ -44,7 +44,7 @@ def silenced(command: str) -> Iterator[None]:
 
 
 def _silence(*words: str) -> str:
-    """The number of the silence; empty where there is no Alertmanager."""
+    """The number of the silence; empty if there is no Alertmanager."""
     amtool = ("amtool", "--alertmanager.url=http://127.0.0.1:9093", "silence")
     done = compose("exec", "--no-TTY", "alertmanager", *amtool, *words, timeout=30)
     return "" if done.returncode else done.stdout.strip()

@@ -1,4 +1,4 @@
-"""The services while they start: a terminal gets a table that is redrawn, a file the changes."""
+"""The services while they start: a redrawn table on a terminal, only the changes in a file."""
 
 from __future__ import annotations
 

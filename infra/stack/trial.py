@@ -9,7 +9,7 @@ from infra.stack.compose import STATE, CannotRun, compose, docker, error_output,
 if TYPE_CHECKING:
     import subprocess
 
-# The command that checks a service's files, before the service is told to read them again.
+# The command that checks a service's files, before the service reads them again.
 TESTS = {
     "nginx": ("nginx", "-t", "-q", "-c", "/etc/listo/nginx/nginx.conf"),
     "prometheus": ("promtool", "check", "config", "/etc/prometheus/prometheus.yml"),
@@ -18,7 +18,7 @@ TESTS = {
     ),
 }  # fmt: skip
 _SECONDS = 300
-# Only one container can have nginx' address, and a trial serves nothing that could be healthy.
+# Only one container can have nginx' address; a trial does not serve, so it cannot become healthy.
 _APART = """\
 services:
   nginx: {networks: !reset {}, ports: !reset [], network_mode: none}

@@ -104,7 +104,7 @@ def _let_in_new_passwords(*, serving: bool) -> set[str]:
 
 
 def _start_all(present: list[dict[str, Any]]) -> None:
-    """Start all services at once, since no client is being served."""
+    """Start all services together, since no client is being served."""
     credentials.forget_former()
     running = any(one["State"] == "running" for one in present)
     try:
@@ -151,11 +151,11 @@ def _show_unwell() -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], table: Table) -> None:
-    """Wait until all is well, or Compose has given up."""
+    """Wait until all is well, or Compose has failed."""
     deadline = time.monotonic() + START_SECONDS
     present: list[dict[str, Any]] = []
     while True:
-        # An engine that is busy with what it starts is asked again.
+        # An engine that is too busy to answer is asked again.
         with suppress(CannotRun):
             present = containers()
         table.draw(present)
@@ -180,7 +180,7 @@ def _wait_settled() -> None:
 
 
 def _give_up_after(deadline: float, present: list[dict[str, Any]]) -> None:
-    # A service that still starts has the time of its health check, to recover after a crash.
+    # A service that is still starting gets the time of its health check to recover after a crash.
     if time.monotonic() > deadline and not any(state(one) == "starting" for one in present):
         slow = ", ".join(f"{one['Service']} ({state(one)})" for one in present if not settled(one))
         raise CannotRun(f"not all is well after {START_SECONDS} s: {slow}; see `make logs`")
@@ -223,7 +223,7 @@ def _greet() -> None:
 
 
 def _inside() -> list[tuple[str, str]]:
-    """The addresses that are published on 127.0.0.1 alone."""
+    """The addresses that are published only on 127.0.0.1."""
     if production():
         return []
     prometheus, alertmanager, grafana = (
@@ -231,7 +231,7 @@ def _inside() -> list[tuple[str, str]]:
         for name, port in (("prometheus", "9090"), ("alertmanager", "9093"), ("grafana", "3000"))
     )
     if images.of_debian():
-        # Debian's packages have only the former pages of Prometheus, and none of Alertmanager.
+        # Debian's packages have only the former pages of Prometheus, and no pages of Alertmanager.
         return [
             (f"{prometheus}/classic/alerts", "Prometheus"),
             (f"{alertmanager}/api/v2/alerts", "Alertmanager, which has no pages here: make alerts"),

@@ -1,6 +1,6 @@
 """gunicorn reads this file from the folder that it is started in, and again at SIGHUP.
 
-WEB_CONCURRENCY or -w sets the number of workers; without them there is one per core, as far as
+WEB_CONCURRENCY or -w sets the number of workers; by default there is one worker per core, as far as
 memory allows. After GUNICORN_MAX_REQUESTS requests a worker is replaced (0: never), and the metrics
 of all workers meet in PROMETHEUS_MULTIPROC_DIR.
 """
@@ -37,7 +37,7 @@ max_requests_jitter = max_requests // 5
 
 
 def _settings() -> Any:
-    """The settings, or the error in them, which is told once the server starts."""
+    """The settings, or the error in them, which is reported once the server starts."""
     from app.core.env_file import SettingsError  # noqa: PLC0415
     from app.core.settings import Settings  # noqa: PLC0415
 
@@ -63,12 +63,12 @@ def _forget() -> None:
         del sys.modules[name]
 
 
-# A worker that is to end takes requests for a second more, and lets each of them have its time.
+# A worker that is to end accepts requests for a second more, and gives each its full time.
 graceful_timeout = math.ceil(getattr(_settings(), "request_timeout", 30)) + 5
 # A worker gives no heartbeat while it ends.
 timeout = graceful_timeout + 10
 if not os.environ.get("WEB_CONCURRENCY"):
-    # gunicorn reads WEB_CONCURRENCY by itself, and an argument overrides both.
+    # gunicorn reads WEB_CONCURRENCY by itself; an argument overrides it and this default.
     workers = _workers()
 _forget()
 

@@ -1,4 +1,4 @@
-"""Fields with a default, fields that admins alone write, fields that nobody reads."""
+"""Fields with a default, fields that only admins write, fields that nobody reads."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def test_own_fields_share_a_definition(anonymous: httpx.Client, admin: httpx.Cli
         ({"properties": {"a": {"items": "X"}}}, "/properties/a/items"),
         ({"anyOf": [{"properties": {"a": "X"}}]}, "/anyOf/0/properties/a"),
         ({"additionalProperties": "X"}, "/additionalProperties"),
-        # The keyword counts for own fields alone; these definitions serve other places, too.
+        # The keyword counts only for own fields; these definitions serve other places, too.
         (
             {"$defs": {"s": "X"}, "properties": {"a": SHARED, "b": {"items": SHARED}}},
             "/$defs/s",

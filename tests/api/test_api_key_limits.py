@@ -1,4 +1,4 @@
-"""How often an API key may ask, and how many API keys a user may have."""
+"""The rate limit of an API key, and the maximum number of API keys for each user."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def test_a_remembered_key_is_forgotten_when_it_expires(
     made = make(ada, READ, expires_at=soon.isoformat())
     client = server.client(made["key"])
     assert client.get("/auth/me").status_code == 200
-    # No process is told of this, so the remembered key goes on until the expiry that was known.
+    # No process is notified of this, so the remembered key works until the expiry that was known.
     execute(
         database_url,
         f"UPDATE listo.api_keys SET expires_at = now() WHERE id = '{made['id']}'",
@@ -270,7 +270,7 @@ def test_use_is_noted_without_a_write_per_request(cluster_url: str) -> None:
             for _ in range(3):
                 client.get("/nothing")
             assert server.statements == []
-        # A server that stops notes the last uses.
+        # A stopping server stores the last uses.
         with serving(settings(url)) as server:
             keys = server.admin().get("/auth/api-keys").json()["items"]
             assert keys[0]["last_used_at"] > made["created_at"]

@@ -25,7 +25,7 @@ NEW = "another long password"
 
 
 def hashes() -> float:
-    """How many passwords were hashed by this process until now."""
+    """The number of passwords that this process has hashed so far."""
     return REGISTRY.get_sample_value("listo_password_hash_seconds_count") or 0.0
 
 
@@ -289,7 +289,7 @@ def test_the_end_of_many_sessions_is_one_message(
 
 
 def during_the_check(server: Server, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
-    """Have `statement` commit after a password was found right, before that has any effect."""
+    """Commit `statement` after a password was found right, before the log-in has any effect."""
     passwords: Passwords = server.services.passwords
     verify = passwords.verify
     pending = [statement]

@@ -128,7 +128,7 @@ def test_every_write_is_seen_on_every_other_server(
 def test_concurrent_writers_and_readers_on_all_servers(
     admins: list[httpx.Client], servers: list[Server], list_path: str
 ) -> None:
-    """Each client sees its own last write among those of others."""
+    """Each client sees its own last write among the writes of others."""
 
     def work(number: int) -> None:
         clients = [servers[(number + k) % 3].client() for k in range(2)]
@@ -213,7 +213,7 @@ def test_callers_whom_the_rule_does_not_tell_apart_share_a_list(
     ada = servers[1].member("ada@example.com")
     assert status_of(ada.get(path)) == "fwd=miss; stored"
     assert status_of(servers[2].client().get(path)).startswith("hit")
-    # An admin is held to no rule, which is another statement.
+    # No rule limits an admin, so the statement is another one.
     assert status_of(admins[0].get(path)) == "fwd=miss; stored"
 
 

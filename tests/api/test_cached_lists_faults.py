@@ -39,7 +39,7 @@ DEFINITION = {"schema": {"type": "object"}, "rules": ANYONE, "cache": CACHE}
 
 
 class OwnRedis:
-    """A Redis that can be killed, and comes back with what it has saved."""
+    """A Redis that can be killed, and comes back with its saved data."""
 
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="listo-redis-")
@@ -69,7 +69,7 @@ class OwnRedis:
 
 
 class Stage:
-    """Three servers, each with its own way to one Redis, and a collection that is cached."""
+    """Three servers, each with its own relay to the same Redis, and a cached collection."""
 
     def __init__(self, database_url: str, stack: ExitStack) -> None:
         self.database_url = database_url
@@ -161,7 +161,7 @@ def test_lists_are_right_while_the_writer_alone_is_cut_off_from_redis(
 
 
 def test_a_replay_waits_until_all_lists_have_its_write(stage: Stage) -> None:
-    """The writer waits until all servers know; its repetition on another server waits, too."""
+    """The writer waits until all servers know of the write; a replay on another server does too."""
     stage.warm()
     stage.relays[0].cut()
     before = stage.kept_answers()
@@ -275,7 +275,7 @@ def test_lists_are_right_while_redis_is_flushed_again_and_again(stage: Stage) ->
 def test_lists_are_right_on_a_reader_that_has_not_heard_of_the_end_of_a_cache(
     stage: Stage, *, deleted: bool
 ) -> None:
-    """A writer that knows of the end marks nothing; a reader that does not sees the writes."""
+    """A writer that knows of the end marks nothing; a reader that does not know sees the writes."""
     stage.warm()
     admin = stage.servers[0].admin()
     collection = f"/collections/c{uuid4().hex[:12]}"
@@ -312,7 +312,7 @@ def test_lists_are_right_on_a_reader_that_has_not_heard_of_the_end_of_a_cache(
 def test_lists_are_right_after_a_writer_dies_after_its_commit(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The record is there, and in every list, although no process was told of the write."""
+    """The record exists, and is in every list, although no process was notified of the write."""
     stage.warm()
     died, buried = threading.Event(), threading.Event()
 

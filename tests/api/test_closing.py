@@ -1,4 +1,4 @@
-"""The end of a process and its work beside requests: a fault in a step skips no other step."""
+"""The end of a process and its work beside requests: an error in a step skips no other step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defining collections: what is taken, what is refused, and what happens to the records."""
+"""Defining collections: accepted and refused definitions, and the effect on records."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_preconditions_guard_a_definition(admin: httpx.Client) -> None:
     assert response.headers["etag"] == '"2"'
     assert put(admin, "guarded", changed, **{"If-Match": '"9", "2"'}).status_code == 200
     assert put(admin, "guarded", changed, **{"If-Match": "*"}).status_code == 200
-    # A proxy that compresses hands on such tags.
+    # A compressing proxy passes on such tags.
     for marked in ('W/"2"', '"2-gzip"'):
         assert put(admin, "guarded", changed, **{"If-Match": marked}).status_code == 200
     for other in ('W/"1"', '"1-gzip"'):
@@ -206,7 +206,7 @@ def test_deleting_asks_for_the_name(admin: httpx.Client, ada: httpx.Client) -> N
 
 
 def test_names_that_look_like_those_of_indexes_are_accepted(admin: httpx.Client) -> None:
-    """Tables and indexes share one space of names in PostgreSQL."""
+    """Tables and indexes share a namespace in PostgreSQL."""
     assert put(admin, "meeting", {"schema": OBJECT}).status_code == 201
     for name in ("meeting_pkey", "meeting_id"):
         assert put(admin, name, {"schema": OBJECT}).status_code == 201

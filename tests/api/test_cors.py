@@ -1,4 +1,4 @@
-"""Pages of other origins: which may call, what they may send, and that they read every answer."""
+"""Pages of other origins: allowed origins, allowed requests, and readable answers."""
 
 from __future__ import annotations
 

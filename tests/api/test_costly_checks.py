@@ -77,7 +77,7 @@ def test_others_are_answered_while_a_record_is_checked_that_takes_for_ever(
     assert others > 3
     answer = sent.result()
     assert (answer.status_code, answer.json()["code"]) == (422, "check_too_costly")
-    # The end of one check does not affect the next.
+    # The end of a check does not affect the next check.
     assert anonymous.post(path, content=BESIDE, headers=JSON).status_code == 201
 
 

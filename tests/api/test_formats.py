@@ -1,4 +1,4 @@
-"""Strings of a format are compared, sorted and paged by what they stand for."""
+"""Strings of a format are compared, sorted and paged by the values that they represent."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_openapi_typescript_and_openapi_fetch(
 
 
 def install_npm_packages() -> Path:
-    """The packages of the lock file, beside those of Python."""
+    """The folder with the packages of the lock file, beside Python's packages."""
     digest = hashlib.sha256((CLIENTS / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = Path(sys.prefix) / f"npm-{digest}"
     if not (folder / "complete").exists():

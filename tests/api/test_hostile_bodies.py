@@ -129,7 +129,7 @@ def test_a_patch_costs_in_proportion_to_its_size(anonymous: httpx.Client) -> Non
     members = {f"member_{n}": {"n": n} for n in range(20_000)}
     began = time.perf_counter()
     response = anonymous.patch(location, json={**members, "gone": None, "nested": members})
-    # A patch member by member took longer than a statement may.
+    # A patch member by member would exceed the statement's time limit.
     assert time.perf_counter() - began < 10
     assert response.status_code == 200, response.text
     record = response.json()
@@ -150,9 +150,9 @@ MEMBERS = "{" + ",".join(f'"m{n}":1' for n in range(240_000)) + "}"
     [
         (ITEMS, LIST, "/tags/0"),
         ({"items": {"required": ["name"]}}, LIST, "/tags/0/name"),
-        # One fault holds those of all branches.
+        # A single error contains the errors of all branches.
         ({"anyOf": [ITEMS, {"items": {"type": "null"}}]}, LIST, ""),
-        # One fault names all that is not allowed.
+        # A single error names everything that is not allowed.
         ({"unevaluatedItems": False}, NUMBERS, ""),
         ({"unevaluatedProperties": False}, MEMBERS, ""),
         ({"properties": {"a": {}}, "additionalProperties": False}, MEMBERS, ""),
@@ -177,7 +177,7 @@ def test_a_large_body_that_is_wrong_everywhere_costs_no_fault_for_each_place(
     assert fault["pointer"] == pointer
     # A message that named all values would be as large as the body.
     assert pointer or "too large to say where" in fault["message"]
-    # All faults at once were more than a gigabyte.
+    # All errors together would take more than a gigabyte.
     assert most_memory() - before < 200 << 20
 
 
@@ -199,5 +199,5 @@ def test_a_small_body_is_told_twenty_faults(admin: httpx.Client, anonymous: http
 
 
 def most_memory() -> int:
-    """The most memory that this process, which serves too, has had so far, in bytes."""
+    """The peak memory so far of this process, which also serves, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

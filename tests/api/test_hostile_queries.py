@@ -1,4 +1,4 @@
-"""Queries of strangers: the memory that they take for good, and what statistics tell them."""
+"""Queries of strangers: the memory that they occupy permanently, and statistics that they see."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_filters_that_are_remembered_take_little_memory() -> None:
 
 
 def test_lists_that_are_remembered_take_little_memory() -> None:
-    """The number of collections does not matter. One character beyond the BMP makes a text take
-    4 bytes for each of its characters."""
+    """The number of collections does not matter. A single character beyond the BMP makes a text
+    take 4 bytes for each of its characters."""
     now, schema = utcnow(), {"type": "object"}
     collections = [
         Collection(UUID(int=number), f"c{number}", 1, Definition(schema), now, now)

@@ -29,7 +29,7 @@ def test_a_create_is_replayed_byte_for_byte(ada: httpx.Client, database_url: str
     assert second.headers["etag"] == '"1"'
     assert second.headers["x-request-id"] != first.headers["x-request-id"]
     assert count(database_url, n=74_711) == 1
-    # A replay is the first answer, whatever became of the record.
+    # A replay is the first answer, even after changes of the record.
     assert ada.patch(first.headers["location"], json={"n": 74_712}).status_code == 200
     assert replays(first, send(ada, "POST", PATH, key, json={"n": 74_711}))
     events = fetch(
@@ -183,6 +183,6 @@ def test_changes_are_replayed(
     first = send(ada, method, path, key, json=body, headers=headers)
     assert first.status_code == status
     after = ada.get(path).headers.get("etag")
-    # The version moved on, yet the replay is the first answer, and the version stays.
+    # The record has a later version, yet the replay is the first answer, and changes no version.
     assert replays(first, send(ada, method, path, key, json=body, headers=headers))
     assert ada.get(path).headers.get("etag") == after

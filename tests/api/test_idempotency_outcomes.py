@@ -1,4 +1,4 @@
-"""Idempotency keys: which answers are kept, for whom, and what that costs."""
+"""Idempotency keys: which answers are kept, for which callers, and the cost."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_registrations_and_changes_of_users_are_replayed(
         first = send(client, "POST", path, key, json=body)
         assert first.status_code == 201
         assert replays(first, send(client, "POST", path, key, json=body))
-        # Another request with the key is told nothing of the first answer.
+        # Another request with the key learns nothing of the first answer.
         other = send(client, "POST", path, key, json={**body, "password": PASSWORD + "!"})
         assert other.json()["code"] == "idempotency_key_reused"
         assert email not in other.text
@@ -237,7 +237,7 @@ def test_an_answer_too_large_to_keep_is_not_replayed(
 
 @contextmanager
 def breaking(database_url: str, table: str) -> Iterator[None]:
-    """Has PostgreSQL take no row into that table."""
+    """Have PostgreSQL refuse new rows in `table`."""
     change = f"ALTER TABLE listo.{table}"
     execute(database_url, f"{change} ADD CONSTRAINT broken CHECK (false) NOT VALID")
     try:
@@ -317,7 +317,7 @@ def test_a_change_that_is_noticed_late_is_read_without_a_second_connection(
 def test_of_fifty_requests_at_once_one_writes(
     server: Server, ada: httpx.Client, database_url: str
 ) -> None:
-    """One request makes the record; the others are replays or are told to wait."""
+    """A single request makes the record; the others are replays or have to wait."""
     token = str(ada.headers["authorization"]).removeprefix("Bearer ")
     clients = [server.client(token) for _ in range(50)]
     with ThreadPoolExecutor(50) as pool:
@@ -345,8 +345,8 @@ def test_of_fifty_requests_at_once_one_writes(
 
 @pytest.mark.parametrize(
     ("keyed", "statements"),
-    # The write: BEGIN, claim, write, keep, COMMIT. The replay: BEGIN, claim, ROLLBACK, and
-    # whether the write is in every list.
+    # The write: BEGIN, claim, write, keep, COMMIT. The replay: BEGIN, claim, ROLLBACK, and a
+    # check that every list has the write.
     [(False, [1, 1]), (True, [5, 4])],
 )
 def test_a_keyed_write_takes_five_statements_and_a_replay_four(

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 OBJECT = {"type": "object"}
 ARRAY = {"properties": {"tags": {"type": "array"}}}
-# More than a page of an index holds, however it is compressed.
+# More than a page of an index holds, even compressed.
 LONG = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9FFF), k=20_000)))
 
 
 class Pooled(Database):
-    """Opens no connection beside its pool."""
+    """A database that opens connections only in its pool."""
 
     async def connect(self, **_: str) -> asyncpg.Connection[Any]:
         raise AssertionError("a connection was opened")

@@ -1,4 +1,4 @@
-"""Cases that JSON backends get wrong sooner or later: docs/json.md decides, these tests check."""
+"""Cases that JSON backends often get wrong; docs/json.md defines the right answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large bodies at once: as many as the process has memory for."""
+"""Concurrent large bodies: as many as fit in the process' memory."""
 
 from __future__ import annotations
 

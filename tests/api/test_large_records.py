@@ -1,4 +1,4 @@
-"""Large records: what is refused, and what a page of them holds."""
+"""Large records: which are refused, and how many a page holds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fresh(admin: httpx.Client) -> str:
 
 
 def text(octets: int) -> str:
-    """A value that alone makes a record of `octets` bytes."""
+    """The text whose record has `octets` bytes."""
     return "é" * ((octets - EMPTY) // 2) + "x" * ((octets - EMPTY) % 2)
 
 

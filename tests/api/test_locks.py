@@ -33,7 +33,7 @@ OLD_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough for the work of a test on a slow machine."""
+    """Lengthen the patience for a slow machine."""
     monkeypatch.setattr(locks, "PATIENCE_SECONDS", 25.0)
 
 
@@ -67,7 +67,7 @@ def states(admin: httpx.Client, name: str) -> set[str]:
 
 
 def begin_index(admin: httpx.Client, url: str, name: str, **body: object) -> None:
-    """Have an index built, up to where it waits for the old snapshot."""
+    """Have an index built until the build waits for the old snapshot."""
     put(admin, name, {"schema": {}, "rules": {"list": ""}, "indexes": ["a"], **body})
     waiting = (
         "SELECT FROM pg_stat_progress_create_index WHERE relid = to_regclass($1)"
@@ -78,12 +78,12 @@ def begin_index(admin: httpx.Client, url: str, name: str, **body: object) -> Non
 
 
 def in_the_way(url: str, name: str) -> AbstractContextManager[None]:
-    """A lock that is not cancelled, like that of a manual VACUUM; readers and writers go on."""
+    """A lock that is not cancelled, like that of a manual VACUUM; readers and writers continue."""
     return open_transaction(url, f'LOCK TABLE records."{name}" IN SHARE UPDATE EXCLUSIVE MODE')
 
 
 def asked_for(url: str, name: str, mode: str) -> Callable[[], bool]:
-    """Whether a session waits for a lock of that mode on the table."""
+    """Whether a session waits for a lock of `mode` on the table."""
     query = "SELECT FROM pg_locks WHERE relation = to_regclass($1) AND mode = $2 AND NOT granted"
     return lambda: bool(fetch(url, query, f'records."{name}"', mode))
 

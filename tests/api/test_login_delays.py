@@ -53,7 +53,7 @@ def attempt(
 
 
 def member(server: Server, name: str) -> tuple[str, str]:
-    """The email of a new user of that name, and the address of a log-in."""
+    """The email of a new user named `name`, and the IP address of the user's first log-in."""
     email, home = f"{name}@example.com", next(_addresses)
     server.admin().post("/users", json={"email": email, "password": PASSWORD, "roles": ["member"]})
     assert attempt(server, email, home, PASSWORD).status_code == 200
@@ -66,7 +66,7 @@ def hashed() -> float | None:
 
 @pytest.fixture
 def timeless(server: Server) -> Iterator[Server]:
-    """No time passes between guesses: on a slow machine a hash takes longer than the first wait."""
+    """Stop the throttle's clock: on a slow machine a hash takes longer than the first wait."""
     before = server.services
     server.app.state.services = replace(before, login_throttle=MemoryLoginThrottle(lambda: 0))
     yield server
@@ -165,7 +165,7 @@ def test_a_full_queue_of_passwords_turns_log_ins_away_unread(
         assert refused.status_code == 503
         assert refused.json()["code"] == "overloaded"
         assert int(refused.headers["retry-after"]) >= 1
-        # Other requests do not wait for passwords.
+        # Other requests do not wait for password hashes.
         refreshed = server.client().post("/auth/refresh", json={"refresh_token": "unknown"})
         assert refreshed.status_code == 401
     assert server.client().post("/auth/login", content=b"{").status_code == 400

@@ -1,5 +1,5 @@
 """Two servers on one database, while messages of one do not reach the other: every change is
-effective there all the same."""
+effective on the other server nevertheless."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OBJECT = {"type": "object"}
 
 @pytest.fixture(autouse=True)
 def report_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests ask for readiness right after they change it."""
+    """Have each request for readiness checked anew, since tests ask right after a change."""
     monkeypatch.setattr(readiness, "KEPT_SECONDS", 0.0)
 
 
@@ -65,7 +65,7 @@ def deafen(
     relay: tuple[str, Relay],
     database_url: str,
 ) -> Iterator[Callable[[], None]]:
-    """Keeps all messages from now on from the other server."""
+    """A function that keeps all later messages from the other server."""
 
     def silent() -> None:
         relay[1].silence(LISTENER.encode())
@@ -170,7 +170,7 @@ def test_rules_change_and_collections_come_although_messages_are_lost(
 def test_messages_of_a_savepoint_that_is_undone_are_not_sent(
     pair: tuple[Server, Server], database_url: str
 ) -> None:
-    """A savepoint that is rolled back takes its messages along, and counts none."""
+    """The rollback of a savepoint undoes its messages and their numbers."""
     before = fetch(database_url, "SELECT number FROM listo.changes")[0][0]
     heard: list[str] = []
 
@@ -197,7 +197,7 @@ def test_messages_of_a_savepoint_that_is_undone_are_not_sent(
 def test_listening_goes_on_whatever_ended_it(
     pair: tuple[Server, Server], database_url: str
 ) -> None:
-    """The test removes the row that counts changes: a fault that no code expects."""
+    """The test removes the row that counts changes: an error that no code expects."""
 
     def listening() -> list[bool]:
         reports = [each.client().get("/health/ready").json()["checks"] for each in pair]

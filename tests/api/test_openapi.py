@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, typed per collection, and cut to what the caller may see."""
+"""The OpenAPI document: complete, typed per collection, limited to the caller's permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document is put together from parts: made once, counted, and within bounds."""
+"""The OpenAPI document: cached per collection, charged to the rate limit, and bounded in size."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def keywords(schema: Any, *, names: bool = False) -> Iterator[tuple[str, Any]]:
 
 
 def validator_of(whole: dict[str, Any], path: str, method: str, status: str) -> Any:
-    """A validator of the answers of an operation with that status."""
+    """A validator for an operation's answers with `status`."""
     found = whole["paths"][path][method]["responses"][status]
     schema = found["content"]["application/json"]["schema"]
     return jsonschema_rs.Draft202012Validator(
@@ -373,7 +373,7 @@ def test_the_document_tells_nothing_of_hidden_collections(
         "examples": [{"c81d4e2e_p": "c81d4e2e"}],
     }
     put(admin, "c81d4e2e-hidden", schema, {})
-    # A caller who may write without reading learns no more.
+    # A caller who may write but not read learns no more.
     put(admin, "c81d4e2e-written", schema, {"create": "", "update": "", "delete": ""})
     put(admin, "shown", {"type": "object"}, {"list": ""})
     key = {"name": "key", "scopes": ["records:read"], "collections": ["shown"]}

@@ -122,7 +122,7 @@ def test_events_of_records_are_counted_by_type(admin: httpx.Client) -> None:
     admin.patch(path, json={"n": 1}).raise_for_status()
     admin.delete(path).raise_for_status()
     assert admin.delete(path).status_code == 404
-    # In a larger transaction: undone writes do not count, replayed writes count once.
+    # In a larger transaction, undone writes do not count and replayed writes count once.
     operations.append({"op": "delete", "id": path.rsplit("/", 1)[1]})
     for headers in ({}, {"Idempotency-Key": "a-failing-batch"}):
         failed = admin.post(f"{records}:batch", json={"operations": operations}, headers=headers)
@@ -235,7 +235,7 @@ def test_a_request_has_one_access_line(
     user = ada.get("/auth/me").json()["id"]
     capfd.readouterr()
     response = ada.get("/auth/me?secret=1", headers=headers)
-    ada.get("/health")  # lines of one turn are written together; this one is a later turn
+    ada.get("/health")  # lines of a turn are written together; this request is in a later turn
     found = [
         line for line in lines(capfd.readouterr().out) if line["request_id"] == "the-request-id"
     ]

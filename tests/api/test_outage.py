@@ -41,7 +41,7 @@ def until(client: httpx.Client, status: int, state: str) -> None:
 
 
 def test_an_outage_is_503_and_passes_by_itself(postgres: EmbeddedPostgres) -> None:
-    # The database is not migrated; in development the server migrates it.
+    # The database is not migrated yet; in development the server migrates it.
     with serving(settings(postgres.url())) as server:
         admin = server.admin()
         admin.put("/collections/notes", json={"schema": {}, "rules": {"read": ""}})
@@ -57,7 +57,7 @@ def test_an_outage_is_503_and_passes_by_itself(postgres: EmbeddedPostgres) -> No
             postgres.start()
             until(admin, 200, "ready")
             assert admin.get(path).json()["a"] == 1
-        # Credentials of before may have changed meanwhile, so the server forgot them.
+        # Remembered credentials may have changed meanwhile, so the server forgot them.
         assert admin.post("/auth/logout").status_code == 204
         assert admin.get("/auth/me").status_code == 401
 

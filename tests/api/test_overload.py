@@ -76,7 +76,7 @@ def in_work(server: Server, number: int) -> Iterator[None]:
 
 
 def ask_until(client: httpx.Client, path: str, status: int) -> httpx.Response:
-    """The first answer of that status."""
+    """The first answer with `status`."""
     answers: list[httpx.Response] = []
 
     def answered() -> bool:
@@ -95,7 +95,7 @@ def connection(server: Server) -> Iterator[socket.socket]:
 
 
 def received(client: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+    """The bytes that come until the server closes the connection."""
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
@@ -122,7 +122,7 @@ def until_shed(importance: str, before: float) -> None:
 def test_lists_of_strangers_make_room_for_writes_with_a_key(server: Server, notes: str) -> None:
     admin, stranger = server.admin(), server.client()
     before = shed("anonymous")
-    # Six of ten: strangers get no more, as soon as the requests turn out to be slow.
+    # Strangers get at most six of ten places once requests turn out to be slow.
     with in_work(server, 6):
         refused = ask_until(stranger, notes, 503)
         assert refused.json()["code"] == "overloaded"

@@ -27,7 +27,7 @@ TIGHT = {
     "request_timeout": 0.5,
 }
 
-# More than the kernel takes for one connection.
+# More than the kernel buffers for a connection.
 LARGE = bytes(range(256)) * 100_000
 
 

@@ -120,7 +120,7 @@ def test_a_client_that_waits_as_long_as_told_gets_through(
             while (refused := ask()).status_code != 429:
                 now += 700_001
             if body is None:
-                # Not for batches: the size of a refused batch is unknown, since it is not read.
+                # Batches differ: the size of a refused batch is unknown, since it is not read.
                 now += (int(refused.headers["retry-after"]) - 1) * 1_000_000
                 refused = ask()
                 assert refused.status_code == 429
@@ -178,7 +178,7 @@ def test_clients_behind_proxies_have_their_own_limits(behind_proxies: Server) ->
         for _ in range(2):
             header = {"X-Forwarded-For": f"203.0.113.9, 192.0.2.{number}"}
             assert client.get("/auth/me", headers=header).status_code == 401
-        # Proxies are believed in no other field.
+        # Proxies are trusted in this field only.
         for other in ("X-Real-IP", "Forwarded", "X-Client-IP"):
             header[other] = f"for=198.51.100.{number}"
             assert client.get("/auth/me", headers=header).status_code == 429
@@ -234,7 +234,7 @@ def left(response: httpx.Response) -> int:
 
 @pytest.fixture(scope="module")
 def costing(cluster_url: str) -> Iterator[httpx.Client]:
-    """A member whose limit gives nothing back during a test."""
+    """A member whose limit gives back no request during a test."""
     with (
         database(cluster_url) as url,
         serving(settings(url, rate_limit_user="10000/day")) as running,
@@ -264,7 +264,7 @@ def operations(op: str, number: int) -> list[dict[str, Any]]:
         (":batch", operations("delete", 2), 1),
         (":batch", operations("delete", 1000), 500),
         (":batch", operations("create", 15) + operations("delete", 3), 4),
-        # No operation of a list that is too long is done.
+        # A list of operations that is too long is refused as a whole.
         (":batch", operations("create", 1001), 1),
     ],
 )

@@ -1,6 +1,6 @@
 """Real rows over HTTP: filters against plain Python, and walks that meet every record once.
 
-`make test-rows` runs it on 6,000 rows; the suite takes fewer.
+`make test-rows` uses 6,000 rows; the suite uses fewer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Single records: what is created, read, changed and deleted, and what is refused."""
+"""Single records: creating, reading, changing and deleting them, and the refusals."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_deleted_record_is_gone(ada: httpx.Client) -> None:
         ("PUT", {"If-Match": "*"}, 200, None),
         ("PUT", {"If-Match": '"1", "7"'}, 200, None),
         ("PUT", {"If-Match": '"2"'}, 412, "version_conflict"),
-        # Proxies that compress hand on such tags.
+        # Compressing proxies pass on such tags.
         ("PUT", {"If-Match": 'W/"1"'}, 200, None),
         ("PUT", {"If-Match": '"1-gzip"'}, 200, None),
         ("PUT", {"If-Match": '"7", W/"1"'}, 200, None),

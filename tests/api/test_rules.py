@@ -1,4 +1,4 @@
-"""Rules: who gets what, and how little the others learn."""
+"""Rules: which callers get which records, and how little other callers learn."""
 
 from __future__ import annotations
 

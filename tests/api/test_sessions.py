@@ -1,4 +1,4 @@
-"""Sessions: refreshing with rotation, and their end, which is effective at once."""
+"""Sessions: refreshing with rotation, and their end, which is effective immediately."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tokens(server: Server, anonymous: httpx.Client, request: pytest.FixtureRequest) -> Any:
-    """The tokens of a user of this test's own."""
+    """The tokens of a new user for this test."""
     email = f"{request.node.name[:40].replace('[', '-').replace(']', '')}@example.com"
     server.member(email)
     return anonymous.post("/auth/login", json={"email": email, "password": PASSWORD}).json()
@@ -41,7 +41,7 @@ def session_of(tokens: Any) -> str:
 
 
 def age(database_url: str, tokens: Any, interval: str) -> None:
-    """Have the session's refresh tokens been used that long ago."""
+    """Move the last use of the session's refresh tokens back by `interval`."""
     execute(
         database_url,
         f"UPDATE listo.refresh_tokens SET used_at = used_at - interval '{interval}'"
@@ -80,7 +80,7 @@ def test_parallel_tabs_may_use_a_token_for_ten_seconds(
     age(database_url, tokens, "9 seconds")
     second = refresh(anonymous, tokens["refresh_token"])
     assert second.status_code == 200
-    # Both token pairs go on.
+    # Both token pairs continue to work.
     for granted in (first, second.json()):
         assert refresh(anonymous, granted["refresh_token"]).status_code == 200
         assert server.client(granted["access_token"]).get("/auth/me").status_code == 200
@@ -201,7 +201,7 @@ def test_a_message_of_another_process_ends_a_session(
 ) -> None:
     client = server.client(tokens["access_token"])
     assert client.get("/auth/me").status_code == 200
-    # Another process does so in one transaction.
+    # Another process does so in a transaction.
     execute(
         database_url,
         f"UPDATE listo.sessions SET revoked_at = now() WHERE id = '{session_of(tokens)}';"
@@ -238,7 +238,7 @@ def test_tokens_and_sessions_that_ended_long_ago_are_purged(
     age(database_url, tokens, "31 days")
     assert run(server, purge_refresh_tokens) == 1
     assert refresh(anonymous, tokens["refresh_token"]).status_code == 401
-    # The session itself lives on.
+    # The session itself continues.
     assert refresh(anonymous, present["refresh_token"]).status_code == 200
     id_ = session_of(tokens)
     execute(

@@ -92,7 +92,7 @@ def test_what_a_list_took_is_charged_and_the_next_requests_wait(url: str, counte
         params = {"count": "exact"} if counted > 1 else {}
         first = stranger.get(SLOW, params=params)
         assert first.json()["code"] == "query_too_slow"
-        # Ten for each second, of which the request itself is one.
+        # Ten requests for each second; the request itself is among them.
         left = int(first.headers["ratelimit"].split(";r=")[1].split(";")[0])
         assert left in (1, 2)
         second = stranger.get(SLOW)
@@ -108,7 +108,7 @@ def test_one_caller_keeps_nobody_from_the_database(url: str) -> None:
         with ThreadPoolExecutor(20) as pool:
             stranger = server.client()
             slow = [pool.submit(stranger.get, SLOW) for _ in range(20)]
-            # A caller of whom nothing is known yet has two at once.
+            # A caller without a history may have two lists in work at the same time.
             pids = sleeping(url, 2)
             # Another caller is served meanwhile.
             for _ in range(20):

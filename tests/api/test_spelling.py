@@ -1,4 +1,4 @@
-"""Names that no schema knows are answered with what may have been meant."""
+"""The answer to a name that no schema has suggests similar names."""
 
 from __future__ import annotations
 

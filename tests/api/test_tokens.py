@@ -43,7 +43,7 @@ def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def signed(header: Any, claims: Any, key: bytes = SECRET.encode(), digest: str = "sha256") -> str:
-    """A token of any header and claims, with a signature of that key."""
+    """A token with any header and claims, signed with `key`."""
     body = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims).encode())}"
     return f"{body}.{b64(hmac.new(key, body.encode(), getattr(hashlib, digest)).digest())}"
 
@@ -92,7 +92,7 @@ ATTACKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
 def test_forged_tokens_are_refused(attack: str) -> None:
     verifier = tokens()
     header, claims = parts(verifier.issue(uuid4(), uuid4()))
-    # Signed as it should be, the same parts are taken.
+    # With a correct signature, the same parts are accepted.
     verifier.verify(signed(header, claims))
     with pytest.raises(InvalidToken):
         verifier.verify(ATTACKS[attack](header, claims))

@@ -1,4 +1,4 @@
-"""Deleting users: what ends at once, what becomes of their records, and who may delete."""
+"""Deleting users: immediate effects, the fate of their records, and permission to delete."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def work(url: str, *, size: int = removal.SLICE, parts: int = removal.PARTS) -> 
 def remove(
     url: str, request_timeout: float, *, size: int = removal.SLICE, parts: int = removal.PARTS
 ) -> None:
-    """Do the worker's removals, when a request may take `request_timeout` seconds."""
+    """Do the worker's removals, with a limit of `request_timeout` seconds for requests."""
 
     async def run() -> None:
         known = Database(url, name="listo-worker")
@@ -87,7 +87,7 @@ def test_records_are_kept_and_name_their_owner(
     assert admin.get(f"/users/{user}/removal").json()["code"] == "removal_not_found"
     assert admin.get(f"/users/{user}").json()["code"] == "user_not_found"
     assert admin.delete(f"/users/{user}?records=keep").json()["code"] == "user_not_found"
-    # The address is free, and its next user is another one.
+    # The email address is free, and its next user is a different user.
     again = server.member("kept@example.com")
     assert id_of(again) != user
 
@@ -117,7 +117,7 @@ def test_records_are_deleted_by_the_worker_in_parts(
     }  # fmt: skip
     assert client.get("/auth/me").status_code == 401
 
-    # The removal is broken off, and another worker goes on.
+    # The removal is interrupted, and another worker continues.
     while not (first := admin.get(location).json())["deleted"]:
         work(database_url, size=3, parts=1)
     assert first["deleted"] <= 3

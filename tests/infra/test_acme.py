@@ -122,7 +122,7 @@ def test_after_a_refusal_the_old_certificate_stays(lab: Lab) -> None:
     docker("exec", name, "acme", "health")
     docker("rm", "--force", name)
 
-    # Once the fault is mended, a HUP ends the wait.
+    # Once the cause is removed, a HUP ends the wait.
     slow = site.keep("run", authority="short", challenge=unserved, ACME_RETRY_SECONDS="600")
     wait(lambda: _said(slow, "next try in 600 s"))
     docker("kill", "--signal", "HUP", slow)

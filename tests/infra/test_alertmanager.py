@@ -1,4 +1,4 @@
-"""Alertmanager's configuration by settings: receivers of alerts, and alerts that are held back."""
+"""Alertmanager's configuration from settings: receivers of alerts, and suppressed alerts."""
 
 from __future__ import annotations
 

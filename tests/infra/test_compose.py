@@ -25,7 +25,7 @@ PRODUCTION = ("compose.yaml", "compose.prod.yaml")
 DEBIAN_PRODUCTION = ("compose.yaml", "compose.debian.yaml", "compose.prod.yaml")
 STACKS = (REGISTRY, DEBIAN, PRODUCTION, DEBIAN_PRODUCTION)
 LEFT_OUT = {"grafana", "loki", "fluent-bit"}
-# These services do one thing and end.
+# These services run until their work is done.
 ONE_SHOTS = {"volumes", "authority", "migrate", "replicas"}
 # The only program of this image cannot check itself. Prometheus checks it.
 WITHOUT_HEALTH_CHECK = {"fluent-bit"}
@@ -224,7 +224,7 @@ def test_only_nginx_is_published_beyond_this_host(files: tuple[str, ...]) -> Non
         for name, one in services(files).items()
         for port in one.get("ports", ())
     }
-    # By IPv6 every client would have the engine's address, and one limit would count for all.
+    # By IPv6 every client would have the engine's address, and all would share a limit.
     expected = {("nginx", "0.0.0.0", "80"), ("nginx", "0.0.0.0", "443")}  # noqa: S104
     if not production(files):
         expected |= {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STAND_IN = (Path(__file__).parents[1] / "fixtures" / "stand_in.pl").read_text()
 ONE, OTHER, THIRD, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 ALL = (ONE, OTHER, THIRD)
-# nginx then gives up a request that waits for a replica after 6 s.
+# With this, nginx abandons a request that has waited 6 s for a replica.
 SETTINGS = ("REQUEST_TIMEOUT=1",)
 KILL = (
     "pid=$(cat /tmp/{0}); kill -KILL $pid 2>/dev/null; "
@@ -38,7 +38,7 @@ class Edge:
         self.settle()
 
     def settle(self) -> None:
-        """Return once all get requests: nginx reloads late, and skips failed ones for a second."""
+        """Wait until all replicas get requests: nginx reloads late, and skips failures briefly."""
         self.set_replicas(*ALL)
         self.box.must(
             "for i in $(seq 300); do curl -s -k -o /dev/null https://127.0.0.1:8443/x; "
@@ -160,7 +160,7 @@ def test_an_address_with_a_blank_is_no_key(edge: Edge, path: str) -> None:
 def test_three_broken_requests_of_one_cost_nobody_else_an_answer(edge: Edge) -> None:
     for method, options in (("POST", BODY), ("GET", ""), ("PATCH", f"{BODY} {KEY}")):
         for _ in range(3):
-            # The requests come before nginx takes up a failed replica again.
+            # The requests come before nginx tries a failed replica again.
             lines = edge.box.must(
                 "for one in 1 2 3; do curl -s -k -o /dev/null "
                 f"-w '%{{http_code}} ' -X {method} {options} https://127.0.0.1:8443/break; done; "
@@ -171,7 +171,7 @@ def test_three_broken_requests_of_one_cost_nobody_else_an_answer(edge: Edge) -> 
 
 
 def test_nor_do_they_while_a_replica_is_gone_and_the_others_are_busy(edge: Edge) -> None:
-    """The replica that is gone has the fewest connections, so least_conn would go on asking it."""
+    """The replica that is gone has the fewest connections, so least_conn would keep choosing it."""
     ask = "curl -s -k -o /dev/null -w '%{http_code} ' https://127.0.0.1:8443"
     try:
         lines = edge.box.must(
@@ -214,7 +214,7 @@ def test_a_replica_that_is_about_to_stop_gets_no_requests(edge: Edge) -> None:
     edge.box.must(f"echo {ONE} >/run/nginx/leaving")
     edge.wait_for_replicas(OTHER, THIRD)
     assert ONE not in edge.box.must("cat /run/nginx/upstream.read")
-    # A file that is so old was left by a `make up` that was killed.
+    # A killed `make up` left a file of this age.
     edge.box.must("touch -d '3 minutes ago' /run/nginx/leaving")
     edge.wait_for_replicas(*ALL)
 

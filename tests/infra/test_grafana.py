@@ -1,4 +1,4 @@
-"""The dashboards without Grafana: the files in git, and what each panel needs to be understood."""
+"""The dashboards without Grafana: the files in git, and the parts that explain each panel."""
 
 from __future__ import annotations
 

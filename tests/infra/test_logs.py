@@ -86,7 +86,7 @@ class Script:
         self._lua.execute((INFRA / "fluent-bit" / "lines.lua").read_text())
 
     def __call__(self, name: str, record: dict[str, Any]) -> dict[str, Any] | None:
-        """The record after the function, None where it is held back."""
+        """The record after the function, None if the function holds it back."""
         # A JSON null is absent in Lua.
         given = {key: value for key, value in record.items() if value is not None}
         code, _, table = self._lua.globals()[name]("listo.x", 0, self._lua.table_from(given))
@@ -292,7 +292,7 @@ def test_the_shipper_buffers_on_disk_within_bounds() -> None:
     assert INPUT["storage.type"] == "filesystem"
     assert OUTPUT["retry_limit"] == "no_limits"
     # Chunks that were open at a kill are read again; an unreadable chunk does not keep back others;
-    # none takes more of the disk than its content.
+    # no chunk takes more of the disk than its content.
     assert service["storage.checksum"] == "off"
     assert service["storage.delete_irrecoverable_chunks"] == "on"
     assert service["storage.trim_files"] == "on"

@@ -91,7 +91,7 @@ def test_a_page_of_another_origin_can_read_what_the_edge_says(nginx: Box) -> Non
         "https://localhost:8443/collections"
     )
     fields = answer.lower().splitlines()
-    # This answer holds no client's data; answers of the API go by CORS_ORIGINS.
+    # This answer holds no client's data; answers of the API follow CORS_ORIGINS.
     assert "access-control-allow-origin: *" in fields
     assert "access-control-expose-headers: retry-after, x-request-id" in fields
 

@@ -49,7 +49,7 @@ def test_settings_are_those_of_the_file_and_the_memory(postgres: StackPostgres) 
         "config_file": str(postgres.sockets / "postgresql.conf"),
     }  # fmt: skip
     assert {name: setting(postgres, name) for name in wanted} == wanted
-    # PostgreSQL says of settings that an argument overrides that they "could not be applied".
+    # PostgreSQL reports that settings "could not be applied" if an argument overrides them.
     assert set(postgres.superuser(
         "SELECT name FROM pg_file_settings WHERE error IS NOT NULL").split()
     ) == {"listen_addresses", "port"}  # fmt: skip

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "infra/prometheus"
 RUNBOOKS = ROOT / "docs/runbooks"
 SUITES = sorted((HERE / "tests").glob("*.yml"))
-# The jobs of every kind of stack; jobs of some kinds alone are found by name.
+# The jobs of every kind of stack; jobs of only some kinds are found by name.
 ALWAYS = {"api", "ready", "worker", "nginx", "blackbox", "postgres", "redis", "node"} | {
     "prometheus",
     "alertmanager",

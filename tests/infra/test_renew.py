@@ -1,4 +1,4 @@
-"""`make up` brings a stack that serves up to date: in a copy of this checkout, with a fake engine.
+"""`make up` brings a serving stack up to date: in a copy of this checkout, with a fake engine.
 tests/stack/test_renewal.py does it with clients."""
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def test_another_image_replaces_all_containers_that_run_it(checkout: Checkout) -
         ("redis_listo_password", ["restart redis", "up redis", *EVERY_REPLICA, "restart redis",
                                   "up redis"]),
         ("grafana_secret_key", ["restart grafana"]),
-        # These passwords count at the first start alone.
+        # These passwords count only at the first start.
         ("admin_password", []),
         ("grafana_admin_password", []),
         # PostgreSQL takes these while it runs, and no other service has them.

@@ -14,7 +14,7 @@ from infra.stack import rotate
 if TYPE_CHECKING:
     from fixtures.checkout import Checkout
 
-# The call that tries the roles' passwords, and its answer: the API's is not that of its file.
+# The call that tries the roles' passwords; its answer: the API's password differs from the file.
 BEHIND = {"exec --env PASSWORD_owner": [0, "app\n"]}
 REPLACED = r"^stop listo-api"
 

@@ -1,4 +1,4 @@
-"""Every shell script of the repository can be read by sh, and shellcheck finds no fault."""
+"""sh can read every shell script of the repository, and shellcheck reports nothing."""
 
 import shutil
 import subprocess

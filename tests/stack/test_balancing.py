@@ -1,4 +1,4 @@
-"""Requests go to every replica, and the metrics of each are told apart."""
+"""Requests go to every replica, and each has metrics of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_replica_serves(stack: Stack) -> None:
 
 def test_prometheus_sees_each_replica_by_itself(stack: Stack) -> None:
     def seen() -> bool:
-        # Prometheus still tells of targets from before its restart for five minutes.
+        # For five minutes Prometheus still reports targets from before its restart.
         up = stack.query('up{job="api"} == 1 and timestamp(up{job="api"}) > time() - 30')
         return len({one["metric"]["instance"] for one in up}) == len(stack.containers("api"))
 

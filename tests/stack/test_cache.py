@@ -84,7 +84,7 @@ def wait_until_cached(stack: Stack, key: str, collection: str) -> None:
 
 
 def statements(stack: Stack, collection: str) -> int:
-    """How many lists of the collection PostgreSQL has answered."""
+    """The number of lists of the collection that PostgreSQL has answered."""
     query = (
         "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements"
         f" WHERE query LIKE '%FROM records.\"{collection}\"%ORDER BY%LIMIT%'"

@@ -1,4 +1,4 @@
-"""Records made to be slow to check, many at once: no process ends, and others are served."""
+"""Many records that are slow to check, at the same time: no process ends, others are served."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def test_records_that_are_slow_to_check(stack: Stack, kind: str) -> None:
             ).status_code
 
         statuses = set(pool.map(create, range(AT_ONCE)))
-    # Where room is missing for long, the answer is 503.
+    # If room is missing for long, the answer is 503.
     assert expected in statuses
     assert statuses <= {expected, 503}

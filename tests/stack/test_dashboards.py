@@ -71,7 +71,7 @@ def queries() -> list[Query]:
 
 
 def ask(client: httpx.Client, query: Query) -> list[dict[str, Any]]:
-    """The series of a query. Raises AssertionError where Prometheus refuses it."""
+    """The series of a query. Raises AssertionError if Prometheus refuses it."""
     if query.instant:
         response = client.get("/api/v1/query", params={"query": query.expr})
     else:

@@ -60,7 +60,7 @@ def test_faults_fail_no_request(stack: Stack, collection: str) -> None:
                     "quiet": lambda: time.sleep(5),
                     "a replica is killed": kill,
                     "a replica is paused 10 s": partial(pause, 10),
-                    # nginx gives up a replica sooner than that.
+                    # nginx stops using a replica sooner than that.
                     "a replica is paused 45 s": partial(pause, 45),
                     "3 to 5 replicas": scale(5),
                     "5 to 2 replicas": scale(2),
@@ -72,7 +72,7 @@ def test_faults_fail_no_request(stack: Stack, collection: str) -> None:
             stack.up(REPLICAS="3")
     # A write without a key may have succeeded although its replica died or its connection ended.
     unsure = re.compile(r"plain: (502 |POST \w+Error)")
-    # nginx gives a request that hangs to no other replica.
+    # nginx does not pass a hanging request to another replica.
     hung = [
         text for text in ledger.failures if re.match(r"a replica is paused 45 s: \w+: 504 ", text)
     ]
@@ -93,7 +93,7 @@ def served(stack: Stack) -> bytes:
 
 
 def test_a_restart_of_postgres_loses_no_acknowledged_write(stack: Stack, collection: str) -> None:
-    """While it is away, failures are clean 503, and no acknowledged write is lost."""
+    """While PostgreSQL is away, failures are clean 503, and no acknowledged write is lost."""
     back: list[float] = []
 
     def restart() -> None:

@@ -100,7 +100,7 @@ def one_round(
     killing.result(PATIENCE)
     stack.wait(lambda: _start_time(stack, victim) != started, f"{victim} is started anew")
 
-    # The first answer is lost if its replica died before sending it; there is never a second one.
+    # The first answer is lost if its replica died before sending it; all others are replays.
     firsts = [one for one in answers if "Idempotency-Replayed" not in one.headers]
     assert len(firsts) <= 1
     assert len({one.content for one in answers}) == 1

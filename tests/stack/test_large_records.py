@@ -1,6 +1,6 @@
-"""Large records, many at once: PostgreSQL lives on, and others are served.
+"""Many large records at the same time: PostgreSQL survives, and other clients are served.
 
-They have the stack's own limit; `make test-large` raises that to the largest possible.
+The records have the stack's own limit; `make test-large` raises the limit to its maximum.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def test_many_at_once(stack: Stack, collection: str, kind: str) -> None:
     path, large = f"/collections/{collection}/records", body(kind, MOST - 100)
     with many_clients(stack) as ask:
         made = ask("POST", path, content=large)
-        # Where room is missing for long, the answer is 503; created records are whole.
+        # If room is missing for long, the answer is 503; created records are whole.
         assert 201 in statuses(made)
         assert statuses(made) <= {201, 503}
         one = next(each.headers["location"] for each in made if each.status_code == 201)

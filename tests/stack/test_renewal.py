@@ -71,7 +71,7 @@ def with_another_image(stack: Stack, folder: Path) -> dict[str, str]:
 
 
 def interrupt(stack: Stack) -> None:
-    """End `make up` by Ctrl-C once the first replica was replaced."""
+    """Interrupt `make up` by Ctrl-C once the first replica was replaced."""
     before = {one["ID"] for one in stack.containers("api")}
     with subprocess.Popen(
         ["make", "up", "LOG_LEVEL=WARNING"], cwd=cli.ROOT, stdin=subprocess.DEVNULL,

@@ -107,7 +107,7 @@ def test_slow_lists_of_one_address_keep_nobody_else(
     )
     assert answers.total() == LISTS
     assert set(answers) <= {"200", "429", "503"}
-    # Few lists are in work at once, and their time is charged to the later ones.
+    # Few lists are in work at the same time, and their time is charged to later lists.
     assert answers["503"] + answers["429"] >= LISTS - AT_ONCE - 10
     assert answers["429"]
     assert fine >= 0.9

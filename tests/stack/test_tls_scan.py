@@ -56,7 +56,7 @@ def scan(stack: Stack, folder: Path) -> Findings:
     tag = f"listo-test-testssl:{os.getpid()}"
     acme.docker("build", "--quiet", "--tag", tag, "-", input=SCANNER)
     try:
-        # The scanner ends with 1 or more where it has findings, which are in the file.
+        # The scanner exits with 1 or more if it has findings, which are in the file.
         said = acme.docker(
             "run", "--rm", "--network", "host", "--add-host", f"{name}:127.0.0.1",
             "--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:/scan", tag,

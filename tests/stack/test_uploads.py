@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BODY = 10_485_760
 UPLOADS = 40
-# Large bodies of one address at once, as in servers.conf.
+# The maximum of large bodies that one address sends at the same time, as in servers.conf.
 HELD = 16
 
 
@@ -55,7 +55,7 @@ def kills(stack: Stack) -> int:
 
 @pytest.fixture
 def unharmed(stack: Stack) -> Iterator[None]:
-    """nginx goes on as it was: neither it nor a worker is killed for its memory."""
+    """nginx keeps running: the kernel kills neither nginx nor a worker process for its memory."""
     (nginx,) = stack.containers("nginx")
     before = (nginx["ID"], start_time(stack, nginx["Name"]), kills(stack))
     yield

@@ -1,4 +1,4 @@
-"""How many bytes of PostgreSQL's memory statements may take at once, and in which order."""
+"""The bytes of PostgreSQL's memory that concurrent statements may take, and their order."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_a_long_regular_expression_is_checked_beside() -> None:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Seconds of the processor, the least of three runs."""
+    """CPU seconds, the minimum of three runs."""
 
     def once() -> float:
         began = time.thread_time()

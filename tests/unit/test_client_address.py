@@ -1,4 +1,4 @@
-"""The client's address of a request, by the peer's address and the word of trusted proxies."""
+"""A request's client address, from the peer's address and the fields of trusted proxies."""
 
 from __future__ import annotations
 

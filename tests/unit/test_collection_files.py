@@ -1,4 +1,4 @@
-"""Collections in files: YAML as far as JSON goes, and each fault in one line."""
+"""Collections in files: the part of YAML that JSON can express, and each error in one line."""
 
 from __future__ import annotations
 

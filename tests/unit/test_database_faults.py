@@ -12,7 +12,7 @@ from app.db.errors import translated
 @pytest.mark.parametrize(
     "fault",
     [
-        # A restart has ended an idle connection, and asyncpg tells its next user so.
+        # A restart has ended an idle connection, and asyncpg reports that to its next user.
         asyncpg.InternalClientError(
             "cannot switch to state 12; another operation (2) is in progress"
         ),

@@ -8,7 +8,7 @@ from app.overload.deadlines import Deadlines
 
 
 def may_go_on(*, also_by_another: bool) -> bool:
-    """Whether an expired task may go on; another task may cancel it as well."""
+    """Whether an expired task may continue; another task may cancel it as well."""
     deadlines = Deadlines(0)
 
     async def work() -> bool:

@@ -160,7 +160,7 @@ def test_a_new_run_starts_from_nothing(tmp_path: Path, process: Process) -> None
 def test_the_library_still_names_its_files_by_kind_and_process(
     tmp_path: Path, process: Process
 ) -> None:
-    """The library names its files by kind and number; our code relies on that alone."""
+    """The library names its files by kind and number; our code relies only on that."""
     process(4711).work()
     names: Any = sorted(path.name for path in tmp_path.glob("*.db"))
     assert names == [

@@ -1,4 +1,4 @@
-"""Hashing in processes: how many at once, how many may wait, and the refusals of the rest."""
+"""Hashing in processes: how many at the same time, how many may wait, and further refusals."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def hashing_processes() -> set[psutil.Process]:
 
 
 def test_hashing_steps_back_behind_requests() -> None:
-    """One process always gets some time; the others get spare time alone."""
+    """One process always gets some time; the others get only spare time."""
     before = hashing_processes()
 
     async def work() -> None:

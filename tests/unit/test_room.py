@@ -1,4 +1,4 @@
-"""Room for bytes: how many tasks take at once, and the order in which tasks wait."""
+"""Room for bytes: how many tasks hold at the same time, and the order in which they wait."""
 
 from __future__ import annotations
 

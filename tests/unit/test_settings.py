@@ -1,4 +1,4 @@
-"""Settings: every fault in one list without secrets, and strict rules in production."""
+"""Settings: every error in one list without secrets, and strict rules in production."""
 
 from __future__ import annotations
 

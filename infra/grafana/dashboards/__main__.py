@@ -1,4 +1,4 @@
-"""Write ../json, or with --check tell whether ../json is what the code renders."""
+"""Write ../json, or with --check report whether ../json is what the code renders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def files() -> dict[Path, str]:
 
 
 def differing() -> list[str]:
-    """Names of files that are missing, outdated, or of no dashboard."""
+    """Names of files that are missing or outdated, or that belong to no dashboard."""
     wanted = files()
     found = set(FOLDER.glob("*.json"))
     odd = found - set(wanted)

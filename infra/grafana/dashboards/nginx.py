@@ -90,7 +90,7 @@ CONNECTIONS = (
     ),
     graph(
         "New connections",
-        "Accepted, and dropped for want of room (worker_connections).",
+        "Accepted connections, and those dropped because worker_connections was reached.",
         "ops",
         Series(f"sum({rate('nginx_connections_accepted')})", "accepted"),
         Series(
@@ -119,7 +119,7 @@ PROBE = (
     ),
     table(
         "Certificate",
-        "What is served now. Its serial changes when it is renewed, without a connection dropped.",
+        "The certificate in use. A renewal changes its serial and drops no connection.",
         (
             Column("Subject", label="subject"),
             Column("Issuer", label="issuer"),
@@ -139,7 +139,7 @@ PROBE = (
 LOG = (
     graph(
         "Answers by status",
-        "Every answer to a client by its class, also those that no replica saw: from the access "
+        "All responses by status class, including those that nginx gave itself. Source: access "
         "log.",
         "reqps",
         Series(
@@ -152,9 +152,8 @@ LOG = (
     ),
     graph(
         "Time until answered",
-        "From a request's first byte to the last of its answer, 50, 95 and 99 of 100: from the "
-        "access "
-        "log.",
+        "Time from a request's first byte to its response's last, as 50th, 95th and 99th "
+        "percentiles. Source: access log.",
         "s",
         *(
             Series(

@@ -1,4 +1,4 @@
-"""Is it well, and if not, what is it?"""
+"""Whether Listo is well, and if not, the part that fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAILED = f'http_request_duration_seconds_count{{job="api", {PROBES}, status=~"5.
 BUCKET = f'http_request_duration_seconds_bucket{{job="api", {PROBES}}}'
 LOGS_OF_ROUTE = "/d/listo-logs?var-route=${__data.fields.Route:percentencode}&${__url_time_range}"
 BUDGET: Steps = ((None, RED), (0, YELLOW), (0.25, GREEN))
-# 1 spends the budget of 30 days in 30 days; at 14.4 somebody is paged.
+# At 1 the budget of 30 days lasts 30 days; at 14.4 somebody is paged.
 BURN: Steps = ((None, GREEN), (1, YELLOW), (14.4, RED))
 
 WELL = (

@@ -48,7 +48,7 @@ class Page:
     since: str = "now-1h"
 
     def rendered(self) -> str:
-        """The file that Grafana reads. Raises ValueError where a row's panels leave a gap."""
+        """The file that Grafana reads. Raises ValueError if a row's panels leave a gap."""
         page = (
             Dashboard(self.title)
             .uid(self.uid)
@@ -69,7 +69,7 @@ class Page:
             for panel in panels:
                 page.with_panel(panel)
         content: dict[str, Any] = json.loads(json.dumps(page.build(), cls=JSONEncoder))
-        # Without a placement links are in sight; the library's only placement is a menu.
+        # Without a placement the links are visible; the library's only placement is a menu.
         for part in (*content["links"], *content["annotations"]["list"]):
             del part["placement"]
         content["templating"].setdefault("list", [])
@@ -115,7 +115,7 @@ def _alert_annotations() -> AnnotationQuery:
 
 
 def of_labels(name: str, label: str, text: str, query: str) -> QueryVariable:
-    """A choice of values of a label in Prometheus: one, several, or by default all."""
+    """A choice of a label's values in Prometheus: a single value, several, or by default all."""
     return (
         QueryVariable(name)
         .label(label)

@@ -1,4 +1,4 @@
-"""The panels that dashboards are made of: every one has a unit and a line of help."""
+"""The panels that dashboards are made of: each panel has a unit and a line of help."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from infra.grafana.dashboards.queries import Series
 
 GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
-# A colour holds from its value upwards; None is below every value.
+# A colour applies from its value upwards; None is below every value.
 Steps = tuple[tuple[float | None, str], ...]
 PLAIN: Steps = ((None, BLUE),)
 NONE_IS_WELL: Steps = ((None, GREEN), (1e-9, RED))
@@ -172,7 +172,7 @@ def graph(  # noqa: PLR0913 - a panel's facts
 
 
 def heat(title: str, text: str, series: Series, *, unit: str = "s", span: int = 12) -> Heatmap:
-    """How many observations fell into each bucket of a histogram."""
+    """The number of observations in each bucket of a histogram."""
     return (
         Heatmap()
         .title(title)

@@ -36,7 +36,7 @@ def total(expr: str, *labels: str) -> str:
 
 
 def events(series: str, *labels: str, window: str = "$__rate_interval") -> str:
-    """Events a second of a counter: 0 before its first event, when it has no series."""
+    """A counter's events per second: 0 before the first event, when the counter has no series."""
     nothing = "vector(0)"
     for label in labels:
         nothing = f'label_replace({nothing}, "{label}", "none", "", "")'

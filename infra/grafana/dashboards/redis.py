@@ -1,4 +1,4 @@
-"""Redis, and the limits and caches that rest on it."""
+"""Redis, and the limits and caches that depend on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALLS = rate("redis_commands_total")
 
 
 def hits(window: str) -> str:
-    """Share of look-ups of keys that found one."""
+    """Share of look-ups that found their key."""
     found = f"sum(rate(redis_keyspace_hits_total[{window}]))"
     missed = f"sum(rate(redis_keyspace_misses_total[{window}]))"
     return f"{found} / ({found} + {missed} > 0)"

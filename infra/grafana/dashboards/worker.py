@@ -1,4 +1,4 @@
-"""The worker: its loops, its process, and the queues that it works off."""
+"""The worker: its loops, its process, and the queues that it empties."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _add_middleware(app: FastAPI, services: Services) -> None:
     settings = services.settings
-    # The last one added is the outermost.
+    # The middleware that is added last is the outermost.
     app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(AuthMiddleware)
     app.add_middleware(ProtectionMiddleware, settings=settings, deadlines=services.deadlines)

@@ -166,13 +166,13 @@ def _in_one_line(error: Exception) -> str:
 def open_stores(
     settings: Settings, processes: Callable[[], int]
 ) -> tuple[Limiter, LoginThrottle, Cache, Redis | None]:
-    """Limiter, login throttle and cache, shared on Redis or of this process; and Redis' client.
+    """Limiter, login throttle and cache, shared on Redis or local; and Redis' client.
 
     `processes` gives the number of processes that serve.
     """
     if settings.redis_url is None:
         return MemoryLimiter(), MemoryLoginThrottle(), MemoryCache(), None
-    # One client each: a slow look-up in the cache must not hold up the limiter.
+    # Each has its own client: a slow look-up in the cache must not hold up the limiter.
     client = _redis(settings.redis_url.get_secret_value())
     limiter = RedisLimiter(_redis(settings.redis_url.get_secret_value()), processes)
     login_throttle = RedisLoginThrottle(_redis(settings.redis_url.get_secret_value()))

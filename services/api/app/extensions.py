@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load_extensions(names: Sequence[str]) -> list[APIRouter]:
-    """The router of each `module:router`. Raises SettingsError where one is missing."""
+    """The router of each `module:router`. Raises SettingsError if a router is missing."""
     patch_rate_limiter()
     if names and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
         sys.path.append(os.getcwd())  # noqa: PTH109

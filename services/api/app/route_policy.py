@@ -29,11 +29,11 @@ def _cost_of_one(_query: bytes, _length: bytes | None) -> int:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutePolicy:
     """`probe`: answers when nothing else does, so place, time and size are not checked.
-    `public`: the same for all callers; credentials are not looked at, and requests not counted.
-    `login`: any request has a password hashed.
+    `public`: the same for all callers; credentials are ignored, and requests not counted.
+    `login`: each request hashes a password.
     `keyed`: an idempotency key takes effect.
     `per_session`: counted by session, so that other sessions of the user cannot use up its limit.
-    `cost`: the most that a request may count for, told from its query and its Content-Length.
+    `cost`: the upper bound of a request's cost, by its query and its Content-Length.
     """
 
     probe: bool = False

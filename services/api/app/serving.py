@@ -1,5 +1,5 @@
-"""gunicorn's worker class: uvicorn's, but it accepts many connections at once, and ends without
-dropping requests that are arriving."""
+"""gunicorn's worker class: uvicorn's, but it accepts several connections in a turn of its loop,
+and ends without dropping requests that are arriving."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def listeners(sockets: Sequence[socket.socket]) -> list[socket.socket]:
 
 
 class LingeringServer(Server):
-    """Waits before it closes idle connections. uvicorn alone would close all of these at once, also
-    connections on which a request is arriving, or that were accepted a moment ago."""
+    """Waits before it closes idle connections. uvicorn's server closes all of these immediately,
+    also connections on which a request is arriving, or that were accepted a moment ago."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

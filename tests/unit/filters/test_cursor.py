@@ -1,4 +1,4 @@
-"""A cursor is sealed, and serves its own list and caller alone."""
+"""A cursor is sealed, and works only for its own list and caller."""
 
 from __future__ import annotations
 

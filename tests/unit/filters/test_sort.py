@@ -1,4 +1,4 @@
-"""The meaning of a sort, and the SQL that goes on after a record."""
+"""The meaning of a sort, and the SQL for ordering and keyset pagination."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-# Columns of users that take the value of the member of the same name in requests.
+# Columns of users whose value is that of the request member of the same name.
 PROFILE = ("name",)
 
 

@@ -27,7 +27,7 @@ def _in_utc(time: datetime) -> datetime:
 def _rates(text: str) -> str:
     rates = parse_rates(text)
     if len(rates) > 3 or any(rate.window > 86_400 for rate in rates):  # noqa: PLR2004
-        # Each of a key's rates is a count on Redis for as long as its window.
+        # Redis keeps a count for each of a key's rates, for as long as its window.
         raise ValueError("takes at most three rates, none over more than a day")
     return text
 

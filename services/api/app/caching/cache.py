@@ -1,4 +1,4 @@
-"""The cache's interface: bytes by key, for a while. All backends pass one contract suite."""
+"""The cache's interface: bytes by key, for a limited time. All backends pass one contract suite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Cache(Protocol):
-    """May forget any entry at any time. Entries that `get` returns are as set, and not expired."""
+    """May forget any entry at any time. `get` returns only unexpired entries, as they were set."""
 
     async def get(self, key: str) -> bytes | None: ...
 

@@ -1,9 +1,9 @@
 """A cache that is never older than the last acknowledged change, on any process.
 
 docs/decisions/0014 has the argument. In short: before its commit a writer marks the groups that it
-changes; between commit and acknowledgement it gives up their generations. A writer that cannot
+changes; between commit and acknowledgement it replaces their generations. A writer that cannot
 reach Redis begins an epoch instead, of which other processes learn from PostgreSQL, and
-acknowledges once each of them knows of the epoch or trusts nothing.
+acknowledges once each of them knows of the epoch or trusts no memory.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 MAX_BYTES = 256 * 1024
-# This long after an epoch's commit every other process knows of the epoch, or trusts nothing.
+# Seconds after an epoch's commit until every other process knows of it or trusts no memory.
 KNOWN_SECONDS = TRUST_SECONDS + 0.5
-# For this long after an epoch began others are surely quiet, with room for commits in progress.
+# For this long after an epoch began all other processes are quiet; 5 s are left for commits.
 COVERED_SECONDS = QUIET_SECONDS - 5.0
-# While Redis is away, writers begin an epoch this often: others stay quiet, so no writer waits.
+# While Redis is away, writers begin an epoch this often: processes stay quiet, so no writer waits.
 REPEAT_SECONDS = 5.0
 
-# The most writers whose marks are ended later; marks also end by themselves.
+# Maximum number of writers whose marks are ended later; marks also expire.
 _MAX_LEFT = 1000
 _FIRST_POLL, _LONGEST_POLL = 0.005, 0.1
 _HEARTBEAT_SECONDS = MAKING_SECONDS / 6
-# No reader waits for longer than a request may take.
+# Heartbeats stop after this time: no reader waits for longer than a request may take.
 _LONGEST_MAKING = 20.0
-# Stored in place of a value that is too large, or too old once made: readers make their own.
+# Stored in place of a value that is too large or expired while it was made; readers make their own.
 _NOT_KEPT = b""
 
 Outcome = Literal["hit", "stale", "miss", "collapsed", "bypass"]
@@ -52,19 +52,19 @@ Outcome = Literal["hit", "stale", "miss", "collapsed", "bypass"]
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """For how many seconds an entry is fresh, and then still given while a new one is made."""
+    """Seconds that an entry is fresh, and then seconds that it is served during its renewal."""
 
     fresh: float
     stale: float
 
     def fresh_for(self, name: str) -> float:
-        """How long the entry of that name is fresh: up to a tenth more or less."""
+        """Seconds that the entry `name` is fresh: `fresh`, varied by up to a tenth."""
         return self.fresh * (0.9 + 0.2 * crc32(name.encode()) / 0xFFFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A value, how it came about, and in seconds how old it is and how long it stays fresh."""
+    """A value, its outcome, and in seconds its age and how long it stays fresh."""
 
     value: bytes
     outcome: Outcome
@@ -74,7 +74,7 @@ class Served:
 
 
 class CoherentCache:
-    """Reads by `fetch`; the database tells of changes, see `Database.invalidating`."""
+    """`fetch` reads; the database reports changes through `Database.invalidating`."""
 
     def __init__(
         self, generations: Generations, database: Database, background: Background
@@ -84,9 +84,9 @@ class CoherentCache:
         self._background = background
         self._flights: dict[str, asyncio.Future[Served]] = {}
         self._beginning = asyncio.Lock()
-        # The groups of writers that are done, but whose marks could not be ended.
+        # By writer: the groups of finished writers whose marks could not be ended.
         self._left: dict[str, Collection[str]] = {}
-        # When this process last began an epoch, and from when on every process knows of it.
+        # When this process last began an epoch, and the time at which every process knows of it.
         self._began = self._known = float("-inf")
         database.invalidating = self.invalidate
 
@@ -117,10 +117,10 @@ class CoherentCache:
         if look is None or look.value is not None:
             return Served(await make(), "bypass")
         flight = self._flights.get(look.name)
-        # The look with `mine` makes the entry, even if others here wait for a dead maker.
+        # A look with `mine` makes the entry, even if others in this process wait for a dead maker.
         if flight is not None and not look.mine:
             return replace(await asyncio.shield(flight), outcome="collapsed")
-        # A task of its own: others wait for it, even if the request that began it is cancelled.
+        # A separate task: others wait for it, even if the request that began it is cancelled.
         flight = asyncio.ensure_future(self._obtain(look, ask, policy, make))
         self._flights[look.name] = flight
         flight.add_done_callback(lambda done: self._landed(look.name, done))
@@ -133,7 +133,7 @@ class CoherentCache:
         policy: CachePolicy,
         make: Callable[[], Awaitable[bytes]],
     ) -> Served:
-        """Make the entry, or wait for the process that does."""
+        """Make the entry, or wait for the process that makes it."""
         pause = _FIRST_POLL
         while not look.mine:
             await asyncio.sleep(pause)
@@ -169,14 +169,14 @@ class CoherentCache:
     async def _send_heartbeats(self, name: str) -> None:
         for _ in range(int(_LONGEST_MAKING / _HEARTBEAT_SECONDS)):
             await asyncio.sleep(_HEARTBEAT_SECONDS)
-            # Without trust this process is cut off from PostgreSQL, and `make` probably is, too.
+            # An untrusted process is cut off from PostgreSQL, and probably `make` is, too.
             if self._database.notifications.trusted:
                 await self._generations.still_making(name)
 
     async def _renew(
         self, name: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
     ) -> None:
-        # Requests that come once the entry is gone meet the fault themselves.
+        # Requests that come once the entry has expired get the problem themselves.
         with suppress(Problem):
             await self._make(name, policy, make)
 
@@ -184,17 +184,17 @@ class CoherentCache:
         if self._flights.get(name) is flight:
             del self._flights[name]
         if not flight.cancelled():
-            # Reading the fault keeps asyncio from logging it if no request waited.
+            # Reading the exception keeps asyncio from logging it if no request waited.
             flight.exception()
 
     async def invalidate(
         self, session: Session, groups: Mapping[str, bool]
     ) -> Callable[[], Awaitable[None]]:
         """Called at the end of the transaction that changes the groups. Returns a function to call
-        between the commit and the answer; that may take KNOWN_SECONDS.
+        between the commit and the answer; this function may take KNOWN_SECONDS.
 
-        A group whose caching ends stays marked: writers that know of the end no longer mark it,
-        and the mark keeps other processes from reading it.
+        A group whose caching ends stays marked: writers that know of the end no longer mark the
+        group, and this mark keeps other processes from reading it.
         """
         lasting = [group for group, ended in groups.items() if not ended]
         writer, asked = uuid4().hex, time.monotonic()
@@ -233,7 +233,7 @@ class CoherentCache:
                 self._left.pop(writer, None)
 
     async def _until_known(self) -> None:
-        """Wait until no process reads what was cached before now."""
+        """Wait until no process reads entries that were cached before this call."""
         async with self._beginning:
             asked = time.monotonic()
             if asked > self._began + COVERED_SECONDS:
@@ -244,7 +244,7 @@ class CoherentCache:
     def _has_begun(self, asked: float) -> None:
         known = time.monotonic() + KNOWN_SECONDS
         if known > self._began + QUIET_SECONDS:
-            # Otherwise the last epoch keeps all processes quiet until they know of this one.
+            # Otherwise the last epoch keeps all processes quiet until they know of the new epoch.
             self._known = known
         self._began = max(self._began, asked)
 

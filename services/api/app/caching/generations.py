@@ -1,8 +1,8 @@
-"""Entries by key, in groups; a whole group can be made out of date at once.
+"""Entries by key, in groups; one operation makes a whole group out of date.
 
-The name of an entry holds its group's generation, a random name that every change gives up, so
-readers no longer find earlier entries. While a change is on its way, its group is marked: the group
-is neither read nor stored into. All backends pass one contract suite.
+An entry's name contains its group's generation, a random token that each change replaces; readers
+then no longer find older entries. While a change is in progress, its group is marked: it is neither
+read nor written. All backends pass one contract suite.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ class Generations(Protocol):
     """May forget anything at any time. A failure is returned, not raised."""
 
     async def look(self, group: str, key: str, *, stale: float) -> Look | None:
-        """The entry, or None if the group must not be read. For a missing entry, or one with at
-        most `stale` seconds left, `mine` is true for one look at a time: until that maker stores,
-        releases, or lets MAKING_SECONDS pass without `still_making`. For an empty entry `mine` is
-        always false: each reader makes its own value, and stores nothing."""
+        """The entry, or None if the group must not be read. For a missing entry, or an entry with
+        at most `stale` seconds left, `mine` is true for one look at a time: until that maker
+        stores, releases, or lets MAKING_SECONDS pass without `still_making`. An empty entry means
+        that the value did not fit: `mine` is false, and each reader computes the value without
+        storing it."""
         ...
 
     async def still_making(self, name: str) -> None:
-        """Have no other reader make the entry yet."""
+        """Keep other readers from making the entry for MAKING_SECONDS more."""
         ...
 
     async def store(self, name: str, value: bytes, *, ttl: float) -> bool:
-        """Remember `value` under the name from the look that preceded its making; without room, an
-        empty entry for a moment."""
+        """Store `value` under the name that `look` returned; if it does not fit, store a
+        short-lived empty entry."""
         ...
 
     async def release(self, name: str) -> None:
@@ -53,11 +54,11 @@ class Generations(Protocol):
         ...
 
     async def mark(self, groups: Collection[str], writer: str) -> bool:
-        """Before the groups change: give up their generations, and have no process read them."""
+        """Before the groups change: replace their generations, and stop all reading."""
         ...
 
     async def unmark(self, groups: Collection[str], writer: str) -> bool:
-        """After the groups changed: give up their generations again, and end the mark."""
+        """After the groups changed: replace their generations again, and end the mark."""
         ...
 
     async def close(self) -> None: ...

@@ -37,7 +37,7 @@ class MemoryCache:
         return value
 
     def left(self, key: str) -> float:
-        """For how many seconds the entry is still remembered."""
+        """Seconds until the entry expires; 0 if it is missing."""
         entry = self._entries.get(key)
         return 0.0 if entry is None else max(0.0, entry[0] - self._now())
 

@@ -1,7 +1,7 @@
 """Generations on Redis, shared by every process.
 
-Names hold the run id of Redis, since a restarted Redis may come back with old generations, entries
-and marks. All times are of Redis' clock. Marks have no expiry in Redis, lest they are evicted.
+Names contain the run id of Redis, since a restarted Redis may come back with old generations,
+entries and marks. Times are by Redis' clock. Marks have no expiry in Redis, lest they are evicted.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ local mine = value ~= '' and left <= tonumber(ARGV[4])
 return {{name, value, left, mine and 1 or 0}}
 """
 # KEYS: the entry. ARGV: value, life in ms, the share of the memory that may be used afterwards, the
-# life of the empty entry set if more would be used. Counters in the same Redis must not lack room
-# for the sake of lists. A full Redis refuses only a script's first write.
+# life of the empty entry set if more would be used. Lists must not take the memory that counters in
+# the same Redis need. A full Redis refuses only a script's first write, so DEL comes first.
 _STORE = """
 redis.call('DEL', KEYS[1] .. ':making')
 local memory = redis.call('INFO', 'memory')
@@ -69,7 +69,7 @@ for i = 1, #KEYS, 2 do
     redis.call('ZREM', KEYS[i], ARGV[1])
 end
 """
-# Longer than any entry lives; a new generation does no harm.
+# Exceeds the life of any entry; a new generation does no harm.
 _GENERATION_SECONDS = 86_400
 _SHARE_OF_MEMORY = 0.75
 _NO_ROOM_SECONDS = 1.0

@@ -171,11 +171,11 @@ def create_key(  # noqa: PLR0913 - the parts of a key
 
 
 def main() -> None:
-    """The exit status: 0 done, 1 refused, 2 wrong usage, 3 database away or at another migration,
-    or a server that cannot start, 4 wrong settings."""
+    """Exit with 0: done, 1: refused, 2: wrong usage, 3: database away or at another migration, or a
+    server that cannot start, 4: wrong settings."""
     as_json = "--json" in sys.argv
     try:
-        # typer itself shows faults of usage, unless they are to be JSON.
+        # typer itself prints usage errors, unless JSON is wanted.
         raise SystemExit(app(standalone_mode=not as_json))
     except typer.TyperException as error:
         _fail(" ".join(error.format_message().split()), error.exit_code, as_json)

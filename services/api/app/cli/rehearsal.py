@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def rehearse(settings: Settings, *, database: bool) -> str | None:
-    """Make the application, extensions included, and look at the database; returns its migration,
-    None where it was never migrated.
+    """Make the application, extensions included, and look at the database; returns the database's
+    migration, None if it was never migrated.
 
     Raises SettingsError, DatabaseNewer, DatabaseUnavailable.
     """
-    # Imported here, since all other commands do without it.
+    # Imported here, since no other command needs it.
     from app.application import create_app  # noqa: PLC0415
 
     create_app(settings)

@@ -16,7 +16,7 @@ from app.core.settings import Settings
 
 _APPLICATION = "app.main:app"
 _GUNICORN = Path(app.__file__).parents[1] / "gunicorn.conf.py"
-# Ctrl-C in development waits this long at most for clients that keep their connection.
+# On Ctrl-C in development, the server waits at most this long for clients with open connections.
 _STOP_SECONDS = 5
 
 

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.indexes")
 
-# Building may take far longer than a request's statement may, and waits for older transactions, but
+# Building an index may take far longer than a request's statement, and waits for older transactions
 # for an hour at most.
 _BUILDER = {
     "application_name": repository.BUILDER,
     "statement_timeout": "0",
     "lock_timeout": "1h",
 }
-# How many times building is tried if it is broken off; seconds between looks at the lock.
+# Maximum number of tries if building is cancelled; seconds between tries to get the lock.
 _ATTEMPTS = 20
 _LOOK_SECONDS = 0.1
 
@@ -49,7 +49,7 @@ class Index:
         self.spec = spec
         keys = parse_sort(",".join(spec), fields)
         self.has_array = any(_is_array(key.path, fields) for key in keys)
-        # Two keys are a single field and `id`, which every sort ends with.
+        # Two keys are a single field and the `id` that ends every sort.
         if self.has_array and len(keys) == 2 and len(spec) == 1:  # noqa: PLR2004
             # `has` asks for elements of an array.
             path = keys[0].path
@@ -73,14 +73,14 @@ def indexes_of(collection: Collection) -> list[Index]:
 
 
 class States:
-    """How far the indexes of all collections are."""
+    """The states of all collections' indexes."""
 
     def __init__(self, existing: dict[str, BuiltIndex], building: set[str]) -> None:
         self._existing = existing
         self._building = building
 
     def state_of(self, index: Index) -> tuple[State, str | None]:
-        """The state, and the fault of a failed index if another try is of no use."""
+        """The state, and the fault of a failed index if another try would fail as well."""
         found = self._existing.get(index.name)
         if found is None or (not found.valid and index.name in self._building):
             return "building", None
@@ -95,8 +95,8 @@ async def reconcile(database: Database, collection: Collection) -> bool:
     """Build missing indexes, drop those that are no longer declared.
 
     Both happen concurrently: readers and writers do not wait. Only one process at a time works on a
-    collection; a second call returns at once. Faults are logged; returns False if another try can
-    mend them.
+    collection; a second call returns immediately. Faults are logged; returns False if another try
+    may succeed.
     """
     try:
         # Open a connection only if there is something to do.
@@ -119,7 +119,7 @@ async def reconcile(database: Database, collection: Collection) -> bool:
 
 async def _reconcile(connection: Connection[Any], collection: Collection) -> bool:
     while True:
-        # Wait for changes of the collection, which break building off. This lock ends with the try.
+        # Wait for changes of the collection, which cancel builds. Each try releases its lock.
         while not await repository.try_lock_name(connection, collection.name):  # noqa: ASYNC110 - no event tells of others' locks
             await asyncio.sleep(_LOOK_SECONDS)
         # Other indexes may have been declared since.
@@ -139,7 +139,7 @@ async def _reconcile(connection: Connection[Any], collection: Collection) -> boo
 def _differences(
     collection: Collection, existing: dict[str, BuiltIndex]
 ) -> tuple[list[Index], list[str]]:
-    """The declared indexes that are missing, and the names of existing ones not declared.
+    """The declared indexes that are missing, and the names of existing undeclared indexes.
 
     An index with a fault does not count as missing: records would have to change first.
     """
@@ -150,7 +150,7 @@ def _differences(
 
 
 async def _build(connection: Connection[Any], collection: str, missing: Sequence[Index]) -> bool:
-    """Build each index by itself; returns False if one is to be tried again."""
+    """Build each index separately; returns False if any needs another try."""
     succeeded = True
     for index in missing:
         spec = list(index.spec)

@@ -32,7 +32,7 @@ NAME = re.compile(COLLECTION_NAME)
 
 # Notifications of this topic carry the name of the changed collection.
 TOPIC = "collection"
-# Records of up to so many bytes are not announced, see Collection.largest.
+# Records of at most this many bytes are not announced, see Collection.largest.
 LARGEST = 8192
 
 Operation = Literal["list", "read", "create", "update", "delete"]
@@ -51,12 +51,12 @@ class Definition:
     schema: dict[str, Any]
     rules: dict[Operation, str | None] = field(default_factory=dict)
     indexes: tuple[tuple[str, ...], ...] = ()
-    # {"list": "30s", "stale_while_revalidate": "60s"}, or the first alone.
+    # {"list": "30s", "stale_while_revalidate": "60s"}, or only the first member.
     cache: dict[str, str] | None = None
 
     @property
     def schema_text(self) -> str:
-        """The text to compare schemas by: as Python values 1, 1.0 and true are equal."""
+        """Schemas are compared by this text: as Python values 1, 1.0 and true are equal."""
         return json.dumps(self.schema, sort_keys=True)
 
     def dump(self) -> str:
@@ -78,7 +78,7 @@ class Definition:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """A defined collection. Compared by identity: its compiled parts hang on the object."""
+    """A defined collection. Compared by identity: its compiled parts are cached on the object."""
 
     id: UUID
     name: str
@@ -86,7 +86,7 @@ class Collection:
     definition: Definition
     created_at: datetime
     updated_at: datetime
-    # The most bytes that an unpacked record takes in PostgreSQL; this only grows.
+    # Upper bound on the bytes of an unpacked record in PostgreSQL; it only grows.
     largest: int = LARGEST
 
     @cached_property
@@ -99,7 +99,7 @@ class Collection:
 
     @cached_property
     def fields(self) -> Fields:
-        """All fields, for rules: these may be about unreadable fields."""
+        """All fields, for rules, which may use unreadable fields."""
         return Fields(self.definition.schema)
 
     @cached_property
@@ -130,7 +130,7 @@ class Collection:
 
     @cached_property
     def cache_policy(self) -> CachePolicy | None:
-        """How long lists are cached; None: not at all."""
+        """How long lists are cached; None if they are not cached."""
         cache = self.definition.cache
         if cache is None:
             return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.db.database import Database
     from app.db.session import Session
 
-# Names without a collection that are remembered; clients can ask for any number.
+# Maximum number of remembered names without a collection; clients can ask for any number.
 _MAX_UNKNOWN = 1000
 
 _HIT = CACHE_LOOKUPS.labels("collections", "hit")
@@ -23,7 +23,7 @@ _MISS = CACHE_LOOKUPS.labels("collections", "miss")
 
 
 class Registry:
-    """Collections by name, and names without one. Not used while notifications may be missing."""
+    """Collections by name, and names without one. Unused while notifications may be missing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -40,10 +40,10 @@ class BuiltIndex(NamedTuple):
     fault: str | None
 
 
-# The name of builders of indexes in pg_stat_activity.
+# The application_name of index builders in pg_stat_activity.
 BUILDER = "listo-indexes"
 
-# Among holders of the tables' locks, cancels builders of indexes, which can begin anew. Tells if a
+# Cancels index builders that hold the tables' locks; builders can start again. Reports whether a
 # holder is PostgreSQL's own vacuum, which PostgreSQL cancels; its process has no user.
 _MAKE_WAY = """
 SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
@@ -55,7 +55,7 @@ SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
 
 _AT_A_TIME = 500
 _BYTES_AT_A_TIME = 8 << 20
-# From a table that only gets new rows: by updates, writers of records would wait for each other.
+# A table that only gets new rows: with updates, writers of records would wait for each other.
 _LARGEST = "(SELECT max(bytes) FROM listo.record_sizes WHERE collection = collections.id)"
 _COLUMNS = f"id, name, version, definition, created_at, updated_at, {_LARGEST} AS largest"
 
@@ -77,7 +77,7 @@ async def get_all(session: Session) -> list[Collection]:
 async def first_collection_after(
     session: Session, after: str | None, *, inclusive: bool
 ) -> Collection | None:
-    """The first collection by name after the name `after`, or from that on if `inclusive`."""
+    """The first collection by name whose name is above `after`, or equal to it if `inclusive`."""
     row = await session.fetchrow(
         f"SELECT {_COLUMNS} FROM listo.collections WHERE $1::text IS NULL OR name > $1"
         " OR ($2 AND name = $1) ORDER BY name LIMIT 1",
@@ -120,7 +120,7 @@ async def update(session: Session, id_: UUID, definition: Definition) -> Collect
 
 
 async def announce(session: Session, collection: Collection, size: int) -> None:
-    """Tell every process of records of so many bytes, before there is such a record."""
+    """Tell every process that records may have `size` bytes, before such a record exists."""
     status = await session.execute(
         "INSERT INTO listo.record_sizes (collection, bytes) SELECT $1, $2 WHERE NOT EXISTS"
         " (SELECT FROM listo.record_sizes WHERE collection = $1 AND bytes >= $2)",
@@ -147,13 +147,13 @@ async def block_reads(session: Session, name: str) -> None:
 
 
 async def make_way(session: Session, names: Sequence[str]) -> bool:
-    """Break off building indexes of these; returns whether PostgreSQL itself vacuums a table."""
+    """Cancel index builds on these tables; returns whether PostgreSQL's own vacuum works on any."""
     row = await session.fetchrow(_MAKE_WAY, [table(name) for name in names], BUILDER)
     return row is not None and row["vacuum"]
 
 
 async def oldest_in_progress(session: Session) -> str:
-    """The oldest transaction in progress: its changes and later ones may be invisible yet."""
+    """The oldest transaction in progress: its changes and later changes may still be invisible."""
     oldest: str = await session.fetchval(
         "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text"
     )
@@ -163,13 +163,13 @@ async def oldest_in_progress(session: Session) -> str:
 async def records(
     session: Session, collection: Collection, since: str | None
 ) -> AsyncIterator[Sequence[Record]]:
-    """All records of a collection as (id, data as text), some at a time, by id. With `since`, at
-    least the records that this transaction or later ones wrote."""
+    """All records of a collection as (id, data as text), in batches, ordered by id. With `since`,
+    at least the records that this transaction or later transactions wrote."""
     after = None
     some = max(1, min(_AT_A_TIME, _BYTES_AT_A_TIME // collection.largest))
     while True:
         async with room(session, 4 * collection.largest) as within:
-            # A frozen record can have any age, and is read once more.
+            # A frozen record can seem to have any age, and is then read once more.
             rows = await within.fetch(
                 f"SELECT id, data FROM {table(collection.name)}"
                 " WHERE ($1::uuid IS NULL OR id > $1)"
@@ -217,9 +217,9 @@ async def create_index(session: Session, collection: str, name: str, definition:
 async def build_index(
     connection: Connection[Any], collection: str, name: str, definition: str
 ) -> str | None:
-    """Build while records are read and written. If another try is of no use, returns the fault,
-    which is also kept on the invalid index."""
-    # The remains of a broken-off attempt.
+    """Build while records are read and written. If another try would fail as well, returns the
+    fault, which is also kept on the invalid index."""
+    # Drop the remains of a cancelled try.
     await drop_index(connection, name)
     try:
         await connection.execute(

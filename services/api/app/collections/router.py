@@ -106,7 +106,7 @@ async def put_collection(
             only_create=absent is not None,
         )
     if not created:
-        # In the background: the request's deadline would end the building of a large index.
+        # In the background: the request's deadline would cancel the building of a large index.
         services = services_of(request.scope)
         database.after_commit(
             lambda: services.background.start(indexes.reconcile(services.database, changed))

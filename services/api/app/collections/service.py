@@ -107,7 +107,7 @@ async def put(
         return present, False
     new_schema = present.definition.schema_text != definition.schema_text
     if new_schema:
-        # Writers go on meanwhile; records written since `oldest` are checked once writers wait.
+        # Writers continue meanwhile; records written since `oldest` are checked once writers wait.
         oldest = await repository.oldest_in_progress(session)
         await _check_records(session, replace(present, definition=definition))
     if blocks_writers(present.definition, definition):
@@ -124,7 +124,7 @@ async def put(
 def blocks_writers(before: Definition, after: Definition) -> bool:
     """Whether writers wait while a collection is changed from `before` to `after`."""
     # Writers that waited notice a new schema: they check the version that they validated against.
-    # Before anything is cached, writers that know of no cache are done.
+    # Before any list is cached, writers that know of no cache must have ended.
     return before.schema_text != after.schema_text or bool(after.cache and not before.cache)
 
 

@@ -28,7 +28,7 @@ async def take(session: Session, names: Sequence[str]) -> None:
 
 
 async def block_writers(session: Session, names: Sequence[str]) -> None:
-    """Readers go on; writers wait until the transaction ends, and then see its changes. Raises
+    """Readers continue; writers wait until the transaction ends, and then see its changes. Raises
     CollectionBusy."""
     await _acquire(session, lambda attempt: repository.block_writes(attempt, names), names)
 

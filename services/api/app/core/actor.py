@@ -1,4 +1,4 @@
-"""The caller of a request: the value from which every rule, limit and log line starts."""
+"""The caller of a request: the value that every rule, limit and log line uses."""
 
 from __future__ import annotations
 

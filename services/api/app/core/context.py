@@ -35,19 +35,19 @@ class RequestContext:
     actor: Actor = ANONYMOUS
     # The request's header fields, by lower-case name.
     fields: dict[bytes, bytes] = field(default_factory=dict)
-    # Whether the response is under way, so that another can no longer be sent.
+    # Whether the response has begun; another response can then no longer be sent.
     started: bool = False
-    # Whether the answer is a problem that the same request may not meet again.
+    # Whether the answer is a problem and the same request may succeed when sent again.
     retryable: bool = False
     # Fields of the response, whichever part answers, as raw ASGI headers.
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    # How many seconds of PostgreSQL's time the request's lists have taken.
+    # Seconds of PostgreSQL's time that the request's lists have taken.
     query_seconds: float = 0.0
 
     @property
     def holder(self) -> Hashable:
-        """The key by which connections are shared out: a user, for all of the user's API keys, or
-        an address."""
+        """Whose share of connections this request uses: the user (API keys included), else the
+        address."""
         return self.actor.id or rate_key(self.client)
 
 

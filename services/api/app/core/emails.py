@@ -1,4 +1,4 @@
-"""E-mail addresses in the one form that they are stored and looked up in."""
+"""E-mail addresses in the form in which they are stored and looked up."""
 
 from __future__ import annotations
 

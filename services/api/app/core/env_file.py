@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class SettingsError(Exception):
-    """The settings are wrong; the message lists every fault."""
+    """The settings are wrong; the message lists every error."""
 
 
 def find_env_file() -> Path | None:
     """The file that LISTO_ENV_FILE names, else the nearest `.env` of the working folder and the
-    three above, so that every command finds it. Raises SettingsError if it cannot be read."""
+    three above, so that every command finds it. Raises SettingsError if it is unreadable."""
     if named := os.environ.get("LISTO_ENV_FILE"):
         return _readable(Path(named).expanduser())
     here = Path.cwd()
@@ -28,7 +28,7 @@ def find_env_file() -> Path | None:
 
 def _readable(path: Path) -> Path:
     try:
-        # A pipe can be read once only.
+        # A pipe can be read only once, which is left to Settings.
         text = "" if path.is_fifo() else path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
@@ -41,7 +41,7 @@ def _readable(path: Path) -> Path:
 
 
 def settings_error(settings: type[BaseModel], error: ValidationError) -> SettingsError:
-    """The error with a line for every fault, which shows an example of a right value."""
+    """The error with a line for every wrong setting, which shows an example of a right value."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     lines = [f"{len(faults)} setting{'s are' if len(faults) > 1 else ' is'} wrong:"]
     for fault in faults:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field at fault: an RFC 6901 pointer into the body, or a parameter's name."""
+    """One wrong field: an RFC 6901 pointer into the body, or a parameter's name."""
 
     pointer: str
     message: str
@@ -52,13 +52,13 @@ class Problem(Exception):
 
     @property
     def in_one_line(self) -> str:
-        """The detail, the faults and the cause, for the operator."""
+        """The detail, the errors and the cause, for the operator."""
         cause = f"({self.__cause__})" if str(self.__cause__ or "") else ""
         return " ".join(f"{self.detail} {self.faults} {cause}".split())
 
     @property
     def faults(self) -> str:
-        """The fault of each field, in one line."""
+        """The error of each field, in one line."""
         return "; ".join(f"{error.pointer}: {error.message}" for error in self.errors)
 
 
@@ -174,6 +174,6 @@ class RequestTimeout(ServiceUnavailable):
 
 
 class QueryTooSlow(ServiceUnavailable):
-    """The query took longer than one may, and was ended."""
+    """The query exceeded its time limit and was cancelled."""
 
     code = "query_too_slow"

@@ -29,5 +29,5 @@ def uuid7() -> UUID:
 
 def parse_uuid(text: str) -> UUID | None:
     """The UUID that `text` spells in its canonical form, else None."""
-    # UUID() also takes braces, "urn:" and no hyphens, but each record has a single URL.
+    # UUID() also accepts braces, "urn:" and missing hyphens, but each record has a single URL.
     return UUID(text) if _PATTERN.fullmatch(text) else None

@@ -16,21 +16,21 @@ MAX_DEPTH = 64
 # An empty list takes two bytes in a body and some eighty in memory.
 MAX_VALUES = 250_000
 MAX_EXPONENT = 308
-# PostgreSQL keeps numbers in full, so 1e308 is six bytes in and 309 bytes out.
+# PostgreSQL keeps numbers in full, so 1e308 is five bytes in and 309 bytes out.
 MAX_EXPANSION = 1_048_576
 
-# For a number that is written out; PostgreSQL's own bound is 16,383.
+# Maximum decimals of a number that is written out; PostgreSQL's own bound is 16,383.
 MAX_DECIMALS = 16_000
 
 _NUMBER = re.compile(rb"([0-9]++)(?:\.([0-9]++))?+(?:[eE]([-+]?)0*+([0-9]*+))?+")
-# With all digits made 0 and E made e, a copy and a search find the few numbers to look at.
+# In a copy with all digits as 0 and E as e, a search finds the few numbers to look at.
 _DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _EXPONENT = b"0e"
-# 2^63 has as many digits.
+# 2^63 has 19 digits.
 _LONG_INTEGER = b"0" * 19
 _WITH_EXPONENT = re.compile(rb"[:,\[]\s*+-?[0-9.]++[eE][+-]?[0-9]")
 _MANY_DIGITS = re.compile(rb"[0-9]{19,}+")
-# The largest double has as many digits before the point.
+# The largest double has 309 digits before the point.
 _LONG_NUMBER = b"0" * 309
 # Possessive: a match without backtracking keeps no state, and a string can be the whole body.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
@@ -69,7 +69,7 @@ def parse_stored(text: str) -> Any:
 
 
 def long_numbers(text: str) -> list[int]:
-    """How many digits, written out, each number has that may be beyond 64 bits.
+    """The number of digits, written out, of each number that may be beyond 64 bits.
 
     Text within a string that looks like such a number counts, too.
     """
@@ -84,7 +84,7 @@ def long_numbers(text: str) -> list[int]:
 
 
 def depth(text: str) -> int:
-    """How many levels of arrays and objects a JSON text has, MAX_DEPTH + 1 if there are more."""
+    """The levels of arrays and objects in a JSON text, at most MAX_DEPTH + 1."""
     brackets = _brackets(_without_strings(text.encode()))
     levels = 0
     while brackets and levels <= MAX_DEPTH:
@@ -99,7 +99,7 @@ def pointer(*parts: str | int) -> str:
 
 
 def _read(text: bytes, **how: Any) -> Any:
-    # While many lists are made, garbage collection would look through all earlier objects again.
+    # While many lists are made, garbage collection would scan all earlier objects repeatedly.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -110,7 +110,7 @@ def _read(text: bytes, **how: Any) -> Any:
 
 
 def has_too_many_values(body: bytes) -> bool:
-    """Counts brackets and commas: one of these is before each value but the first."""
+    """Counts brackets and commas: each value but the first follows a bracket or a comma."""
     if sum(map(body.count, _BEFORE_VALUES)) <= MAX_VALUES:
         return False
     # Each value has two strings at most, itself and its key, and a string has two quotes.
@@ -120,13 +120,13 @@ def has_too_many_values(body: bytes) -> bool:
     )
 
 
-# Bytes are faster to search than values, of which a body can have millions: other requests wait.
+# Bytes are faster to search than values, and other requests wait meanwhile.
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 
 
 def _is_too_deep(text: bytes) -> bool:
-    """Whether brackets are left without the MAX_DEPTH innermost levels; `text` has no strings."""
+    """Whether brackets remain without the MAX_DEPTH innermost levels; `text` has no strings."""
     brackets = _brackets(text)
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")
@@ -151,7 +151,7 @@ def _refuse_nul(value: Any) -> None:
 
 
 def _path_to_nul(value: Any) -> tuple[str | int, ...] | None:
-    """The keys that lead to the first string with a NUL, or to the object that has one as key."""
+    """The keys that lead to the first string with a NUL, or to the object that has such a key."""
     if isinstance(value, str):
         return () if "\x00" in value else None
     if isinstance(value, dict):

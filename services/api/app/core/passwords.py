@@ -1,4 +1,4 @@
-"""The rules for passwords, and the one form in which passwords are compared."""
+"""The rules for passwords, and the form in which passwords are compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def normal(password: str) -> str:
 
 
 def checked(password: str) -> str:
-    """A new password in that form. Raises ValueError if it is too short."""
+    """A new password in NFC. Raises ValueError if it is too short."""
     composed = normal(password)
     if len(composed) < MIN_LENGTH:
         raise ValueError(f"must have at least {MIN_LENGTH} characters")
@@ -32,7 +32,7 @@ def default_in_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
     except ValueError:
-        # The error's words may hold the password.
+        # The error's message may contain the password.
         raise ValueError("is no URL") from None
     given = [unquote(parts.password or ""), *parse_qs(parts.query).get("password", ())]
     return any(password.lower() in DEFAULTS for password in given)

@@ -20,7 +20,7 @@ class Rate:
 
 
 def parse_rates(text: str) -> tuple[Rate, ...]:
-    """The rates that `text` spells; none for `off`. Raises ValueError."""
+    """The rates that `text` spells; empty for `off`. Raises ValueError."""
     if text.strip().lower() == "off":
         return ()
     rates = []

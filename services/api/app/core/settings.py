@@ -15,7 +15,7 @@ from app.core import emails, passwords
 from app.core.env_file import SettingsError, find_env_file, settings_error
 from app.core.rates import Rate, parse_rates
 
-# Where containers get secrets: a file each, named like the setting in lower case.
+# Where containers get secrets: one file per setting, named like it in lower case.
 SECRETS = Path("/run/secrets")
 MIN_SECRET = 32
 MIN_DISTINCT = 10
@@ -320,7 +320,7 @@ class Settings(BaseSettings):
     @classmethod
     def _fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            # With `*`, browsers let no page send Authorization.
+            # `*` is refused: with it, browsers let no page send Authorization.
             if not re.fullmatch(r"[A-Za-z0-9!#$%&'+.^_`|~-]+", name):
                 raise ValueError(f"{name!r} is not a field's name")
         return value
@@ -361,7 +361,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this process. Raises SettingsError with every fault in one list."""
+        """The settings of this process. Raises SettingsError, which lists every error."""
         try:
             return cls(  # type: ignore[call-arg]
                 _env_file=find_env_file(),
@@ -370,7 +370,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise settings_error(cls, error) from None
         except UnreadableSource as error:
-            # The file of a secret; the cause says why, but not always which file.
+            # A secret's file cannot be read; the cause says why, but not always which file.
             raise SettingsError(f"{error}: {error.__cause__}") from None
 
 

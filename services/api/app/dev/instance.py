@@ -66,7 +66,7 @@ class Instance:
         self.forget()
 
     def record(self, pids: list[int]) -> None:
-        """Note which processes are ours, for a later run that has to end them."""
+        """Record our processes, for a later run that has to end them."""
         started = []
         for pid in pids:
             with suppress(psutil.NoSuchProcess):
@@ -104,7 +104,7 @@ class Instance:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write all or nothing, for this user's eyes only."""
+    """Write all or nothing, readable by this user only."""
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
     number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -71,7 +71,7 @@ class EmbeddedPostgres:
         return f"postgresql://postgres@/{quote(database)}?host={quote(str(self._sockets))}"
 
     def start(self) -> None:
-        """Start the server, or go on with the one that runs. Raises PostgresError."""
+        """Start the server, or use the server that already runs. Raises PostgresError."""
         self._make_base()
         self._make_sockets()
         if not (self.data / "PG_VERSION").exists():
@@ -119,7 +119,7 @@ class EmbeddedPostgres:
         """Whether this cluster's server runs."""
         with suppress(OSError, IndexError, ValueError, psutil.Error):
             process = psutil.Process(int(self._pid_file().read_text().splitlines()[0]))
-            # Not by its name alone: the process may be the server of another folder.
+            # The program's name is not enough: the process may be the server of another folder.
             return str(self.data) in process.cmdline()
         return False
 
@@ -139,8 +139,8 @@ class EmbeddedPostgres:
         raise PostgresError(f"PostgreSQL was not ready within {_START_SECONDS} s")
 
     def _forget_locks(self) -> None:
-        """Remove locks: their number may belong to another process by now, after a restart of the
-        machine say, or to a zombie. PostgreSQL cannot tell, and would refuse to start."""
+        """Remove lock files: their process id may belong to another process by now, for example
+        after a reboot, or to a zombie. PostgreSQL cannot tell, and would refuse to start."""
         for lock in (self._pid_file(), self._sockets / ".s.PGSQL.5432.lock"):
             lock.unlink(missing_ok=True)
 
@@ -170,7 +170,7 @@ class EmbeddedPostgres:
             shutil.rmtree(former, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix="postgres.new.", dir=self._base))
         self._own(fresh)
-        # All users who can enter the sockets' folder can connect: only its owner can enter.
+        # All users who can enter the sockets' folder can connect, so only its owner can enter.
         self._run(
             "initdb", "-D", fresh, "-U", "postgres", "--auth=trust", "--encoding=UTF8",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C",
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
             as_user = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         with tempfile.TemporaryFile() as output:
             # A file, not a pipe: the server inherits it and would keep a pipe open.
-            # In a group of its own: Ctrl-C is for us, and a program that has begun is to finish.
+            # In a group of its own: Ctrl-C is for us, and a running program is to finish.
             done = subprocess.run(  # noqa: S603 - our own arguments
                 [str(self._binaries() / program), *map(str, args)],
                 stdin=subprocess.DEVNULL,

@@ -66,7 +66,7 @@ class Processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
             with suppress(ProcessLookupError):
-                # Also its own children.
+                # This also ends the process' own children.
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._running.clear()

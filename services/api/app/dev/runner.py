@@ -41,9 +41,9 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
-    """The exit status: 0 after Ctrl-C, 1 with one line where it cannot start."""
+    """The exit status: 0 after Ctrl-C, 1 with one line if `make dev` cannot start."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # Messages must be seen at once also where they go to a file.
+        # Messages must appear immediately, also in a file.
         sys.stdout.reconfigure(line_buffering=True)
     runner = Runner(PROJECT)
     try:
@@ -150,7 +150,7 @@ class Runner:
             time.sleep(0.05)
 
     def _ready_status(self, deadline: float) -> int:
-        """The server's status once it serves the socket that we hold; 0 if it breaks off."""
+        """The server's status once it serves our socket; 0 if it closes the connection early."""
         assert self.processes is not None
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         with closing(HTTPConnection(host, self.port, timeout=READY_SECONDS)) as connection:
@@ -191,7 +191,7 @@ class Runner:
 
 def _complain(message: str) -> int:
     if signals.received():
-        # The fault is only that a program of ours got the same signal.
+        # The error is only that a program of ours got the same signal.
         return 0
     console.print("[bold red]make dev:[/]", end=" ")
     console.print(message, markup=False)
@@ -223,8 +223,8 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted connections inherit this option. uvicorn leaves it out, as it takes a socket handed
-    # over by number for a Unix socket; answers on kept connections would be 40 ms late.
+    # Accepted connections inherit this option. uvicorn does not set it, since it mistakes a socket
+    # handed over by number for a Unix socket; answers on kept connections would be 40 ms late.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listening.bind(address)

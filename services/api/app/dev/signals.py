@@ -1,4 +1,4 @@
-"""Signals like Ctrl-C: noted when they arrive, acted on between two steps.
+"""Signals like Ctrl-C: recorded when they arrive, acted on between two steps.
 
 An exception from a signal handler would break off the code that runs just then.
 """
@@ -16,7 +16,7 @@ class Stopped(Exception):
 
 
 def listen() -> None:
-    """Note signals from now on."""
+    """Record signals from now on."""
     for number in _NUMBERS:
         # Under nohup SIGHUP is ignored, and stays so.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:

@@ -53,7 +53,10 @@ def compare(term: Comparison, params: Params) -> str:
     if isinstance(right, Items):
         return _compare_list(column, sql, term, right, params)
     if operator == "in":
-        raise FilterError(f"{column} in goes with a list like [1, 2].", position=right.position)
+        raise FilterError(
+            f"`in` needs a list on its right: for {column}, constants like [1, 2].",
+            position=right.position,
+        )
     if isinstance(right, Field):
         return _compare_columns(column, sql, term, right)
     if isinstance(right, Variable):
@@ -73,7 +76,7 @@ def _check_order(column: str, term: Comparison) -> None:
 
 def _compare_list(column: str, sql: str, term: Comparison, items: Items, params: Params) -> str:
     if term.operator != "in":
-        raise FilterError("A list goes with in.", position=items.position)
+        raise FilterError("A list can stand only after `in`.", position=items.position)
     values = [_column_value(column, item) for item in items.items if item.value is not None]
     if column == "owner":
         values = [value for value in values if value != NO_OWNER]

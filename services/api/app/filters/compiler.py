@@ -1,8 +1,8 @@
-"""Compiles a syntax tree to SQL: bound values, two-valued logic, conditions that indexes serve.
+"""Compiles a syntax tree to SQL with bound values, two-valued logic, and conditions for indexes.
 
 jsonb has a total order: [] < null < strings < numbers < booleans < arrays < objects. A comparison
-must match values of one type only. A range on the same expression ensures this where the schema
-allows, jsonb_typeof elsewhere. The range is better: the planner has statistics for it alone.
+must match values of one type only. Where the schema allows, a range on the same expression
+ensures this, elsewhere jsonb_typeof does. The planner has statistics for the range only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def compile_filter(expression: Expression, fields: Fields, params: Params) -> st
     """SQL in parentheses that is true or false for each record; adds the values to `params`.
 
     Filters of the same shape give the same text. Raises FilterError or UnknownField (400) with
-    the position of the fault.
+    the position of the error.
     """
     return _Compiler(fields, params).condition(expression)
 
@@ -81,13 +81,15 @@ class _Compiler:
         if isinstance(operand, Constant):
             return frozenset({_json_type(operand)})
         if isinstance(operand, Items):
-            raise FilterError("A list goes with in.", position=operand.position)
+            raise FilterError("A list can stand only after `in`.", position=operand.position)
         if operand.name == "user.roles":
-            raise FilterError("@user.roles goes before has or after in.", position=operand.position)
+            raise FilterError(
+                "Write @user.roles before `has` or after `in`.", position=operand.position
+            )
         return frozenset({"string", "null"})
 
     def format(self, term: Comparison) -> Format | None:
-        """The format of a compared field, for the fields and constants of the term."""
+        """The format by which the term's values are compared: that of a field in it, or None."""
         left, right = term.left, term.right
         sides = [(left, term.operator == "has"), (right, term.operator == "in")]
         found: list[tuple[Format, Field]] = []
@@ -104,7 +106,7 @@ class _Compiler:
         return found[0][0] if found else None
 
     def scalar(self, operand: Operand, format_: Format | None) -> str:
-        """The SQL of a scalar operand, to be used: PostgreSQL refuses a bound value without use."""
+        """The SQL of a scalar operand. Callers must use it: PostgreSQL refuses unused values."""
         self.types(operand)
         if isinstance(operand, Field):
             return field_sql(operand.path, operand.position, format_)
@@ -120,8 +122,9 @@ class _Compiler:
         if isinstance(operand, Variable) and operand.name == "user.roles":
             return self.params.add(Caller.ROLES_JSON, "jsonb")
         raise FilterError(
-            f"{operator} goes with a list: a field or @user.roles"
-            + (", or constants like [1, 2]." if operator == "in" else "."),
+            "`in` needs a list on its right: a field or @user.roles, or constants like [1, 2]."
+            if operator == "in"
+            else "`has` needs a list on its left: a field or @user.roles.",
             position=operand.position,
         )
 
@@ -156,8 +159,8 @@ class _Compiler:
         return self.element(array, term.right, format_) + self.unless_anonymous(term)
 
     def element(self, array: str, operand: Operand, format_: Format | None) -> str:
-        # Only an array contains an array. `@>` would look for a nested array as a subset, so only
-        # scalars count as elements.
+        # `array` needs no type check, since only an array contains an array. `@>` would match any
+        # subset of a nested array, so only scalars count as elements.
         value, nested = self.scalar(operand, format_), self.types(operand) & _NESTED
         guard = f" AND jsonb_typeof({value}) NOT IN ('array', 'object')" if nested else ""
         return f"{array} @> jsonb_build_array({value}){guard}"

@@ -37,9 +37,9 @@ class Cursor:
     digest: str = ""
 
     def resolve(self, values: Sequence[str] | None) -> Cursor:
-        """The cursor with the present values of `record`, which are None if the record is gone.
+        """The cursor with the present values of `record`; None stands for a deleted record.
 
-        Raises InvalidCursor where the values have changed, since the place is lost then.
+        Raises InvalidCursor if the values have changed or the record is deleted.
         """
         if values is None or _digest(values) != self.digest:
             raise InvalidCursor(
@@ -49,15 +49,15 @@ class Cursor:
 
 
 class CursorCodec:
-    """Signs with keys derived from the secrets: the first key signs, any of them verifies."""
+    """Signs with keys derived from the secrets: the first key signs, every key can verify."""
 
     def __init__(self, *secrets: str) -> None:
         self._keys = [hmac.digest(secret.encode(), b"listo cursor", "sha256") for secret in secrets]
 
     def encode(self, position: Sequence[str], *, backward: bool, binding: str) -> str:
-        """A cursor that `decode` takes with the same `binding` only.
+        """A cursor that `decode` accepts only with the same `binding`.
 
-        `position` has the values of `key_columns`, so the last is the record's id.
+        `position` has the values of `key_columns`, so the last value is the record's id.
         """
         payload = orjson.dumps([backward and _BACKWARD, *position])
         if len(payload) > _MAX_POSITION:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JSON_TYPES: Final = frozenset({"null", "string", "number", "boolean", "array", "object"})
 _NULL: Final = frozenset({"null"})
 
-# A schema with one of these keywords is read itself, not the `$ref` or the like beside it.
+# Beside one of these keywords, a `$ref`, `allOf`, `anyOf` or `oneOf` is not read.
 _OWN: Final = ("type", "properties", "format")
 _MOST_STEPS: Final = 16
 _MOST_NAMES: Final = 200
@@ -46,7 +46,7 @@ class Fields:
         self.hidden = hidden
 
     def types(self, path: Path, position: int | None = None) -> frozenset[str]:
-        """The JSON types that the value at `path` may have; "null" stands for absent too.
+        """The JSON types that the value at `path` may have; "null" also stands for absent.
 
         Raises UnknownField (400) where the schema allows no such member.
         """

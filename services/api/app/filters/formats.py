@@ -1,8 +1,8 @@
 """Formats of JSON Schema whose strings are compared by value, and the canonical form of a value.
 
-Each value has one form, and the forms sort like the values: they differ in length in their last
-digits only, so that any collation agrees. This module makes the forms of constants, the functions
-of migration 0006 those of stored strings; the two must agree.
+Each value has one form. Under any collation the forms sort like the values, since their length
+varies in the last digits only. This module makes the forms of constants, and the functions of
+migration 0006 make the forms of stored strings; the two must agree.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Format:
         return None if match is None else self.form(match)
 
     def _match(self, text: str) -> re.Match[str] | None:
-        # The validator knows the calendar, but accepts - and the like as digits.
+        # The validator knows the calendar, but accepts characters like - in place of digits.
         match = self._pattern.fullmatch(text)
         return match if match is not None and self._validator.is_valid(text) else None
 
@@ -98,7 +98,7 @@ def _text(match: re.Match[str]) -> str:
 
 
 def _clock(groups: Sequence[str | None]) -> tuple[int, str]:
-    """The minutes since midnight UTC, maybe of the day before or after, and the seconds.
+    """The UTC minutes since the given day's midnight, negative on the day before; the seconds.
 
     A leap second keeps its number, so it sorts between the seconds around it.
     """
@@ -115,11 +115,11 @@ def _of_day(minute: int, seconds: str) -> str:
 
 
 def _date_time(match: re.Match[str]) -> str:
-    """The time in UTC, 10,000 added to the year: an offset can lead to year -1 or year 10,000."""
+    """The time in UTC, with 10,000 added to the year: an offset can lead to year -1 or 10,000."""
     minute, seconds = _clock(match.groups()[3:])
     days, minute = divmod(minute, _DAY)
     year = int(match[1])
-    # The calendar repeats every 400 years; Python's has no year 0.
+    # The calendar repeats every 400 years; Python's calendar has no year 0.
     stand_in = 2000 + year % 400
     day = date(stand_in, int(match[2]), int(match[3])) + timedelta(days)
     return f"{10_000 + year + day.year - stand_in:05}-{day:%m-%d}T{_of_day(minute, seconds)}"

@@ -49,7 +49,7 @@ class Params:
         return copied
 
     def bind(self, actor_id: UUID | None, roles: Collection[str]) -> list[object]:
-        """The values for one caller, as asyncpg takes them; an anonymous one has no `actor_id`."""
+        """The values for one caller, as asyncpg takes them; an anonymous caller has no id."""
         return [
             _resolve(value, actor_id, roles) if isinstance(value, Caller) else value
             for value in self._values
@@ -57,11 +57,11 @@ class Params:
 
 
 class RowParams(Params):
-    """Values of a statement whose rows have callers of their own, in columns of this name."""
+    """Values of a statement whose rows have different callers: a Caller is a column of the rows."""
 
     def __init__(self, start: int = 1) -> None:
         super().__init__(start)
-        # Those that the statement needs, in the order of its columns.
+        # The values that the statement needs of each caller, in the order of its columns.
         self.callers: list[Caller] = []
 
     def add(self, value: object, cast: str) -> str:
@@ -72,7 +72,7 @@ class RowParams(Params):
         return value.column
 
     def columns(self, actors: Sequence[Actor]) -> list[object]:
-        """The callers' columns, each an array."""
+        """For each value in `callers`, the array of all actors' values."""
         return [[_resolve(each, one.id, one.roles) for one in actors] for each in self.callers]
 
 

@@ -55,9 +55,9 @@ class SortKey:
 
 
 def parse_sort(text: str, fields: Fields) -> tuple[SortKey, ...]:
-    """The keys of `-created_at,title`, with `id` as the last one.
+    """The keys of `-created_at,title`, with `id` as the last key.
 
-    Raises InvalidSort or UnknownField (400) with the position of the fault.
+    Raises InvalidSort or UnknownField (400) with the position of the error.
     """
     if len(text) > MAX_LENGTH:
         raise InvalidSort(f"A sort has at most {MAX_LENGTH} characters.", position=MAX_LENGTH)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from app.filters.fields import Fields
     from app.filters.language.syntax import Expression, Path
 
-# Too many other names are one slip away from a shorter name.
+# A name shorter than this is one slip away from too many other names.
 _SHORTEST: Final = 4
 _MOST_NAMES: Final = 1000
 
 
 def check_filter(expression: Expression, fields: Fields) -> None:
-    """Raises UnknownField (400) for a name that is one slip away from a declared one.
+    """Raises UnknownField (400) for a name that is one slip away from a declared name.
 
     Backticks let such a name pass.
     """

@@ -36,7 +36,7 @@ async def read_body(request: Request, *media_types: str) -> bytes:
 
 
 def body_of(model: type[Model], *, at_most: int | None = MAX_FORM_BYTES) -> Any:
-    """A dependency that gives the body as `model`; a body above `at_most` bytes is not parsed.
+    """A dependency that gives the body as `model`; a body above `at_most` bytes is refused.
 
     The framework's own parser would accept duplicate keys, NaN and lone surrogates. The OpenAPI
     document still describes the model, see `request_body`.

@@ -28,8 +28,8 @@ _WITH_PORT = re.compile(r"(?:\[([^]]*:[^]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
 def keep_peer_address() -> None:
     """Have uvicorn, also under gunicorn, leave the peer's address in the scope.
 
-    By default uvicorn overwrites it with the `X-Forwarded-For` of any local process, whatever
-    TRUSTED_PROXIES says; an application can neither notice nor prevent that.
+    By default uvicorn overwrites the address with the `X-Forwarded-For` of any local process,
+    whatever TRUSTED_PROXIES says; an application can neither notice nor prevent that.
     """
 
     def as_it_is(app: ASGIApp, **_: object) -> ASGIApp:
@@ -47,7 +47,7 @@ class ClientAddress:
         self._is_trusted = lru_cache(_KEPT)(partial(_is_within, networks))
 
     def address_of(self, scope: Scope) -> str:
-        """The client's address as text, empty where the transport has none (a Unix socket)."""
+        """The client's address as text, empty if the transport has no address (a Unix socket)."""
         peer = _without_mapping((scope.get("client") or ("", 0))[0])
         if not self._is_trusted(peer):
             return peer

@@ -1,7 +1,7 @@
 """The header fields of a request, one value for each name (RFC 9110, section 5.3).
 
-Some code reads the first of several fields with one name, other code the last or all; once joined,
-they are one field. The edge agrees with this: it refuses repeated fields or hands on all.
+Some code reads the first of several fields with the same name, other code reads the last or all;
+joined, they are one field. The edge agrees: it refuses repeated fields or passes all of them on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from app.core.errors import BadRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Fields that are no lists, and lists that nginx refuses too if they come in several fields.
+# Fields that are not lists, and lists that nginx also refuses if they are repeated.
 _SINGLE = frozenset({
     b"access-control-request-method", b"authorization", b"content-length", b"content-type",
     b"expect", b"host", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
@@ -28,7 +28,7 @@ class FieldDoubled(BadRequest):
 def join_fields(
     headers: Iterable[tuple[bytes, bytes]],
 ) -> tuple[list[tuple[bytes, bytes]], FieldDoubled | None]:
-    """The fields with those of one name joined, and a refusal if a repeated field is no list."""
+    """The fields, joined by name, and a refusal if a field of _SINGLE is repeated."""
     values: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         values.setdefault(name, []).append(value)

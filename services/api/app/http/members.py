@@ -1,4 +1,4 @@
-"""The problems for faulty members of a body that a model takes."""
+"""The problems for invalid members of a body that a model describes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-# The most faults in a problem: each is described in many times the bytes of the member.
+# The maximum number of errors in a problem: each is described in many times its member's bytes.
 _MOST_FAULTS = 20
 
 
 def validation_problem(error: ValidationError) -> ValidationFailed:
-    """The problem that lists the faults in the members of a body, at most 20 of them."""
+    """The problem that lists the errors in the members of a body, at most 20 of them."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     return _problem(
         FieldError(
@@ -35,7 +35,7 @@ def _problem(faults: Iterable[FieldError]) -> ValidationFailed:
 
 
 def check_members(model: type[BaseModel], value: Any) -> None:
-    """Refuse a body with more members than the model has, without checking each of thousands."""
+    """Refuse a body with more members than the model has, without checking thousands."""
     if not isinstance(value, dict) or len(value) <= len(model.model_fields):
         return
     known = {field.alias or name for name, field in model.model_fields.items()}

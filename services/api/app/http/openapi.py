@@ -73,7 +73,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 # The description of `If-None-Match` with PUT.
-ONLY_CREATE = "`*`: only create, 412 if it is there."
+ONLY_CREATE = "`*`: create only; 412 if the resource exists already."
 
 
 def precondition(

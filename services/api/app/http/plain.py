@@ -1,5 +1,5 @@
-"""Routes that FastAPI does nothing for: no parameters to solve, no models, no part of the OpenAPI
-document. An endpoint takes the parameters of its path and the request, and gives a response."""
+"""Routes that bypass FastAPI: without dependencies and models, and not in the OpenAPI document. An
+endpoint takes the parameters of its path and the request, and returns a response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PlainRouter:
-    """A table of such routes, in the order of their decorators."""
+    """A table of plain routes, in the order of their decorators."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -36,13 +36,13 @@ class PlainRouter:
 class _PlainRoute(Route):
     def __init__(self, path: str, method: str, function: Function) -> None:
         super().__init__(path, _Endpoint(function), methods=[method])
-        # A GET answers HEAD by way of `RequestMiddleware`.
+        # Without the HEAD that Starlette adds: `RequestMiddleware` turns HEAD into GET.
         self.methods = {method}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)
         if match is not Match.NONE:
-            # By which metrics and log lines name the request, as FastAPI notes for its own routes.
+            # Metrics and log lines name the request by it; FastAPI sets it for its own routes.
             found["route"] = self
         return match, found
 
@@ -51,7 +51,7 @@ class _Endpoint:
     """Starlette calls an object that is no function as an ASGI application."""
 
     def __init__(self, function: Function) -> None:
-        # With the policy of the route, which is an attribute of the function.
+        # Copies the policy of the route, too, which is an attribute of the function.
         update_wrapper(self, function)
         self._function = function
 

@@ -34,7 +34,7 @@ class Tags:
 
     @property
     def only_version(self) -> int | None:
-        """The version that can match, if there is just one; -1 where no record can match."""
+        """The version of the only tag, -1 if that tag is no version; None without an only tag."""
         if len(self.named) != 1:
             return None
         (text,) = self.named

@@ -72,7 +72,7 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def handle_validation_error(_: Request, error: Exception) -> Response:
-    """Faulty parameters get 400, faulty members of the body 422."""
+    """Invalid parameters get 400, and invalid members of the body get 422."""
     validation: RequestValidationError = error  # type: ignore[assignment]
     body, parameters = [], []
     for fault in validation.errors():

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP/1.1 protocol, but a request has no task before the request's turn.
+"""uvicorn's HTTP/1.1 protocol, except that a request gets its task only at its turn.
 
-Where three times as many requests arrive as can be served, two of three are refused. A refusal by a
+When three times as many requests arrive as can be served, two of three are refused. A refusal by a
 task through all layers would cost a tenth of a served request, and more after a wait; a refusal
-here costs a few bytes.
+here only writes a few bytes.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             # An earlier request had the connection's last answer (RFC 9112, section 9.6).
             _forget(cycle)
-        # The middleware asks if there is no lifespan; uvicorn's own answers need no place.
+        # Without a lifespan the middleware asks; uvicorn's own answers need no place.
         elif self.admission is None or app is not self.app or self.admission.enter(_scope(cycle)):
             super()._start_asgi_task(cycle, app)
         else:
-            # Keep this request's context: the request that makes room may call `begin` in its own.
+            # Keep this request's context: another request, on leaving, may call `begin` in its own.
             begin = partial(copy_context().run, self._begin, cycle, app)
             refuse = partial(self._refuse, cycle, app)
-            # In the loop's next turn: pipelined requests then wait behind this one, not refused.
+            # In the loop's next turn: pipelined requests then wait behind it and are not refused.
             self.loop.call_soon(self.admission.wait, _scope(cycle), begin, refuse)
 
     def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
@@ -76,7 +76,7 @@ class Protocol(HttpToolsProtocol):
             return False
         seconds, scope = retry_after(), _scope(cycle)
         asked = dict(scope["headers"])
-        # Answers must not pile up for a client that reads none: the application waits for it.
+        # Answers must not pile up for a client that reads none: the application waits for reads.
         if scope["method"] == "HEAD" or not _PARTICULAR.isdisjoint(asked) or self.flow.write_paused:
             scope[REFUSED_KEY] = Overloaded(retry_after=seconds)
             super()._start_asgi_task(cycle, app)
@@ -91,7 +91,7 @@ class Protocol(HttpToolsProtocol):
             (b"retry-after", b"%d" % seconds),
             (b"x-request-id", own),
         ]
-        # A client that waits for 100 Continue may take this answer for it, or still send the body.
+        # A client waiting for 100 Continue may accept this answer instead, or still send the body.
         stays = cycle.keep_alive and not cycle.waiting_for_100_continue
         if not stays and _CLOSE not in fields:
             fields.append(_CLOSE)

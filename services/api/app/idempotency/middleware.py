@@ -31,7 +31,7 @@ _REPLAYED = (b"idempotency-replayed", b"true")
 
 
 class IdempotencyMiddleware:
-    """Has each request with an idempotency key carried out once, see `service`."""
+    """Carries out each request with an idempotency key once, see `service`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -100,7 +100,7 @@ class _Response:
 
     async def replay(self, answer: Answer) -> None:
         if answer.status < 400:  # noqa: PLR2004
-            # The first process may still wait for this too, or may have died before.
+            # The process of the first try may still wait for the epoch, or may have died before.
             database = services_of(self._scope).database
             try:
                 await database.notifications.epoch_is_known(database)

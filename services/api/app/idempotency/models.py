@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """`id` is a digest of key, caller, method and path; `digest` is that of the request."""
+    """`id` is a digest of key, caller, method and path; `digest` covers what is asked for."""
 
     key: str
     id: bytes

@@ -29,7 +29,7 @@ async def claim(session: Session, id_: bytes, lock: int, kept: timedelta) -> Rec
 async def insert(
     session: Session, id_: bytes, fingerprint: bytes, *, status: int, answer: bytes, kept: timedelta
 ) -> bool:
-    """Keep the answer, in place of an expired one; False if an unexpired answer is there."""
+    """Keep the answer, replacing an expired answer; False if an unexpired answer exists."""
     row = await session.fetchrow(
         "INSERT INTO listo.idempotency_keys AS k (id, fingerprint, status, answer)"
         " VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO UPDATE SET fingerprint = $2, status = $3,"

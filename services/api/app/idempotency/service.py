@@ -1,7 +1,7 @@
 """Each request with an idempotency key is carried out once; a repetition gets the same answer.
 
 The transaction that does the work also writes the answer, so both exist or neither does. While it
-runs, the transaction holds an advisory lock: other processes see at once, on any replica, that the
+runs, the transaction holds an advisory lock: all processes of all replicas see immediately that the
 request is in work, and a crash releases the lock.
 """
 
@@ -26,7 +26,7 @@ KEPT = timedelta(hours=24)
 MAX_KEPT_BYTES = 262_144
 
 # Refusals that are the outcome of the write. 401 and 403 depend on the caller's rights, which may
-# have changed by the next try; so does 404, the answer to a caller who may not see the target.
+# have changed by the next try. 404 depends on them, too: a caller may not see the target.
 _OUTCOMES = frozenset({409, 410, 412, 422})
 # Fields shown of an answer that was too large to be kept.
 _POINTERS = frozenset({"location", "etag"})
@@ -73,13 +73,13 @@ class Attempt:
         IDEMPOTENCY_KEYS.labels(outcome).inc()
 
     async def _refuse(self, answer: Answer, *, retryable: bool) -> bool:
-        """Undo the request, and keep its refusal if it is final; returns whether it is."""
+        """Undo the request, and keep its refusal if it is final; returns whether it is final."""
         begun = self._begun
         await self.session.undo()
         if retryable or answer.status not in _OUTCOMES:
             return False
-        # The key is free for a moment. A request that took it meanwhile goes first, as nothing came
-        # of this attempt.
+        # The key is free for a moment. A request that took it meanwhile goes first, since this
+        # attempt has changed nothing.
         async with self._database.transaction() as session:
             await self._claim(session)
             # A refusal before any statement costs nothing, and keeping it costs a row.
@@ -112,7 +112,7 @@ class Attempt:
             answer=self._cipher.seal(request, answer),
             kept=KEPT,
         ):
-            # Impossible while all writers hold the lock; even without it, this undoes the attempt.
+            # Impossible while all writers hold the lock; without it, this undoes the attempt.
             self._lose("in_progress", RequestInProgress())
 
     def _lose(self, outcome: str, reason: Exception) -> NoReturn:

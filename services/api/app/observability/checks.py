@@ -1,4 +1,4 @@
-"""A check, by which a package tells whether its dependency works."""
+"""A check, by which a package reports whether its dependency works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Check:
     """`run` raises Problem with the fault as its detail. Without a `required` dependency the
-    process cannot serve; without any other it can, if with less."""
+    process cannot serve; without another dependency it serves with less."""
 
     name: str
     run: Callable[[], Awaitable[None]]

@@ -24,7 +24,7 @@ _SECRETS = re.compile(
 
 
 def redact(text: str) -> str:
-    """`text` with all parts replaced that look like a credential."""
+    """`text` with [redacted] in place of all parts that look like credentials."""
     return _SECRETS.sub(lambda match: f"{match[1] or match[3] or ''}[redacted]", text)
 
 
@@ -40,7 +40,7 @@ class _Context(logging.Filter):
 
 
 class _GivenUp(logging.Filter):
-    """Drops asyncio's line about a connection to PostgreSQL that was given up before it was open.
+    """Drops asyncio's line about a connection to PostgreSQL that was abandoned before it opened.
 
     asyncpg reports the connection's end to an abandoned future, and nothing has failed.
     """
@@ -81,7 +81,7 @@ class _ColourFormatter(logging.Formatter):
 
 
 def in_json(settings: Settings) -> bool:
-    """Whether lines are JSON: as JSON_LOGGING says, else if standard output is no terminal."""
+    """Whether lines are JSON: as JSON_LOGGING says; by default, unless on a terminal."""
     return not sys.stdout.isatty() if settings.json_logging is None else settings.json_logging
 
 

@@ -1,4 +1,4 @@
-"""The cores and memory that this process may use, by cgroup v1 and v2, else the machine's."""
+"""The cores and memory that this process may use, by cgroup v1 and v2, or else by the machine."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _folders(root: Path, own: Path, controller: str) -> list[Path]:
 
 
 def _words(file: Path, number: int) -> tuple[str, ...]:
-    """The words of the file if it has `number` of them; else none, also for a missing file."""
+    """The words of the file if it exists and has `number` words, otherwise an empty tuple."""
     try:
         words = tuple(file.read_text().split())
     except OSError:

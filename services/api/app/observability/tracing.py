@@ -1,4 +1,7 @@
-"""Traces, if OTEL_EXPORTER_OTLP_ENDPOINT is set: the framework traces requests, Listo SQL."""
+"""Traces, if OTEL_EXPORTER_OTLP_ENDPOINT is set.
+
+FastAPI traces requests, and Listo traces SQL statements.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class Telemetry:
 
 
 def telemetry(settings: Settings) -> Telemetry:
-    """How the framework and the database are to be observed."""
+    """How FastAPI and the database are to be observed."""
     loggers: list[Callable[[Any], None]] = []
     if settings.debug:
         loggers.append(_log_query)

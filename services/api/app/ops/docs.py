@@ -32,7 +32,7 @@ _MEDIA_TYPES = {
     "swagger-ui.css": "text/css",
     "favicon.png": "image/png",
 }
-# Swagger UI sets style attributes and draws its icons from data: URLs; scripts are ours alone.
+# Swagger UI sets style attributes and draws its icons from data: URLs; all scripts are ours.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "

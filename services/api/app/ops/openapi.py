@@ -37,7 +37,7 @@ MAX_BYTES = 4 * 1024 * 1024
 # its references have references too.
 _MAX_SCHEMA_BYTES = MAX_BYTES // 32
 _MAX_COLLECTION_BYTES = MAX_BYTES // 8
-# The limit of all texts that a process keeps; the least recently used text goes first.
+# The limit of all texts that a process keeps; the least recently used text is dropped first.
 _KEPT_BYTES = 4 * MAX_BYTES
 
 _STATUSES = (400, 401, 403, 404, 409, 412, 413, 414, 415, 422, 429, 431, 500, 503)
@@ -58,7 +58,7 @@ class Document:
 
 
 class Documents:
-    """The documents of this process alone: another version of the code may describe otherwise."""
+    """The documents of this process only: other versions of the code may describe differently."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
@@ -93,7 +93,7 @@ class Documents:
         if known is None:
             known = _collection_texts(collection, actor)
             await self._known.set(key, known, ttl=math.inf)
-            # Other requests may run now: each of many collections takes a millisecond or more.
+            # Let other requests run: each of many collections takes a millisecond or more.
             await asyncio.sleep(0)
         return known.split(b"\n") if known else None
 
@@ -171,7 +171,7 @@ def finish(base: dict[str, Any], policies: RoutePolicies) -> dict[str, Any]:
         for operation in path.values():
             response = operation.get("responses", {}).get("422")
             if response and "application/json" in response.get("content", {}):
-                # Faulty parameters get 400 here.
+                # Invalid parameters get 400 here.
                 del operation["responses"]["422"]
     describe({path: each for path, each in base["paths"].items() if policies.policy_at(path).keyed})
     _share_responses(base["paths"])

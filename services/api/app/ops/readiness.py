@@ -1,4 +1,4 @@
-"""Readiness: the checks of all packages, each within a time limit, all run at once."""
+"""Readiness: the checks of all packages, each within a time limit, all run at the same time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEPT_SECONDS = 0.5
 
 
 class Readiness:
-    """The report of this process, made once for all clients that ask together or right after.
+    """The process's report, made once for all clients that ask meanwhile or within KEPT_SECONDS.
 
     Any client may ask, without a rate limit, so the checks must not keep the database busy.
     """

@@ -1,4 +1,4 @@
-"""Decides whether a request begins at once, in turn or not at all, before any work for it."""
+"""Decides, before any work for a request, whether it begins immediately, in turn or never."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Admission:
             read_from(REQUESTS_WAITING.labels(name), partial(concurrency.waiting, number))
 
     def enter(self, scope: Scope) -> bool:
-        """Whether the request goes on at once, if only to be refused; then it has to `leave`."""
+        """Whether the request begins now, if only to be refused; if so, it must `leave`."""
         policy = self._policies.policy_at(scope["path"])
         attach_policy(scope, policy)
         if policy.probe:
@@ -89,7 +89,7 @@ class Admission:
 
     def wait(self, scope: Scope, begin: Begin, refuse: Refuse) -> None:
         """Call `begin` or `refuse`, now or later, for a request that could not `enter`. If `begin`
-        returns true, the request is still there, and has to `leave`."""
+        returns true, the client is still there, and the request must `leave`."""
         importance = scope[IMPORTANCE_KEY]
         since = scope[SINCE_KEY] = time.perf_counter()
         # A log-in that waits for a place will need a hash as well.
@@ -117,8 +117,8 @@ class Admission:
             on_refusal()
 
     async def run(self) -> None:
-        """Count and log refused requests for as long as the process lives, many at a time: one by
-        one, this would cost more than the refusals."""
+        """Count and log refused requests for as long as the process lives, in batches: one by one,
+        they would cost more to count and log than to refuse."""
         logged_at, number = time.monotonic(), 0
         while True:
             try:

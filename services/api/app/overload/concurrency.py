@@ -1,4 +1,4 @@
-"""How many requests may be in work at once, and which of them wait or are refused first.
+"""How many requests may be in work at the same time, and which others wait or are refused first.
 
 The limit follows the delay outside of requests (for the event loop, or a connection) by additive
 increase, multiplicative decrease (AIMD). Existing limiters for Python guard outgoing calls, or
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
     from app.overload.queueing import Begin, Refuse
 
-# Above this delay requests better wait for their turn, since the most important goes first.
+# Above this delay requests should wait for their turn: the most important request goes first.
 TARGET_SECONDS = 0.25
 STEP_SECONDS = 0.1
-# A step with too long a delay keeps DECREASE of the limit; others add INCREASE of the maximum.
+# A step with a longer delay multiplies the limit by DECREASE; others add INCREASE of the maximum.
 DECREASE = 0.9
 INCREASE = 0.05
-# How many requests may wait for each that may be in work. Further requests would be refused after
-# their wait; a refusal at once costs less, as their data is still in the processor's caches.
+# How many requests may wait per request that may be in work. More requests would be refused after
+# their wait; an immediate refusal costs less, as their data is still in the processor's caches.
 WAITING_PER_PLACE = 5
 # A request that is in work for longer than this is slow.
 LINGERING_SECONDS = 1.0
 
 
 class Importance(IntEnum):
-    """The importance of a request to its client, told before its credentials are checked."""
+    """The importance of a request to its client, judged before its credentials are checked."""
 
     ANONYMOUS = 0
     LOGIN = 1
@@ -45,7 +45,7 @@ class Importance(IntEnum):
 
 
 NAMES = tuple(importance.name.lower() for importance in Importance)
-# How much of the limit each importance may use under strain, see `adjust`.
+# The share of the limit that each importance may use under strain, see `adjust`.
 SHARES = (0.6, 0.7, 0.85, 0.95, 1.0)
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -87,8 +87,8 @@ class Concurrency:
         self._queue = Queue(WAITING_PER_PLACE * most, len(Importance))
 
     def enter(self, importance: Importance) -> bool:
-        """Whether the request may go on at once; then it has to `leave`."""
-        # No request that is as important waits while there is a place for it.
+        """Whether the request may begin immediately; if so, it must `leave`."""
+        # A free place means that no equally important request is waiting.
         if self._total >= self._bounds[importance]:
             return False
         self._total += 1
@@ -97,7 +97,7 @@ class Concurrency:
 
     def wait(self, importance: Importance, begin: Begin, refuse: Refuse) -> bool:
         """Whether a request that could not `enter` may wait. If a place comes in time, `begin` is
-        called; if `begin` returns true, the request is still there, and has to `leave`."""
+        called; if `begin` returns true, the client is still there, and the request must `leave`."""
         return self._queue.join(importance, begin, refuse)
 
     def leave(self, importance: Importance) -> None:
@@ -113,7 +113,7 @@ class Concurrency:
         """Set the limit by the last step's `delay`, and how much of it each importance may use.
 
         Fast requests may fill the whole limit. Under strain, when the limit is lowered or more than
-        half of it is slow requests, places are kept for more important requests.
+        half of it is taken by slow requests, places are kept for more important requests.
         """
         if delay > TARGET_SECONDS:
             self.limit = max(float(self._least), self.limit * DECREASE)

@@ -10,7 +10,7 @@ _STEP = 0.25
 
 
 class Deadlines:
-    """Cancels tasks `limit` seconds after their entry, to a quarter second, unless they leave."""
+    """Cancels a task that has not left `limit` seconds after its entry, up to 0.25 s late."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -34,7 +34,7 @@ class Deadlines:
         return task
 
     def expired(self, task: asyncio.Task[object]) -> bool:
-        """Whether this class alone has cancelled `task`; if so, the cancellation is taken back."""
+        """Whether only this class has cancelled `task`; takes its own cancellation back."""
         return task in self._expired and task.uncancel() == 0
 
     def leave(self, task: asyncio.Task[object]) -> None:
@@ -46,7 +46,7 @@ class Deadlines:
         now = time.monotonic()
         for task, entered in self._running.items():
             if now - entered < self._limit:
-                # In the order of entry, so the rest are younger.
+                # The tasks are in the order of entry, so all others entered later.
                 break
             if task not in self._expired:
                 self._expired.add(task)

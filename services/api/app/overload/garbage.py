@@ -1,6 +1,6 @@
 """Python's collector of circular garbage, which by default stops a busy process for half a second.
 
-The collector looks at all live objects whenever new objects have grown by a quarter: at code,
+The collector looks at all live objects whenever their number has grown by a quarter: at code,
 schemas and routes, which stay, and at the objects of all requests in work.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The number of new objects that make the collector look at them; a request in work has hundreds.
+# The number of new objects at which the collector looks at them; a request in work has hundreds.
 THRESHOLD = 20_000
 
 

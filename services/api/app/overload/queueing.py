@@ -1,7 +1,8 @@
 """Requests that wait for a place: the most important first, first come, first served among equals.
 
-Clients are not told how long they will wait: the recent pace says little about the coming one, and
-clients refused at once come back at once. A request that has waited for too long is refused.
+Clients get no estimate of their wait: the recent pace says little about the coming pace, and
+clients that are refused immediately come back immediately. A request that has waited for too long
+is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import islice
 MAX_WAIT_SECONDS = 1.2
 
 # `Begin` is called at a request's turn. `Refuse` is called when the request has waited too long or
-# makes room for a more important one. Both tell whether the request is still there.
+# makes room for a more important one. Both return whether the client is still there.
 Begin = Callable[[], bool]
 Refuse = Callable[[], bool]
 
@@ -49,7 +50,7 @@ class Queue:
         return None
 
     def call(self, importance: int) -> bool:
-        """Give the next request its turn; returns whether it was still there."""
+        """Give the next request its turn; returns whether its client was still there."""
         _, begin, _ = self._lines[importance].popleft()
         self.length -= 1
         return begin()

@@ -1,4 +1,4 @@
-"""Limits the bytes in use at once; requests without room wait, first come, first served."""
+"""Limits the bytes in use at the same time; others wait, first come, first served."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WAIT_SECONDS = 10.0
 
 
 class Room:
-    """`most` gives the number of bytes. A request for more bytes takes all of them."""
+    """`most` gives the maximum number of bytes. A request for more takes the maximum."""
 
     def __init__(self, most: Callable[[], int]) -> None:
         self._most = most
@@ -23,7 +23,7 @@ class Room:
 
     @asynccontextmanager
     async def take(self, number: int) -> AsyncIterator[None]:
-        """Raises TimeoutError where there is no room for ten seconds."""
+        """Raises TimeoutError if there is no room within ten seconds."""
         number = min(number, self._most())
         await self._enter(number)
         try:
@@ -57,5 +57,5 @@ class Room:
                 turn.set_result(None)
 
     def _has_room(self, number: int) -> bool:
-        # `most` can shrink, but a single request always goes on.
+        # `most` can shrink, but a request that is alone always has room.
         return self._taken == 0 or self._taken + number <= self._most()

@@ -9,21 +9,21 @@ from __future__ import annotations
 # A list with `count=exact`: PostgreSQL visits every record that matches.
 EXACT_COUNT = 10
 
-# A list that takes PostgreSQL longer counts for so many requests per second, afterwards.
+# A list that takes PostgreSQL longer is counted afterwards, as PER_SECOND requests per second.
 SLOW_SECONDS = 0.5
 PER_SECOND = 10
 
-# So many operations of a batch count for one request. Creates in a row are one statement; a change
-# or deletion takes one or two statements, as it does alone.
+# The numbers of a batch's operations that count for one request. Creates in a row are one
+# statement; a change or deletion takes one or two statements, as outside of a batch.
 CREATES_OF_A_BATCH = 10
 CHANGES_OF_A_BATCH = 2
 
-# So many collections in an OpenAPI document count for one request.
+# The number of collections in an OpenAPI document that count for one request.
 COLLECTIONS_OF_A_DOCUMENT = 20
 
-# The most operations that a batch may have.
+# The maximum number of operations in a batch.
 MAX_OPERATIONS = 1000
-# The length of a deletion, the operation that counts for most per byte.
+# The length of a deletion, the operation with the highest cost per byte.
 _OPERATION_BYTES = 60
 
 
@@ -40,12 +40,12 @@ def of_document(collections: int) -> int:
 
 
 def of_query(query: bytes, _length: bytes | None) -> int:
-    """The most that a list can cost, as told before its query is read."""
+    """The upper bound of a list's cost, before its query is read."""
     return EXACT_COUNT if b"count" in query or b"%" in query else 1
 
 
 def of_length(_query: bytes, length: bytes | None) -> int:
-    """The most that a batch can cost, as told before the batch is read."""
+    """The upper bound of a batch's cost, before the batch is read."""
     known = length is not None and length.isdigit()
     fit = int((length or b"")[:9]) // _OPERATION_BYTES + 1 if known else MAX_OPERATIONS
     return of_batch(0, min(fit, MAX_OPERATIONS)) + 1

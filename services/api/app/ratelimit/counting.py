@@ -41,7 +41,7 @@ async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0
 
 
 async def admit(scope: Scope, request: RequestContext, check: Check) -> Decision | None:
-    """The decision, whose fields the answer gets; None without a limit."""
+    """The decision; the answer gets its fields. None if the policy has no rates."""
     if not check.policy.rates:
         return None
     decision = await services_of(scope).limiter.admit((check,))

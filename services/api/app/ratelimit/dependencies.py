@@ -1,7 +1,8 @@
-"""The limits that routes set: `charge`, and `limit`, a kind of fastapi-limiter's dependency.
+"""The limits that routes set: `charge`, and `limit`, a subclass of fastapi-limiter's RateLimiter.
 
-That package provides only the class that a route names. Listo's limiter decides on caller, count
-and answer, unless the route has an identifier or a callback of its own; docs/decisions/0012.
+Only the class `RateLimiter`, used in `Depends(RateLimiter(…))`, comes from that package. Listo's
+limiter decides on caller, count and answer, unless the route has an identifier or a callback of its
+own; docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -33,23 +34,26 @@ if TYPE_CHECKING:
 
     from app.ratelimit.policy import Decision
 
-# Characters that may not stand between the quotes of a policy's name.
+# Characters that must not stand between the quotes of a policy's name.
 _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
 _cache: WeakKeyDictionary[Limiter, tuple[Rate, ...]] = WeakKeyDictionary()
 
 
 async def charge(request: Request, cost: int) -> None:
-    """Count the request as `cost` in all, one of them at its arrival. Raises TooManyRequests."""
+    """Count the request as `cost` requests in total; one was counted on arrival.
+
+    Raises TooManyRequests.
+    """
     if cost > 1:
         await count(request.scope, cost, counted=1)
 
 
 @asynccontextmanager
 async def charge_query_time(request: Request, counted: int) -> AsyncIterator[None]:
-    """Charge the caller for PostgreSQL's time on the lists of the block, however they ended.
+    """Charge the time PostgreSQL spent on list queries in the `with` block, failed ones included.
 
-    Only the part above `counted` is charged: this request was admitted, later requests wait.
+    Charge only what exceeds `counted`. This request is never refused for it; later ones are.
     """
     context = context_of(request.scope)
     try:
@@ -63,12 +67,12 @@ async def charge_query_time(request: Request, counted: int) -> AsyncIterator[Non
 
 
 class limit(RateLimiter):  # noqa: N801 - used like the function that it looks like
-    """A dependency that limits each caller of a route, beside the limit that a caller has anyway.
+    """A dependency that limits each caller of a route, besides the limit on the caller's requests.
 
         @router.get("/reports", dependencies=[Depends(limit("10/minute", name="reports"))])
 
     Routes with the same name and rates are counted together. The name becomes a label of a metric.
-    Raises ValueError where `rates` are not valid rates.
+    Raises ValueError if `rates` are invalid.
     """
 
     def __init__(self, rates: str, *, name: str, cost: int = 1) -> None:
@@ -84,7 +88,7 @@ class limit(RateLimiter):  # noqa: N801 - used like the function that it looks l
 def patch_rate_limiter() -> None:
     """Have every `Depends(RateLimiter(…))` counted by Listo's limiter.
 
-    The class itself is changed, since routes name it anywhere: in a router, in a dependency.
+    The class itself is changed, since routes may name it anywhere: in a router, in a dependency.
     """
     RateLimiter.__call__ = _call  # type: ignore[method-assign]
 
@@ -92,7 +96,7 @@ def patch_rate_limiter() -> None:
 async def _call(self: RateLimiter, request: Request, response: Response) -> None:
     if getattr(request.scope["endpoint"], "_skip_limiter", False):
         return
-    # As in the package, each route counts for itself.
+    # As in the package, each route is counted separately.
     name = _UNQUOTABLE.sub("_", f"{request.method} {route_of(request.scope)}")
     await _limit(self, _policy(name, _rates(self.limiter)), request, response)
 

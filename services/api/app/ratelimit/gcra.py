@@ -2,8 +2,8 @@
 
 Under each window a caller owes some microseconds, which time pays back one by one. A request adds
 to them, and is refused if the sum would exceed the window's burst. Whole microseconds keep a burst
-exact. The same step of pyrate-limiter reads a clock of milliseconds, names the first refusing
-window only, and takes twice the time, for every request.
+exact. The GCRA of pyrate-limiter reads a clock of milliseconds, names only the first refusing
+window, and takes twice the time for every request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
     """The decision on a request, and the debts after it.
 
     `debts` are the microseconds owed before the request, for each window of each check in order,
-    each at most its window's burst and OVERDRAFT. A refused request leaves them as they are.
+    each at most its window's burst plus OVERDRAFT. A refused request leaves them as they are.
     """
     after: list[int] = []
     violated: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
             owed = debts[len(after)]
             debt = owed + min(check.cost * emission, burst) - min(check.counted * emission, burst)
             refused |= debt > burst and not check.spent
-            # A refused request comes again, and then counts as a whole.
+            # A refused request comes again, and then counts in full.
             wait = max(wait, owed + min((check.cost + check.ahead) * emission, burst) - burst)
             after.append(min(debt, burst + OVERDRAFT))
         if refused:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 async def throttle_login(request: Request, account: str, *, known: bool = False) -> None:
     """Count a log-in or a similar request, by client address and by account.
 
-    A request from an address that the account knows counts by both together, so that strangers
-    cannot use up the tries of the account's owner. Raises TooManyRequests.
+    If the account knows the address, the request counts by the pair instead of the account, so that
+    strangers cannot use up the tries of the account's owner. Raises TooManyRequests.
     """
     services = services_of(request.scope)
     rates = services.settings.rates("login")

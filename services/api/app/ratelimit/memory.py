@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.ratelimit.policy import Check, Decision
 
 MAX_KEYS = 100_000
-# The median of a sample of so many is within a few per cent of the median of all.
+# The size of a sample whose median is within a few per cent of the median of all.
 _SAMPLE = 1000
 
 
@@ -51,10 +51,10 @@ class MemoryLimiter:
         self._arrivals.clear()
 
     def _evict(self, now: int) -> None:
-        """Forget callers who have their whole burst back: they count as new ones anyway.
+        """Forget callers who have their whole burst back: they count as new callers anyway.
 
-        If too many keys remain, the callers nearest to a whole burst go too. Only a sample is
-        sorted, since sorting holds up all requests.
+        If too many keys remain, the callers nearest to a whole burst are forgotten, too. Only a
+        sample is sorted, since sorting holds up all requests.
         """
         kept = {key: arrival for key, arrival in self._arrivals.items() if arrival > now}
         if len(kept) > self._max_keys * 3 // 4:

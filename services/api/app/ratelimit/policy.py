@@ -1,4 +1,4 @@
-"""Rate-limit policies of one or several windows, and the fields that tell of them.
+"""Rate-limit policies of one or several windows, and the fields that report them.
 
 Fields as in draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy` and `RateLimit`.
 """
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from app.core.rates import Rate
 
 
-# The most that a caller may owe beyond a burst, in microseconds.
+# The maximum that a caller may owe beyond a burst, in microseconds.
 OVERDRAFT = 60_000_000
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A named set of rates that all hold at once, each a burst of `limit`, then a steady flow."""
+    """A named set of rates that all hold together, each a burst of `limit`, then a steady flow."""
 
     name: str
     rates: tuple[Rate, ...]
@@ -50,8 +50,8 @@ class Policy:
 def share(policy: Policy, processes: int) -> Policy:
     """The policy for each of `processes` processes, so that together they keep to `policy`.
 
-    If there are more processes than the limit, each admits one request from idle, and from then on
-    all together admit the limit per window.
+    If there are more processes than the limit, each process still admits one request after idling,
+    so the first burst can exceed the limit; afterwards all together keep to it.
     """
     return replace(policy, processes=processes)
 
@@ -60,9 +60,9 @@ class Check(NamedTuple):
     """One caller under one policy.
 
     `cost` is the number of requests that this request counts for, but at most the limit, so that it
-    can be served at all. `counted` of them were counted before, when less was known; `ahead` more
-    may be counted later, and a caller who is refused now has to wait for these, too. A cost that is
-    `spent` already is counted in any case, also beyond the limit, by a minute at most.
+    can be served at all. `counted` of them were counted before, when less was known. `ahead` is
+    what the request may still be charged later; Retry-After includes it. With `spent`, the cost is
+    counted even beyond the limit; the debt beyond it is capped at one minute (OVERDRAFT).
     """
 
     policy: Policy
@@ -87,7 +87,7 @@ class Standing:
 
 @dataclass(slots=True)
 class Decision:
-    """Whether the request may go on; if not, which policies it violates and for how long."""
+    """Whether the request is admitted; if not, the violated policies and the seconds to wait."""
 
     allowed: bool
     standings: list[Standing]

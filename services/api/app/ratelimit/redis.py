@@ -93,10 +93,10 @@ class RedisLimiter:
 
 def _question(checks: Sequence[Check]) -> list[tuple[str, int, int, int]]:
     """For each window: its key, the request's addition to the debt, the debt up to which the
-    request is admitted, and the most that may be owed."""
+    request is admitted, and the maximum debt."""
     return [
         (
-            # A window that was changed by a setting counts anew.
+            # A window that a setting has changed starts with no debts.
             f"listo:limit:{policy.name}:{emission}:{burst}:{_legible(caller)}",
             min(cost * emission, burst) - min(counted * emission, burst),
             _NO_LIMIT if spent else burst,

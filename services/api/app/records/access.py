@@ -1,4 +1,4 @@
-"""A caller's access to the records of a collection, as far as the definition alone tells it."""
+"""A caller's access to the records of a collection, as far as it follows from the definition."""
 
 from __future__ import annotations
 

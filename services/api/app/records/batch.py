@@ -1,4 +1,4 @@
-"""Up to 1,000 operations in one transaction: all of them, or none and the first failure."""
+"""Up to 1,000 operations in one transaction: all succeed, or the first failure undoes all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _RawBatch(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step. `update` applies a JSON Merge Patch; the record must have a given `version`."""
+    """`update` applies a JSON Merge Patch; a `version`, if given, must be the record's."""
 
     op: Literal["create", "update", "delete"]
     id: UUID
@@ -64,7 +64,7 @@ class Result:
 
 
 def parse_operations(body: Body) -> list[Operation]:
-    """The operations of a batch. Raises InvalidBatch with a pointer to the first fault."""
+    """The operations of a batch. Raises InvalidBatch with a pointer to the first error."""
     value = body.value
     if not isinstance(value, dict) or set(value) != {"operations"}:
         raise InvalidBatch(errors=[FieldError("", 'must be {"operations": […]}', "invalid")])
@@ -81,7 +81,7 @@ def parse_operations(body: Body) -> list[Operation]:
 
 
 def request_cost(operations: list[Operation]) -> int:
-    """For how many requests the batch counts."""
+    """The number of requests that the batch counts for."""
     creates = sum(operation.op == "create" for operation in operations)
     return costs.of_batch(creates, len(operations) - creates)
 
@@ -179,7 +179,7 @@ async def _run_one(access: Access, operation: Operation) -> Result:
 
 
 class _AtIndex:
-    """Adds the operation's index to a problem of its block, and points errors into the batch."""
+    """Adds the operation's index to a problem of the block, and points errors into the batch."""
 
     def __init__(self, index: int) -> None:
         self.index = index

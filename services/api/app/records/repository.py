@@ -1,4 +1,4 @@
-"""Runs the SQL of records, and raises problems for the faults of the data or the table."""
+"""Runs the SQL of records, and raises problems for errors in the data or the table."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from app.records.sizes import Size
     from app.records.statements import JointStatement
 
-# The text of a page; with the last record it can have more.
+# The limit of a page's text, which the last record may exceed.
 PAGE_BYTES = 4 << 20
-# The most bytes of large records that are fetched at once.
+# The maximum number of bytes of large records that are fetched at a time.
 _BYTES_AT_A_TIME = 16 << 20
 
 # (version, the record's head, its own fields), see `rendered`
@@ -49,7 +49,7 @@ _faults = _Faults()
 
 
 def rendered(head: str, data: str | None) -> str:
-    """The record's JSON text, put together from what statements return."""
+    """The record's JSON text, built from the two parts that statements return."""
     return f"{head}}}" if data in (None, "{}") else f"{head},{data[1:]}"
 
 
@@ -57,7 +57,7 @@ async def read(access: Access, id_: UUID) -> Row | None:
     session, collection, statement = access.session, access.collection, access.statements.read
     args = statement.args(access.actor, id_)
     if sizes.memory_to_read(statement.sql, collection.largest) > session.budget.share:
-        # Small records among large ones do not wait.
+        # A small record does not wait, even if the collection has large records.
         small = access.statements.read_small
         least = session.budget.share // 8
         with _faults:
@@ -97,9 +97,9 @@ async def _write(
     event: str,
     given: Sequence[Size] = (),
 ) -> Sequence[Any]:
-    """The rows of a statement that changes records, which wrote an event for each of them.
+    """The rows of a statement that changes records and writes an event for each of them.
 
-    If there are rows, cached lists are out of date. `given` are the records' new data.
+    If there are rows, cached lists are invalidated. `given` are the records' new data.
     """
     session, collection = access.session, access.collection
     largest = max((size.weight for size in given), default=0)
@@ -202,7 +202,7 @@ async def delete(access: Access, id_: UUID, version: int | None) -> bool:
 
 
 class Part(NamedTuple):
-    """A part of a walk: how many records were looked at and deleted, and the last one's id."""
+    """A part of a removal: the numbers of records seen and deleted, and the last record's id."""
 
     seen: int
     deleted: int
@@ -214,7 +214,7 @@ async def delete_owned(
 ) -> Part | None:
     """Delete the owner's records among the `size` records after that id, whatever the rules say.
 
-    None where the definition has changed; then all records stay.
+    None if the definition has changed; then all records stay.
     """
     session, collection = access.session, access.collection
     statement = statements_of(collection, SYSTEM).delete_owned
@@ -251,8 +251,8 @@ async def definition_version(access: Access) -> int | None:
 async def page(
     session: ReadSession, sql: str, args: Sequence[object], *, limit: int, largest: int
 ) -> tuple[Sequence[Any], bool]:
-    """The rows of a page of records that are `largest` at most, and whether the page ended early,
-    since it has its bytes."""
+    """The rows of a page of records that weigh `largest` at most, and whether the page ended early
+    because its text reached PAGE_BYTES."""
     need = sizes.memory_to_read(sql, largest)
     with _faults:
         if need <= session.budget.share and limit * largest <= PAGE_BYTES:
@@ -272,7 +272,7 @@ async def _filled(cursor: Cursor, largest: int) -> tuple[Sequence[Any], bool]:
         fetched = await cursor.fetch(wanted)
         for number, row in enumerate(fetched, 1):
             rows.append(row)
-            # Counts characters: text that is not ASCII has some bytes more.
+            # Counts characters: text that is not ASCII has more bytes.
             octets += sum(len(value) for value in row if isinstance(value, str))
             if octets >= PAGE_BYTES:
                 return rows, number < len(fetched) or bool(await cursor.fetch(1))

@@ -94,7 +94,7 @@ async def batch_records(collection: str, request: Request) -> Response:
     budget = services_of(request.scope).database.budget
 
     async def run(access: Access) -> list[batch.Result]:
-        # Before there is a connection, which the holders of this memory need to get on.
+        # Taken before a connection: holders of this memory need connections to continue.
         async with (
             budget.take(batch.memory_needed(operations, access.collection, budget)),
             database_of(request).transaction() as session,
@@ -108,7 +108,7 @@ async def batch_records(collection: str, request: Request) -> Response:
 @router.route("GET", "/records/{record_id}")
 async def get_record(collection: str, record_id: str, request: Request) -> Response:
     known = preconditions.parse_tags(request.headers.get("if-none-match"))
-    # Before the collection, of which not every caller may know.
+    # Before the collection, whose existence some callers must not learn.
     id_ = _id(record_id)
     stored = await service.get(await _access(request, collection), id_)
     headers = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
@@ -237,7 +237,7 @@ async def _cached(request: Request, access: Access, query: Query) -> Response:
 
 
 def _query(request: Request) -> Query:
-    """The list's parameters. Raises InvalidParameter for one that is unknown, doubled or wrong."""
+    """The list's parameters. Raises InvalidParameter for an unknown, repeated or wrong one."""
     given: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         if name in given:
@@ -256,7 +256,7 @@ def _query(request: Request) -> Query:
 
 
 def _links(request: Request, page: listing.Page) -> dict[str, str]:
-    """The Link field (RFC 8288) of the pages around, if there are any and proxies take it."""
+    """The Link field (RFC 8288) of the pages around, if there are any and proxies accept it."""
     rest = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
     links = ", ".join(
         f'<{request.url.path}?{urlencode([*rest, ("cursor", cursor)])}>; rel="{relation}"'

@@ -1,6 +1,6 @@
 """Reading and writing single records. Rules are checked here, for routers and extensions alike.
 
-`data` is what a client sent: its JSON text and the value parsed from it, see `Body`. Returned
+`data` is a client's JSON: its text and the value parsed from it, see `Body`. Returned
 records are finished JSON text.
 """
 
@@ -90,7 +90,7 @@ async def get(access: Access, id_: UUID) -> Stored:
 
 
 async def create(access: Access, data: Body, *, id_: UUID | None = None) -> Stored:
-    """A new record, under the client's own id where one is given.
+    """A new record, under the client's own id if given.
 
     Raises InvalidRecord and RecordTooLarge (422), RecordExists (409), Forbidden by the create rule.
     """
@@ -138,8 +138,8 @@ async def replace(
 
 
 async def patch(access: Access, id_: UUID, merge: Body, *, if_version: int | None = None) -> Stored:
-    """The record with a JSON Merge Patch (RFC 7396) applied. A record that the patch leaves the
-    same keeps its version. Raises as `replace` does."""
+    """The record with a JSON Merge Patch (RFC 7396) applied. A record that the patch does not
+    change keeps its version. Raises as `replace` does."""
     access.require("update")
     if not isinstance(merge.value, dict):
         raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
@@ -161,7 +161,7 @@ async def _change(
         if if_version is not None and version != if_version:
             raise VersionConflict
         text = change(data)
-        # Also where nothing changes: the present schema decides.
+        # Checked even if nothing changes: the present schema decides.
         await check_data(collection, Body(text, _read(text)))
         if text == data and not collection.annotations.write_only:
             return _stored(id_, before)
@@ -247,7 +247,7 @@ def _refuse_reserved(data: dict[str, Any]) -> None:
 async def _why_not(
     access: Access, id_: UUID, if_version: int | None, operation: Operation
 ) -> Problem:
-    """Why a statement on an existing record found no row, as far as the caller may know."""
+    """Why an update or deletion found no row, as far as the caller may know."""
     await _check_definition(access)
     version = await repository.visible_version(access, id_)
     if version is None:

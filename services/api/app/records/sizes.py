@@ -44,7 +44,7 @@ class Size:
 
     @property
     def weight(self) -> int:
-        """The most bytes that the unpacked record takes in PostgreSQL."""
+        """The maximum number of bytes that the unpacked record takes in PostgreSQL."""
         return self.octets + _VALUE_BYTES * self._values
 
     @property

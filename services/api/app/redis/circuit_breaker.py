@@ -25,14 +25,14 @@ RETRY_SECONDS = 1.0
 
 
 class RedisAway(Exception):
-    """Redis did not do as asked. The fault is logged and counted already."""
+    """Redis did not carry out the command. The fault is logged and counted already."""
 
 
 class CircuitBreaker:
     """A closed breaker calls `client`. A fault opens it; it closes when Redis takes writes again.
 
-    A task beside the requests checks that: with one request as the trial, all others before its
-    answer would go on as if Redis were away. `user` is a word for the metric and the log,
+    A separate task checks that: with a request as the trial, all other requests before its answer
+    would run without Redis. `user` is a word for the metric and the log,
     `consequence` tells how requests go on without Redis.
     """
 
@@ -46,7 +46,7 @@ class CircuitBreaker:
     async def call(
         self, command: Callable[[], Awaitable[Any]], *, calls: int = 1, even_if_open: bool = False
     ) -> Any:
-        """The result of `command`, which counts as so many `calls`. Raises RedisAway."""
+        """The result of `command`, which counts as `calls` calls. Raises RedisAway."""
         if self._is_open and not even_if_open:
             self._fallbacks.inc(calls)
             raise RedisAway

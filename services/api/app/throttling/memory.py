@@ -25,7 +25,7 @@ class MemoryLoginThrottle:
     def __init__(self, now: Callable[[], int] = _monotonic, max_keys: int = MAX_KEYS) -> None:
         self._now = now
         self._max_keys = max_keys
-        # By digest: how many were wrong, when the next try may come, when both are forgotten.
+        # By digest: the number of wrong passwords, when the next try may come, when both expire.
         self._wrong: dict[str, tuple[int, int, int]] = {}
         # By account: addresses and until when they are known. The address used last comes last.
         self._known: dict[str, dict[str, int]] = {}
@@ -88,7 +88,7 @@ class MemoryLoginThrottle:
             self._evict(now)
 
     def _evict(self, now: int) -> None:
-        """Forget expired counts, and of the others the smallest."""
+        """Forget expired counts, then the smallest counts."""
         least = 0
         while len(self._wrong) > self._max_keys * 3 // 4:
             self._wrong = {

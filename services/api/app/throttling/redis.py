@@ -46,7 +46,7 @@ class RedisLoginThrottle:
 
     async def succeed(self, guess: Guess) -> None:
         await self._call("succeed", guess.account, guess.account_address, known=guess.known)
-        # So that the address is also known while Redis is away.
+        # Keep the address known while Redis is away.
         await self._fallback.succeed(guess)
 
     async def withdraw(self, guess: Guess) -> None:

@@ -1,4 +1,4 @@
-"""Wrong passwords: a try counts as wrong until it turns out right; each makes the next wait."""
+"""Wrong passwords: a try counts as wrong until it turns out right; each makes the next try wait."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 LONGEST_WAIT_MS = 900_000
-# A wrong password without a next one is forgotten after this, or after four times its wait.
+# Without another, a wrong password is forgotten after this or four times its wait, if longer.
 MEMORY_MS = 900_000
 KNOWN_MS = 30 * 86_400_000
 KNOWN_ADDRESSES = 20
 
 
 class Backoff(NamedTuple):
-    """The last of `free` wrong passwords makes the next try wait for a second; the wait doubles
-    with every so many more.
+    """The next try waits a second after `free` wrong passwords; the wait doubles with each `every`
+    more.
     """
 
     free: int
@@ -25,12 +25,12 @@ class Backoff(NamedTuple):
         """Milliseconds that the next try has to wait after `count` wrong ones."""
         if count < self.free:
             return 0
-        # No power of two beyond this one is needed.
+        # 1000 << 10 already exceeds LONGEST_WAIT_MS.
         doublings = min((count - self.free) // self.every, 10)
         return min(1000 << doublings, LONGEST_WAIT_MS)
 
     def memory(self, count: int) -> int:
-        """Milliseconds after which `count` wrong ones are forgotten."""
+        """Milliseconds after which `count` wrong passwords are forgotten."""
         return max(MEMORY_MS, 4 * self.wait(count))
 
 
@@ -41,7 +41,7 @@ ACCOUNT = Backoff(20, 5)
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A try of a password: how long it has to wait; with 0, it was counted as wrong."""
+    """A password try: how long it has to wait; if 0, it was counted as wrong."""
 
     account: str
     account_address: str
@@ -67,22 +67,22 @@ class LoginThrottle(Protocol):
     """Counts wrong passwords, by digests of the account and of account and address together."""
 
     async def begin(self, account: str, account_address: str) -> Guess:
-        """Count a try as wrong, before anything is known of it, or tell how long it has to wait."""
+        """Count a try as wrong before it is checked, or return how long it has to wait."""
         ...
 
     async def succeed(self, guess: Guess) -> None:
-        """The password was right: forget wrong ones from this address, and know the address."""
+        """The password was right: forget wrong ones from this address, and remember the address."""
         ...
 
     async def withdraw(self, guess: Guess) -> None:
-        """The password was not looked at: take the count back."""
+        """The password was not checked: take the count back."""
         ...
 
     async def close(self) -> None: ...
 
 
 def digests(secret: str, account: str, address: str) -> tuple[str, str]:
-    """The keys to count an account by, alone and with an address: legible to nobody."""
+    """The keys for an account's counts, without and with an address; they reveal neither."""
     return _digest(secret, account), _digest(secret, f"{account}\0{address}")
 
 

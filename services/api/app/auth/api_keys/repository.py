@@ -105,8 +105,8 @@ async def delete_all(session: Session, user_id: UUID) -> None:
 async def existing(session: Session, names: Iterable[str], *, unruled: bool) -> set[str]:
     """The names that belong to collections; these collections stay until this transaction ends.
 
-    Without `unruled`, only collections with a rule for callers other than admins, so that a key's
-    maker does not learn of the others.
+    Without `unruled`, the result leaves out collections that only admins may use: a key's maker
+    must not learn of them.
     """
     rows = await session.fetch(
         "SELECT name FROM listo.collections c WHERE name = ANY($1) AND ($2 OR EXISTS"

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store
 async def create_api_key(
     auth: AuthDep,
     actor: CurrentActor,
-    # Before the session: a body that comes slowly must not hold a connection meanwhile.
+    # Declared before the session, so that a slowly arriving body holds no connection.
     given: Annotated[schemas.ApiKeyIn, body_of(schemas.ApiKeyIn)],
     session: SessionDep,
 ) -> schemas.NewApiKeyOut:

@@ -47,8 +47,8 @@ async def create(  # noqa: PLR0913 - the parts of a key
 ) -> tuple[ApiKey, str]:
     """A key that acts as the user within its scopes, and its text, which is not kept.
 
-    `session` must be a transaction. Raises ScopeNotHeld and RateLimitNotHeld if `actor` may not
-    give the key so much, TooManyApiKeys, and ValidationFailed if the key would have expired
+    `session` must be a transaction. Raises ScopeNotHeld or RateLimitNotHeld if the key would exceed
+    what `actor` may give, TooManyApiKeys, and ValidationFailed if the key would have expired
     already, names a missing collection, or is to administer users although it is limited to
     collections.
     """
@@ -88,7 +88,7 @@ async def _check_user(session: Session, actor: Actor, user_id: UUID, at_most: in
     """Raises InvalidToken, TooManyApiKeys."""
     number = await repository.number_of(session, user_id)
     if number is None or (actor.session_id and not await service.lives(session, actor)):
-        # Session or user ended since the request began, and a new key would stay valid.
+        # The session or the user ended after the request began; a new key would stay valid.
         raise InvalidToken("The session has ended.")
     if number >= at_most:
         raise TooManyApiKeys(f"A user has {at_most} API keys at most; delete one first.")
@@ -108,7 +108,7 @@ async def _check_collections(session: Session, actor: Actor, names: list[str] | 
 
 
 async def forget_collection(session: Session, name: str) -> None:
-    """Have no key reach the collection, or a later collection of that name."""
+    """Take the name out of all keys, so that no key reaches a later collection of that name."""
     for key_id in await repository.forget_collection(session, name):
         await session.notify(TOPIC, str(key_id))
 

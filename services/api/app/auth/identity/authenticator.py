@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.db.database import Database
 
 MAX_REMEMBERED = 10_000
-# Seconds until a change without a notification, say by psql, takes effect at the latest.
+# Maximum seconds until a change without a notification, for example by psql, takes effect.
 MAX_AGE = 60.0
 
 _HIT = CACHE_LOOKUPS.labels("credentials", "hit")
@@ -39,7 +39,7 @@ class Authenticator:
         self._known: OrderedDict[str, tuple[float, Actor]] = OrderedDict()
         self._by_id: dict[UUID, set[str]] = {}
         self._generation = 0
-        # When each key was last used, until `flush` stores that.
+        # The time of each key's last use, until `flush` stores it.
         self._used: dict[UUID, datetime] = {}
         self._notifications = database.notifications
         for topic in (service.SESSION_TOPIC, service.USER_TOPIC, api_keys.TOPIC):
@@ -73,13 +73,13 @@ class Authenticator:
         return actor
 
     async def flush(self) -> None:
-        """Store when keys were used since the last flush."""
+        """Store the times at which keys were used since the last flush."""
         if self._used:
             used, self._used = self._used, {}
             try:
                 await api_key_repository.touch(self._database, used)
             except BaseException:
-                # Also if cancelled: an ending process cancels a flush in work, then flushes again.
+                # Also if cancelled: a stopping process cancels a running flush, then flushes again.
                 self._used = used | self._used
                 raise
 

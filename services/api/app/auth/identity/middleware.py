@@ -1,4 +1,4 @@
-"""Authenticates the caller and counts the request, before any route is looked for."""
+"""Authenticates the caller and counts the request, before routing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AuthMiddleware:
                 None if given is None else given.decode("latin-1")
             )
         except Problem as refusal:
-            # Guessing credentials is counted like any other anonymous request.
+            # A request with wrong credentials is counted as an anonymous request.
             if refusal.status == 401:  # noqa: PLR2004
                 await counting.count(scope)
             raise

@@ -29,7 +29,7 @@ class Claims:
 
 
 class Tokens:
-    """Signs with JWT_SECRET; verifies with that or JWT_SECRET_PREVIOUS, whichever `kid` names."""
+    """Signs with JWT_SECRET; verifies with that or JWT_SECRET_PREVIOUS, as `kid` says."""
 
     def __init__(self, settings: Settings) -> None:
         self.ttl = settings.access_token_ttl
@@ -65,7 +65,7 @@ class Tokens:
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
                 audience=AUDIENCE,
-                # Another process's clock may be ahead of this one's by more than a second.
+                # `iat` is not verified: another process's clock may be more than a second ahead.
                 options={"require": _CLAIMS, "verify_iat": False},
             )
             return Claims(UUID(claims["sub"]), UUID(claims["sid"]), float(claims["exp"]))

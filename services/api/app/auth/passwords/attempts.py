@@ -1,4 +1,4 @@
-"""Tries of passwords: each wrong password makes the next try wait."""
+"""Password tries: each wrong password makes the next try wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("listo.auth")
 
 @asynccontextmanager
 async def password_try(request: Request, account: str) -> AsyncIterator[None]:
-    """The block checks a password of `account`; until its end the try counts as wrong.
+    """The block checks a password of `account`; until the block ends, the try counts as wrong.
 
     Otherwise a client could make many tries while the first is checked. Raises
     Overloaded, TooManyGuesses, TooManyRequests.

@@ -1,4 +1,4 @@
-"""Passwords: argon2id by OWASP's parameters, in processes, a bounded number at once."""
+"""Passwords: argon2id with OWASP's parameters, hashed in a bounded number of processes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# How many passwords may wait for each that is being hashed. While cores are idle, the last one
-# waits about a second.
+# The number of passwords that may wait per password being hashed. While cores are idle, the last of
+# them waits about a second.
 _QUEUE_PER_SLOT = 32
-# The weight of the latest hash in the time that a hash is expected to take.
+# The weight of the latest hash in the expected time of a hash.
 _SMOOTHING = 0.2
 
 
 class Match(IntEnum):
-    """Whether a password fits a hash, and the hash is as it would be made today."""
+    """Whether a password fits a hash, and whether that hash is up to date."""
 
     WRONG = 0
     RIGHT = 1
@@ -37,13 +37,13 @@ class Match(IntEnum):
 
 
 class Passwords:
-    """Hashes and verifies. More than its queue holds is refused with Overloaded (503)."""
+    """Hashes and verifies. A full queue refuses passwords with Overloaded (503)."""
 
     def __init__(self, concurrency: int) -> None:
         # Its threads only wait for the processes.
         self._pool = ThreadPoolExecutor(concurrency, "password")
         self._processes = [HashingProcess(spare=number > 0) for number in range(concurrency)]
-        # The first idle process is taken, so that no more are started than are needed.
+        # The lowest idle number is taken, so that only the needed processes are started.
         self._idle: PriorityQueue[int] = PriorityQueue()
         for number in range(concurrency):
             self._idle.put(number)
@@ -76,10 +76,10 @@ class Passwords:
         return hashed
 
     async def verify(self, password: str, hashed: str | None) -> Match:
-        """Whether `password` fits `hashed`; for None it is wrong, after the same time."""
+        """Whether `password` fits `hashed`; if that is None, WRONG after the same time."""
         composed, against = passwords.normal(password), hashed or self._dummy
         right = await self._matches(composed, against)
-        # The password as typed, for hashes from before passwords were composed.
+        # Hashes from before passwords were composed are of the password as typed.
         matches_as_typed = (
             not right and composed != password and await self._matches(password, against)
         )

@@ -1,4 +1,4 @@
-"""A process of low priority that hashes: started for its first password, and anew if lost.
+"""A low-priority process that hashes: started for its first password, restarted if lost.
 
 A thread of low priority would hold up the event loop whenever it has the interpreter but no core.
 The processes of multiprocessing's pools import the main module, which may be the whole application,
@@ -24,7 +24,7 @@ _COMMAND = (sys.executable, "-P", hashing.__file__)
 
 
 class HashingProcess:
-    """For one thread at a time. A `spare` process has only the time that no other process wants."""
+    """Serves one thread at a time. A `spare` process gets only time that no other wants."""
 
     def __init__(self, *, spare: bool) -> None:
         self._arguments = (hashing.SPARE,) if spare else ()
@@ -54,7 +54,7 @@ class HashingProcess:
                 (*_COMMAND, *self._arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # Ctrl-C reaches the server alone, which then closes this process.
+                # Ctrl-C reaches only the server, which then closes this process.
                 process_group=0,
             )
         stdin, stdout = self._process.stdin, self._process.stdout

@@ -1,7 +1,7 @@
 """The program of a process that hashes passwords: one question per line, one answer per line.
 
-The program imports nothing of the application, so it is small and starts at once. The process ends
-with its input, which the kernel closes however the parent ends.
+The program imports nothing of the application, so it is small and starts quickly. The process ends
+when its input ends; the kernel closes that however the parent ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 # OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
-# For the process that hashes even while all cores are busy: some 3 % of a core.
+# The niceness of the process that hashes even while all cores are busy: some 3 % of a core.
 _NICENESS = 15
 SPARE = "spare"
 
@@ -27,7 +27,7 @@ def main() -> None:
         _take_spare_time()
     else:
         os.nice(_NICENESS)
-    # With its reader gone, the process ends quietly.
+    # Once the reader is gone, SIGPIPE ends the process quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for question in sys.stdin.buffer:
         password, hashed = json.loads(question)
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _take_spare_time() -> None:
-    """Give way to other processes at once; a nice process keeps the core for some milliseconds."""
+    """Yield to other processes immediately; a nice process keeps the core for milliseconds."""
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     except (AttributeError, OSError):

@@ -47,7 +47,7 @@ async def register(
     responses=problems(401, 415, 422),
     openapi_extra={**request_body(schemas.LoginIn), **PUBLIC},
 )
-# A token pair is never kept, so an idempotency key means nothing.
+# A token pair is never kept, so an idempotency key has no effect.
 @RoutePolicy(login=True, keyed=False)
 async def login(
     request: Request,
@@ -74,7 +74,7 @@ async def refresh(
 
 
 @router.post("/logout", operation_id="logout", status_code=204, responses=problems(401, 403))
-# Logout and a new password lock a thief out, so the thief's session has a limit of its own.
+# Logout and a new password lock a thief out, so a thief must not use up the owner's limit.
 @RoutePolicy(per_session=True)
 async def logout(session: SessionDep, actor: CurrentActor) -> Response:
     """End the session: its tokens stop working at once."""
@@ -107,8 +107,8 @@ async def change_password(
     given: Annotated[schemas.PasswordIn, body_of(schemas.PasswordIn)],
 ) -> Response:
     """Set a new password; the user's other sessions end."""
-    # Counted per session: the thief of one session does not hold up the owner in another. The NUL
-    # keeps these names apart from e-mail addresses.
+    # Counted per session, so that a thief of one session does not delay the owner in another. The
+    # NUL keeps these names apart from e-mail addresses.
     async with password_try(request, f"session\0{actor.session_id}"):
         await service.change_password(
             auth,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Parallel tabs refresh with the same token; a token used again later was stolen.
 REUSE_GRACE = timedelta(seconds=10)
-# A session ends with so many wrong current passwords.
+# A session ends after this number of wrong current passwords.
 WRONG_PASSWORDS = 20
 SESSION_TOPIC = "session"
 USER_TOPIC = "user"
@@ -125,17 +125,17 @@ async def change_password(
 ) -> None:
     """Set a new password and end the user's other sessions. Raises InvalidCredentials.
 
-    The session ends with the last of WRONG_PASSWORDS, so a thief of the session has so many
-    guesses. The owner can log in again; each session has its own count.
+    The session ends after WRONG_PASSWORDS wrong passwords, which limits the guesses of a thief. The
+    owner can log in again; each session has its own count.
 
-    `reading` is outside of any transaction: none may be open while passwords wait to be hashed.
+    `reading` is outside any transaction: none may stay open while passwords wait for hashing.
     """
     session_id = own_session(actor)
     assert actor.id is not None
     hashed = await users.password_hash(reading, actor.id)
     if not await auth.passwords.verify(current, hashed):
         # With an idempotency key, the same request may have changed the password before: then this
-        # statement raises the kept answer. With another request's key, the guess counts as well.
+        # statement raises the kept answer. A guess with another request's key counts as well.
         with suppress(KeyReused, RequestInProgress):
             await users.password_hash(auth.database, actor.id)
         # Counted outside of the request transaction, which the error below undoes.

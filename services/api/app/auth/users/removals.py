@@ -1,4 +1,4 @@
-"""Removals: the progress of deleting a deleted user's records, kept for the duty that does it."""
+"""Removals: the progress of deleting a deleted user's records, kept for the duty that deletes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def oldest(session: Session, older_than: timedelta) -> Removal | None:
 async def save_progress(
     session: Session, removal: Removal, *, collection: str, record: UUID | None, deleted: int
 ) -> None:
-    """Save progress up to that record of that collection; `deleted` more are gone."""
+    """Save that `deleted` more records, up to `record` of `collection`, are gone."""
     await repository.save_progress(session, removal.user_id, collection, record, deleted)
 
 

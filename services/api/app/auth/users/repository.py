@@ -26,7 +26,7 @@ _ADMINS_LOCK = 0x6C697374_61646D
 
 
 def _placeholders(start: int) -> str:
-    """The placeholders of a profile's columns, numbered from `start`, to end a list with."""
+    """The placeholders of a profile's columns, numbered from `start`, to append to a list."""
     return "".join(f", ${number}" for number in range(start, start + len(PROFILE)))
 
 

@@ -79,9 +79,9 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
 
     An enabled user begins anew: earlier sessions and API keys have ended for good.
 
-    Raises UserNotFound, SessionRequired if an API key is to give a user more than the user has,
-    PasswordKnown, ValidationFailed if a user without a password is to be enabled, and LastAdmin if
-    no admin would be left.
+    Raises UserNotFound, SessionRequired if an API key is to change an admin or give a password, a
+    role or access, PasswordKnown, ValidationFailed if a user without a password is to be enabled,
+    and LastAdmin if no admin would be left.
     """
     require_admin(actor)
     hashed = None
@@ -122,7 +122,7 @@ async def delete(
     auth: Auth, actor: Actor, *, user_id: UUID, with_records: bool
 ) -> removals.Removal | None:
     """Delete a user, whose sessions and API keys end at once. The user's records stay and keep
-    their owner, or are deleted over time, as the removal tells.
+    their owner, or are deleted over time, as the removal reports.
 
     Raises UserNotFound, FirstAdmin, LastAdmin, and SessionRequired if an API key is to delete an
     admin, or records that it may not write.
@@ -182,8 +182,8 @@ async def reset_password(auth: Auth, *, email: str, password: str) -> None:
 
 
 def _require_session(actor: Actor, action: str) -> None:
-    """API keys may take from users but not give to them: the holder of a key could log in as a user
-    to whom it gave a password or a role, with more rights than the key and after its end."""
+    """API keys may take rights from users but give none: the holder of a key could log in as a user
+    with a password or role from the key, with more rights than the key and after its end."""
     if actor.scopes is not None:
         raise SessionRequired(f"Only an admin's own session can {action}, no API key.")
 

@@ -1,8 +1,8 @@
 """Checks records without holding up other requests.
 
-A record that surely takes little time is checked at once, any other by a separate process, which
-ends if the record takes longer than its size allows. A thread could not be ended, and the validator
-keeps the interpreter to itself.
+A record that surely takes little time is checked inline, any other record by a separate process,
+which is ended if the record takes longer than its size allows. A thread could not be stopped, and
+the validator keeps the interpreter to itself.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.collections")
 
-# Nanoseconds, as `RecordValidator.cost` estimates them.
+# Records up to this cost are checked inline; nanoseconds, as `RecordValidator.cost` estimates.
 AT_ONCE = 5_000_000
-# Before a check that may take longer, other requests have their turn, also within a batch.
+# Before a check that may take longer than this, other requests get a turn, also within a batch.
 _TURN_AFTER = 500_000
 # How many records may wait for the process.
 _QUEUE = 8
-# Seconds until a process that does not even get the processor is ended.
+# Seconds until the process is killed, even if it got little processor time.
 _PATIENCE = 30.0
 _ENDED_FOR_COST = {-signal.SIGPROF, -signal.SIGSEGV, -signal.SIGABRT}
 
 
 async def faults(collection: Collection, data: Any, text: str) -> list[FieldError]:
-    """The faults of a record, empty if there are none; `text` is `data` as JSON.
+    """The errors of a record, empty if it is valid; `text` is `data` as JSON.
 
     Raises CheckTooCostly (422), Overloaded (503).
     """
@@ -70,7 +70,7 @@ def close() -> None:
 
 
 class _Beside:
-    """The process, started when first needed, and anew if lost; it gets one question at a time."""
+    """The process: started when first needed, restarted if lost; it gets one question at a time."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -114,7 +114,7 @@ class _Beside:
         raise Overloaded("Large records cannot be checked at the moment.")
 
     def _answer(self, schema: bytes, record: bytes) -> tuple[bytes, bytes]:
-        """The two lines of the process' answer, as far as they came."""
+        """The two lines of the process' answer, as far as they arrived."""
         process = self.process
         if process is None:
             process = self.process = _start()
@@ -151,7 +151,7 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": code_folder},
-        # Ctrl-C reaches the server alone, which then closes this process.
+        # Ctrl-C reaches only the server, which then closes this process.
         process_group=0,
     )
 

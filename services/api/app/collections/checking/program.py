@@ -1,8 +1,8 @@
-"""The program of a process that checks records which may take long: it can be ended at any time.
+"""The program of the process that checks slow records: the process can be ended at any time.
 
-A question is a line with two lengths, the schema and the record, both JSON. The answer is two
-lines: whether the record is valid, and if it is not, its faults. The kernel ends the process if a
-question takes more processor time than its size allows; no code of ours has to run for that.
+A question is a line with two lengths, then the schema and the record, both JSON. The answer is a
+line with `true` or `false`, and after `false` a line with the errors. The kernel ends the process
+if a question takes more processor time than its size allows, without help of our code.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _COMPILING, _CHECKING, _PER_BYTE = 5.0, 0.25, 1e-6
 def main() -> None:
     os.nice(_NICENESS)
     with suppress(OSError):
-        # Out of memory, the kernel ends this process before those that serve.
+        # If memory runs out, the kernel ends this process before the processes that serve.
         with open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - of the kernel
             file.write("1000")
-    # With its reader gone, the process ends quietly.
+    # Once the reader is gone, SIGPIPE ends the process quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     while lengths := sys.stdin.buffer.readline().split():

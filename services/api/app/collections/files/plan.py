@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Change:
-    """One collection, as it is and as it is to be."""
+    """One collection: its present and its wanted definition."""
 
     name: str
     before: Definition | None
@@ -67,7 +67,7 @@ async def plan(session: Session, wanted: Sequence[tuple[str, Definition]]) -> li
 
 
 async def hold(session: Session, changes: Sequence[Change]) -> None:
-    """Take all locks of the changes at once: pauses between tries hold no table. Raises
+    """Take the locks of all changes together, so that pauses between tries hold no table. Raises
     CollectionBusy."""
     await turns.take(session, [change.name for change in changes])
     blocked = [change.name for change in changes if change.blocks_writers]

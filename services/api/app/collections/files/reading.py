@@ -31,8 +31,8 @@ class UnusableFile(Exception):
 def read(file: Path, name: str | None = None) -> list[tuple[str, Definition]]:
     """The collections of one file by name, checked; `-` is standard input.
 
-    A collection that is alone in its file may lack a name: it has the file's, or the one given.
-    Raises UnusableFile.
+    The only collection of a file may lack a name: it gets `name`, or else the file's name. Raises
+    UnusableFile.
     """
     shown = "standard input" if file == STANDARD_INPUT else str(file)
     if name is None and file != STANDARD_INPUT:

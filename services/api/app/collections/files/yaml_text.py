@@ -1,7 +1,7 @@
 """YAML 1.2's core schema as JSON text, so that a file is read as a request's body is.
 
-Reads a parser's events and decides itself what scalars mean: a scalar that is another number in
-YAML 1.1, or that JSON cannot express, is refused with its line.
+This module interprets the scalars of a parser's events itself: it refuses, with its line, a scalar
+that is another number in YAML 1.1 or that JSON cannot express.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WORDS = {
     **dict.fromkeys(("false", "False", "FALSE"), "false"),
 }
 _NO_JSON = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-# Scalars that YAML 1.1 reads otherwise: a leading zero (octal), digits in groups, base two, a
+# Scalars that YAML 1.1 reads differently: a leading zero (octal), digits in groups, base two, a
 # signed base, base sixty (as in times).
 _OTHERWISE = re.compile(
     r"""[-+]?(0[0-9]+
@@ -64,7 +64,7 @@ class _Reader:
 
     def __init__(self, content: str) -> None:
         self._events: Iterator[Any] = yaml.parse(content, yaml.SafeLoader)
-        # Values that were named with &, as text.
+        # By anchor (`&name`): the value as JSON text.
         self._named: dict[str, str] = {}
         self._length = 0
 
@@ -116,7 +116,7 @@ class _Reader:
 
 
 def _key(event: Any) -> str:
-    """A member's key as the very text that is written, even if it is 12:30, 1_000 or yes."""
+    """A member's key: its exact text, even if that is 12:30, 1_000 or yes."""
     if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None:
         _refuse(event.start_mark, "a key is a text")
     plain = event.style is None

@@ -1,5 +1,5 @@
 """Keywords for records with large numbers. The time of the validator's own keywords grows with the
-square of how many numbers there are (`uniqueItems`), or how many digits (`multipleOf`)."""
+square of the count of numbers (`uniqueItems`) or of digits (`multipleOf`)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEYWORDS: dict[str, type] = {"uniqueItems": UniqueItems, "multipleOf": MultipleO
 
 
 def _identity(value: Any) -> Any:
-    """A key, equal for equal JSON values, but never a number: clients could foresee its hash."""
+    """A key, equal for equal JSON values; never a number, whose hash clients could foresee."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value if isinstance(value, str) else (value,)
     if isinstance(value, int):

@@ -1,8 +1,8 @@
-"""A schema's keywords beyond validity (`default`, `readOnly`, `writeOnly`), and the names that it
-asks for although only the server sets them.
+"""A schema's keywords beyond validity (`default`, `readOnly`, `writeOnly`), and its uses of names
+that only the server sets.
 
-Only schemas that hold for every record count: the schema itself, those in its `allOf`, and those
-that these refer to. Branches do not count.
+Only schemas that apply to every record count: the schema itself, the schemas in its `allOf`, and
+the targets of their references. Branches do not count.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _CONDITIONS = ("if", "then", "else")
 _VALUES = ("const", "enum", "default", "examples")
 # Their members are schemas, whatever the names.
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
-# Their members hold for nothing until something refers to them.
+# Their members apply only where a reference leads to them.
 _DEFINITIONS = ("$defs", "definitions")
-# Bytes of defaults in one record: an object of two bytes can lack a long default.
+# Maximum bytes of defaults in one record: an object of two bytes can lack a long default.
 MAX_FILLED = 65_536
 _STRING_OR_OBJECT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|\{', re.DOTALL)
 
 
-# The role of a schema: for the record, an own field, something else, or as yet nothing.
+# The role of a schema: for the record, for an own field, for another value, or only defined.
 _Role = Literal["record", "own", "other", "defined"]
 
 
 class _Level(NamedTuple):
-    """For the objects in one place: the JSON text of each member with a default, and the schemas
+    """For the objects at one location: the JSON text of each member with a default, and the schemas
     of members that may be objects with defaults."""
 
     defaults: dict[str, str]
@@ -57,12 +57,12 @@ class Annotations:
         self.read_only = self._with_keyword("readOnly", members)
         self.write_only = self._with_keyword("writeOnly", members)
         self._has_defaults = '"default"' in json.dumps(schema)
-        # By the ids of the place's schemas.
+        # Indexed by the ids of the schemas at one location.
         self._levels: dict[tuple[int, ...], _Level] = {}
 
     def filled(self, text: str, value: dict[str, Any]) -> str:
-        """The record as JSON text with the defaults of absent members, also within its objects;
-        digits stay as they came. Raises ContentTooLarge (413)."""
+        """The record's JSON text with defaults for absent members, also within its objects; digits
+        stay as the client wrote them. Raises ContentTooLarge (413)."""
         missing = dict(self._missing(value)) if self._has_defaults else {}
         return _with_members(text, value, missing) if missing else text
 
@@ -131,10 +131,10 @@ class Annotations:
 
 
 def _with_members(text: str, value: Any, members: dict[int, str]) -> str:
-    """`text` with `members` added to its objects: by the id of the same object in `value`."""
+    """`text` with `members`, keyed by the ids of objects in `value`, added to the same objects."""
     parts: list[str] = []
     done = 0
-    # The text's objects begin in the order in which they come in the value.
+    # Objects begin in the text in the order in which `_objects` yields them.
     starts = (match.end() for match in _STRING_OR_OBJECT.finditer(text) if match[0] == "{")
     for each, start in zip(_objects(value), starts, strict=True):
         if (given := members.get(id(each))) is not None:
@@ -155,7 +155,7 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def replaced(text: str, members: dict[str, str]) -> str:
-    """The object `text` with `members` in place, all others as they are written."""
+    """The object `text` with `members` replaced or added; all others keep their exact text."""
     raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     parts = {name: bytes(value).decode() for name, value in raw.items()} | members
     listed = (f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in parts.items())

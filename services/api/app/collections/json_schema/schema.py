@@ -20,21 +20,21 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # Compiling the largest schema takes some 0.3 s, and estimating its cost as long.
 MAX_OBJECTS = 20_000
-# How often one value may be looked at in one place; each layer of references can double that.
+# Maximum evaluations of one value at one location; each layer of references can double them.
 MAX_TIMES = 30_000
-# The most schemas upon one another; for a record of 64 levels the stack suffices for twice as many.
+# Maximum chain of schemas for one value; for records of 64 levels, the stack fits twice as many.
 MAX_LONGEST = 100
-# States of all patterns, estimated from their text; so many compile in some 0.2 s.
+# Maximum states of all patterns, estimated from their text; these compile in some 0.2 s.
 MAX_PATTERNS = 500_000
 
 
 def wrong(at: str, message: str, code: str) -> NoReturn:
-    """Raises InvalidDefinition with the one fault at the JSON Pointer `at`."""
+    """Raises InvalidDefinition with a single error at the JSON Pointer `at`."""
     raise InvalidDefinition(errors=[FieldError(at, message, code)])
 
 
 def check_schema(schema: Any) -> None:
-    """Raises InvalidDefinition unless records can have `schema`."""
+    """Raises InvalidDefinition unless `schema` can be the schema of records."""
     if not isinstance(schema, dict):
         wrong("/schema", "must be a JSON Schema object", "invalid_schema")
     if str(schema.get("$schema", DIALECT)).rstrip("#") != DIALECT:

@@ -1,4 +1,4 @@
-"""Checks records against a collection's schema, and tells beforehand what that may cost."""
+"""Checks records against a collection's schema, and estimates the cost of a check beforehand."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from app.filters.formats import CHECKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-# Linear-time matching only: a pattern must not be a way to stop the server.
+# Matching takes linear time only: a pattern must not be a way to stop the server.
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 21)
 _MOST_FAULTS = 20
-# All faults are made at once, each with a copy of its value: megabytes of copies stop the server.
+# All errors are made together, each with a copy of its value: megabytes of copies stop the server.
 _EXPLAINED_IN_FULL = 16_384
-# A single fault of these keywords holds the faults of every branch, or all unexpected members.
+# A single error of these keywords contains the errors of every branch, or all unexpected members.
 _WIDE = ("anyOf", "oneOf", "unevaluatedItems", "unevaluatedProperties")
-# A fault of closed properties names all unexpected members: few in values of up to so many members.
+# An `additionalProperties` error lists every unexpected member; this many members are still few.
 _FEW = 4096
 _TOO_MANY = (
     jsonschema_rs.ValidationErrorKind.AdditionalProperties,
     jsonschema_rs.ValidationErrorKind.UnevaluatedProperties,
 )
-# The stack suffices for so many schemas upon one another; 30,000 of the simplest are too many.
+# Deepest nesting of schema evaluations that fits the stack; 30,000 of the simplest overflow it.
 _DEEPEST = 8000
-# From this estimate on, in nanoseconds, finding out how deep a record is pays.
+# Above this estimate in nanoseconds, measuring the record's depth is worth its cost.
 _DEPTH_PAYS = 2_000_000
-# Nanoseconds per squared number of digits, for any comparison of a long number.
+# Nanoseconds per squared number of digits, for each comparison of a long number.
 _PER_SQUARED_DIGIT = 0.1
 
 
@@ -50,21 +50,22 @@ class RecordValidator:
         self._validator = self._compile()
 
     def is_valid(self, data: Any, text: str) -> bool:
-        """Whether `data` is valid; `text` is the same as JSON."""
+        """Whether `data` is valid; `text` is the same value as JSON."""
         return self._validator_for(text).is_valid(data)
 
     def errors(self, data: Any, text: str) -> list[FieldError]:
-        """The faults of `data`, empty if there are none.
+        """The errors of `data`, empty if it is valid.
 
-        At most 20 faults; for a value above 16 KiB the first fault, without its place if the schema
-        has `anyOf`, `oneOf` or `unevaluated…`, or closed properties and the value many members.
+        Up to 16 KiB: at most 20 errors. Above: only the first, which has no location if the schema
+        uses `anyOf`, `oneOf` or `unevaluated…`, or forbids additional properties and the value has
+        more than 4096 members.
         """
         validator = self._validator_for(text)
         if validator.is_valid(data):
             return []
         if len(text) <= _EXPLAINED_IN_FULL:
             found = list(islice(validator.iter_errors(data), _MOST_FAULTS))
-            # Only one fault has a hint: finding the name that was meant takes longer than all else.
+            # Only one error has a hint: to find the intended name takes longer than all else.
             first = next((e for e in found if isinstance(e.kind, _TOO_MANY)), None)
             return [self._field_error(e, hinted=e is first) for e in found]
         if self._wide or (self._closed and _count(data, _FEW) > _FEW):
@@ -76,7 +77,7 @@ class RecordValidator:
         return []
 
     def cost(self, text: str, *, faults: bool = False) -> float:
-        """The most nanoseconds that checking a record takes; with `faults`, telling its faults."""
+        """Upper bound in nanoseconds for checking a record; with `faults`, for reporting errors."""
         weights = self._weights
         values = 1 + text.count(",") + text.count("[") + text.count("{")
         each = weights.per_fault if faults else weights.per_value
@@ -90,7 +91,7 @@ class RecordValidator:
                 return BOUNDLESS
             cost = values * _at(each, levels) + len(text) * _at(weights.per_byte, levels)
         if faults:
-            # Each fault has a copy of its value, and is told again at each level above.
+            # Each error has a copy of its value, and is reported again at each level above.
             cost += len(text) * (levels + 1) * _at(each, levels) / 6000
         if numbers := long_numbers(text):
             squared = sum(digits * digits for digits in numbers)
@@ -114,7 +115,7 @@ class RecordValidator:
         path = list(error.instance_path)
         kind, hint = error.kind, ""
         if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
-            # The fault is at the member that is missing, not at the object it is missing from.
+            # The error points to the missing member, not to the object that lacks it.
             path.append(str(kind.property).strip('"'))
         elif isinstance(kind, _TOO_MANY) and kind.unexpected:
             path.append(str(kind.unexpected[0]))
@@ -140,7 +141,7 @@ class RecordValidator:
             formats=CHECKS,
             pattern_options=_PATTERNS,
             retriever=_refuse,
-            # Faults must not show values that are hidden from clients.
+            # Errors must not show values that are hidden from clients.
             mask="the value"
             if any(part.get("writeOnly") is True for part in self._parts)
             else None,
@@ -157,7 +158,7 @@ def _at(levels: Sequence[float], depth: int) -> float:
 
 
 def _count(value: Any, enough: int) -> int:
-    """How many values there are within `value`; counting ends once they are more than `enough`."""
+    """The number of values within `value`; counting stops above `enough`."""
     count, waiting = 0, [value]
     while waiting and count <= enough:
         each = waiting.pop()
@@ -168,7 +169,7 @@ def _count(value: Any, enough: int) -> int:
 
 
 def _parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """All objects within the schema, be they schemas or not."""
+    """All objects within the schema, also those that are no schemas."""
     if isinstance(schema, dict):
         yield schema
         schema = list(schema.values())

@@ -1,6 +1,6 @@
-"""The time that checking one value against a schema can take at most, told from the schema alone.
+"""The maximum time for checking one value against a schema, computed from the schema only.
 
-Times are in nanoseconds of an ordinary core: upper bounds, from the validator's times for values
+Times are upper bounds in nanoseconds on an ordinary core, from the validator's times for values
 made to be slow. A schema is a graph: some keywords lead to schemas for the same value (`allOf`,
 `$ref`), others to schemas for values within it (`properties`, `items`).
 """
@@ -15,15 +15,16 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Levels of values within values; JSON from outside has no more.
+# Maximum levels of values within values in JSON from outside.
 LEVELS = 64
-# More than there will ever be time for.
+# A cost above every limit.
 BOUNDLESS = 1e15
 
 _SAME = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 _WITHIN = ("additionalProperties", "contains", "propertyNames")
 _UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
-# Measured: 2.7. The validator finds evaluated members by checking once more, at each level anew.
+# Cost factor of `unevaluated…` (measured: 2.7): at each level the validator re-evaluates the
+# subschemas to find the evaluated members.
 _AGAIN = 3
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _TEXTS = ("minLength", "maxLength")
@@ -32,14 +33,15 @@ _ATOM = re.compile(r"\\[pP]\{[^}]*\}|\\.|\[\^?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 
 
 class Weights:
-    """The time per value, per byte of text, and per value with all faults told; by record depth."""
+    """Upper bounds in nanoseconds per value, per byte of text, and per value when errors are
+    reported; each a list indexed by record depth."""
 
     def __init__(self, schema: Any) -> None:
         graph = _Graph(schema)
         self.loops = graph.loops
-        # The most schemas upon one another for the same value: how deep the stack gets.
+        # Length of the longest chain of schemas applied to the same value; it bounds recursion.
         self.longest = max(graph.longest)
-        # How often one value is looked at in one place.
+        # The most schema evaluations that one value at one location can cause.
         self.times = max(graph.in_place([1.0] * len(graph.nodes)))
         self.patterns = sum(map(_pattern_sizes, graph.nodes))
         self.per_value = graph.levels([_value_weight(node) for node in graph.nodes])
@@ -72,7 +74,7 @@ class _Graph:
             self.longest[number] = 1 + max(after, default=0)
 
     def levels(self, weights: list[float]) -> list[float]:
-        """The most that all schemas of one value weigh, by how many levels deep the record is."""
+        """The maximum total weight for one value, indexed by the record's depth."""
         now = self.in_place(weights)
         most = [now[0]]
         while len(most) <= LEVELS and most[-1] < BOUNDLESS:
@@ -84,7 +86,7 @@ class _Graph:
         return most
 
     def in_place(self, own: list[float]) -> list[float]:
-        """The weight of each schema with all schemas that it leads to for the same value."""
+        """The weight of each schema, including all schemas that it leads to for the same value."""
         total = own.copy()
         for number in self._order:
             if groups := self.same[number]:
@@ -179,7 +181,7 @@ def _most(groups: list[list[int]], costs: list[float]) -> float:
 
 
 def _within(node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
-    """Groups of schemas; one schema of each group holds for a value within."""
+    """Groups of child schemas; at most one schema of each group is charged per child value."""
     for key in ("properties", "patternProperties"):
         members = node.get(key)
         each = [(value, base) for value in members.values()] if isinstance(members, dict) else []
@@ -196,7 +198,7 @@ def _within(node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
 
 
 def target(schema: dict[str, Any], reference: str) -> Any:
-    """The target of a reference in the schema, `#…`; None where it is missing."""
+    """The target of a reference in the schema, `#…`; None if it is missing."""
     name = unquote(reference.removeprefix("#"))
     if not name or name.startswith("/"):
         with suppress(LookupError, TypeError, ValueError):
@@ -240,18 +242,19 @@ def _value_weight(node: dict[str, Any]) -> float:
 
 def _text_weight(node: dict[str, Any]) -> float:
     each = sum(key in node for key in _TEXTS) + 40 * ("format" in node)
-    # For each group of a regular expression all names of groups are looked through.
+    # Checking `format: regex` is quadratic: each group is compared with all group names.
     each += 1000 * (node.get("format") == "regex")
     return each + 9.0 * _pattern_sizes(node)
 
 
 def _fault_weight(node: dict[str, Any]) -> float:
-    # A fault holds the value at fault, and the keyword's own value.
+    # An error contains the wrong value and the keyword's own value.
     return 6000.0 * (1 + sum(_size(node.get(key)) for key in ("enum", "const", "required")))
 
 
 def _compared(value: Any) -> int:
-    """How many comparisons a value takes: strings and small integers alone are looked up in one."""
+    """1 if all are strings, nulls or 64-bit integers (a hash lookup); otherwise the number of
+    values within."""
     values = value if isinstance(value, list) else [value]
     return 1 if all(map(_is_looked_up, values)) else _size(value)
 
@@ -281,11 +284,11 @@ def _pattern_sizes(node: dict[str, Any]) -> int:
 
 
 def pattern_size(pattern: str) -> int:
-    """About how many states a pattern has, with its repetitions written out."""
+    """The approximate number of states of a pattern, with its repetitions written out."""
     sizes, last, position = [0], 0, 0
     while position < len(pattern):
         if sizes[-1] and (count := _COUNT.match(pattern, position)):
-            # The last atom or group is in the sum once already.
+            # The sum already contains the last atom or group once.
             times = max(int(count[1]), int(count[2] or 0), 1)
             sizes[-1] += last * (times - 1)
             last *= times
@@ -310,5 +313,5 @@ def pattern_size(pattern: str) -> int:
 def _states(atom: str) -> int:
     if atom[:2] in ("\\p", "\\P"):
         return 100
-    # A class of all characters but some compiles to a choice of bytes.
+    # `.` and a negated class compile to an alternation of UTF-8 byte sequences.
     return 8 if atom == "." or atom[:2] in ("[^", "\\W", "\\D", "\\S") else 1

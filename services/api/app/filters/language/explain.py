@@ -110,7 +110,7 @@ def _line(text: str, position: int) -> str:
 
 
 def _excerpt(text: str, position: int) -> str:
-    """The part of the line around the fault, with the place marked."""
+    """The part of the line around the error, with the place marked."""
     start = text.rfind("\n", 0, position) + 1
     end = text.find("\n", position)
     end = len(text) if end < 0 else end

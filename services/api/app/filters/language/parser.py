@@ -24,8 +24,8 @@ MAX_DEPTH = 20
 MAX_TERMS = 100
 
 _STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|`(?:[^`]|``)*`")
-# Tokens that can contain a parenthesis or a `not`, or be one. The quantifiers are possessive and an
-# unclosed quote goes to the end, so that thousands of quotes do not each search the rest.
+# Tokens that are, or can contain, a parenthesis or a `not`. The quantifiers are possessive and an
+# unclosed quote extends to the end, so that thousands of quotes do not each search the rest.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|`[^`]*+`?|\w+|\S', re.DOTALL)
 
 
@@ -45,7 +45,7 @@ def _lark() -> Lark:
 # A tree can take 300 KB.
 @lru_cache(maxsize=128)
 def parse_filter(text: str) -> Expression:
-    """The syntax tree of `text`. Raises FilterError (400) with the position of the fault."""
+    """The syntax tree of `text`. Raises FilterError (400) with the position of the error."""
     if len(text) > MAX_LENGTH:
         raise FilterError(
             f"A filter has at most {MAX_LENGTH} characters, this one has {len(text)}.",
@@ -67,7 +67,7 @@ def parse_filter(text: str) -> Expression:
 def parse_path(text: str, position: int = 0) -> Path:
     """The keys that a dotted path names; backticks quote any key, and are doubled inside.
 
-    Raises FilterError (400) whose position counts from `position` on.
+    Raises FilterError (400); its position is counted from `position` on.
     """
     keys, at = [], 0
     while True:

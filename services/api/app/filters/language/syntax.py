@@ -50,7 +50,7 @@ Operand = Field | Variable | Constant | Items
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One condition; its position is that of the operator."""
+    """A condition; its position is that of the operator."""
 
     left: Field | Variable
     operator: Comparator
@@ -67,14 +67,14 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """True where all parts are."""
+    """True where all parts are true."""
 
     parts: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """True where any part is."""
+    """True where at least one part is true."""
 
     parts: tuple[Expression, ...]
 

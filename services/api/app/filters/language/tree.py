@@ -100,7 +100,7 @@ def check_steps(number: int, position: int) -> None:
 
 
 def key_of(text: str, position: int) -> str:
-    """The key that one step of a path names: as it stands, or between backticks."""
+    """The key that a step of a path names, without its backticks."""
     key = text[1:-1].replace("``", "`") if text.startswith("`") else str(text)
     _check_characters(key, position)
     return key

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AdmissionMiddleware:
-    """The outermost middleware: takes a place if the server has not, and gives back every place."""
+    """The outermost middleware of requests: takes missing places, and gives all places back."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self.app = app

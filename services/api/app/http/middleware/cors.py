@@ -37,7 +37,7 @@ class PreflightRefused(Forbidden):
 
 
 class CorsMiddleware(CORSMiddleware):
-    """Puts the fields in the request context, so that every answer has them, even after a fault."""
+    """Puts the fields in the request context, so that every answer has them, even an error 500."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class CorsMiddleware(CORSMiddleware):
             await self.preflight_response(Headers(scope=scope))(scope, receive, send)
             return
         if not self.allow_all_origins:
-            # Also without an origin: a cache could give this answer to a request with an origin.
+            # Needed without an origin, too: a cache could give this answer to a request with one.
             request.headers.append((b"vary", b"Origin"))
         origin = request.fields.get(b"origin")
         if origin is not None and self.is_allowed_origin(origin.decode("latin-1")):

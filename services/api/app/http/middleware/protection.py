@@ -36,8 +36,8 @@ logger = logging.getLogger("listo.http")
 
 _CLOSE = (b"connection", b"close")
 
-# The memory of a process before its first body, and how many times its size a body takes: for its
-# bytes, its text, its values, and the same again for PostgreSQL.
+# The memory of a process before its first body; and a body's memory in multiples of its size: for
+# its bytes, its text, its values, and the same again for PostgreSQL.
 _OWN_BYTES = 120 << 20
 _TIMES = 8
 MAX_HEADER_BYTES = 32_768
@@ -61,7 +61,7 @@ class ProtectionMiddleware:
             return
         request = context_of(scope)
         if b"transfer-encoding" in request.fields:
-            # Until the body ends, an answer closes the connection; else the server would read on.
+            # An answer before the body's end closes the connection: the server must not read on.
             request.headers.append(_CLOSE)
         if policy_of(scope).probe:
             await self.app(scope, receive, send)
@@ -131,7 +131,7 @@ class ProtectionMiddleware:
         return counting
 
     def _size(self, request: RequestContext) -> int:
-        """The most bytes that the body can have."""
+        """The maximum number of bytes in the body."""
         length = request.fields.get(b"content-length", b"")
         if length.isdigit():
             return int(length)

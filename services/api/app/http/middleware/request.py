@@ -99,7 +99,7 @@ class RequestMiddleware:
         except Exception:
             logger.exception("unhandled exception")
             if request.started:
-                # A part of the answer is sent; only a closed connection tells of the fault.
+                # A part of the answer is sent; only a closed connection can report the error.
                 raise
             await problem.response(Problem())(scope, receive, respond)
         finally:
@@ -140,7 +140,7 @@ class RequestMiddleware:
         )
 
     def _span_trace_id(self) -> str | None:
-        """The trace of the framework's span for this request; None without tracing."""
+        """The trace id of FastAPI's span for this request; None without tracing."""
         if not self.tracing:
             return None
         return format(trace.get_current_span().get_span_context().trace_id, "032x")
@@ -155,7 +155,7 @@ def _with_single_fields(scope: Scope) -> tuple[Scope, FieldDoubled | None]:
 
 
 def _as_get(scope: Scope) -> Scope:
-    """Every GET has its HEAD (RFC 9110, section 9.1)."""
+    """Every route that answers GET answers HEAD (RFC 9110, section 9.1)."""
     # The server's own scope stays unchanged: its method tells the server that no body follows.
     return {**scope, "method": "GET"}
 
@@ -163,9 +163,9 @@ def _as_get(scope: Scope) -> Scope:
 def _parts(message: Message) -> Iterable[Message]:
     """The message, with a large body cut into parts.
 
-    The server takes as much as it is given, and waits for the client only before it takes more.
-    In parts, an answer to a slow client keeps its place and its deadline, and an answer that is
-    given up leaves no more than a part in memory.
+    The server accepts a message of any size, and waits for the client only before the next message.
+    In parts, an answer to a slow client keeps its place and its deadline, and a cancelled answer
+    leaves at most one part in memory.
     """
     if len(message.get("body", b"")) <= PART_BYTES:
         return (message,)
@@ -177,7 +177,7 @@ def _cut(message: Message) -> Iterator[Message]:
     for at in range(0, len(body), PART_BYTES):
         part = body[at : at + PART_BYTES]
         yield {"type": message["type"], "body": part, "more_body": True}
-    # The server takes this message once the client has the last part.
+    # The server accepts this message once the client has the last part.
     yield {**message, "body": b""}
 
 
@@ -194,7 +194,7 @@ def request_id(given: bytes | None) -> str:
 
 
 def _trace_id(traceparent: bytes | None) -> str:
-    """The trace to go on with (W3C Trace Context), or a new one."""
+    """The id of the trace to continue (W3C Trace Context), or a new id."""
     match = _TRACEPARENT.fullmatch(traceparent or b"")
     if match is not None and match[1] != _NO_TRACE and not match[0].startswith(b"ff"):
         return match[1].decode()

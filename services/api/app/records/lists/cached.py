@@ -1,4 +1,4 @@
-"""Lists of collections with a cache policy, and the fields that tell how each was served."""
+"""Lists of collections with a cache policy, and header fields on how each was served."""
 
 from __future__ import annotations
 

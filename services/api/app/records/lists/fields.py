@@ -22,7 +22,7 @@ def record_columns(names: str, fields: Fields) -> list[str]:
     `names` lists (`title,size`), or with all if the list is empty.
 
     `id` is always there; a record's absent fields are left out. Raises InvalidParameter or
-    UnknownField (400) with the position of the fault.
+    UnknownField (400) with the position of the error.
     """
     if not names:
         return [HEAD, shown(fields.hidden)]

@@ -39,7 +39,7 @@ MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
 # The place in a row at which its sort values begin.
 _KEYS = 2
-# Plans of all collections together: strangers write queries, and a plan can take 30 KB.
+# The number of plans kept for all collections: any client makes plans, and a plan can take 30 KB.
 _PLANS_KEPT = 500
 
 Count = Literal["none", "estimated", "exact"]
@@ -90,7 +90,7 @@ class Plan:
     table: str
     columns: str
     where: str
-    # The most that a record weighs, see `Collection.largest`.
+    # The maximum weight of a record, see `Collection.largest`.
     largest: int
     keys: tuple[SortKey, ...]
     params: Params
@@ -107,7 +107,7 @@ class Plan:
         where = self.where
         if cursor is not None:
             where += " AND " + after(self.keys, params, cursor.position, reverse=backward)
-        # A record more than asked for tells whether there is a further page.
+        # A record beyond the limit shows that there is a further page.
         limit = params.add(query.limit + 1, "bigint")
         page = (
             f"SELECT {self.columns} FROM {self.table} WHERE {where}"
@@ -123,9 +123,9 @@ class Plan:
 
 
 def check_query(access: Access, query: Query) -> Query:
-    """The query as the caller may have it, checked without PostgreSQL.
+    """The query that the caller is allowed, checked without PostgreSQL.
 
-    Raises InvalidParameter, and what `Access.require` raises.
+    Raises InvalidParameter, and as `Access.require` does.
     """
     access.require("list")
     if not 1 <= query.limit <= MAX_LIMIT:
@@ -133,7 +133,7 @@ def check_query(access: Access, query: Query) -> Query:
     if query.count == "estimated" and not (
         access.actor.is_admin or access.collection.rules["list"] is True
     ):
-        # The planner's statistics cover all records, so they tell of records out of sight, too.
+        # The planner's statistics cover all records, so they reveal records out of sight, too.
         return replace(query, count="exact")
     return query
 
@@ -174,7 +174,7 @@ class PreparedQuery:
         total = None
         if query.count == "exact":
             total = rows[0]["total"]
-            # A page without records has one row, with the count alone.
+            # A page without records has one row, with only the count.
             rows = [row for row in rows if row[0] is not None]
         elif query.count == "estimated":
             sql = f"SELECT 1 FROM {plan.table} WHERE {plan.where}"
@@ -211,9 +211,9 @@ class PreparedQuery:
 async def prepare(
     access: Access, query: Query, *, reading: ReadSession, cursors: CursorCodec
 ) -> PreparedQuery:
-    """Compile a query that was `checked`, for its caller.
+    """Compile a query that `check_query` gave, for its caller.
 
-    Raises FilterError and InvalidCursor (400) with the position of the fault.
+    Raises FilterError and InvalidCursor (400) with the position of the error.
     """
     actor, collection = access.actor, access.collection
     plan = plan_of(collection, actor, query)

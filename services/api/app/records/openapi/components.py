@@ -102,7 +102,7 @@ def _patch(embedded: Embedded, properties: dict[str, Any], required: list[str]) 
     fields: dict[str, Any] = {}
     for name, schema in properties.items():
         if _may_be_object(embedded, schema):
-            # A part is merged into the present object.
+            # A patch may hold a part of the object, which is merged into the present one.
             fields[name] = {"description": "An object is merged into the present one."}
         elif name in required:
             fields[name] = {key: value for key, value in schema.items() if key != "default"}

@@ -1,7 +1,7 @@
 """A collection's JSON Schema as a part of the OpenAPI document.
 
 `$id` and `$anchor` name schemas for the whole OpenAPI document. Two collections may use the same
-name, and few generators support these keywords. Few follow a pointer into another schema, either.
+name, and few generators support these keywords or follow a pointer into another schema.
 So every schema that is referred to becomes a component of the document, and all references are to
 components.
 """
@@ -34,7 +34,7 @@ _ODD = re.compile(r"[^A-Za-z0-9_]+")
 
 class Embedded:
     """`schema` is the component `root`. `parts` are the subschemas it refers to, by component name.
-    Their names begin with `prefix`; no rest of a name is in `taken`."""
+    Their names begin with `prefix`; the rest of a name is never in `taken`."""
 
     def __init__(
         self, schema: dict[str, Any], root: str, prefix: str, taken: frozenset[str]
@@ -47,7 +47,7 @@ class Embedded:
         self._anchors: dict[tuple[str, str], str] = {}
         self._unresolved_references: list[tuple[dict[str, Any], str, str]] = []
         self._rewritten_root = self._rewritten(schema, (), "")
-        # By the pointer to the schema that is referred to.
+        # Component names, by the pointer to the schema that is referred to.
         self._names = {"": root}
         for rewritten, base, reference in self._unresolved_references:
             target = {"$ref": COMPONENTS + self._name(self._target(base, reference))}
@@ -55,7 +55,7 @@ class Embedded:
                 rewritten["allOf"] = [*rewritten.get("allOf", ()), target]
             else:
                 rewritten.update(target)
-        # A record is an object, also where its schema would take something else.
+        # A record is an object, also where its schema would accept something else.
         self.schema = component(plain({**self._rewritten_root, "type": "object"}))
         self.parts = {
             name: component(plain(self._at(pointer)))

@@ -25,7 +25,7 @@ _FORMATS = {
     "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
 }  # fmt: skip
 _DEEPEST = 8
-# The limit of values in one example, since references can make many of a few properties.
+# The limit of values in one example, since references can multiply a few properties.
 _MOST = 200
 _LONGEST = 100
 

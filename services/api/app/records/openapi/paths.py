@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.core.actor import Actor
 
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The record's version, quoted."}}
-# With a schema for this answer, every other caller's answer would be a choice of two.
+# With a schema for this answer, the answer to any caller would be a choice of two schemas.
 _NOT_READ = "A key without `records:read` gets `id` and `version` alone."
 
 _CACHED = {
