@@ -268,8 +268,8 @@ def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
     statement = "LOCK TABLE records.notes IN ACCESS EXCLUSIVE MODE"
     with ThreadPoolExecutor(MOST) as pool:
         with open_transaction(database_url, statement):
-            # Some have the connections, the others wait for one.
-            waiting = [pool.submit(admin.get, note) for _ in range(POOL + 3)]
+            # Some have the connections, the others wait for one. Patches share no statements.
+            waiting = [pool.submit(admin.patch, note, json={"n": 1}) for _ in range(POOL + 3)]
             wait_until(lambda: limit.limit <= POOL)
             refused = stranger.get("/collections")
             assert refused.json()["code"] == "overloaded"

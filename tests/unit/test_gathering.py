@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.core.errors import DatabaseUnavailable, RequestTimeout
+from app.core.errors import DatabaseUnavailable, Overloaded, RequestTimeout
 from app.db.pool import gathering
 from app.db.pool.gate import Gate, PendingAcquire, caller_now
 from app.db.pool.gathering import Gathering, Gatherings
@@ -180,8 +180,8 @@ def test_the_fault_of_a_row_is_met_by_its_request_alone() -> None:
         assert done[:3] == [2, 4, 24]
         assert isinstance(done[3], Fault)
         assert done[4] == 28
-        # In halves, until the one at fault is alone; then its own request asks.
-        assert rows.statements == [[1], [2], [12, 13, 14], [12], [13, 14], [13], [14], [13]]
+        # In halves, until the one at fault is alone.
+        assert rows.statements == [[1], [2], [12, 13, 14], [12], [13, 14], [13], [14]]
         assert await asyncio.gather(*rows.ask(7, 8, 9)) == [14, 16, 18]
 
     asyncio.run(work())
@@ -202,27 +202,46 @@ def test_an_outage_is_not_asked_about_row_by_row(monkeypatch: pytest.MonkeyPatch
         rows.error = RequestTimeout()
         with suppress(RequestTimeout):
             await asyncio.gather(*rows.ask(4, 5))
-        assert rows.statements[1:] == [[4, 5], [4], [5], [4], [5]]
+        assert rows.statements[1:] == [[4, 5], [4], [5]]
 
     asyncio.run(work())
 
 
-def test_how_long_the_first_has_waited_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_statement_begins_for_requests_that_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "AT_ONCE", 0)
+
     async def work() -> None:
-        clock = [50.0]
-        monkeypatch.setattr("app.db.pool.gathering.time.monotonic", lambda: clock[0])
+        rows = Rows()
+        rows.error = RequestTimeout()
+        asked = rows.ask(1, 2, 3, 4)
+        await settle()
+        assert rows.statements == [[1, 2, 3, 4]]
+        for each in asked:
+            each.cancel()
+        rows.go_on.set()
+        await settle()
+        assert rows.statements == [[1, 2, 3, 4]]
+        rows.error = None
+        assert await asyncio.gather(*rows.ask(5)) == [10]
+
+    asyncio.run(work())
+
+
+def test_a_question_that_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
         rows, known, key = Rows(), Gatherings(lambda: True), Rows()
         assert known.get(key, lambda: (rows.gathering,)) == (rows.gathering,)
-        asked = rows.ask(1, 2)
+        asked = rows.ask(1, 2, 3)
         await settle()
-        clock[0] = 51.0
-        assert known.waited() == 0.0
-        asked += rows.ask(3)
+        known.refuse_late()
         await settle()
-        clock[0] = 53.5
-        assert known.waited() == 2.5
+        assert [each.done() for each in asked] == [False, False, False]
+        monkeypatch.setattr(gathering, "ACQUIRE_TIMEOUT", 0.0)
+        known.refuse_late()
+        await settle()
+        assert [each.done() for each in asked] == [False, False, True]
+        assert isinstance(asked[2].exception(), Overloaded)
         rows.go_on.set()
-        await asyncio.gather(*asked)
-        assert known.waited() == 0.0
+        assert await asyncio.gather(*asked[:2]) == [2, 4]
 
     asyncio.run(work())

@@ -21,6 +21,7 @@ from app.core.errors import Problem
 from app.db import leases
 from app.db.database import Database
 from app.db.pool.gate import ACQUIRE_TIMEOUT
+from app.db.pool.pooled import CONNECT_TIMEOUT
 from app.events import repository as events_repository
 from app.idempotency import repository as idempotency_repository
 from app.idempotency import service as idempotency
@@ -84,9 +85,10 @@ async def purge_idempotency_keys(duty: Lease, _: Settings) -> int:
 
 async def remove_records(duty: Lease, settings: Settings) -> int:
     """Delete the records of deleted users where that was chosen."""
-    # A create goes on after its request was given up: it waits for a connection, and runs.
-    statement = ACQUIRE_TIMEOUT + settings.database_statement_timeout
-    await removal.run(duty, settings.request_timeout + statement)
+    # A create continues after its request was given up: it waits for a connection, and then runs a
+    # statement and, where Redis is away from a cached collection, another one.
+    create = ACQUIRE_TIMEOUT + CONNECT_TIMEOUT + 2 * settings.database_statement_timeout
+    await removal.run(duty, settings.request_timeout + create)
     return 0
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import DatabaseUnavailable, Problem
 from app.db.ends import ENDS
 from app.db.errors import translated
 from app.db.notifications import Notifications
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     # Takes a transaction about to commit, and the groups that are out of date afterwards, each with
     # whether its caching ends.
     Invalidating = Callable[[Session, Mapping[str, bool]], Awaitable[Acknowledge | None]]
+
+logger = logging.getLogger("listo")
 
 
 class Transaction:
@@ -184,11 +187,10 @@ class Database(Pooled):
         return most, size, in_use
 
     def strain(self) -> float:
-        """The longest wait, in seconds, for a connection (see `Gate.strain`) or a joint statement;
-        waits of lists do not count."""
-        # While other statements end, a slow collection is no strain on the others.
-        shared = min(self.gatherings.waited(), self._gate.stood_still())
-        return max(self._gate.strain(), shared)
+        """The longest wait for a connection, in seconds, see `Gate.strain`; waits of lists do not
+        count. Questions that have waited too long for a joint statement are refused."""
+        self.gatherings.refuse_late()
+        return self._gate.strain()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -226,6 +228,8 @@ class Database(Pooled):
         try:
             await transaction.acknowledge()
         except Exception as error:
+            if not isinstance(error, Problem):
+                logger.exception("after a commit")
             # The commit is done, so no caller may take this for a refusal.
             raise DatabaseUnavailable from error
 

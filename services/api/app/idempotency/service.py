@@ -61,7 +61,7 @@ class Attempt:
 
         A `retryable` problem, a refusal outside of _OUTCOMES and a refusal before any statement are
         not final: the client is to try again. Raises as `session` does, and DatabaseUnavailable;
-        then the request was undone.
+        then the request was undone, or is committed and will be replayed.
         """
         if self._lost is not None:
             raise self._lost

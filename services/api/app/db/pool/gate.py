@@ -95,10 +95,6 @@ class Gate:
             self._line_up(caller)
             self._hand_on()
 
-    def stood_still(self) -> float:
-        """For how many seconds no place was left."""
-        return time.monotonic() - self._left
-
     def strain(self) -> float:
         """The longest wait, in seconds, of a caller with less than half of the places; of other
         callers, only as long as no place was given back."""

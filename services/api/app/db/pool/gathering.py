@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from app.core.errors import DatabaseUnavailable, Overloaded
-from app.db.pool.gate import waits_as
-from app.observability.metrics import JOINT_STATEMENTS
+from app.db.pool.gate import ACQUIRE_TIMEOUT, waits_as
+from app.observability.metrics import DATABASE_FAULTS, JOINT_STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -41,9 +41,7 @@ class _Waiting(Generic[Asked, Answer]):
         self.asked = asked
         self.weight = weight
         self.since = time.monotonic()
-        # None if the row made a joint statement fail, and has to be asked for alone.
-        self.answer: asyncio.Future[tuple[Answer] | None]
-        self.answer = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
 
 class Gathering(Generic[Asked, Answer]):
@@ -71,14 +69,16 @@ class Gathering(Generic[Asked, Answer]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, asked: Asked, weight: int) -> Answer:
-        """The answer. Cancelling a caller ends that caller's own wait and nothing else."""
+        """The answer. Cancelling a caller ends that caller's own wait and nothing else.
+
+        Raises Overloaded where no joint statement begins within ACQUIRE_TIMEOUT.
+        """
         # Nothing suspends between this look at the gate and the statement's own.
         if self._running >= AT_ONCE or not self._has_place():
             waiting: _Waiting[Asked, Answer] = _Waiting(asked, weight)
             self._waiting.append(waiting)
             self._go_on()
-            answer = await waiting.answer
-            return await self._alone(asked) if answer is None else answer[0]
+            return await waiting.answer
         self._running += 1
         try:
             return await self._alone(asked)
@@ -86,11 +86,16 @@ class Gathering(Generic[Asked, Answer]):
             self._running -= 1
             self._go_on()
 
-    def waited(self) -> float:
-        """For how many seconds the oldest waiting question has waited."""
-        while self._waiting and self._waiting[0].answer.done():
-            self._waiting.popleft()
-        return time.monotonic() - self._waiting[0].since if self._waiting else 0.0
+    def refuse_late(self) -> None:
+        """Refuse the questions that have waited for ACQUIRE_TIMEOUT."""
+        late = time.monotonic() - ACQUIRE_TIMEOUT
+        while self._waiting and self._waiting[0].since <= late:
+            first = self._waiting.popleft()
+            if not first.answer.done():
+                DATABASE_FAULTS.labels("pool_timeout").inc()
+                first.answer.set_exception(
+                    Overloaded("No database connection became free in time.")
+                )
 
     def _go_on(self) -> None:
         # AT_ONCE = 0 means joint statements only, one after another.
@@ -125,28 +130,35 @@ class Gathering(Generic[Asked, Answer]):
         return batch
 
     async def _answer(self, batch: list[_Waiting[Asked, Answer]]) -> None:
+        # A statement begins only for requests that still wait for it.
+        batch = [each for each in batch if not each.answer.done()]
+        if not batch:
+            return
         try:
             answers = await self._together([each.asked for each in batch])
-        except _SHARED as error:
-            for each in batch:
-                if not each.answer.done():
-                    each.answer.set_exception(copy.copy(error))
-        except Exception:  # noqa: BLE001 - the row that causes it is asked for alone, and meets it
-            await self._answer_in_halves(batch)
+        except Exception as error:  # noqa: BLE001 - the request whose row causes it gets it
+            if len(batch) > 1 and not isinstance(error, _SHARED):
+                await self._answer_in_halves(batch)
+            else:
+                _fail(batch, error)
         else:
             _ANSWERED.inc()
             for each, answer in zip(batch, answers, strict=True):
                 if not each.answer.done():
-                    each.answer.set_result((answer,))
+                    each.answer.set_result(answer)
 
     async def _answer_in_halves(self, batch: list[_Waiting[Asked, Answer]]) -> None:
         _SPLIT.inc()
         middle = len(batch) // 2
-        if middle:
-            await self._answer(batch[:middle])
-            await self._answer(batch[middle:])
-        elif not batch[0].answer.done():
-            batch[0].answer.set_result(None)
+        await self._answer(batch[:middle])
+        await self._answer(batch[middle:])
+
+
+def _fail(batch: Sequence[_Waiting[Any, Any]], error: Exception) -> None:
+    for each in batch:
+        if not each.answer.done():
+            # Problems are changed on their way up, so each request has its own.
+            each.answer.set_exception(copy.copy(error) if len(batch) > 1 else error)
 
 
 class Gatherings:
@@ -166,9 +178,8 @@ class Gatherings:
             known = self._known[key] = make()
         return known
 
-    def waited(self) -> float:
-        """For how many seconds the oldest waiting question of all has waited."""
-        return max(
-            (each.waited() for gatherings in self._known.values() for each in gatherings),
-            default=0.0,
-        )
+    def refuse_late(self) -> None:
+        """Refuse the questions that have waited for ACQUIRE_TIMEOUT."""
+        for gatherings in self._known.values():
+            for each in gatherings:
+                each.refuse_late()
