@@ -41,7 +41,7 @@ def _unknown(name: str) -> str:
 
 
 def _replace(name: str) -> None:
-    """Write a new value; `make up` gives it to services, and meanwhile admits the former value."""
+    """Write a new value and bring the stack up with it; the former is valid until all have it."""
     if name == "postgres_app_password" and {roles.APP, roles.NEXT} & roles.behind():
         # Replicas may know the value that an interrupted run made.
         print("An interrupted rotation is finished; say it again for one more.")

@@ -219,17 +219,17 @@ def test_a_hash_of_old_parameters_is_renewed(
     assert log_in(anonymous, "old@example.com").status_code == 200
 
 
-COMPOSED, TYPED_APART = "pass w\u00f6rd \u1ebf", "pass wo\u0308rd e\u0302\u0301"
+COMPOSED, DECOMPOSED = "pass w\u00f6rd \u1ebf", "pass wo\u0308rd e\u0302\u0301"
 
 
-@pytest.mark.parametrize("given", [COMPOSED, TYPED_APART])
+@pytest.mark.parametrize("given", [COMPOSED, DECOMPOSED])
 def test_a_password_is_one_however_its_letters_are_composed(
     server: Server, anonymous: httpx.Client, given: str
 ) -> None:
     email = f"typed-{len(given)}@example.com"
     made = anonymous.post("/auth/register", json={"email": email, "password": given})
     assert made.status_code == 201
-    for typed in (COMPOSED, TYPED_APART):
+    for typed in (COMPOSED, DECOMPOSED):
         client = server.login(email, typed)
         change = {"current_password": typed, "new_password": given}
         assert client.post("/auth/password", json=change).status_code == 204
@@ -240,7 +240,7 @@ def test_a_hash_of_letters_that_were_typed_apart_stays_valid(
     server: Server, database_url: str, anonymous: httpx.Client
 ) -> None:
     server.member("apart@example.com")
-    old = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(TYPED_APART)
+    old = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(DECOMPOSED)
     execute(database_url, f"UPDATE listo.users SET password_hash = '{old}' WHERE email ~ '^apart'")
     before = hashes()
     assert log_in(anonymous, "apart@example.com", "wo\u0308rd, a wrong one").status_code == 401
@@ -248,7 +248,7 @@ def test_a_hash_of_letters_that_were_typed_apart_stays_valid(
     assert log_in(anonymous, "nobody@example.com", "wo\u0308rd, a wrong one").status_code == 401
     # The time does not tell who exists.
     assert hashes() - before == 2 * known
-    assert log_in(anonymous, "apart@example.com", TYPED_APART).status_code == 200
+    assert log_in(anonymous, "apart@example.com", DECOMPOSED).status_code == 200
     # From now on the other form matches, too.
     assert log_in(anonymous, "apart@example.com", COMPOSED).status_code == 200
 
@@ -289,7 +289,7 @@ def test_the_end_of_many_sessions_is_one_message(
 
 
 def during_the_check(server: Server, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
-    """Commit `statement` after a password was found right, before the log-in has any effect."""
+    """Have the next check of a password commit `statement`, before its caller goes on."""
     passwords: Passwords = server.services.passwords
     verify = passwords.verify
     pending = [statement]

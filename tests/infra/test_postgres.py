@@ -74,7 +74,7 @@ def test_no_role_can_more_than_it_should(postgres: StackPostgres) -> None:
 
 
 @pytest.mark.parametrize("role", [*ROLES, "postgres"])
-def test_each_role_gets_into_its_databases_alone(postgres: StackPostgres, role: str) -> None:
+def test_each_role_gets_into_only_its_databases(postgres: StackPostgres, role: str) -> None:
     may = {"owner": {"listo"}, "app": {"listo"}, "monitor": {"listo", "postgres"},
            "backup": {"listo", "postgres"}}  # fmt: skip
     found = set()
@@ -142,7 +142,7 @@ def test_values_are_not_logged(postgres: StackPostgres) -> None:
     assert re.search(r"app=\S* user=listo_owner db=listo state=23505 ERROR: ", postgres.said())
 
 
-def test_changes_hold_from_the_next_start(container: StackPostgres) -> None:
+def test_a_start_applies_new_settings_and_resets_roles(container: StackPostgres) -> None:
     container.start()
     execute(container.url("owner"), "CREATE TABLE kept ()")
     container.superuser("ALTER ROLE listo_app SUPERUSER")

@@ -135,7 +135,7 @@ def test_a_request_that_may_cost_more_waits_for_more(backend: Backend) -> None:
 
 def test_what_is_spent_is_counted_beyond_the_limit_by_a_minute_at_most(backend: Backend) -> None:
     one = check("spent", "60/minute")
-    spent = one._replace(cost=50, counted=1, spent=True)
+    spent = one._replace(cost=50, counted=1, charge_always=True)
     decisions = backend.run((one,), (spent,), (one,), (spent,), (one,), *[(spent,)] * 9, (one,))
     assert [decision.allowed for decision in decisions] == [
         True, True, True, True, False, *[True] * 9, False,

@@ -77,13 +77,13 @@ class FirstAdmin(Conflict):
 
 
 class PasswordKnown(Conflict):
-    """The user has a password, which only its owner changes, or `listo admin reset-password`."""
+    """The user has a password; only the user, or `listo admin reset-password`, changes it."""
 
     code = "password_known"
 
 
 class RemovalNotFound(NotFound):
-    """No records are deleted, or were, with a user of that id."""
+    """There is no removal of records, running or finished, for a user of that id."""
 
     code = "removal_not_found"
 

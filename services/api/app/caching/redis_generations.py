@@ -22,7 +22,8 @@ _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-# KEYS: marks, generation. ARGV: a new generation and its life, key, stale, time to make it; in ms.
+# KEYS: marks, generation. ARGV: a new generation, its life, the key, `stale`, and for how long one
+# reader may be making the entry; times in ms.
 _LOOK = f"""{_NOW}
 if redis.call('ZCOUNT', KEYS[1], now, '+inf') > 0 then return false end
 local generation = redis.call('GET', KEYS[2])
@@ -38,9 +39,10 @@ local mine = value ~= '' and left <= tonumber(ARGV[4])
     and redis.call('SET', name .. ':making', '', 'NX', 'PX', ARGV[5])
 return {{name, value, left, mine and 1 or 0}}
 """
-# KEYS: the entry. ARGV: value, life in ms, the share of the memory that may be used afterwards, the
-# life of the empty entry set if more would be used. Lists must not take the memory that counters in
-# the same Redis need. A full Redis refuses only a script's first write, so DEL comes first.
+# KEYS: the entry. ARGV: the value, its life in ms, the share of maxmemory that may be in use after
+# the write, the life of the empty entry that is stored if the value would exceed that share. Lists
+# must not take the memory that counters in the same Redis need. A full Redis refuses a script's
+# first write unless that frees memory, and no later one, so DEL comes first.
 _STORE = """
 redis.call('DEL', KEYS[1] .. ':making')
 local memory = redis.call('INFO', 'memory')
@@ -55,7 +57,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 # KEYS: marks and generation of each group. ARGV: the writer, the life of the mark in ms. A full
-# Redis refuses only a script's first write, so the mark is not the first.
+# Redis refuses a script's first write unless that frees memory, so the mark is not the first.
 _MARK = f"""{_NOW}
 for i = 1, #KEYS, 2 do
     redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)

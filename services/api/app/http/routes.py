@@ -9,7 +9,7 @@ from starlette.routing import Match
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-# The methods that a route can have, and that become a label.
+# The methods that a route can have; metrics take only these as the label `method`.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 

@@ -13,7 +13,7 @@ from app.collections.errors import CollectionNotFound
 from app.core.context import context_of
 from app.core.errors import NotFound
 from app.http import preconditions
-from app.http.middleware.request import POLICY_KEY
+from app.http.middleware.request import SECURITY_HEADERS_KEY
 from app.ratelimit import costs
 from app.ratelimit.dependencies import charge
 from app.route_policy import RoutePolicy
@@ -142,7 +142,7 @@ async def start_page() -> Response:
 @router.get("/docs")
 @RoutePolicy(public=True)
 async def page(request: Request) -> Response:
-    request.scope[POLICY_KEY] = _SECURITY_HEADERS
+    request.scope[SECURITY_HEADERS_KEY] = _SECURITY_HEADERS
     return HTMLResponse(_PAGE)
 
 

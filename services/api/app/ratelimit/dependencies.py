@@ -62,7 +62,7 @@ async def charge_query_time(request: Request, counted: int) -> AsyncIterator[Non
         cost = costs.of_seconds(context.query_seconds)
         if cost > counted:
             policy = policy_of(request.scope, context.actor)
-            check = Check(policy, caller_of(context), cost, counted, spent=True)
+            check = Check(policy, caller_of(context), cost, counted, charge_always=True)
             await admit(request.scope, context, check)
 
 

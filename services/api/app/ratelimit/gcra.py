@@ -32,8 +32,8 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
         for emission, burst in check.policy.windows:
             owed = debts[len(after)]
             debt = owed + min(check.cost * emission, burst) - min(check.counted * emission, burst)
-            refused |= debt > burst and not check.spent
-            # A refused request comes again, and then counts in full.
+            refused |= debt > burst and not check.charge_always
+            # The retry is charged from scratch: the wait ignores `counted` and includes `ahead`.
             wait = max(wait, owed + min((check.cost + check.ahead) * emission, burst) - burst)
             after.append(min(debt, burst + OVERDRAFT))
         if refused:

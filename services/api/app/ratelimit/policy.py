@@ -61,8 +61,8 @@ class Check(NamedTuple):
 
     `cost` is the number of requests that this request counts for, but at most the limit, so that it
     can be served at all. `counted` of them were counted before, when less was known. `ahead` is
-    what the request may still be charged later; Retry-After includes it. With `spent`, the cost is
-    counted even beyond the limit; the debt beyond it is capped at one minute (OVERDRAFT).
+    what the request may still be charged later; Retry-After includes it. With `charge_always`, the
+    cost is counted even beyond the limit; the debt beyond it is capped at one minute (OVERDRAFT).
     """
 
     policy: Policy
@@ -70,7 +70,7 @@ class Check(NamedTuple):
     cost: int = 1
     counted: int = 0
     ahead: int = 0
-    spent: bool = False
+    charge_always: bool = False
 
 
 @dataclass(slots=True)

@@ -99,10 +99,10 @@ def _question(checks: Sequence[Check]) -> list[tuple[str, int, int, int]]:
             # A window that a setting has changed starts with no debts.
             f"listo:limit:{policy.name}:{emission}:{burst}:{_legible(caller)}",
             min(cost * emission, burst) - min(counted * emission, burst),
-            _NO_LIMIT if spent else burst,
+            _NO_LIMIT if charge_always else burst,
             burst + OVERDRAFT,
         )
-        for policy, caller, cost, counted, _, spent in checks
+        for policy, caller, cost, counted, _, charge_always in checks
         for emission, burst in policy.windows
     ]
 

@@ -1,8 +1,9 @@
 """A schema's keywords beyond validity (`default`, `readOnly`, `writeOnly`), and its uses of names
 that only the server sets.
 
-Only schemas that apply to every record count: the schema itself, the schemas in its `allOf`, and
-the targets of their references. Branches do not count.
+For keywords, only schemas that apply to every record count: the schema itself, the schemas in its
+`allOf`, and the targets of their references; alternatives do not. Reserved names are looked for in
+alternatives as well.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 RESERVED = tuple(SYSTEM_TYPES)
-_BRANCHES = ("allOf", "anyOf", "oneOf")
+_LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf")
 _CONDITIONS = ("if", "then", "else")
 _VALUES = ("const", "enum", "default", "examples")
 # Their members are schemas, whatever the names.
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 # Their members apply only where a reference leads to them.
 _DEFINITIONS = ("$defs", "definitions")
-# Maximum bytes of defaults in one record: an object of two bytes can lack a long default.
+# Maximum bytes of defaults added to a record, in which each `{}` could grow by a long default.
 MAX_FILLED = 65_536
 _STRING_OR_OBJECT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|\{', re.DOTALL)
 
@@ -131,7 +132,8 @@ class Annotations:
 
 
 def _with_members(text: str, value: Any, members: dict[int, str]) -> str:
-    """`text` with `members`, keyed by the ids of objects in `value`, added to the same objects."""
+    """`text` with members inserted into its objects: `members` has them by Python's `id()` of the
+    object in `value`."""
     parts: list[str] = []
     done = 0
     # Objects begin in the text in the order in which `_objects` yields them.
@@ -179,7 +181,7 @@ def misplaced(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             continue
         known.add(id(node))
         yield from _reserved(node, at)
-        for key in _BRANCHES:
+        for key in _LISTS_OF_SCHEMAS:
             branches = node.get(key)
             for index, each in enumerate(branches if isinstance(branches, list) else ()):
                 waiting.append((each, at + pointer(key, index)))
@@ -210,7 +212,7 @@ def _reserved(node: dict[str, Any], at: str) -> Iterator[tuple[str, str, str]]:
 def unheeded(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Pointers to `readOnly` and `writeOnly` outside the schemas of own fields, with the keyword.
 
-    This includes definitions that an own field and another schema refer to.
+    A definition shared by an own field and any other schema is reported, too.
     """
     own = Annotations(schema).own
     waiting: list[tuple[Any, str, _Role]] = [(schema, "", "record")]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
-# Statements of a gathering in work at the same time; with more of them each has fewer rows.
+# How many statements one gathering runs at the same time. The more run, the fewer rows each has.
 AT_ONCE = 2
 MOST_ROWS = 64
 # Errors that no single row causes, so asking again row by row would only repeat them.
@@ -48,7 +48,7 @@ class Gathering(Generic[Asked, Answer]):
     """Answers each question by `alone`, or many by `together`: their answers in the same order.
 
     `has_place` tells whether a statement alone would get a connection without waiting. A joint
-    statement has at most MOST_ROWS rows, and at most `most_weight()` in all.
+    statement has at most MOST_ROWS rows, and more than one only up to `most_weight()` in all.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Gathering(Generic[Asked, Answer]):
 
         Raises Overloaded where no joint statement begins within ACQUIRE_TIMEOUT.
         """
-        # Nothing suspends between this look at the gate and the statement's own.
+        # There is no await between this check of the gate and the one that the statement makes.
         if self._running >= AT_ONCE or not self._has_place():
             waiting: _Waiting[Asked, Answer] = _Waiting(asked, weight)
             self._waiting.append(waiting)
@@ -101,7 +101,7 @@ class Gathering(Generic[Asked, Answer]):
         # AT_ONCE = 0 means joint statements only, one after another.
         if self._waiting and self._running < max(1, AT_ONCE):
             self._running += 1
-            # The statement outlives the request, and has a place in the gate's lines of its own.
+            # The statement outlives the request, so it queues at the gate in the gathering's name.
             context = Context()
             context.run(waits_as.set, self)
             task = asyncio.get_running_loop().create_task(self._answer_waiting(), context=context)

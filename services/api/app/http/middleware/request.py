@@ -46,7 +46,7 @@ SECURITY_HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 # The scope's key for the security headers of a route that serves a page.
-POLICY_KEY = "listo.security_headers"
+SECURITY_HEADERS_KEY = "listo.security_headers"
 
 PART_BYTES = 262_144
 
@@ -81,7 +81,7 @@ class RequestMiddleware:
                 status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),
-                    *scope.get(POLICY_KEY, SECURITY_HEADERS),
+                    *scope.get(SECURITY_HEADERS_KEY, SECURITY_HEADERS),
                     (b"x-request-id", request.request_id.encode()),
                     *request.headers,
                 ]
@@ -164,8 +164,8 @@ def _parts(message: Message) -> Iterable[Message]:
     """The message, with a large body cut into parts.
 
     The server accepts a message of any size, and waits for the client only before the next message.
-    In parts, an answer to a slow client keeps its place and its deadline, and a cancelled answer
-    leaves at most one part in memory.
+    Sent in parts, an answer to a slow client still counts as a request in work and has a deadline,
+    and a cancelled answer leaves at most one part in memory.
     """
     if len(message.get("body", b"")) <= PART_BYTES:
         return (message,)
