@@ -68,10 +68,11 @@ def test_uvicorn_reloads_and_listens_everywhere(database_url: str) -> None:
 def test_listo_serves_by_one_process_in_development(database_url: str) -> None:
     port = free_port()
     command = (str(BIN / "listo"), "serve", "--port", str(port))
-    with running(database_url, *command) as program:
+    with running(database_url, *command, LOG_LEVEL="INFO") as program:
         program.wait_ready(f"http://127.0.0.1:{port}/health/ready")
         assert not psutil.Process(program.process.pid).children()
         assert program.stop(signal.SIGINT) == 0
+    assert f"http://127.0.0.1:{port}" in program.output
     assert "Traceback" not in program.output
 
 

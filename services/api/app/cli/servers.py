@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 
 import app
-from app import worker
 from app.core.settings import Settings
 
 _APPLICATION = "app.main:app"
@@ -44,6 +42,9 @@ def serve(
     production = Settings.load().production
     if descriptor is None and (production or workers is not None):
         _become_gunicorn(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", workers)
+    # Imported here, as the worker below is: all other commands do without it.
+    import uvicorn  # noqa: PLC0415
+
     uvicorn.run(
         _APPLICATION,
         host=host,
@@ -52,7 +53,8 @@ def serve(
         http="app.http.protocol:Protocol",
         proxy_headers=False,
         server_header=False,
-        log_level="warning",
+        # `make dev`, which hands over a socket, says by itself where the server is.
+        log_level="info" if descriptor is None else "warning",
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
 
@@ -68,4 +70,6 @@ def _become_gunicorn(address: str, workers: int | None) -> None:
 
 def work() -> None:
     """Do the duties of the worker until SIGINT or SIGTERM: tidy up, finish indexes."""
+    from app import worker  # noqa: PLC0415
+
     raise typer.Exit(worker.run(Settings.load()))

@@ -59,8 +59,8 @@ class Params:
 class RowParams(Params):
     """Values of a statement whose rows have different callers: a Caller is a column of the rows."""
 
-    def __init__(self, start: int = 1) -> None:
-        super().__init__(start)
+    def __init__(self) -> None:
+        super().__init__()
         # The values that the statement needs of each caller, in the order of its columns.
         self.callers: list[Caller] = []
 

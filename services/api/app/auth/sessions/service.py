@@ -15,6 +15,7 @@ from app.auth.errors import (
     SessionRequired,
 )
 from app.auth.identity import secrets
+from app.auth.models import PROFILE
 from app.auth.passwords.pool import Match, Passwords
 from app.auth.sessions import repository
 from app.auth.users import repository as users
@@ -70,9 +71,8 @@ async def register(auth: Auth, given: RegisterIn) -> User:
     if not auth.settings.registration_open:
         raise RegistrationClosed
     hashed = await auth.passwords.hash(given.password)
-    return await users.insert_user(
-        auth.database, uuid7(), given.email, hashed, {"member"}, given.model_dump()
-    )
+    profile = given.model_dump(include=set(PROFILE))
+    return await users.insert_user(auth.database, uuid7(), given.email, hashed, {"member"}, profile)
 
 
 async def login(auth: Auth, *, email: str, password: str) -> TokenPair:

@@ -53,8 +53,9 @@ async def create(auth: Auth, actor: Actor, given: UserIn) -> User:
     if given.password is not None:
         _require_session(actor, "give a user a password")
         hashed = await auth.passwords.hash(given.password)
+    profile = given.model_dump(include=set(PROFILE))
     return await repository.insert_user(
-        auth.database, uuid7(), given.email, hashed, given.roles, given.model_dump()
+        auth.database, uuid7(), given.email, hashed, given.roles, profile
     )
 
 
