@@ -103,14 +103,15 @@ def test_of_fifty_guesses_at_once_most_are_refused(server: Server) -> None:
     assert sum(answer.status_code == 429 for answer in answers) == 50 - guessed
 
 
-def test_strangers_cannot_lock_out_the_owner(server: Server) -> None:
-    email, home = member(server, "victim")
+def test_strangers_cannot_lock_out_the_owner(timeless: Server) -> None:
+    email, home = member(timeless, "victim")
     answers = [
-        attempt(server, email, next(_addresses)).status_code for _ in range(FREE_FROM_ANYWHERE + 1)
+        attempt(timeless, email, next(_addresses)).status_code
+        for _ in range(FREE_FROM_ANYWHERE + 1)
     ]
     assert answers[:FREE_FROM_ANYWHERE] == [401] * FREE_FROM_ANYWHERE
     assert answers[-1] == 429
-    assert attempt(server, email, home, PASSWORD).status_code == 200
+    assert attempt(timeless, email, home, PASSWORD).status_code == 200
 
 
 def test_a_used_up_limit_of_the_account_does_not_lock_out_the_owner(server: Server) -> None:
@@ -200,10 +201,10 @@ def test_no_more_log_ins_are_let_in_than_the_queue_holds(
     assert server.client().post("/auth/login", content=b"{").status_code == 400
 
 
-def test_changes_of_the_password_are_guesses_too(server: Server) -> None:
-    email, home = member(server, "changes")
-    token = attempt(server, email, home, PASSWORD).json()["access_token"]
-    client = server.client(token)
+def test_changes_of_the_password_are_guesses_too(timeless: Server) -> None:
+    email, home = member(timeless, "changes")
+    token = attempt(timeless, email, home, PASSWORD).json()["access_token"]
+    client = timeless.client(token)
     change = {"current_password": "a wrong guess", "new_password": PASSWORD}
     answers = [client.post("/auth/password", json=change) for _ in range(FREE + 1)]
     assert [answer.status_code for answer in answers] == [401] * FREE + [429]
@@ -273,9 +274,9 @@ def test_a_change_of_the_password_that_is_sent_again_is_no_guess(server: Server)
         assert answer.headers["idempotency-replayed"] == "true"
 
 
-def test_a_change_of_the_password_with_a_used_key_is_still_a_guess(server: Server) -> None:
-    email, home = member(server, "keyed")
-    client = server.client(attempt(server, email, home, PASSWORD).json()["access_token"])
+def test_a_change_of_the_password_with_a_used_key_is_still_a_guess(timeless: Server) -> None:
+    email, home = member(timeless, "keyed")
+    client = timeless.client(attempt(timeless, email, home, PASSWORD).json()["access_token"])
 
     def change(current: str) -> httpx.Response:
         body = {"current_password": current, "new_password": PASSWORD}
@@ -287,6 +288,6 @@ def test_a_change_of_the_password_with_a_used_key_is_still_a_guess(server: Serve
     assert answers[-1].json()["code"] == "too_many_guesses"
 
 
-def test_an_ipv6_subscriber_counts_as_one(server: Server) -> None:
-    answers = [attempt(server, "six@example.com", f"2001:db8:1::{n}") for n in range(FREE + 1)]
+def test_an_ipv6_subscriber_counts_as_one(timeless: Server) -> None:
+    answers = [attempt(timeless, "six@example.com", f"2001:db8:1::{n}") for n in range(FREE + 1)]
     assert [answer.status_code for answer in answers] == [401] * FREE + [429]
