@@ -88,6 +88,8 @@ class Collection:
     updated_at: datetime
     # Upper bound on the bytes of an unpacked record in PostgreSQL; it only grows.
     largest: int = LARGEST
+    # Whether the table has the heads of records as a column.
+    stores_head: bool = True
 
     @cached_property
     def validator(self) -> RecordValidator:

@@ -28,6 +28,9 @@ CREATE TABLE records."{name}" (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     owner uuid,
+    head text NOT NULL GENERATED ALWAYS AS (
+        listo.record_head(id, version, created_at, updated_at, owner)
+    ) STORED,
     data jsonb NOT NULL
 )
 """
@@ -57,7 +60,15 @@ _AT_A_TIME = 500
 _BYTES_AT_A_TIME = 8 << 20
 # A table that only gets new rows: with updates, writers of records would wait for each other.
 _LARGEST = "(SELECT max(bytes) FROM listo.record_sizes WHERE collection = collections.id)"
-_COLUMNS = f"id, name, version, definition, created_at, updated_at, {_LARGEST} AS largest"
+# Absent from large tables that an earlier version made, see docs/decisions/0024.
+_STORES_HEAD = (
+    "EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(format('records.%I', name))"
+    " AND attname = 'head' AND NOT attisdropped)"
+)
+_COLUMNS = (
+    f"id, name, version, definition, created_at, updated_at, {_LARGEST} AS largest,"
+    f" {_STORES_HEAD} AS stores_head"
+)
 
 
 def table(name: str) -> str:
@@ -96,6 +107,7 @@ async def try_lock_name(session: Session, name: str) -> bool:
 
 
 async def insert(session: Session, id_: UUID, name: str, definition: Definition) -> Collection:
+    await session.execute(_TABLE.format(name=name))
     row = await session.fetchrow(
         "INSERT INTO listo.collections (id, name, definition) VALUES ($1, $2, $3)"
         f" RETURNING {_COLUMNS}",
@@ -104,7 +116,6 @@ async def insert(session: Session, id_: UUID, name: str, definition: Definition)
         definition.dump(),
     )
     assert row is not None
-    await session.execute(_TABLE.format(name=name))
     return _collection(row)
 
 
@@ -253,4 +264,5 @@ def _collection(row: Record) -> Collection:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         largest=max(row["largest"] or 0, LARGEST),
+        stores_head=row["stores_head"],
     )

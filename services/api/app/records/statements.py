@@ -32,11 +32,16 @@ SYSTEM_FIELDS = {
     "updated_at": "'\"updated_at\":\"' || listo.rfc3339(updated_at) || '\"'",
     "owner": "'\"owner\":' || coalesce('\"' || owner || '\"', 'null')",
 }
-HEAD = "'{' || " + " || ',' || ".join(SYSTEM_FIELDS.values())
+_HEAD = "'{' || " + " || ',' || ".join(SYSTEM_FIELDS.values())
 
-_COLUMNS = "id, version, created_at, updated_at, owner"
+_HEAD_COLUMNS = "id, version, created_at, updated_at, owner"
 # Exact to the digit: 1.0 differs from 1. The order of members and escapes in strings are ignored.
 _SAME = "record_image_eq(ROW(data), ROW($2::jsonb))"
+
+
+def head(collection: Collection) -> str:
+    """SQL of a record's head."""
+    return "head" if collection.stores_head else _HEAD
 
 
 def shown(hidden: Sequence[str], data: str = "data") -> str:
@@ -112,6 +117,8 @@ class Statements:
         self._name = collection.name
         self._rules, self._fields = collection.rules, collection.fields
         self._unrestricted = unrestricted
+        self._head = head(collection)
+        self._returned = f"{_HEAD_COLUMNS}, head" if collection.stores_head else _HEAD_COLUMNS
         self._hidden = collection.annotations.write_only
         self._shown = shown(self._hidden)
         self._given = shown(self._hidden, "$2::jsonb")
@@ -139,7 +146,8 @@ class Statements:
     def read(self) -> Statement:
         guard, params = self._guard("read", 2)
         return Statement(
-            f"SELECT version, {HEAD}, {self._shown} FROM {self._table} WHERE id = $1 AND {guard}",
+            f"SELECT version, {self._head}, {self._shown} FROM {self._table}"
+            f" WHERE id = $1 AND {guard}",
             params,
         )
 
@@ -149,7 +157,7 @@ class Statements:
         rule = RowParams()
         guard = self._condition("read", rule)
         return JointStatement(
-            f"SELECT number, version, {HEAD}, {self._shown}"
+            f"SELECT number, version, {self._head}, {self._shown}"
             f" FROM {_asked(rule, {'asked_id': 'uuid'})}"
             f" JOIN {self._table} ON id = asked_id WHERE {guard}",
             rule,
@@ -160,7 +168,8 @@ class Statements:
         """$1 id, $2 bytes: the data if it fits into these, and the upper bound of its bytes."""
         guard, params = self._guard("read", 3)
         return Statement(
-            f"SELECT version, {HEAD}, CASE WHEN {_UNPACKED} <= $2::bigint THEN {self._shown} END,"
+            f"SELECT version, {self._head},"
+            f" CASE WHEN {_UNPACKED} <= $2::bigint THEN {self._shown} END,"
             f" {_UNPACKED} FROM {self._table} WHERE id = $1 AND {guard}",
             params,
         )
@@ -174,10 +183,10 @@ class Statements:
             " SELECT id, data, owner FROM (SELECT $1::uuid AS id, 1::bigint AS version,"
             " now() AS created_at, now() AS updated_at, $3::uuid AS owner, $2::jsonb AS data)"
             f" AS new WHERE {guard} AND {self._current(4)}"
-            f" ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}),"
+            f" ON CONFLICT (id) DO NOTHING RETURNING {self._returned}),"
             f" event AS ({self._event('created', '$3')})"
             # The given data, since PostgreSQL would keep a copy of the inserted data.
-            f" SELECT version, {HEAD}, {self._given} FROM changed",
+            f" SELECT version, {self._head}, {self._given} FROM changed",
             params,
             new=True,
         )
@@ -198,9 +207,9 @@ class Statements:
             " SELECT id, data, owner FROM (SELECT new_id AS id, 1::bigint AS version,"
             " now() AS created_at, now() AS updated_at, new_owner AS owner, new_data AS data"
             f"{callers} FROM _asked) AS new WHERE {guard} AND {self._current(last)}"
-            f" ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}),"
+            f" ON CONFLICT (id) DO NOTHING RETURNING {self._returned}),"
             f" event AS ({self._event('created', 'owner')})"
-            f" SELECT number, version, {HEAD}, {given}"
+            f" SELECT number, version, {self._head}, {given}"
             " FROM changed JOIN _asked ON id = new_id",
             rule,
         )
@@ -234,9 +243,9 @@ class Statements:
         return Statement(
             f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
             " updated_at = now() WHERE id = $1 AND ($3::bigint IS NULL OR version = $3)"
-            f" AND {guard} AND {self._current(4)} AND {other} RETURNING {_COLUMNS}),"
+            f" AND {guard} AND {self._current(4)} AND {other} RETURNING {self._returned}),"
             f" event AS ({self._event('updated', '$5::uuid')})"
-            f" SELECT version, {HEAD}, {self._given} FROM changed",
+            f" SELECT version, {self._head}, {self._given} FROM changed",
             params,
         )
 
@@ -245,7 +254,7 @@ class Statements:
         """$1 id, $2 data, $3 version or null: the record, if that is its data."""
         guard, params = self._guard("update", 4)
         return Statement(
-            f"SELECT version, {HEAD}, {self._shown} FROM {self._table}"
+            f"SELECT version, {self._head}, {self._shown} FROM {self._table}"
             f" WHERE id = $1 AND ($3::bigint IS NULL OR version = $3) AND {guard} AND {_SAME}",
             params,
         )
@@ -255,7 +264,8 @@ class Statements:
         """$1 id: the record that is to be changed, with its hidden fields."""
         guard, params = self._guard("update", 2)
         return Statement(
-            f"SELECT version, {HEAD}, data FROM {self._table} WHERE id = $1 AND {guard}", params
+            f"SELECT version, {self._head}, data FROM {self._table} WHERE id = $1 AND {guard}",
+            params,
         )
 
     @cached_property

@@ -8,24 +8,25 @@ from app.core.errors import InvalidParameter
 from app.filters.errors import FilterError
 from app.filters.language.parser import parse_path, split_list
 from app.filters.paths import sql_literal
-from app.records.statements import HEAD, SYSTEM_FIELDS, shown
+from app.records.statements import SYSTEM_FIELDS, head, shown
 
 if TYPE_CHECKING:
-    from app.filters.fields import Fields
+    from app.collections.models import Collection
 
 MAX_FIELDS = 50
 MAX_LENGTH = 1024
 
 
-def record_columns(names: str, fields: Fields) -> list[str]:
+def record_columns(names: str, collection: Collection) -> list[str]:
     """SQL of a record's head and its own fields, see `repository.rendered`, with the fields that
     `names` lists (`title,size`), or with all if the list is empty.
 
     `id` is always there; a record's absent fields are left out. Raises InvalidParameter or
     UnknownField (400) with the position of the error.
     """
+    fields = collection.readable
     if not names:
-        return [HEAD, shown(fields.hidden)]
+        return [head(collection), shown(fields.hidden)]
     parts = [SYSTEM_FIELDS["id"]]
     for name, position in _top_level(names).items():
         if name == "id":

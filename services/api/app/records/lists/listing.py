@@ -307,7 +307,7 @@ def _build(collection: Collection, query: Query, *, unrestricted: bool) -> Plan:
         conditions.append(compile_filter(expression, collection.readable, params))
         spelling.check_filter(expression, collection.readable)
     spelling.check_names(query.sort, collection.readable)
-    head, data = record_columns(query.fields, collection.readable)
+    head, data = record_columns(query.fields, collection)
     columns = [f"{head} AS head", f"{data} AS own"]
     spelling.check_names(query.fields, collection.readable)
     columns += [f"{sql} AS k{number}" for number, sql in enumerate(key_columns(keys))]
