@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio import Redis
 
-from app.caching.generations import MAKING_SECONDS, MARK_SECONDS, Generations
+from app.caching.generations import MAKING_SECONDS, MARK_SECONDS
 from app.caching.memory import MemoryCache
 from app.caching.memory_generations import MemoryGenerations
 from app.caching.redis_generations import RedisGenerations
 from fixtures.redis import redis_store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from app.caching.generations import Generations
 
 KEY, GROUP, OTHER = "key", "group", "other"
+
+
+@asynccontextmanager
+async def shared(url: str, **options: Any) -> AsyncIterator[tuple[RedisGenerations, Redis]]:
+    """Generations on Redis, and their client."""
+    client = Redis.from_url(url, **options)
+    generations = RedisGenerations(client)
+    try:
+        yield generations, client
+    finally:
+        await generations.close()
 
 
 class Store:
     """A backend, and a clock that can be put forward."""
 
-    def __init__(self, client: Redis | None) -> None:
+    def __init__(self, generations: Generations | None, client: Redis | None) -> None:
         self._client = client
         self._now = 0.0
-        self.generations: Generations = (
-            MemoryGenerations(MemoryCache(self._time), self._time)
-            if client is None
-            else RedisGenerations(client)
-        )
+        self.generations = generations or MemoryGenerations(MemoryCache(self._time), self._time)
 
     async def later(self, seconds: float) -> None:
         """Move the expiry of keys instead of Redis' clock, which cannot be set."""
@@ -62,11 +72,11 @@ def run(request: pytest.FixtureRequest) -> Any:
     def run(work: Callable[[Store], Awaitable[None]]) -> None:
         async def whole() -> None:
             if url is None:
-                await work(Store(None))
+                await work(Store(None, None))
                 return
-            async with Redis.from_url(url) as client:
+            async with shared(url) as (generations, client):
                 await client.flushall()
-                await work(Store(client))
+                await work(Store(generations, client))
 
         asyncio.run(whole())
 
@@ -223,8 +233,7 @@ def test_a_mark_that_got_lost_does_no_harm(redis_url: str) -> None:
     """The mark is evicted, or flushed with everything, between mark and commit."""
 
     async def work() -> None:
-        async with Redis.from_url(redis_url) as client:
-            store = RedisGenerations(client)
+        async with shared(redis_url) as (store, client):
             await store.mark([GROUP], "writer")
             await client.flushall()
             look = await store.look(GROUP, KEY, stale=0)
@@ -238,9 +247,9 @@ def test_a_mark_that_got_lost_does_no_harm(redis_url: str) -> None:
 
 def test_a_quarter_of_the_memory_is_left_to_what_is_counted(redis_url: str) -> None:
     async def work() -> None:
-        async with Redis.from_url(redis_url) as client:
+        async with shared(redis_url) as (store, client):
             await client.flushall()
-            store, stored, mebibyte = RedisGenerations(client), 0, b"x" * (1 << 20)
+            stored, mebibyte = 0, b"x" * (1 << 20)
             used: int = (await client.info("memory"))["used_memory"]
             await client.config_set("maxmemory", used + (40 << 20))
             try:
@@ -266,17 +275,17 @@ def test_a_quarter_of_the_memory_is_left_to_what_is_counted(redis_url: str) -> N
 
 def test_redis_away_or_full_is_reported(redis_url: str) -> None:
     async def work() -> None:
-        async with Redis.from_url("redis://127.0.0.1:1", socket_connect_timeout=0.2) as client:
-            away = RedisGenerations(client)
+        async with shared("redis://127.0.0.1:1", socket_connect_timeout=0.2) as (away, _):
             assert await away.look(GROUP, KEY, stale=0) is None
             assert not await away.mark([GROUP], "writer")
             assert not await away.unmark([GROUP], "writer")
             assert not await away.store("name", b"1", ttl=1)
-        async with Redis.from_url(redis_url) as client:
+        # After a failure, generations leave Redis alone for a while.
+        async with shared(redis_url) as (reader, client), shared(redis_url) as (writer, _):
             await client.config_set("maxmemory", "1")
             try:
-                assert await RedisGenerations(client).look("new", KEY, stale=0) is None
-                assert not await RedisGenerations(client).store("name", b"1", ttl=1)
+                assert await reader.look("new", KEY, stale=0) is None
+                assert not await writer.store("name", b"1", ttl=1)
             finally:
                 await client.config_set("maxmemory", "0")
 

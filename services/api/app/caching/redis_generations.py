@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from app.caching.generations import MAKING_SECONDS, MARK_SECONDS, Look
 from app.redis.circuit_breaker import CircuitBreaker, RedisAway
+from app.redis.scripts import Script, ScriptClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -24,7 +25,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 # KEYS: marks, generation. ARGV: a new generation, its life, the key, `stale`, and for how long one
 # reader may be making the entry; times in ms.
-_LOOK = f"""{_NOW}
+_LOOK = Script(f"""{_NOW}
 if redis.call('ZCOUNT', KEYS[1], now, '+inf') > 0 then return false end
 local generation = redis.call('GET', KEYS[2])
 if not generation then
@@ -38,7 +39,7 @@ local left = value and redis.call('PTTL', name) or 0
 local mine = value ~= '' and left <= tonumber(ARGV[4])
     and redis.call('SET', name .. ':making', '', 'NX', 'PX', ARGV[5])
 return {{name, value, left, mine and 1 or 0}}
-"""
+""")
 # KEYS: the entry. ARGV: the value, its life in ms, the share of maxmemory that may be in use after
 # the write, the life of the empty entry that is stored if the value would exceed that share. Lists
 # must not take the memory that counters in the same Redis need. A full Redis refuses a script's
@@ -83,7 +84,7 @@ class RedisGenerations:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._redis = CircuitBreaker(client, "lists", "no list is cached")
-        self._look = client.register_script(_LOOK)
+        self._scripts = ScriptClient(client)
         self._store = client.register_script(_STORE)
         self._mark = client.register_script(_MARK)
         self._unmark = client.register_script(_UNMARK)
@@ -96,7 +97,7 @@ class RedisGenerations:
             _ms(stale),
             _ms(MAKING_SECONDS),
         ]
-        _, found = await self._ask(lambda: self._look(_keys([group]), arguments))
+        _, found = await self._ask(lambda: self._scripts.run(_LOOK, _keys([group]), arguments))
         if found is None:
             return None
         name, value, left, mine = found
@@ -127,6 +128,7 @@ class RedisGenerations:
         return done
 
     async def close(self) -> None:
+        self._scripts.close()
         await self._redis.close()
 
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:

@@ -17,6 +17,7 @@ from app.ratelimit.gcra import decide
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.policy import OVERDRAFT, share
 from app.redis.circuit_breaker import CircuitBreaker, RedisAway
+from app.redis.scripts import Script, ScriptClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from app.ratelimit.policy import Check, Decision
 
-_SCRIPT = (Path(__file__).parent / "gcra.lua").read_text()
+_SCRIPT = Script((Path(__file__).parent / "gcra.lua").read_text())
 
 # More than a caller can owe, and a number that Lua still holds exactly.
 _NO_LIMIT = 1 << 53
@@ -41,7 +42,7 @@ class RedisLimiter:
 
     def __init__(self, client: Redis, processes: Callable[[], int]) -> None:
         self._redis = CircuitBreaker(client, "limiter", "each process admits its share by itself")
-        self._script = client.register_script(_SCRIPT)
+        self._scripts = ScriptClient(client)
         self._processes = processes
         self._fallback = MemoryLimiter()
         self._pending: list[_Pending] = []
@@ -56,6 +57,7 @@ class RedisLimiter:
         return await future
 
     async def close(self) -> None:
+        self._scripts.close()
         await self._redis.close()
 
     async def _admit_alone(self, checks: Sequence[Check]) -> Decision:
@@ -82,7 +84,8 @@ class RedisLimiter:
     async def _admit_all(self, batch: list[_Pending]) -> list[Decision]:
         async def shared() -> list[Decision]:
             asked = [_question(checks) for checks, _ in batch]
-            owed = decode(await self._script(args=[encode(asked)]), type=list[int])
+            answer = await self._scripts.run(_SCRIPT, (), (encode(asked),))
+            owed = decode(answer, type=list[int])
             return list(_decisions([checks for checks, _ in batch], owed))
 
         try:
