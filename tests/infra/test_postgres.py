@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def container() -> Iterator[StackPostgres]:
+def stopped_postgres() -> Iterator[StackPostgres]:
     """A PostgreSQL that is not started."""
     with stack_postgres() as made:
         yield made
@@ -142,81 +142,86 @@ def test_values_are_not_logged(postgres: StackPostgres) -> None:
     assert re.search(r"app=\S* user=listo_owner db=listo state=23505 ERROR: ", postgres.said())
 
 
-def test_a_start_applies_new_settings_and_resets_roles(container: StackPostgres) -> None:
-    container.start()
-    execute(container.url("owner"), "CREATE TABLE kept ()")
-    container.superuser("ALTER ROLE listo_app SUPERUSER")
-    before = container.url("app")
-    assert container.stop() == 0
-    container.set_password("app", "another")
-    container.start("-c", "random_page_cost=3", MEMORY_MB="8192")
-    execute(container.url("app"), "SELECT 1")
+def test_a_start_applies_new_settings_and_resets_roles(stopped_postgres: StackPostgres) -> None:
+    stopped_postgres.start()
+    execute(stopped_postgres.url("owner"), "CREATE TABLE kept ()")
+    stopped_postgres.superuser("ALTER ROLE listo_app SUPERUSER")
+    before = stopped_postgres.url("app")
+    assert stopped_postgres.stop() == 0
+    stopped_postgres.set_password("app", "another")
+    stopped_postgres.start("-c", "random_page_cost=3", MEMORY_MB="8192")
+    execute(stopped_postgres.url("app"), "SELECT 1")
     with pytest.raises(asyncpg.InvalidPasswordError):
         execute(before, "SELECT 1")
-    assert container.superuser("SELECT rolsuper FROM pg_roles WHERE rolname = 'listo_app'") == "f"
-    assert container.superuser("SELECT count(*) FROM kept") == "0"
+    assert (
+        stopped_postgres.superuser("SELECT rolsuper FROM pg_roles WHERE rolname = 'listo_app'")
+        == "f"
+    )
+    assert stopped_postgres.superuser("SELECT count(*) FROM kept") == "0"
     wanted = {"shared_buffers": "2GB", "max_connections": "500", "random_page_cost": "3",
               "maintenance_work_mem": "512MB", "work_mem": "4194kB"}  # fmt: skip
-    assert {name: setting(container, name) for name in wanted} == wanted
+    assert {name: setting(stopped_postgres, name) for name in wanted} == wanted
 
 
-def test_a_start_after_kills_at_any_moment_succeeds(container: StackPostgres) -> None:
+def test_a_start_after_kills_at_any_moment_succeeds(stopped_postgres: StackPostgres) -> None:
     for seconds in (0.1, 0.3, 0.6, 1.0, 1.5):
-        process = container.launch()
+        process = stopped_postgres.launch()
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    container.start()
-    execute(container.url("app"), "SELECT 1")
-    assert {path.name for path in container.data.parent.iterdir()} == {"pgdata", ".lock"}
+    stopped_postgres.start()
+    execute(stopped_postgres.url("app"), "SELECT 1")
+    assert {path.name for path in stopped_postgres.data.parent.iterdir()} == {"pgdata", ".lock"}
 
 
-def test_a_signal_during_the_start_ends_it_in_order(container: StackPostgres) -> None:
-    container.start()
-    container.stop()
-    process = container.launch()
-    while "start" not in {path.name for path in container.sockets.iterdir()}:
+def test_a_signal_during_the_start_ends_it_in_order(stopped_postgres: StackPostgres) -> None:
+    stopped_postgres.start()
+    stopped_postgres.stop()
+    process = stopped_postgres.launch()
+    while "start" not in {path.name for path in stopped_postgres.sockets.iterdir()}:
         time.sleep(0.01)
     time.sleep(0.2)
-    container.stop()
+    stopped_postgres.stop()
     assert process.returncode in (0, 143, -signal.SIGINT, 130)
-    container.start()
+    stopped_postgres.start()
 
 
-def test_a_cluster_has_one_server_at_a_time(container: StackPostgres) -> None:
-    container.start()
-    script = container.files / "entrypoint.sh"
+def test_a_cluster_has_one_server_at_a_time(stopped_postgres: StackPostgres) -> None:
+    stopped_postgres.start()
+    script = stopped_postgres.files / "entrypoint.sh"
     script.write_text(script.read_text().replace("--timeout 60", "--timeout 0"))
-    first, container.process = container.process, None
+    first, stopped_postgres.process = stopped_postgres.process, None
     assert first is not None
-    assert container.refused() == f"postgres: another server works on {container.data}"
-    container.process = first
+    assert (
+        stopped_postgres.refused() == f"postgres: another server works on {stopped_postgres.data}"
+    )
+    stopped_postgres.process = first
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_no_start_without_a_password(container: StackPostgres, content: str | None) -> None:
-    path = container.secrets / "postgres_monitor_password"
+def test_no_start_without_a_password(stopped_postgres: StackPostgres, content: str | None) -> None:
+    path = stopped_postgres.secrets / "postgres_monitor_password"
     if content is None:
         path.unlink()
     else:
         path.write_text(content)
-    container.launch().wait(60)
-    last = container.said().splitlines()[-1]
+    stopped_postgres.launch().wait(60)
+    last = stopped_postgres.said().splitlines()[-1]
     assert last.startswith(f"postgres: {path} is {'missing' if content is None else 'empty'}")
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(container: StackPostgres) -> None:
-    container.data.mkdir()
-    (container.data / "precious").touch()
-    assert "is no cluster" in container.refused()
-    assert (container.data / "precious").exists()
+def test_a_folder_that_holds_something_else_is_left_alone(stopped_postgres: StackPostgres) -> None:
+    stopped_postgres.data.mkdir()
+    (stopped_postgres.data / "precious").touch()
+    assert "is no cluster" in stopped_postgres.refused()
+    assert (stopped_postgres.data / "precious").exists()
 
 
-def test_the_data_of_another_version_are_left_alone(container: StackPostgres) -> None:
-    container.data.mkdir()
-    (container.data / "PG_VERSION").write_text("9\n")
-    container.data.chmod(0o755)
-    assert "is of PostgreSQL 9, this is " in container.refused()
+def test_the_data_of_another_version_are_left_alone(stopped_postgres: StackPostgres) -> None:
+    stopped_postgres.data.mkdir()
+    (stopped_postgres.data / "PG_VERSION").write_text("9\n")
+    stopped_postgres.data.chmod(0o755)
+    assert "is of PostgreSQL 9, this is " in stopped_postgres.refused()
 
 
 def test_the_archive_command_fails_only_where_pgbackrest_is_set_up_and_fails(

@@ -108,15 +108,15 @@ def test_a_password_that_the_product_refuses_is_not_kept(checkout: Checkout, nam
 def test_the_api_logs_in_as_another_role_while_its_password_changes(checkout: Checkout) -> None:
     checkout.up()
     checkout.has(answers=BEHIND)
-    (checkout.engine / "read").unlink()
+    (checkout.engine / "stdin").unlink()
     checkout.up()
     assert len(checkout.asked(REPLACED)) == 6
-    read = (checkout.engine / "read").read_text()
+    inputs = (checkout.engine / "stdin").read_text()
     steps = ("CREATE ROLE listo_app_next", "ALTER ROLE listo_app PASSWORD", "DROP ROLE")
-    places = [read.index(step) for step in steps]
+    places = [inputs.index(step) for step in steps]
     assert places == sorted(places)
     password = secret(checkout, "postgres_app_password")
-    assert password not in read + "".join(checkout.asked())
+    assert password not in inputs + "".join(checkout.asked())
     url = f"postgresql://listo_app:{password}@postgres:5432/listo"
     assert secret(checkout, "database_url") == url
 

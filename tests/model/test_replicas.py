@@ -31,7 +31,7 @@ from fixtures.model import (
 from fixtures.redis import redis_store
 from fixtures.replicas import replicas
 from fixtures.server import ADMIN, PASSWORD
-from fixtures.sessions import Clients, agreed, own
+from fixtures.sessions import Clients, agreed, without_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -343,7 +343,7 @@ class Machine(Clients):
             if expected is None:
                 return
             items = page.json()["items"]
-            found += [own(item) for item in items]
+            found += [without_times(item) for item in items]
             assert len(items) <= limit
             assert page.json().get("total") == (len(expected) if count else None)
         assert found == [record.json for record in self.model.listed(who, name, filter_, sort)]

@@ -25,34 +25,34 @@ CLIENTS = 50
 BATCH = 200
 
 
-class Client:
+class Sender:
     """Sends its request until an answer is final."""
 
     def __init__(self, stack: Stack, key: str) -> None:
-        self.told: list[str] = []
+        self.outcomes: list[str] = []
         self._http = httpx.Client(
             base_url=stack.url, verify=trust(), timeout=PATIENCE, trust_env=False,
             headers={"Authorization": f"Bearer {key}"},
             limits=httpx.Limits(max_connections=CLIENTS),
         )  # fmt: skip
 
-    def persist(self, path: str, body: Any, key: str) -> httpx.Response:
+    def send_until_final(self, path: str, body: Any, key: str) -> httpx.Response:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 answer = self._http.post(path, json=body, headers={"Idempotency-Key": f'"{key}"'})
             except httpx.TransportError as error:
-                self.told.append(type(error).__name__)
+                self.outcomes.append(type(error).__name__)
                 pause = 0.05
             else:
                 replayed = answer.headers.get("Idempotency-Replayed") == "true"
-                self.told.append(f"{answer.status_code}{' replayed' if replayed else ''}")
+                self.outcomes.append(f"{answer.status_code}{' replayed' if replayed else ''}")
                 if answer.is_success:
                     return answer
                 assert answer.status_code == 409, answer.text
                 assert answer.json()["code"] == "idempotency_key_in_progress"
                 pause = float(answer.headers["Retry-After"])
-            assert time.monotonic() < deadline, Counter(self.told)
+            assert time.monotonic() < deadline, Counter(self.outcomes)
             time.sleep(pause)
 
     def close(self) -> None:
@@ -62,25 +62,25 @@ class Client:
 def test_one_key_is_one_write_whoever_is_killed(stack: Stack, collection: str) -> None:
     replicas = len(stack.containers("api"))
     assert replicas > 1
-    told: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     with stack.keys(1, rate_limit="off") as (key,), ThreadPoolExecutor(CLIENTS + 1) as pool:
         for round_ in range(ROUNDS):
             victim = stack.containers("api")[round_ % replicas]["Name"]
-            client = Client(stack, key)
+            sender = Sender(stack, key)
             try:
-                one_round(stack, pool, client, collection, victim, batch=round_ % 2 == 1)
+                one_round(stack, pool, sender, collection, victim, batch=round_ % 2 == 1)
             finally:
-                client.close()
-            told.update(client.told)
+                sender.close()
+            outcomes.update(sender.outcomes)
             stack.wait_healthy("api", replicas)
-    print(f"\n{ROUNDS} rounds: {dict(told)}")  # noqa: T201 - what the long run is for
-    assert sum(count for outcome, count in told.items() if outcome in ("200", "201")) <= ROUNDS
+    print(f"\n{ROUNDS} rounds: {dict(outcomes)}")  # noqa: T201 - what the long run is for
+    assert sum(count for outcome, count in outcomes.items() if outcome in ("200", "201")) <= ROUNDS
 
 
 def one_round(
     stack: Stack,
     pool: ThreadPoolExecutor,
-    client: Client,
+    sender: Sender,
     collection: str,
     victim: str,
     *,
@@ -95,7 +95,7 @@ def one_round(
     killing = pool.submit(stack.kill_main_process, victim)
     time.sleep(random.uniform(0, 0.4))  # the moment of the kill under test
     key = str(uuid4())
-    sent = [pool.submit(client.persist, path, body, key) for _ in range(CLIENTS)]
+    sent = [pool.submit(sender.send_until_final, path, body, key) for _ in range(CLIENTS)]
     answers = [each.result(2 * PATIENCE) for each in sent]
     killing.result(PATIENCE)
     stack.wait(lambda: _start_time(stack, victim) != started, f"{victim} is started anew")
@@ -104,8 +104,8 @@ def one_round(
     firsts = [one for one in answers if "Idempotency-Replayed" not in one.headers]
     assert len(firsts) <= 1
     assert len({one.content for one in answers}) == 1
-    told = answers[0].json()
-    ids = {one["id"] for one in told.get("results", [told])}
+    body = answers[0].json()
+    ids = {one["id"] for one in body.get("results", [body])}
     assert len(ids) == number
     assert _ids_of(stack, collection, title) == ids
 
