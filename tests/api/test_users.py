@@ -81,7 +81,7 @@ CHANGED: list[tuple[dict[str, Any], int, str | None]] = [
     ({"disabled": 1}, 422, "validation_failed"),
     ({"email": "other@example.com"}, 422, "validation_failed"),
     ({"password": "short"}, 422, "validation_failed"),
-    ({"password": PASSWORD}, 409, "password_known"),
+    ({"password": PASSWORD}, 409, "password_already_set"),
     ({"roles": ["a b"]}, 422, "validation_failed"),
 ]
 
@@ -236,7 +236,7 @@ def test_a_user_made_by_an_api_key_logs_in_once_an_admin_enables_it(
     assert server.login(account["email"]).get("/auth/me").status_code == 200
     # Only the first password is set by another user.
     again = admin.patch(path, json={"password": "another long password"})
-    assert again.json()["code"] == "password_known"
+    assert again.json()["code"] == "password_already_set"
     # Taking roles away and renaming are allowed.
     changed = program.patch(path, json={"roles": [], "disabled": True, "name": "P."}).json()
     assert (changed["roles"], changed["disabled"], changed["name"]) == ([], True, "P.")

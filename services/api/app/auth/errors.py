@@ -76,10 +76,10 @@ class FirstAdmin(Conflict):
     code = "first_admin"
 
 
-class PasswordKnown(Conflict):
+class PasswordAlreadySet(Conflict):
     """The user has a password; only the user, or `listo admin reset-password`, changes it."""
 
-    code = "password_known"
+    code = "password_already_set"
 
 
 class RemovalNotFound(NotFound):

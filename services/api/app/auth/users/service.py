@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from app.auth.errors import (
     FirstAdmin,
     LastAdmin,
-    PasswordKnown,
+    PasswordAlreadySet,
     SessionRequired,
     UserNotFound,
 )
@@ -81,7 +81,7 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
     An enabled user begins anew: earlier sessions and API keys have ended for good.
 
     Raises UserNotFound, SessionRequired if an API key is to change an admin or give a password, a
-    role or access, PasswordKnown, ValidationFailed if a user without a password is to be enabled,
+    role or access, PasswordAlreadySet, ValidationFailed if a user without a password is to be enabled,
     and LastAdmin if no admin would be left.
     """
     require_admin(actor)
@@ -153,7 +153,7 @@ async def _check_password(
     known = await repository.password_hash(session, user_id)
     if hashed is not None:
         if known is not None:
-            raise PasswordKnown
+            raise PasswordAlreadySet
         await repository.set_password(session, user_id, hashed)
     elif known is None and not disabled:
         raise _password_missing()
