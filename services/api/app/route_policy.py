@@ -52,6 +52,13 @@ class RoutePolicy:
 DEFAULT = RoutePolicy()
 
 
+def inherit_policy(whole: object, endpoint: object) -> None:
+    """Give `whole`, which calls the endpoint, the endpoint's policy if there is one."""
+    policy = getattr(endpoint, _ATTRIBUTE, None)
+    if policy is not None:
+        setattr(whole, _ATTRIBUTE, policy)
+
+
 class RoutePolicies:
     """The policies of an application's routes, looked up by path before the framework routes."""
 

@@ -50,6 +50,11 @@ class RequestContext:
         address."""
         return self.actor.id or rate_key(self.client)
 
+    def field(self, name: bytes) -> str | None:
+        """The value of a header field, by lower-case name."""
+        value = self.fields.get(name)
+        return None if value is None else value.decode("latin-1")
+
 
 _current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
 

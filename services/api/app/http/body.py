@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from app.core import json
+from app.core.context import context_of
 from app.core.errors import (
     ContentTooLarge,
     InvalidJson,
@@ -23,7 +24,7 @@ MAX_FORM_BYTES = 65_536
 
 async def read_body(request: Request, *media_types: str) -> bytes:
     """The body. Raises UnsupportedMediaType, and InvalidJson for an empty body."""
-    given = request.headers.get("content-type")
+    given = context_of(request.scope).field(b"content-type")
     if given is not None:
         media_type = given.partition(";")[0].strip().lower()
         allowed = media_types or ("application/json",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.collections.errors import CollectionNotFound
@@ -36,10 +36,10 @@ class Access:
     session: Session
     actor: Actor
     collection: Collection
+    statements: Statements = field(init=False, repr=False)
 
-    @property
-    def statements(self) -> Statements:
-        return statements_of(self.collection, self.actor)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "statements", statements_of(self.collection, self.actor))
 
     def within(self, session: Session) -> Access:
         """The same access in another session."""

@@ -4,21 +4,18 @@ document, with the collection's own schema, so the generic paths are left out of
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
-from starlette.responses import Response
 
 from app.core.actor import Scope
 from app.core.context import context_of
-from app.core.errors import InvalidParameter, InvalidPrecondition, Problem
+from app.core.errors import InvalidPrecondition, Problem
 from app.core.ids import parse_uuid
 from app.db.dependencies import database_of
-from app.filters.fields import did_you_mean
 from app.http import preconditions
 from app.http.body import read_body
-from app.http.plain import PlainRouter
+from app.http.plain import JSON, Answer, PlainRouter
 from app.ratelimit import costs
 from app.ratelimit.dependencies import charge, charge_query_time
 from app.records import batch, service
@@ -26,7 +23,7 @@ from app.records.access import Access
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
 from app.records.lists import cached as lists
 from app.records.lists import listing
-from app.records.lists.listing import Query
+from app.records.lists.parameters import parse as parse_parameters
 from app.records.service import Body, DefinitionChanged, Stored
 from app.route_policy import RoutePolicy
 from app.services import services_of
@@ -39,12 +36,13 @@ if TYPE_CHECKING:
 
     from app.collections.models import Operation
     from app.http.preconditions import Tags
+    from app.records.lists.listing import Query
+    from app.records.lists.parameters import Parameters
 
 Result = TypeVar("Result")
 
 router = PlainRouter("/collections/{collection}")
 
-JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 # Proxies take a few KiB of fields altogether, and the cursors are in the body as well.
@@ -56,24 +54,25 @@ _TRIES = 3
 
 @router.route("GET", "/records")
 @RoutePolicy(cost=costs.of_query)
-async def list_records(collection: str, request: Request) -> Response:
-    query = _query(request)
+async def list_records(collection: str, request: Request) -> Answer:
+    parameters = parse_parameters(request.scope["query_string"])
     access = await _access(request, collection)
-    query = listing.check_query(access, query)
+    query = listing.check_query(access, parameters.query)
     counted = costs.EXACT_COUNT if query.count == "exact" else 1
     await charge(request, counted)
     async with charge_query_time(request, counted):
         if access.collection.cache_policy is not None:
-            return await _cached(request, access, query)
+            return await _cached(request, access, query, parameters)
         services = services_of(request.scope)
         page = await listing.list_records(
             access, query, reading=services.database.lists, cursors=services.cursors
         )
-    return Response(page.dump(), headers={**_PRIVATE, **_links(request, page)}, media_type=JSON)
+    links = _links(request.scope["path"], parameters, page)
+    return Answer(page.dump(), fields={**_PRIVATE, **links})
 
 
 @router.route("POST", "/records")
-async def create_record(collection: str, request: Request) -> Response:
+async def create_record(collection: str, request: Request) -> Answer:
     access = await _access(request, collection)
     access.require("create")
     data = Body.from_json(await read_body(request))
@@ -86,7 +85,7 @@ async def create_record(collection: str, request: Request) -> Response:
 
 @router.route("POST", "/records:batch")
 @RoutePolicy(cost=costs.of_length)
-async def batch_records(collection: str, request: Request) -> Response:
+async def batch_records(collection: str, request: Request) -> Answer:
     access = await _access(request, collection)
     _require_any(access, "create", "update", "delete")
     operations = batch.parse_operations(Body.from_json(await read_body(request)))
@@ -102,25 +101,25 @@ async def batch_records(collection: str, request: Request) -> Response:
             return await batch.run(access.within(session), operations)
 
     results = await _retrying(request, access, run)
-    return Response(batch.dump_results(results), media_type=JSON)
+    return Answer(batch.dump_results(results))
 
 
 @router.route("GET", "/records/{record_id}")
-async def get_record(collection: str, record_id: str, request: Request) -> Response:
-    known = preconditions.parse_tags(request.headers.get("if-none-match"))
+async def get_record(collection: str, record_id: str, request: Request) -> Answer:
+    known = _tags(request, b"if-none-match")
     # Before the collection, whose existence some callers must not learn.
     id_ = _id(record_id)
     stored = await service.get(await _access(request, collection), id_)
-    headers = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
+    fields = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
     if known is not None and known.match(stored.version):
-        return Response(status_code=304, headers=headers)
-    return Response(stored.json, headers=headers, media_type=JSON)
+        return Answer(status=304, fields=fields)
+    return Answer(stored.json, fields=fields)
 
 
 @router.route("PUT", "/records/{record_id}")
-async def put_record(collection: str, record_id: str, request: Request) -> Response:
-    absent = preconditions.parse_tags(request.headers.get("if-none-match"))
-    wanted = preconditions.parse_tags(request.headers.get("if-match"))
+async def put_record(collection: str, record_id: str, request: Request) -> Answer:
+    absent = _tags(request, b"if-none-match")
+    wanted = _tags(request, b"if-match")
     id_ = parse_uuid(record_id)
     if id_ is None:
         raise InvalidId
@@ -146,8 +145,8 @@ async def put_record(collection: str, record_id: str, request: Request) -> Respo
 
 
 @router.route("PATCH", "/records/{record_id}")
-async def patch_record(collection: str, record_id: str, request: Request) -> Response:
-    wanted = preconditions.parse_tags(request.headers.get("if-match"))
+async def patch_record(collection: str, record_id: str, request: Request) -> Answer:
+    wanted = _tags(request, b"if-match")
     id_ = _id(record_id)
     access = await _access(request, collection)
     access.require("update")
@@ -161,15 +160,15 @@ async def patch_record(collection: str, record_id: str, request: Request) -> Res
 
 
 @router.route("DELETE", "/records/{record_id}")
-async def delete_record(collection: str, record_id: str, request: Request) -> Response:
-    wanted = preconditions.parse_tags(request.headers.get("if-match"))
+async def delete_record(collection: str, record_id: str, request: Request) -> Answer:
+    wanted = _tags(request, b"if-match")
     id_ = _id(record_id)
 
     async def delete(access: Access) -> None:
         await service.delete(access, id_, if_version=await _version(access, id_, wanted))
 
     await _retrying(request, await _access(request, collection), delete)
-    return Response(status_code=204)
+    return Answer(status=204)
 
 
 async def _access(request: Request, name: str) -> Access:
@@ -218,8 +217,8 @@ async def _version(access: Access, id_: UUID, wanted: Tags | None) -> int | None
     return stored.version
 
 
-async def _cached(request: Request, access: Access, query: Query) -> Response:
-    known = preconditions.parse_tags(request.headers.get("if-none-match"))
+async def _cached(request: Request, access: Access, query: Query, parameters: Parameters) -> Answer:
+    known = _tags(request, b"if-none-match")
     services = services_of(request.scope)
     cached = await lists.list_records(
         access,
@@ -228,62 +227,43 @@ async def _cached(request: Request, access: Access, query: Query) -> Response:
         reading=services.database.lists,
         cursors=services.cursors,
     )
-    headers = {**_PRIVATE, **cached.headers, **_links(request, cached.page)}
+    links = _links(request.scope["path"], parameters, cached.page)
+    fields = {**_PRIVATE, **cached.fields, **links}
     if access.actor.is_anonymous and access.collection.rules["list"] is True:
-        headers["Cache-Control"] = "public, no-cache"
+        fields["Cache-Control"] = "public, no-cache"
     if known is not None and known.match(cached.tag):
-        return Response(status_code=304, headers=headers)
-    return Response(cached.page.dump(), headers=headers, media_type=JSON)
+        return Answer(status=304, fields=fields)
+    return Answer(cached.page.dump(), fields=fields)
 
 
-def _query(request: Request) -> Query:
-    """The list's parameters. Raises InvalidParameter for an unknown, repeated or wrong one."""
-    given: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
-        if name in given:
-            raise InvalidParameter(f"{name} is given more than once.")
-        if name not in Query.__slots__:
-            hint = did_you_mean(name, Query.__slots__) or "."
-            raise InvalidParameter(f"There is no parameter {name[:64]!r}{hint}")
-        given[name] = value
-    if "limit" in given:
-        if not given["limit"].isascii() or not given["limit"].isdecimal():
-            raise InvalidParameter(f"limit must be 1 to {listing.MAX_LIMIT}.")
-        given["limit"] = min(int(given["limit"][:9]), 10**9)
-    if given.get("count", "none") not in ("none", "estimated", "exact"):
-        raise InvalidParameter("count must be none, estimated or exact.")
-    return Query(**given)
-
-
-def _links(request: Request, page: listing.Page) -> dict[str, str]:
+def _links(path: str, parameters: Parameters, page: listing.Page) -> dict[str, str]:
     """The Link field (RFC 8288) of the pages around, if there are any and proxies accept it."""
-    rest = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
     links = ", ".join(
-        f'<{request.url.path}?{urlencode([*rest, ("cursor", cursor)])}>; rel="{relation}"'
-        for relation, cursor in (("next", page.next), ("prev", page.prev))
-        if cursor is not None
+        [
+            f'<{path}?{parameters.with_cursor(cursor)}>; rel="{relation}"'
+            for relation, cursor in (("next", page.next), ("prev", page.prev))
+            if cursor is not None
+        ]
     )
     return {"Link": links} if 0 < len(links) <= _MAX_LINK else {}
 
 
-def _created(collection: str, stored: Stored) -> Response:
-    return Response(
-        stored.json,
-        201,
-        {
-            "Location": f"/collections/{collection}/records/{stored.id}",
-            "ETag": preconditions.etag(stored.version),
-        },
-        media_type=JSON,
-    )
+def _created(collection: str, stored: Stored) -> Answer:
+    location = f"/collections/{collection}/records/{stored.id}"
+    fields = {"Location": location, "ETag": preconditions.etag(stored.version)}
+    return Answer(stored.json, 201, fields)
 
 
-def _changed(access: Access, stored: Stored) -> Response:
+def _changed(access: Access, stored: Stored) -> Answer:
     text: str | bytes = stored.json
     if not access.actor.has_scope(Scope.RECORDS_READ):
         # As in a batch's results: a patch without changes must not be a way to read.
         text = orjson.dumps({"id": stored.id, "version": stored.version})
-    return Response(text, headers={"ETag": preconditions.etag(stored.version)}, media_type=JSON)
+    return Answer(text, fields={"ETag": preconditions.etag(stored.version)})
+
+
+def _tags(request: Request, name: bytes) -> Tags | None:
+    return preconditions.parse_tags(context_of(request.scope).field(name))
 
 
 def _id(text: str) -> UUID:

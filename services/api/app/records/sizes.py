@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import msgspec
 
@@ -67,9 +67,14 @@ class Size:
 
 def memory_to_read(sql: str, largest: int) -> int:
     """Bytes of memory that a statement takes to give out records of at most `largest` weight."""
+    return _times_to_read(sql) * largest
+
+
+@lru_cache(maxsize=512)
+def _times_to_read(sql: str) -> int:
     times = _READ_TIMES + unpackings(sql)
     if CHOSEN in sql:
         times += _CHOSEN_TIMES
     if WITHOUT in sql:
         times += _WITHOUT_TIMES
-    return times * largest
+    return times

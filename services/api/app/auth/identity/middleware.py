@@ -39,10 +39,9 @@ class AuthMiddleware:
         policy = policy_of(scope)
         if policy.probe or policy.public:
             return
-        given = request.fields.get(b"authorization")
         try:
             request.actor = await services_of(scope).authenticator.authenticate(
-                None if given is None else given.decode("latin-1")
+                request.field(b"authorization")
             )
         except Problem as refusal:
             # A request with wrong credentials is counted as an anonymous request.

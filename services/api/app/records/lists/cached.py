@@ -28,7 +28,7 @@ class CachedPage:
     served: Served
 
     @property
-    def headers(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str]:
         """`Age` (RFC 9111) and `Cache-Status` (RFC 9211)."""
         served = self.served
         match served.outcome:
@@ -40,10 +40,10 @@ class CachedPage:
                 status = "fwd=miss; stored"
             case _:
                 status = f"fwd={served.outcome}"
-        headers = {"ETag": f'"{self.tag}"', "Cache-Status": f"listo; {status}"}
+        fields = {"ETag": f'"{self.tag}"', "Cache-Status": f"listo; {status}"}
         if served.outcome in ("hit", "stale"):
-            headers["Age"] = str(int(served.age))
-        return headers
+            fields["Age"] = str(int(served.age))
+        return fields
 
 
 async def list_records(
