@@ -23,7 +23,7 @@ WORKER_BYTES = 120 * MB
 MOST_WORKERS = 8
 SHM = Path("/dev/shm")  # noqa: S108
 
-worker_class = "app.serving.Worker"
+worker_class = "app.serving.worker.Worker"
 # Workers import the code themselves: SIGHUP brings new code, and nothing is shared by accident.
 preload_app = False
 keepalive = 75

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -222,6 +222,26 @@ def test_a_reload_loses_no_request(database_url: str, redis_url: str) -> None:
         assert clients.failed == []
         assert clients.asked > 20
         assert server.metrics()[REQUESTS] == clients.asked
+
+
+def test_connections_are_spread_over_the_workers(database_url: str, redis_url: str) -> None:
+    def held(worker: psutil.Process) -> int:
+        connections = worker.net_connections("tcp")
+        return sum(one.status == "ESTABLISHED" and one.laddr[:2] == server.address
+                   for one in connections)  # fmt: skip
+
+    with running(database_url, "--workers=2", REDIS_URL=redis_url) as server:
+        server.wait_for_workers(2)
+        for number in (16, 100):
+            with ExitStack() as stack:
+                for _ in range(number):
+                    client = stack.enter_context(socket.create_connection(server.address))
+                    client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                    assert client.recv(1)
+                counts = sorted(held(worker) for worker in server.workers())
+                # Others of this test's connections may not be closed yet.
+                assert sum(counts) >= number
+                assert counts[1] - counts[0] <= 2 + counts[0] / 8 + 1
 
 
 def test_workers_are_replaced_after_some_requests(database_url: str, redis_url: str) -> None:

@@ -81,8 +81,8 @@ async def change(auth: Auth, actor: Actor, *, user_id: UUID, patch: UserPatch) -
     An enabled user begins anew: earlier sessions and API keys have ended for good.
 
     Raises UserNotFound, SessionRequired if an API key is to change an admin or give a password, a
-    role or access, PasswordAlreadySet, ValidationFailed if a user without a password is to be enabled,
-    and LastAdmin if no admin would be left.
+    role or access, PasswordAlreadySet, ValidationFailed if a user without a password is to be
+    enabled, and LastAdmin if no admin would be left.
     """
     require_admin(actor)
     hashed = None

@@ -1,0 +1,144 @@
+"""Takes connections from a socket that several workers listen on, so that each gets its share.
+
+Without this, the worker that wakes first takes what there is: of 16 connections, one worker often
+had 13 or more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import mmap
+import struct
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable
+
+logger = logging.getLogger("listo.serving")
+
+# In a turn of its loop libuv accepts one connection per listening socket: new clients of a busy
+# process would wait for seconds before they are even counted.
+ACCEPTED_IN_A_TURN = 8
+# A worker that has more connections than another leaves new connections to others for this long,
+# up to so many times: another worker may be busy for longer, or gone.
+YIELD_SECONDS = 0.002
+MOST_YIELDS = 10
+# Smaller differences do not matter, in connections and as a part of the other worker's connections.
+_EVEN, _EVEN_PART = 2, 8
+# After an error that lasts, such as too many open files.
+_ERROR_SECONDS = 1.0
+
+
+class Counts:
+    """How many connections each worker has, in memory that workers share from before their fork."""
+
+    # A worker that has not reported for this long does not count: it is gone or very busy.
+    FRESH_SECONDS = 0.5
+    _ENTRY = struct.Struct("dQ")
+    _ENTRIES = 64
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, self._ENTRY.size * self._ENTRIES)
+
+    def report(self, worker: int, connections: int) -> None:
+        """Needed several times within FRESH_SECONDS. `worker` is a number of its own, and up to 64
+        workers in a row have entries of their own."""
+        self._write(worker, time.monotonic(), connections)
+
+    def withdraw(self, worker: int) -> None:
+        """The worker takes no more connections."""
+        self._write(worker, 0.0, 0)
+
+    def least_of_others(self, worker: int) -> int | None:
+        """The number of connections of the other worker that has the fewest."""
+        oldest = time.monotonic() - self.FRESH_SECONDS
+        own = worker % self._ENTRIES
+        entries = enumerate(self._ENTRY.iter_unpack(self._memory))
+        counts = [count for n, (since, count) in entries if since > oldest and n != own]
+        return min(counts, default=None)
+
+    def _write(self, worker: int, since: float, connections: int) -> None:
+        at = worker % self._ENTRIES * self._ENTRY.size
+        self._ENTRY.pack_into(self._memory, at, since, connections)
+
+
+class Acceptor:
+    """Accepts connections while this worker has no more than others; has the methods of
+    `asyncio.Server` that uvicorn calls at the end."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        is_ahead: Callable[[], bool],
+    ) -> None:
+        self._listener = listener
+        self._protocol = protocol
+        self._tls = tls
+        self._is_ahead = is_ahead
+        self._loop = asyncio.get_running_loop()
+        self._yields = 0
+        self._timer: asyncio.TimerHandle | None = None
+        # Connections without a protocol yet.
+        self.arriving: set[asyncio.Task[None]] = set()
+        listener.setblocking(False)
+        self._listen()
+
+    def close(self) -> None:
+        self._stop_listening()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def wait_closed(self) -> None:
+        await asyncio.gather(*self.arriving)
+
+    def _listen(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _stop_listening(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.remove_reader(self._listener.fileno())
+
+    def _pause(self, seconds: float) -> None:
+        self._stop_listening()
+        self._timer = self._loop.call_later(seconds, self._listen)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_IN_A_TURN):
+            if self._yields < MOST_YIELDS and self._is_ahead():
+                self._yields += 1
+                self._pause(YIELD_SECONDS)
+                return
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                self._yields = 0
+                return
+            except OSError as error:
+                logger.error("no connection can be accepted: %s", error)
+                self._pause(_ERROR_SECONDS)
+                return
+            task = self._loop.create_task(self._connect(connection))
+            self.arriving.add(task)
+            task.add_done_callback(self.arriving.discard)
+        self._yields = 0
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
+        except OSError:
+            # The client has gone, or its TLS handshake failed.
+            connection.close()
+
+
+def is_ahead(own: int, least_of_others: int | None) -> bool:
+    """Whether a worker with `own` connections leaves new connections to others."""
+    if least_of_others is None:
+        return False
+    return own >= least_of_others + _EVEN + least_of_others // _EVEN_PART
