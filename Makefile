@@ -132,8 +132,9 @@ bench-guard: setup ## Fail where this code is slower than a commit's (BASE=main;
 	@exec $(PY) -m bench.guard $(if $(SAME),--same) $(if $(OPERATIONS),--operations $(OPERATIONS)) \
 		$(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(ROUNDS),--rounds $(ROUNDS)) -- '$(BASE)'
 
-bench-growth: setup ## Latency at 10k and at 1M records (needs wrk and redis-server)
-	@exec $(PY) -m bench.growth
+bench-growth: setup ## Latency and memory as records, collections, users, pages and connections grow (SIZES="10000 1000000 10000000"; DIMENSIONS="records pages"; WRITE=1 writes docs/performance.md; needs wrk and redis-server)
+	@exec $(PY) -m bench.growth $(if $(SIZES),--sizes $(SIZES)) $(if $(DIMENSIONS),--dimensions $(DIMENSIONS)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WRITE),--write)
 
 bench-edge: setup ## What TLS and nginx take of the replicas' throughput (needs the stack and wrk)
 	@exec $(PY) -m bench.edge
