@@ -136,6 +136,10 @@ bench-growth: setup ## Latency and memory as records, collections, users, pages 
 	@exec $(PY) -m bench.growth $(if $(SIZES),--sizes $(SIZES)) $(if $(DIMENSIONS),--dimensions $(DIMENSIONS)) \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WRITE),--write)
 
+bench-soak: setup ## A mixed load for MINUTES=60, and whether memory, latency or tables grow (WRITE=1 writes docs/performance.md; needs redis-server and, as all of these, a quiet machine)
+	@exec $(PY) -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(EVERY),--every $(EVERY)) \
+		$(if $(WRITE),--write)
+
 bench-edge: setup ## What TLS and nginx take of the replicas' throughput (needs the stack and wrk)
 	@exec $(PY) -m bench.edge
 

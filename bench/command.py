@@ -1,4 +1,4 @@
-"""What commands that take long share: they end in an orderly way, and tell how far they are."""
+"""Commands that take long end in an orderly way, and tell how far they are."""
 
 from __future__ import annotations
 

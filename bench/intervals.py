@@ -1,5 +1,5 @@
-"""What repeated measurements tell: a median with the interval that chance leaves it, and a slope
-that single outliers do not move."""
+"""Medians of repeated measurements with the interval that chance leaves them, and slopes that
+single outliers do not move."""
 
 from __future__ import annotations
 
