@@ -37,8 +37,8 @@ SELECT n_dead_tup::float8 / greatest(n_live_tup, 1), pg_total_relation_size(reli
   FROM pg_stat_user_tables WHERE schemaname = 'records' AND relname = 'bench'
 """
 COLUMNS = (
-    "minute", "2xx/s", "errors", "p99, ms", "RSS, MB", "USS, MB", "dead rows", "bytes a row",
-    "database, MB", "Redis, MB", "foreign load",
+    "minute", "2xx/s", "refused", "failed", "p99, ms", "RSS, MB", "USS, MB", "dead rows",
+    "bytes a row", "database, MB", "Redis, MB", "foreign load",
 )  # fmt: skip
 
 
@@ -46,14 +46,16 @@ COLUMNS = (
 class Sample:
     """The figures of a part of the run, which ended at `minute`.
 
-    `rss` and `uss` are those of the largest worker in MB, `dead` is dead rows to live ones, `row`
-    the bytes of the table and its indexes for each live row, and `foreign` the part of all cores
-    that other programs took.
+    `refused` counts answers 503, `failed` other errors and requests without an answer. `rss` and
+    `uss` are those of the largest worker in MB, `dead` is dead rows to live ones, `row` the bytes
+    of the table and its indexes for each live row, and `foreign` the part of all cores that other
+    programs took.
     """
 
     minute: float
     rate: float
-    errors: int
+    refused: int
+    failed: int
     p99: float
     rss: float
     uss: float
@@ -65,9 +67,10 @@ class Sample:
 
     def cells(self) -> list[str]:
         return [
-            f"{self.minute:.3g}", f"{self.rate:.0f}", f"{self.errors}", f"{self.p99:.1f}",
+            f"{self.minute:.3g}", f"{self.rate:.0f}", f"{self.refused}", f"{self.failed}",
+            f"{self.p99:.1f}",
             f"{self.rss:.1f}", f"{self.uss:.1f}", f"{self.dead:.2f}", f"{self.row:.0f}",
-            f"{self.database:.0f}", f"{self.redis:.1f}", f"{self.foreign:.0%}",
+            f"{self.database:.0f}", f"{self.redis:.1f}", f"{self.foreign * 100:.0f} %",
         ]  # fmt: skip
 
 
@@ -86,12 +89,12 @@ def sample(
     with redis.Redis.from_url(bench.redis_url) as client:
         used = client.info("memory")["used_memory"]
     times = sorted(outcome.seconds) or [0.0]
-    succeeded = outcome.succeeded.total()
+    succeeded, refused = outcome.succeeded.total(), outcome.refused.total()
     return Sample(
         minute=minute,
         rate=succeeded / seconds,
-        # Refused, failed, or without an answer yet.
-        errors=outcome.sent.total() - succeeded,
+        refused=refused,
+        failed=outcome.sent.total() - succeeded - refused,
         p99=times[int(len(times) * 0.99)] * 1000,
         rss=max((each.rss for each in memory), default=0) / 1e6,
         uss=max((each.uss for each in memory), default=0) / 1e6,
@@ -106,9 +109,12 @@ def sample(
 def violations(samples: Sequence[Sample]) -> list[str]:
     """A line for each bound that the run did not keep."""
     found = []
-    if failed := [each for each in samples if each.errors]:
-        count = sum(each.errors for each in failed)
-        found.append(f"errors: {count} requests failed, the first by minute {failed[0].minute:.3g}")
+    if bad := [each for each in samples if each.refused or each.failed]:
+        refused, failed = sum(each.refused for each in bad), sum(each.failed for each in bad)
+        found.append(
+            f"errors: {refused} requests refused and {failed} failed, "
+            f"the first by minute {bad[0].minute:.3g}"
+        )
     warm = samples[int(len(samples) * WARM) :]
     if len(warm) < FEWEST:
         found.append(f"slopes: {len(warm)} samples are too few, {FEWEST} are needed")
@@ -135,7 +141,8 @@ def _rising(name: str, values: Sequence[float], bound: float, unit: str) -> list
     share = rising / (sorted(values)[len(values) // 2] or 1.0)
     if share <= bound:
         return []
-    return [f"{name}: rose by {rising:.1f} {unit}, {share:.0%} of its median, above {bound:.0%}"]
+    grown = f"{rising:.1f} {unit}, {share * 100:.0f} % of its median"
+    return [f"{name}: rose by {grown}, above {bound * 100:.0f} %"]
 
 
 def panels(samples: Sequence[Sample]) -> list[Panel]:

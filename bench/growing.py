@@ -101,8 +101,8 @@ class Data:
             path = f"{RECORDS}/{bench.ids(1)[0]}"
             request = f"wrk.format('GET', '{path}', {{{{Authorization = 'Bearer ' .. {{}}}}}})"
             lua = {
-                "get by API key": _drawn(bench.folder / "keys", keys(size), request),
-                "get by user": _drawn(bench.folder / "users", tokens(bench, size), request),
+                "by API key": _drawn(bench.folder / "keys", keys(size), request),
+                "by user": _drawn(bench.folder / "users", tokens(bench, size), request),
             }
             places.append(Place(size, bench, lua))
         return places

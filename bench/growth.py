@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bench.growing import Place
 
 GOAL = 1.5
+MEMORY = ("memory of a worker", "MB")
 SIZES = {
     "records": (10_000, 100_000, 1_000_000),
     "collections": (1, 30, 1000),
@@ -41,7 +42,7 @@ ROUNDS, SECONDS = 5, 3
 MOST_SIZES = 3
 _NOTES = {
     "collections": "The same records in all, spread over them.",
-    "users": "Each with an API key and a session; each request is by any of them.",
+    "users": "Gets, each by any of them, with an API key or by a session.",
     "pages": f"Pages of 5, walked to by cursors, at {CONNECTIONS} connections.",
     "connections": f"About {RATE} gets a second in all, spread over them.",
 }
@@ -92,8 +93,9 @@ class Grown:
         for (request, figure), by_size in self.found.items():
             first, *_ = levels = [statistics.median(values) for values in by_size]
             points = [(size, level / first) for size, level in zip(self.sizes, levels, strict=True)]
-            lines.append(Line(f"{request}, {figure.split()[0]}", points))
-        title = f"{self.name}: times the first"
+            short = "memory" if figure == MEMORY[1] else f"{request}, {figure.split()[0]}"
+            lines.append(Line(short, points))
+        title = f"{self.name}: times those of the first size"
         return Panel(title[0].upper() + title[1:], self.name, lines, GOAL, log=True)
 
 
@@ -187,7 +189,7 @@ def _grow(data: Data, name: str, given: argparse.Namespace) -> Grown:
                     grown.add(request, "p50 in ms", number, found["p50"])
                     grown.add(request, "p99 in ms", number, found["p99"])
         for number, server in enumerate(servers):
-            grown.add("memory of a worker", "MB", number, worker_memory(server))
+            grown.add(*MEMORY, number, worker_memory(server))
     line(f"\n{grown.text()}")
     return grown
 

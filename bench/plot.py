@@ -18,7 +18,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _GOAL = "#999"
 _WIDTH, _HEIGHT, _COLUMNS = 400, 300, 2
 # Around the lines: title and legend above, numbers below and at the left.
-_ABOVE, _RIGHT, _BELOW, _LEFT = 62, 16, 40, 52
+_ABOVE, _RIGHT, _BELOW, _LEFT = 76, 16, 40, 52
 _TICKS = 5
 
 

@@ -71,7 +71,7 @@ def main() -> int:
         verdict = "; ".join(found) or "all bounds were kept"
         shown = samples[:: max(1, len(samples) // 12)]
         text = (
-            f"{given.minutes:.0f} minutes at {SHARE:.0%} of the capacity, "
+            f"{given.minutes:g} minutes at {SHARE * 100:.0f} % of the capacity, "
             f"{given.records:,} records at the beginning; {verdict}.\n\n"
             + table(COLUMNS, [each.cells() for each in shown])
         )
@@ -116,8 +116,8 @@ def _soak(given: argparse.Namespace) -> list[Sample]:
             best = _capacity(requests, given.step)
             rate = SHARE * best
             line(
-                f"capacity {best:.0f} requests a second, {SHARE:.0%} of it for {given.minutes:g} "
-                f"minutes, a sample every {given.every} s\n"
+                f"capacity {best:.0f} requests a second, {SHARE * 100:.0f} % of it for "
+                f"{given.minutes:g} minutes, a sample every {given.every} s\n"
             )
             return _sampled(bench, server, requests, rate, given)
 
@@ -175,6 +175,8 @@ def _duties(bench: Stage) -> Iterator[None]:
         )  # fmt: skip
     try:
         yield
+        if process.poll() is not None:
+            raise SystemExit("the worker ended by itself during the run")
     finally:
         process.terminate()
         process.wait()

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,7 @@ class Stage:
         """Two workers of `application`; its output goes to a file, as in production."""
         program = _PRODUCT if application == PRODUCT else _UVICORN
         command = [sys.executable, "-m", *(part.format(application, port) for part in program)]
+        _require_free(port)
         log = self.folder / f"{application}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -190,10 +192,12 @@ def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
 
 
 def wrk(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
-    """The figures of `load`. Raises SystemExit on any error answer."""
+    """The figures of `load`. Raises SystemExit on any error answer, and without any answer."""
     found = load(port, script, connections, seconds, token)
     if found["bad"]:
         raise SystemExit(f"{script.stem}: {found['bad']:.0f} of {found['count']:.0f} failed")
+    if not found["count"]:
+        raise SystemExit(f"{script.stem}: no answer within {seconds} s")
     return found
 
 
@@ -234,6 +238,17 @@ def worker_memory(process: psutil.Process) -> float:
     """Private memory of the largest worker, in MB."""
     children = process.children(recursive=True)
     return max((child.memory_full_info().uss for child in children), default=0) / 1e6
+
+
+def _require_free(port: int) -> None:
+    """Raises SystemExit where another server would be measured."""
+    with socket.socket() as probe:
+        # As servers do: connections of an earlier run may linger.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SystemExit(f"port {port} is not free: {error.strerror}") from None
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

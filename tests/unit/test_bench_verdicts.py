@@ -118,7 +118,8 @@ def test_growth_above_the_goal_is_marked_as_over() -> None:
 def taken(minute: int, **changed: float) -> Sample:
     figures = {"rate": 900.0, "p99": 20.0 + minute % 3, "rss": 100.0, "uss": 70.0, "dead": 0.2,
                "row": 1300.0, "database": 200.0, "redis": 1.3, "foreign": 0.0}  # fmt: skip
-    return Sample(minute=minute, errors=int(changed.pop("errors", 0)), **(figures | changed))
+    refused, failed = (int(changed.pop(name, 0)) for name in ("refused", "failed"))
+    return Sample(minute=minute, refused=refused, failed=failed, **(figures | changed))
 
 
 def test_a_run_without_growth_has_no_violation() -> None:
@@ -130,13 +131,13 @@ def test_a_run_without_growth_has_no_violation() -> None:
 
 def test_each_bound_that_was_not_kept_is_a_line() -> None:
     samples = [taken(n, uss=70 + n / 4, p99=20 + n / 3) for n in range(1, 61)]
-    samples[9] = taken(10, errors=3, dead=0.5)
-    samples[19] = taken(20, row=2600.0, errors=1)
+    samples[9] = taken(10, refused=3, dead=0.5)
+    samples[19] = taken(20, row=2600.0, failed=1)
     lines = violations(samples)
     assert [line.partition(":")[0] for line in lines] == [
         "errors", "memory of the largest worker", "p99", "dead rows", "bloat",
     ]  # fmt: skip
-    assert lines[0] == "errors: 4 requests failed, the first by minute 10"
+    assert lines[0] == "errors: 3 requests refused and 1 failed, the first by minute 10"
     assert lines[4].endswith("2.00 times those of the first sample, above 1.5")
 
 
@@ -165,7 +166,7 @@ def test_a_plot_is_well_formed_and_has_every_point() -> None:
     assert picture.get("viewBox") == "0 0 800 900"
     lines = picture.findall(".//polyline", names)
     # The points are at both ends of the axis, and a value of 0 is at its bottom.
-    assert [lines[n].get("points") for n in (0, 1)] == ["52.0,161.0 384.0,62.0", "218.0,260.0"]
+    assert [lines[n].get("points") for n in (0, 1)] == ["52.0,168.0 384.0,76.0", "218.0,260.0"]
     assert "one & all" in {text.text for text in picture.findall(".//text", names)}
 
 
