@@ -21,7 +21,7 @@ endif
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
-	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
+	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-guard bench-growth bench-soak bench-edge bench-login-flood bench-protections bench-overload drill clean
 
 ##@ Use
 
@@ -128,8 +128,17 @@ dashboards: setup ## Write Grafana's dashboards anew
 bench-api: setup ## Compare with a bare FastAPI + asyncpg application (needs wrk and redis-server)
 	@exec $(PY) -m bench.api
 
-bench-growth: setup ## Latency at 10k and at 1M records (needs wrk and redis-server)
-	@exec $(PY) -m bench.growth
+bench-guard: setup ## Fail where this code is slower than a commit's (BASE=main; OPERATIONS="get list"; CONNECTIONS="16 64"; ROUNDS=15; SAME=1 compares BASE with itself; needs wrk and redis-server)
+	@exec $(PY) -m bench.guard $(if $(SAME),--same) $(if $(OPERATIONS),--operations $(OPERATIONS)) \
+		$(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(ROUNDS),--rounds $(ROUNDS)) -- '$(BASE)'
+
+bench-growth: setup ## Latency and memory as records, collections, users, pages and connections grow (SIZES="10000 1000000 10000000"; DIMENSIONS="records pages"; WRITE=1 writes docs/performance.md; needs wrk and redis-server)
+	@exec $(PY) -m bench.growth $(if $(SIZES),--sizes $(SIZES)) $(if $(DIMENSIONS),--dimensions $(DIMENSIONS)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WRITE),--write)
+
+bench-soak: setup ## A mixed load for MINUTES=60, and whether memory, latency or tables grow (WRITE=1 writes docs/performance.md; needs redis-server and, as all of these, a quiet machine)
+	@exec $(PY) -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(EVERY),--every $(EVERY)) \
+		$(if $(WRITE),--write)
 
 bench-edge: setup ## What TLS and nginx take of the replicas' throughput (needs the stack and wrk)
 	@exec $(PY) -m bench.edge

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import pickle
 import random
-from collections import Counter
+import signal
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Sequence
     from multiprocessing.connection import Connection
 
 # More than timely answers ever need at once: requests beyond these are lost anyway.
 MOST_CONNECTIONS = 15_000
 PAUSE = 0.002
+# Seconds after a phase in which its requests are still answered.
+PATIENCE = 10
 # Stands for a value that is another one in each request.
 UNIQUE = b"0000-unique-0000"
 
@@ -34,19 +40,39 @@ class Outcome:
     seconds: list[float] = field(default_factory=list)
     last_refusal: float = 0.0
 
+    @property
+    def settled(self) -> bool:
+        """Whether all requests that were sent have an outcome."""
+        ends = (self.succeeded, self.refused, self.failed)
+        return self.sent.total() == sum(end.total() for end in ends)
+
 
 def arrive(
     port: int, requests: Sequence[tuple[str, float, bytes]], phases: Sequence[tuple[float, float]]
 ) -> list[Outcome]:
     """Send requests (kind, weight, bytes) in phases (requests a second, seconds); returns the
     outcome of each phase."""
+    return list(arriving(port, requests, phases))
+
+
+def arriving(
+    port: int, requests: Sequence[tuple[str, float, bytes]], phases: Sequence[tuple[float, float]]
+) -> Generator[Outcome]:
+    """The outcome of each phase, as soon as its requests are answered; the next ones go on
+    meanwhile. After PATIENCE an outcome lacks the requests that are not answered yet."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(port, requests, phases, send))
     process.start()
-    outcomes: list[Outcome] = receive.recv()
-    process.join()
-    return outcomes
+    send.close()
+    try:
+        for _ in phases:
+            yield receive.recv()
+    except EOFError:
+        raise SystemExit("the process that sends requests has ended") from None
+    finally:
+        process.terminate()
+        process.join()
 
 
 def _run(
@@ -55,7 +81,15 @@ def _run(
     phases: Sequence[tuple[float, float]],
     send: Connection,
 ) -> None:
-    send.send(uvloop.run(_Arrivals(port, requests).run(phases)))
+    # Ctrl-C is for the process that started this one, and that then ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The receiver takes its time, and requests have to be sent meanwhile.
+    with ThreadPoolExecutor(1) as sender:
+        uvloop.run(
+            _Arrivals(port, requests).run(
+                phases, lambda outcome: sender.submit(send.send_bytes, pickle.dumps(outcome))
+            )
+        )
 
 
 class _Arrivals:
@@ -66,37 +100,47 @@ class _Arrivals:
         self.began = 0.0
         self.idle: list[_Client] = []
         self.open = 0
-        self.under_way = 0
         self.tasks: set[asyncio.Task[object]] = set()
+        # Outcomes that are not told yet, and until when they wait for answers.
+        self.untold: deque[tuple[Outcome, float]] = deque()
 
-    async def run(self, phases: Sequence[tuple[float, float]]) -> list[Outcome]:
+    async def run(
+        self, phases: Sequence[tuple[float, float]], tell: Callable[[Outcome], object]
+    ) -> None:
         self.loop = asyncio.get_running_loop()
-        weights = [weight for _, weight, _ in self.requests]
-        outcomes = []
+        weights = list(accumulate(weight for _, weight, _ in self.requests))
         for rate, seconds in phases:
             outcome = Outcome()
-            outcomes.append(outcome)
             self.began, number = self.loop.time(), 0
             while (passed := self.loop.time() - self.began) < seconds:
                 due = int(passed * rate) - number
-                for kind, _, request in random.choices(self.requests, weights, k=due):  # noqa: S311
+                for kind, _, request in random.choices(  # noqa: S311
+                    self.requests, cum_weights=weights, k=due
+                ):
                     self._send(outcome, kind, request)
                 number += due
+                self._tell(tell)
                 await asyncio.sleep(PAUSE)
-        ended = self.loop.time()
-        while self.under_way and self.loop.time() < ended + 10:  # noqa: ASYNC110 - it is a count
-            await asyncio.sleep(0.05)
-        return outcomes
+            self.untold.append((outcome, self.loop.time() + PATIENCE))
+        while self.untold:
+            self._tell(tell)
+            await asyncio.sleep(PAUSE)
+
+    def _tell(self, tell: Callable[[Outcome], object]) -> None:
+        while self.untold:
+            outcome, until = self.untold[0]
+            if not outcome.settled and self.loop.time() < until:
+                return
+            tell(outcome)
+            self.untold.popleft()
 
     def _send(self, outcome: Outcome, kind: str, request: bytes) -> None:
         outcome.sent[kind] += 1
         if UNIQUE in request:
             request = request.replace(UNIQUE, b"%016x" % random.getrandbits(64))
         if self.idle:
-            self.under_way += 1
             self.idle.pop().ask(outcome, kind, request)
         elif self.open < MOST_CONNECTIONS:
-            self.under_way += 1
             self.open += 1
             task = self.loop.create_task(self._open(outcome, kind, request))
             self.tasks.add(task)
@@ -111,7 +155,6 @@ class _Arrivals:
             await self.loop.create_connection(lambda: client, "127.0.0.1", self.port)
         except OSError:
             self.open -= 1
-            self.under_way -= 1
             outcome.failed[kind] += 1
         else:
             client.ask(outcome, kind, request, began)
@@ -150,13 +193,11 @@ class _Client(asyncio.Protocol):
         else:
             outcome.failed[self.kind] += 1
         self.outcome = None
-        self.arrivals.under_way -= 1
         self.arrivals.idle.append(self)
 
     def connection_lost(self, _: Exception | None) -> None:
         self.arrivals.open -= 1
         if self.outcome is not None:
             self.outcome.failed[self.kind] += 1
-            self.arrivals.under_way -= 1
         elif self in self.arrivals.idle:
             self.arrivals.idle.remove(self)

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-API = ROOT / "services" / "api"
 ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
 MEMBER = {"email": "member@example.com", "password": "correct horse battery"}
 SECTIONS = ("games", "libs", "net", "doc", "admin")
@@ -57,14 +57,16 @@ _UVICORN = (
 
 
 class Stage:
-    """Two stores and the settings that all servers of a benchmark run with."""
+    """Two stores and the settings that all servers of a benchmark run with, the code in `tree`."""
 
-    def __init__(self, postgres: str, redis: str, folder: Path) -> None:
+    def __init__(self, postgres: str, redis: str, folder: Path, tree: Path = ROOT) -> None:
         self.database_url = postgres
+        self.redis_url = redis
         self.folder = folder
+        self.api = tree / "services" / "api"
         self.environment = {
             **os.environ,
-            "PYTHONPATH": f"{API}{os.pathsep}{ROOT}",
+            "PYTHONPATH": f"{self.api}{os.pathsep}{tree}",
             "DATABASE_URL": postgres,
             "REDIS_URL": redis,
             "JWT_SECRET": "0123456789abcdefghijklmnopqrstuv",
@@ -81,10 +83,11 @@ class Stage:
         """Two workers of `application`; its output goes to a file, as in production."""
         program = _PRODUCT if application == PRODUCT else _UVICORN
         command = [sys.executable, "-m", *(part.format(application, port) for part in program)]
+        _require_free(port)
         log = self.folder / f"{application}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command, cwd=API, env=self.environment, stdout=output, stderr=output
+                command, cwd=self.api, env=self.environment, stdout=output, stderr=output
             )
         try:
             _wait(f"http://127.0.0.1:{port}/health", process, log)
@@ -120,6 +123,7 @@ class Stage:
             # Copies with other ids and sizes: loading a million over HTTP measures nothing here.
             execute(
                 self.database_url,
+                "SELECT setseed(0.5)",
                 "INSERT INTO records.bench (id, data, owner) SELECT gen_random_uuid(),"
                 " data || jsonb_build_object('size', (random() * 1000000)::int), owner"
                 f" FROM records.bench, generate_series(1, {records // there + 1})"
@@ -188,16 +192,18 @@ def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
 
 
 def wrk(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
-    """The figures of `load`. Raises SystemExit on any error answer."""
+    """The figures of `load`. Raises SystemExit on any error answer, and without any answer."""
     found = load(port, script, connections, seconds, token)
     if found["bad"]:
         raise SystemExit(f"{script.stem}: {found['bad']:.0f} of {found['count']:.0f} failed")
+    if not found["count"]:
+        raise SystemExit(f"{script.stem}: no answer within {seconds} s")
     return found
 
 
 def load(port: int, script: Path, connections: int, seconds: int, token: str) -> dict[str, float]:
-    """The number of requests, their number a second, the 99th percentile in milliseconds, and the
-    number without an answer or with one that is neither 2xx nor 3xx."""
+    """The number of requests, their number a second, the 50th and the 99th percentile in
+    milliseconds, and the number without an answer or with one that is neither 2xx nor 3xx."""
     said = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s",
          "-s", script, "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}"],
@@ -205,6 +211,7 @@ def load(port: int, script: Path, connections: int, seconds: int, token: str) ->
     ).stdout  # fmt: skip
     count = re.search(r"(\d+) requests in", said)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    middle = re.search(r"50%\s+([\d.]+)(us|ms|s)", said)
     tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     broken = re.search(
@@ -212,19 +219,36 @@ def load(port: int, script: Path, connections: int, seconds: int, token: str) ->
     )
     assert count is not None
     assert rate is not None
+    assert middle is not None
     assert tail is not None
     return {
         "count": float(count[1]),
         "rate": float(rate[1]),
-        "p99": float(tail[1]) * {"us": 0.001, "ms": 1, "s": 1000}[tail[2]],
+        "p50": _milliseconds(middle),
+        "p99": _milliseconds(tail),
         "bad": float(bad[1] if bad else 0) + sum(map(int, broken.groups() if broken else ())),
     }
+
+
+def _milliseconds(found: re.Match[str]) -> float:
+    return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
 
 
 def worker_memory(process: psutil.Process) -> float:
     """Private memory of the largest worker, in MB."""
     children = process.children(recursive=True)
     return max((child.memory_full_info().uss for child in children), default=0) / 1e6
+
+
+def _require_free(port: int) -> None:
+    """Raises SystemExit where another server would be measured."""
+    with socket.socket() as probe:
+        # As servers do: connections of an earlier run may linger.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SystemExit(f"port {port} is not free: {error.strerror}") from None
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from app.dev.postgres import PostgresError
 from bench.answers.asker import Asker
@@ -16,6 +15,7 @@ from bench.answers.errors import CannotCompare
 from bench.answers.masks import Masks
 from bench.answers.sequence import ACTS
 from bench.answers.served import WITH_REDIS, cluster, new_stores, serving
+from bench.command import interruptible
 
 if TYPE_CHECKING:
     from bench.answers.asker import Exchange
@@ -31,8 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of what is asked by chance")
     parser.add_argument("--keep", type=Path, help="a folder for both lists of answers")
     given = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+    interruptible()
     try:
         before, after = _both(given.before, given.seed)
     except (CannotCompare, PostgresError) as error:
@@ -85,13 +84,6 @@ def _keep(path: Path, exchanges: list[Exchange]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = ["\n".join([one.request, *one.head, "", one.body, ""]) for one in exchanges]
     path.write_text("\n".join(texts), errors="surrogateescape")
-
-
-def _interrupted(*_: object) -> NoReturn:
-    """Stop once: later signals leave servers and files to be cleaned up in peace."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def named(repository: Path, commit: str) -> str:
-    """The hash of the commit of that name. Raises CannotCompare."""
+def named(
+    repository: Path, commit: str, *, target: str = "compare-answers", setting: str = "BEFORE"
+) -> str:
+    """The hash of the commit of that name, which `make target` got as `setting`. Raises
+    CannotCompare."""
     if shutil.which("git") is None:
         raise CannotCompare("git is needed, and there is none.")
     if not commit:
-        raise CannotCompare("name the commit to compare with: make compare-answers BEFORE=main")
+        raise CannotCompare(f"name the commit to compare with: make {target} {setting}=main")
     wanted = f"{commit}^{{commit}}"
     done = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", wanted)
     if done.returncode:
-        raise CannotCompare(f"BEFORE={commit} names no commit of {repository}.")
+        raise CannotCompare(f"{setting}={commit} names no commit of {repository}.")
     return done.stdout.strip()
 
 
