@@ -21,6 +21,7 @@ from app.http.middleware.admission import AdmissionMiddleware
 from app.http.middleware.cors import CorsMiddleware
 from app.http.middleware.protection import ProtectionMiddleware
 from app.http.middleware.request import RequestMiddleware
+from app.http.plain import PlainRoutes
 from app.idempotency.middleware import IdempotencyMiddleware
 from app.lifespan import QuietStartup, lifespan
 from app.observability import log
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, problem.handle_http_exception)
     app.add_exception_handler(RequestValidationError, problem.handle_validation_error)
 
+    # The application knows them too, for methods that they lack.
     app.router.routes.extend(PLAIN_ROUTES)
     services.route_policies.add(PLAIN_ROUTES)
     for router in (*ROUTERS, *load_extensions(settings.listo_extensions)):
@@ -70,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _add_middleware(app: FastAPI, services: Services) -> None:
     settings = services.settings
     # The middleware that is added last is the outermost.
+    app.add_middleware(PlainRoutes, routes=PLAIN_ROUTES)
     app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(AuthMiddleware)
     app.add_middleware(ProtectionMiddleware, settings=settings, deadlines=services.deadlines)

@@ -67,7 +67,13 @@ class Services:
     tracing: Telemetry
 
 
+# The scope's key for the services, which the application's state gives more slowly.
+_KEY = "listo.services"
+
+
 def services_of(scope: MutableMapping[str, Any]) -> Services:
     """The services of the application that serves this scope's request or WebSocket."""
-    services: Services = scope["app"].state.services
+    services: Services | None = scope.get(_KEY)
+    if services is None:
+        services = scope[_KEY] = scope["app"].state.services
     return services

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.routing import Match, Route
 
+from app.core.context import context_of
+from app.core.errors import Problem
+from app.http.problem import handle_problem
 from app.route_policy import inherit_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     Endpoint = Callable[..., Awaitable["Answer"]]
 
@@ -65,6 +68,35 @@ class PlainRouter:
             return endpoint
 
         return add
+
+
+class PlainRoutes:
+    """The innermost middleware: answers requests for plain routes, and leaves all others, also
+    those with another method, to the application."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[Route]) -> None:
+        self.app = app
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for route in self.routes:
+                match, found = route.matches(scope)
+                if match is Match.FULL:
+                    scope.update(found)
+                    await _answer(route, scope, receive, send)
+                    return
+        await self.app(scope, receive, send)
+
+
+async def _answer(route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        await route.endpoint(scope, receive, send)
+    except Problem as refusal:
+        if context_of(scope).started:
+            raise
+        response = await handle_problem(Request(scope), refusal)
+        await response(scope, receive, send)
 
 
 class _PlainRoute(Route):
