@@ -36,7 +36,7 @@ SCHEMA = {
 @pytest.fixture(autouse=True)
 def asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The questions so far. Each read and create goes through a joint statement, one at a time."""
-    monkeypatch.setattr(gathering, "AT_ONCE", 0)
+    monkeypatch.setattr(gathering, "ALONE", False)
     # While a test holds a lock, requests are not to be refused for the strain that they are.
     monkeypatch.setattr(server.services.concurrency, "_delay", lambda: 0.0)
     ask, questions = Gathering.ask, list[Any]()

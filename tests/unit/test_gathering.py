@@ -64,12 +64,12 @@ def test_alone_while_little_is_in_work_and_together_as_soon_as_it_is_more() -> N
         rows = Rows()
         asked = rows.ask(1, 2, 3, 4, 5)
         await settle()
-        assert rows.statements == [[1], [2]]
+        assert rows.statements == [[1]]
         rows.go_on.set()
         assert await asyncio.gather(*asked) == [2, 4, 6, 8, 10]
-        assert rows.statements == [[1], [2], [3, 4, 5]]
+        assert rows.statements == [[1], [2, 3, 4, 5]]
         assert await asyncio.gather(*rows.ask(6)) == [12]
-        assert rows.statements[3:] == [[6]]
+        assert rows.statements[2:] == [[6]]
 
     asyncio.run(work())
 
@@ -81,13 +81,8 @@ def test_a_request_without_a_connection_in_sight_takes_no_place_alone() -> None:
         asked = rows.ask(1, 2, 3)
         await settle()
         assert rows.statements == [[1, 2, 3]]
-        # Requests of callers with places still go alone beside it.
-        rows.has_place = True
-        asked += rows.ask(4)
-        await settle()
-        assert rows.statements == [[1, 2, 3], [4]]
         rows.go_on.set()
-        assert await asyncio.gather(*asked) == [2, 4, 6, 8]
+        assert await asyncio.gather(*asked) == [2, 4, 6]
 
     asyncio.run(work())
 
@@ -137,7 +132,7 @@ def test_a_caller_that_fills_the_gate_holds_up_no_joint_statement() -> None:
 def test_joint_statements_are_bounded(
     monkeypatch: pytest.MonkeyPatch, weight: int, sizes: list[int]
 ) -> None:
-    monkeypatch.setattr(gathering, "AT_ONCE", 0)
+    monkeypatch.setattr(gathering, "ALONE", False)
 
     async def work() -> None:
         rows = Rows()
@@ -157,8 +152,8 @@ def test_a_cancelled_request_ends_its_own_wait_alone() -> None:
         asked[0].cancel()
         asked[3].cancel()
         await settle()
-        # The place of the first is taken immediately.
-        assert rows.statements == [[1], [2], [3, 5]]
+        # The next statement begins immediately.
+        assert rows.statements == [[1], [2, 3, 5]]
         late = rows.ask(6)
         await settle()
         asked[2].cancel()
@@ -181,14 +176,14 @@ def test_the_fault_of_a_row_is_met_by_its_request_alone() -> None:
         assert isinstance(done[3], Fault)
         assert done[4] == 28
         # In halves, until the one at fault is alone.
-        assert rows.statements == [[1], [2], [12, 13, 14], [12], [13, 14], [13], [14]]
+        assert rows.statements == [[1], [2, 12, 13, 14], [2, 12], [13, 14], [13], [14]]
         assert await asyncio.gather(*rows.ask(7, 8, 9)) == [14, 16, 18]
 
     asyncio.run(work())
 
 
 def test_an_outage_is_not_asked_about_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "AT_ONCE", 0)
+    monkeypatch.setattr(gathering, "ALONE", False)
 
     async def work() -> None:
         rows = Rows()
@@ -208,7 +203,7 @@ def test_an_outage_is_not_asked_about_row_by_row(monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_statement_begins_for_requests_that_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "AT_ONCE", 0)
+    monkeypatch.setattr(gathering, "ALONE", False)
 
     async def work() -> None:
         rows = Rows()
@@ -239,9 +234,9 @@ def test_a_question_that_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(gathering, "ACQUIRE_TIMEOUT", 0.0)
         known.refuse_late()
         await settle()
-        assert [each.done() for each in asked] == [False, False, True]
-        assert isinstance(asked[2].exception(), Overloaded)
+        assert [each.done() for each in asked] == [False, True, True]
+        assert all(isinstance(each.exception(), Overloaded) for each in asked[1:])
         rows.go_on.set()
-        assert await asyncio.gather(*asked[:2]) == [2, 4]
+        assert await asked[0] == 2
 
     asyncio.run(work())

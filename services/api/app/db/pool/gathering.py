@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
-# How many statements one gathering runs at the same time. The more run, the fewer rows each has.
-AT_ONCE = 2
+# False in tests of joint statements: then no question goes alone.
+ALONE = True
 MOST_ROWS = 64
 # Errors that no single row causes, so asking again row by row would only repeat them.
 _SHARED = (DatabaseUnavailable, Overloaded)
@@ -64,7 +64,8 @@ class Gathering(Generic[Asked, Answer]):
         self._has_place = has_place
         self._most_weight = most_weight
         self._waiting: deque[_Waiting[Asked, Answer]] = deque()
-        self._running = 0
+        # A gathering runs one statement at a time: with two, each would have half of the rows.
+        self._busy = False
         # The event loop itself keeps only weak references.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -74,16 +75,16 @@ class Gathering(Generic[Asked, Answer]):
         Raises Overloaded where no joint statement begins within ACQUIRE_TIMEOUT.
         """
         # There is no await between this check of the gate and the one that the statement makes.
-        if self._running >= AT_ONCE or not self._has_place():
+        if self._busy or not ALONE or not self._has_place():
             waiting: _Waiting[Asked, Answer] = _Waiting(asked, weight)
             self._waiting.append(waiting)
             self._go_on()
             return await waiting.answer
-        self._running += 1
+        self._busy = True
         try:
             return await self._alone(asked)
         finally:
-            self._running -= 1
+            self._busy = False
             self._go_on()
 
     def refuse_late(self) -> None:
@@ -98,9 +99,8 @@ class Gathering(Generic[Asked, Answer]):
                 )
 
     def _go_on(self) -> None:
-        # AT_ONCE = 0 means joint statements only, one after another.
-        if self._waiting and self._running < max(1, AT_ONCE):
-            self._running += 1
+        if self._waiting and not self._busy:
+            self._busy = True
             # The statement outlives the request, so it queues at the gate in the gathering's name.
             context = Context()
             context.run(waits_as.set, self)
@@ -113,7 +113,7 @@ class Gathering(Generic[Asked, Answer]):
             while batch := self._next():
                 await self._answer(batch)
         finally:
-            self._running -= 1
+            self._busy = False
             self._go_on()
 
     def _next(self) -> list[_Waiting[Asked, Answer]]:
