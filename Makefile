@@ -21,7 +21,7 @@ endif
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
-	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
+	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench bench-api bench-growth bench-edge bench-login-flood bench-protections bench-overload drill clean
 
 ##@ Use
 
@@ -124,6 +124,9 @@ dashboards: setup ## Write Grafana's dashboards anew
 	@$(PY) -m infra.grafana.dashboards
 
 ##@ Measure
+
+bench: setup ## Compare with other backends, which it installs (QUICK=1: in 15 min; ITEMS="get list"; PEERS="kinto"; ARGS=--help)
+	@exec $(PY) -m bench.peers $(if $(QUICK),--quick) $(if $(ITEMS),--items '$(ITEMS)') $(if $(PEERS),--peers '$(PEERS)') $(ARGS)
 
 bench-api: setup ## Compare with a bare FastAPI + asyncpg application (needs wrk and redis-server)
 	@exec $(PY) -m bench.api
