@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 PEERS: dict[str, type[Server]] = {peer.name: peer for peer in (PocketBase, Parse, Directus, Kinto)}
 NAMES = tuple(PEERS)
-# Listo and the floor have 10 for each worker, Parse and Directus as many, Kinto 50 and a few more.
-_POSTGRES_CONNECTIONS = 300
+# All servers keep theirs, Parse Server and Kinto up to 50 for each process.
+_POSTGRES_CONNECTIONS = 400
 
 
 class Contest:

@@ -12,12 +12,12 @@ from bench.peers import environment
 from bench.peers.calls import Call
 from bench.peers.records import LIMIT, SECTION, Record
 from bench.peers.running import free_port, run, running
-from bench.peers.server import Server, fill
+from bench.peers.server import MEMBERS, Server, fill
 from bench.stage import ADMIN, MEMBER
 from fixtures.cluster import execute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
     import psutil
@@ -161,7 +161,8 @@ class Directus(Server):
         actions = ("create", "read", "update", "delete")
         rules = [{**rule, "action": action} for action in actions]
         self.call("POST", "/permissions", rules).answer()
-        self.call("POST", "/users", {**MEMBER, "role": role_id}).answer()
+        accounts = [{**account, "role": role_id} for account in MEMBERS]
+        self.call("POST", "/users", accounts).answer()
         self._authorize(self.login().answer()["data"])
 
     def _authorize(self, answer: dict[str, Any]) -> None:
@@ -187,9 +188,8 @@ class Directus(Server):
     def batch(self, records: Sequence[Record]) -> Call:
         return self.call("POST", f"{self.base}?fields=id", list(records))
 
-    def login(self, password: str = MEMBER["password"]) -> Call:
-        body: dict[str, Any] = {"email": MEMBER["email"], "password": password}
-        return Call(self.port, "POST", "/auth/login", body)
+    def login(self, account: Mapping[str, str] = MEMBER) -> Call:
+        return Call(self.port, "POST", "/auth/login", dict(account))
 
     def batch_ids(self, answer: Any) -> list[str]:
         return [item["id"] for item in answer["data"]]

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 # A round with more than this share of the machine's cores in other hands is measured again.
 MOST = 0.1
+_SETTLE_SECONDS = 15
+_LOOK_SECONDS = 0.3
+# Of one core, for all servers together.
+_RESTING = 0.2
 
 
 class Watch:
@@ -27,6 +31,17 @@ class Watch:
 
     def begin(self) -> None:
         self._began = (time.monotonic(), self._all(), self._own())
+
+    def settle(self) -> None:
+        """Wait until the roots rest: servers go on with requests that nobody waits for any more."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        before = self._own()
+        while time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+            now = self._own()
+            if now - before < _RESTING * _LOOK_SECONDS:
+                return
+            before = now
 
     def share(self) -> float:
         """The share of the machine that others had since `begin`, 0 to 1."""

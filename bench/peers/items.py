@@ -1,4 +1,4 @@
-"""The items: for each the requests that wrk sends, over and over in this order."""
+"""The requests of each item, which wrk sends over and over in this order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from bench.peers.records import BATCH, Record, more
+from bench.peers.server import MEMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,17 +15,6 @@ if TYPE_CHECKING:
     from bench.peers.calls import Call
     from bench.peers.server import Server
 
-MEANINGS = {
-    "get": "one record of 2,000 in turn, by its id",
-    "get_hot": "the same record over and over",
-    "list": "50 records of one section, the largest first, by an index where the server uses it",
-    "list_hot": "the same list where the collection has a `cache` of 30 s",
-    "login": "an e-mail address and its password",
-    "update": "one field of one record of 2,000 in turn",
-    "mixed": "80 % `get`, 15 % `list`, 5 % `create`",
-    "create": "a record of about 1 kB",
-    "batch": f"{BATCH} creates in one request and one transaction",
-}
 _PICKED = 2000
 _CREATED = 1000
 _BATCHES = 100
@@ -59,7 +49,7 @@ def calls(server: Server, item: str) -> Iterator[Call]:
         case "list_hot":
             yield server.listing_hot()
         case "login":
-            yield server.login()
+            yield from map(server.login, MEMBERS)
         case "update":
             for id_ in picked:
                 yield server.update(id_, {"size": chance.randrange(1_000_000)})

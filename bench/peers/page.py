@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.peers.items import MEANINGS
 from bench.peers.plot import draw
 from bench.stage import ROOT
 
@@ -37,8 +36,8 @@ def section(results: Results) -> str:
         _table(
             results, lambda one: f"{one['rps']:,.0f} ({one['rps_min']:,.0f}-{one['rps_max']:,.0f})"
         ),
-        "Latency in ms, 50th / 99th percentile, median of the rounds:",
-        _table(results, lambda one: f"{one['p50_ms']:.1f} / {one['p99_ms']:.1f}"),
+        "Latency in ms, 50th / 99th percentile, median of rounds, none where most requests failed:",
+        _table(results, _latency),
         "Resident memory of all processes of a server after the item, in MB:",
         _table(results, lambda one: f"{one['rss_mb']:,.0f}"),
         *_faults(results),
@@ -84,6 +83,12 @@ def _table(results: Results, cell: Callable[[Figures], str]) -> str:
     return "\n".join(lines)
 
 
+def _latency(one: Figures) -> str:
+    if one["errors"] > one["requests"] / 2:
+        return _NONE
+    return f"{one['p50_ms']:.1f} / {one['p99_ms']:.1f}"
+
+
 def _faults(results: Results) -> list[str]:
     """Errors, disturbances and gaps, which a reader must know of."""
     titles = {server["name"]: server["title"] for server in results["servers"]}
@@ -95,7 +100,7 @@ def _faults(results: Results) -> list[str]:
             one = figures(entry, name)
             if one and one["errors"]:
                 found.append(
-                    f"- {title}, {where}: {one['errors']:,} requests failed in all rounds."
+                    f"- {title}, {where}: {one['errors']:,} of {one['requests']:,} requests failed."
                 )
             if one and one["foreign"] > results["foreign_limit"]:
                 share = f"{one['foreign']:.0%} of the machine"
@@ -116,7 +121,3 @@ def _differences(results: Results) -> list[str]:
             lines.append(f"- {server['title']}: " + "; ".join(said) + ".")
     lines += [f"- {name} was left out: {why}." for name, why in results["left_out"].items()]
     return lines
-
-
-def meanings() -> str:
-    return "\n".join(f"| `{item}` | {meaning} |" for item, meaning in MEANINGS.items())

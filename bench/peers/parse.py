@@ -13,7 +13,7 @@ from bench.peers import environment
 from bench.peers.calls import Call
 from bench.peers.records import LIMIT, SECTION, Record, dump
 from bench.peers.running import free_port, running
-from bench.peers.server import Server, fill
+from bench.peers.server import MEMBERS, Server, fill
 from bench.stage import MEMBER
 from fixtures.cluster import execute
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _APP = {"X-Parse-Application-Id": "bench"}
 _MASTER = {**_APP, "X-Parse-Master-Key": "bench-master"}
 _ACTIONS = ("get", "find", "count", "create", "update", "delete")
+# For each process. A batch holds a connection and waits for more, so fewer than there are batches
+# at once would stop it for good.
+_POOL = 50
 _CLASS = {
     "className": "Bench",
     "fields": {
@@ -44,8 +47,8 @@ class Parse(Server):
     name = "parse"
     title = "Parse Server"
     settings = (
-        "`cluster: 2` and `directAccess`, PostgreSQL, its cache on Redis (`RedisCacheAdapter`), "
-        "class-level permissions that ask for a user"
+        f"`cluster: 2` and `directAccess`, PostgreSQL with pools of {_POOL}, its cache on "
+        "Redis (`RedisCacheAdapter`), class-level permissions that ask for a user"
     )
     differs = (
         "a session is looked up in its cache on Redis, Listo's token is verified in the process",
@@ -90,8 +93,8 @@ class Parse(Server):
             'CREATE INDEX bench_section_size ON "Bench" (section, size DESC)',
             'CREATE INDEX bench_size ON "Bench" (size DESC)',
         )
-        member = {"username": MEMBER["email"], "password": MEMBER["password"]}
-        Call(self.port, "POST", "/parse/users", member, _APP).answer()
+        for account in MEMBERS:
+            Call(self.port, "POST", "/parse/users", _named(account), _APP).answer()
         token = self.login().answer()["sessionToken"]
         self.headers = {**_APP, "X-Parse-Session-Token": token}
 
@@ -102,7 +105,7 @@ class Parse(Server):
             "masterKey": _MASTER["X-Parse-Master-Key"],
             # The folder of the socket goes before the host of the URL, which can name none.
             "databaseURI": f"postgres://postgres@localhost/{self.name}",
-            "databaseOptions": {"host": self.stage.sockets, "max": 10},
+            "databaseOptions": {"host": self.stage.sockets, "max": _POOL},
             "host": "127.0.0.1",
             "port": self.port,
             "mountPath": "/parse",
@@ -130,9 +133,12 @@ class Parse(Server):
         requests = [{"method": "POST", "path": self.base, "body": record} for record in records]
         return self.call("POST", "/parse/batch", {"requests": requests, "transaction": True})
 
-    def login(self, password: str = MEMBER["password"]) -> Call:
-        body = {"username": MEMBER["email"], "password": password}
-        return Call(self.port, "POST", "/parse/login", body, _APP)
+    def login(self, account: Mapping[str, str] = MEMBER) -> Call:
+        return Call(self.port, "POST", "/parse/login", _named(account), _APP)
 
     def batch_ids(self, answer: Any) -> list[str]:
         return [result["success"]["objectId"] for result in answer]
+
+
+def _named(account: Mapping[str, str]) -> dict[str, str]:
+    return {"username": account["email"], "password": account["password"]}

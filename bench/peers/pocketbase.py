@@ -14,7 +14,7 @@ from bench.peers import environment
 from bench.peers.calls import Call
 from bench.peers.records import LIMIT, SECTION, Record, dump
 from bench.peers.running import free_port, run, running
-from bench.peers.server import Server
+from bench.peers.server import MEMBERS, Server
 from bench.stage import ADMIN, MEMBER
 
 if TYPE_CHECKING:
@@ -90,13 +90,13 @@ class PocketBase(Server):
         self._set_up()
 
     def _set_up(self) -> None:
-        token = self._login("_superusers", ADMIN["email"], ADMIN["password"]).answer()["token"]
+        token = self._login("_superusers", ADMIN).answer()["token"]
         self.headers = {"Authorization": token}
         self.call("PATCH", "/api/settings", _SETTINGS).answer()
         self.call("POST", "/api/collections", _COLLECTION).answer()
-        password = MEMBER["password"]
-        member = {"email": MEMBER["email"], "password": password, "passwordConfirm": password}
-        self.call("POST", "/api/collections/users/records", member).answer()
+        for account in MEMBERS:
+            member = {**account, "passwordConfirm": account["password"]}
+            self.call("POST", "/api/collections/users/records", member).answer()
         self.headers = {"Authorization": self.login().answer()["token"]}
 
     def load(self, records: Sequence[Record]) -> None:
@@ -124,12 +124,13 @@ class PocketBase(Server):
         requests = [{"method": "POST", "url": path, "body": record} for record in records]
         return self.call("POST", "/api/batch", {"requests": requests})
 
-    def login(self, password: str = MEMBER["password"]) -> Call:
-        return self._login("users", MEMBER["email"], password)
+    def login(self, account: Mapping[str, str] = MEMBER) -> Call:
+        return self._login("users", account)
 
     def batch_ids(self, answer: Any) -> list[str]:
         return [result["body"]["id"] for result in answer]
 
-    def _login(self, collection: str, email: str, password: str) -> Call:
+    def _login(self, collection: str, account: Mapping[str, str]) -> Call:
         path = f"/api/collections/{collection}/auth-with-password"
-        return Call(self.port, "POST", path, {"identity": email, "password": password})
+        body = {"identity": account["email"], "password": account["password"]}
+        return Call(self.port, "POST", path, body)

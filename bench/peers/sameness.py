@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bench.peers.calls import Call, WrongAnswer
 from bench.peers.items import lacks
 from bench.peers.records import BATCH, Record, more, page
+from bench.stage import MEMBER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,7 @@ def _batch(server: Server) -> None:
 
 def _login(server: Server) -> None:
     server.login().answer()
-    if server.login("another password").send().is_success:
+    if server.login({**MEMBER, "password": "another password"}).send().is_success:
         raise WrongAnswer("a wrong password is let in")
 
 

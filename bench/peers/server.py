@@ -1,4 +1,4 @@
-"""All that the benchmark knows of a server: how to run and fill it, and its request for each item."""
+"""All that the benchmark knows of a server: how to run and fill it, and what to ask of it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ITEMS = (
     "get", "get_hot", "list", "list_hot", "login", "update", "mixed", "create", "batch",
 )  # fmt: skip
+# As many as there are connections: a server may take many tries for one account for an attack.
+MEMBERS = (MEMBER, *({**MEMBER, "email": f"member{n}@example.com"} for n in range(1, 64)))
 
 
 class Server(ABC):
@@ -93,7 +95,7 @@ class Server(ABC):
     def batch(self, records: Sequence[Record]) -> Call: ...
 
     @abstractmethod
-    def login(self, password: str = MEMBER["password"]) -> Call: ...
+    def login(self, account: Mapping[str, str] = MEMBER) -> Call: ...
 
     @abstractmethod
     def batch_ids(self, answer: Any) -> list[str]:
