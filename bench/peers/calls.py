@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,17 @@ class Call:
         )
 
     def answer(self) -> Any:
-        """The JSON of a success, None without a body. Raises WrongAnswer otherwise."""
+        """The JSON of a success, None without a body. Raises WrongAnswer otherwise.
+
+        A server that is busy, with its start for example, is asked again for a while.
+        """
+        deadline = time.monotonic() + _SECONDS
         response = self.send()
+        while response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+            response = self.send()
         if not response.is_success:
             raise WrongAnswer(
                 f"{self.method} {self.path.partition('?')[0]} was answered "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST = 0.1
 _SETTLE_SECONDS = 15
 _LOOK_SECONDS = 0.3
-# Of one core, for all servers together.
+# A part of one core, for all servers together.
 _RESTING = 0.2
 
 
