@@ -78,6 +78,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=results.FOLDER, metavar="FOLDER",
                         help="where latest.json is written")  # fmt: skip
     given = parser.parse_args()
+    if not given.items:
+        parser.error("--items names none")
     given.trial = given.records < parser.get_default("records")
     return given
 

@@ -61,7 +61,7 @@ class Call:
         if not response.is_success:
             raise WrongAnswer(
                 f"{self.method} {self.path.partition('?')[0]} was answered "
-                f"{response.status_code}: {response.text[:200]}"
+                f"{response.status_code}: {response.text[:100]}"
             )
         return response.json() if response.content else None
 

@@ -92,19 +92,23 @@ def _latency(one: Figures) -> str:
 def _faults(results: Results) -> list[str]:
     """Errors, disturbances and gaps, which a reader must know of."""
     titles = {server["name"]: server["title"] for server in results["servers"]}
-    found = []
+    found, disturbed = [], []
     for entry in results["items"]:
         where = f"`{entry['item']}` at {entry['conns']}"
         found += [f"- {title}, {where}: {why}." for title, why in entry["missing"].items()]
-        for name, title in titles.items():
-            one = figures(entry, name)
-            if one and one["errors"]:
-                found.append(
-                    f"- {title}, {where}: {one['errors']:,} of {one['requests']:,} requests failed."
-                )
-            if one and one["foreign"] > results["foreign_limit"]:
-                share = f"{one['foreign']:.0%} of the machine"
-                found.append(f"- {title}, {where}: others had up to {share} in a round.")
+        measured = {title: one for name, title in titles.items() if (one := figures(entry, name))}
+        found += [
+            f"- {title}, {where}: {one['errors']:,} of {one['requests']:,} requests failed."
+            for title, one in measured.items()
+            if one["errors"]
+        ]
+        most = max((one["foreign"] for one in measured.values()), default=0.0)
+        if most > results["foreign_limit"]:
+            disturbed.append(f"{where} ({most:.0%})")
+    if disturbed:
+        found.append(
+            "- Others took more than that in each repetition: " + ", ".join(disturbed) + "."
+        )
     return ["Beside these figures:", "\n".join(found)] if found else []
 
 

@@ -146,8 +146,6 @@ class Rounds:
         self._watch.begin()
         said = self._run_wrk(server, cell, seconds)
         others = self._watch.share()
-        if not all(map(alive, server.processes_of(cell.item))):
-            raise Failed(f"it ended during {cell.item}")
         good = said["requests"] - said["errors"]
         if good <= 0:
             failed = f"all {said['errors']:,} requests of a round failed"
@@ -166,6 +164,8 @@ class Rounds:
              "-s", str(_SCRIPT), f"http://127.0.0.1:{port}", "--", str(requests)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
+        if not all(map(alive, server.processes_of(cell.item))):
+            raise Failed(f"it ended during {cell.item}")
         if done.returncode:
             raise Failed(f"wrk failed: {last_line(done.stderr or done.stdout)}")
         said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
