@@ -151,8 +151,8 @@ drill: ## Cause faults in the running stack and time its alerts (DRILL=redis, or
 
 ##@ Other
 
-clean: ## Remove the virtual environment and caches, keep data
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove the virtual environments and caches, keep data
+	@rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 setup: $(STAMP)
 
