@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 FULL = Plan(rounds=5, seconds=4, repeats=40)
-QUICK = Plan(rounds=2, seconds=2, repeats=4)
+QUICK = Plan(rounds=2, seconds=1, repeats=4)
 
 
 def main() -> int:
