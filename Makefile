@@ -21,7 +21,7 @@ endif
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
-	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-guard bench-growth bench-soak bench-edge bench-login-flood bench-protections bench-overload drill clean
+	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-guard bench-growth bench-soak bench-edge bench-login-flood bench-protections bench-overload drill clean bench
 
 ##@ Use
 
@@ -125,6 +125,9 @@ dashboards: setup ## Write Grafana's dashboards anew
 
 ##@ Measure
 
+bench: setup ## Compare with other backends, which it installs (QUICK=1: in 15 min; ITEMS="get list"; PEERS="kinto"; ARGS=--help)
+	@exec $(PY) -m bench.peers $(if $(QUICK),--quick) $(if $(ITEMS),--items '$(ITEMS)') $(if $(PEERS),--peers '$(PEERS)') $(ARGS)
+
 bench-api: setup ## Compare with a bare FastAPI + asyncpg application (needs wrk and redis-server)
 	@exec $(PY) -m bench.api
 
@@ -157,8 +160,8 @@ drill: ## Cause faults in the running stack and time its alerts (DRILL=redis, or
 
 ##@ Other
 
-clean: ## Remove the virtual environment and caches, keep data
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove the virtual environments and caches, keep data
+	@rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 setup: $(STAMP)
 

@@ -15,6 +15,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import httpx
 import psutil
@@ -77,6 +78,25 @@ class Stage:
             "RATE_LIMIT_LOGIN": "off",
             "ACCESS_TOKEN_TTL": "86400",
         }
+
+    def postgres_process(self) -> psutil.Process:
+        """PostgreSQL's first process, whose children the others are."""
+        path = fetch(self.database_url, "SHOW data_directory")[0][0]
+        return psutil.Process(int((Path(path) / "postmaster.pid").read_text().split()[0]))
+
+    @property
+    def sockets(self) -> str:
+        """The folder of PostgreSQL's socket."""
+        return unquote(self.database_url.partition("?host=")[2])
+
+    def database(self, name: str) -> str:
+        """The URL of another database of the same PostgreSQL, which is made."""
+        execute(self.database_url, f"CREATE DATABASE {name}")
+        return self.database_url.replace("/listo?", f"/{name}?")
+
+    def redis(self, number: int) -> str:
+        """The URL of another database of the same Redis."""
+        return f"{self.environment['REDIS_URL']}/{number}"
 
     @contextmanager
     def server(self, application: str, port: int) -> Iterator[psutil.Process]:
@@ -141,15 +161,19 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """The stage, with new stores. Raises SystemExit with one line where a program is missing."""
+def stage(connections: int = 100) -> Iterator[Stage]:
+    """The stage, with new stores that take `connections`.
+
+    Raises SystemExit with one line where a program is missing.
+    """
     if shutil.which("wrk") is None or PROGRAM is None:
         raise SystemExit("The benchmarks need wrk and redis-server (Debian packages of that name).")
     folder = Path(tempfile.mkdtemp(prefix="listo-bench-"))
     folder.chmod(0o755)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        postgres = EmbeddedPostgres(folder, {"shared_buffers": "1GB", "max_connections": "100"})
+        options = {"shared_buffers": "1GB", "max_connections": str(connections)}
+        postgres = EmbeddedPostgres(folder, options)
         postgres.start()
         stack.callback(postgres.stop)
         execute(postgres.url("postgres"), "CREATE DATABASE listo")
