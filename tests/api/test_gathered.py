@@ -104,6 +104,40 @@ def test_each_reader_sees_by_its_own_rights(
     assert len(statements_on(server, records)) <= 2
 
 
+def test_each_patch_is_by_its_own_rights(
+    server: Server,
+    database_url: str,
+    admin: httpx.Client,
+    ada: httpx.Client,
+    bob: httpx.Client,
+    anonymous: httpx.Client,
+    asked: list[Any],
+) -> None:
+    rules = {"read": "", "create": "", "update": "owner = @user.id"}
+    records = define(admin, rules)
+    ids = {who: who.post(records, json={"n": 1, "secret": "s"}).json()["id"] for who in (ada, bob)}
+    todo = [
+        (ada, ids[ada], {"n": 2}, 200), (ada, ids[bob], {"n": 3}, 403),
+        (bob, ids[bob], {"text": "b"}, 200), (anonymous, ids[bob], {"n": 4}, 401),
+        (bob, str(uuid4()), {"n": 5}, 404), (bob, ids[bob], {"n": "six"}, 422),
+    ]  # fmt: skip
+    server.statements.clear()
+    with ThreadPoolExecutor(len(todo)) as pool:
+        with standing_still(database_url, records, asked, len(todo)):
+            sent = [
+                pool.submit(who.patch, f"{records}/{id_}", json=body) for who, id_, body, _ in todo
+            ]
+        answers = [each.result() for each in sent]
+    assert [answer.status_code for answer in answers] == [status for *_, status in todo]
+    # Patches that came first, and all the others.
+    assert sum("AS _asked" in each for each in statements_on(server, records)) <= 2
+    after = {who: admin.get(f"{records}/{id_}").json() for who, id_ in ids.items()}
+    assert (after[ada]["n"], after[ada]["version"]) == (2, 2)
+    assert (after[bob]["n"], after[bob]["text"], after[bob]["version"]) == (1, "b", 2)
+    stored = fetch(database_url, f"SELECT data->>'secret' FROM records.{records.split('/')[2]}")
+    assert [row[0] for row in stored] == ["s", "s"]
+
+
 def test_each_create_is_by_its_own_rights(
     server: Server,
     database_url: str,

@@ -1,12 +1,13 @@
-"""Reads and creates of single records, together with those of other requests.
+"""Statements on single records, together with those of other requests.
 
 Transactions have statements of their own. Large records share badly: few fit into a statement, and
-small ones would wait for them. See docs/decisions/0023.
+small ones would wait for them. A write to a record that exists goes alone: the writer of another
+record must not wait for its lock. See docs/decisions/0023.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.db.pool.gathering import Gathering
 from app.records import repository, sizes
@@ -14,7 +15,6 @@ from app.records import repository, sizes
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from app.db.pool.gathering import Gatherings
     from app.records.access import Access
     from app.records.repository import Row
     from app.records.sizes import Size
@@ -27,35 +27,55 @@ if TYPE_CHECKING:
 _LEAST_ROWS = 8
 
 
+class _OfCollection(NamedTuple):
+    """The gatherings of a collection, or of its admins."""
+
+    read: Reads
+    before: Reads
+    create: Creates
+
+
 async def read(access: Access, id_: UUID) -> Row | None:
     """As `repository.read`."""
-    session, gatherings = access.session, access.session.gatherings
     need = sizes.memory_to_read(access.statements.read.sql, access.collection.largest)
-    if gatherings is None or need * _LEAST_ROWS > session.budget.share:
-        return await repository.read(access, id_)
-    return await _gatherings(gatherings, access)[0].ask((access, id_), need)
+    found = _gatherings(access, need)
+    return await (found.read.ask((access, id_), need) if found else repository.read(access, id_))
+
+
+async def before(access: Access, id_: UUID) -> Row | None:
+    """As `repository.before`."""
+    need = sizes.memory_to_read(access.statements.before.sql, access.collection.largest)
+    found = _gatherings(access, need)
+    return await (
+        found.before.ask((access, id_), need) if found else repository.before(access, id_)
+    )
 
 
 async def create(access: Access, id_: UUID, data: Size) -> Row | None:
     """As `repository.create`, for an id that no other record has."""
-    session, gatherings = access.session, access.session.gatherings
     # PostgreSQL takes the same memory again to leave fields out of the answer.
     need = data.memory_to_write * (2 if access.collection.annotations.write_only else 1)
-    share = session.budget.share
-    large = need * _LEAST_ROWS > share or data.weight > access.collection.largest
-    if gatherings is None or large:
+    found = _gatherings(access, need)
+    if found is None or data.weight > access.collection.largest:
         return await repository.create(access, id_, data)
-    return await _gatherings(gatherings, access)[1].ask((access, id_, data), need)
+    return await found.create.ask((access, id_, data), need)
 
 
-def _gatherings(known: Gatherings, access: Access) -> tuple[Reads, Creates]:
-    def make() -> tuple[Reads, Creates]:
-        budget, has_place = access.session.budget, known.has_place
-        return (
+def _gatherings(access: Access, need: int) -> _OfCollection | None:
+    """None for a statement that goes alone; `need` is the memory that it takes."""
+    budget, known = access.session.budget, access.session.gatherings
+    if known is None or need * _LEAST_ROWS > budget.share:
+        return None
+
+    def make() -> _OfCollection:
+        has_place, most_weight = known.has_place, lambda: budget.share
+        return _OfCollection(
             Gathering(lambda asked: repository.read(*asked), repository.read_together,
-                      has_place=has_place, most_weight=lambda: budget.share),
+                      has_place=has_place, most_weight=most_weight),
+            Gathering(lambda asked: repository.before(*asked), repository.before_together,
+                      has_place=has_place, most_weight=most_weight),
             Gathering(lambda asked: repository.create(*asked), repository.create_together,
-                      has_place=has_place, most_weight=lambda: budget.share),
+                      has_place=has_place, most_weight=most_weight),
         )  # fmt: skip
 
-    return cast("tuple[Reads, Creates]", known.get(access.statements, make))
+    return known.get(access.statements, make)

@@ -72,11 +72,20 @@ async def read(access: Access, id_: UUID) -> Row | None:
 
 async def read_together(asked: Sequence[tuple[Access, UUID]]) -> list[Row | None]:
     """As `read` for each question; all are about small records of the same definition."""
-    access = asked[0][0]
-    statement = access.statements.read_together
+    return await _records(asked[0][0].statements.read_together, asked)
+
+
+async def before_together(asked: Sequence[tuple[Access, UUID]]) -> list[Row | None]:
+    """As `before` for each question; all are about small records of the same definition."""
+    return await _records(asked[0][0].statements.before_together, asked)
+
+
+async def _records(
+    statement: JointStatement, asked: Sequence[tuple[Access, UUID]]
+) -> list[Row | None]:
     args = statement.args([each.actor for each, _ in asked], [id_ for _, id_ in asked])
     with _faults:
-        return _by_number(await access.session.fetch(statement.sql, *args), len(asked))
+        return _by_number(await asked[0][0].session.fetch(statement.sql, *args), len(asked))
 
 
 def _by_number(rows: Sequence[Any], asked: int) -> list[Row | None]:

@@ -154,7 +154,7 @@ async def _change(
     """The record with its own fields after `change`, which may be called several times."""
     collection = access.collection
     for _ in range(_PATCH_TRIES):
-        before = await repository.before(access, id_)
+        before = await gathered.before(access, id_)
         if before is None:
             raise await _why_not(access, id_, None, "update")
         version, _, data = before

@@ -153,11 +153,14 @@ class Statements:
 
     @cached_property
     def read_together(self) -> JointStatement:
+        return self._records("read", self._shown)
+
+    def _records(self, operation: Operation, data: str) -> JointStatement:
         """Rows of number, version, head and data for a column of ids."""
         rule = RowParams()
-        guard = self._condition("read", rule)
+        guard = self._condition(operation, rule)
         return JointStatement(
-            f"SELECT number, version, {self._head}, {self._shown}"
+            f"SELECT number, version, {self._head}, {data}"
             f" FROM {_asked(rule, {'asked_id': 'uuid'})}"
             f" JOIN {self._table} ON id = asked_id WHERE {guard}",
             rule,
@@ -267,6 +270,10 @@ class Statements:
             f"SELECT version, {self._head}, data FROM {self._table} WHERE id = $1 AND {guard}",
             params,
         )
+
+    @cached_property
+    def before_together(self) -> JointStatement:
+        return self._records("update", "data")
 
     @cached_property
     def lock(self) -> Statement:

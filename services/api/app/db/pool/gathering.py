@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
+Known = TypeVar("Known", bound="tuple[Gathering[Any, Any], ...]")
 
 # False in tests of joint statements: then no question goes alone.
 ALONE = True
@@ -166,14 +167,10 @@ class Gatherings:
 
     def __init__(self, has_place: Callable[[], bool]) -> None:
         self.has_place = has_place
-        self._known: WeakKeyDictionary[object, tuple[Gathering[Any, Any], ...]] = (
-            WeakKeyDictionary()
-        )
+        self._known: WeakKeyDictionary[object, Any] = WeakKeyDictionary()
 
-    def get(
-        self, key: object, make: Callable[[], tuple[Gathering[Any, Any], ...]]
-    ) -> tuple[Gathering[Any, Any], ...]:
-        known = self._known.get(key)
+    def get(self, key: object, make: Callable[[], Known]) -> Known:
+        known: Known | None = self._known.get(key)
         if known is None:
             known = self._known[key] = make()
         return known
