@@ -10,6 +10,8 @@ from bench.stage import scripts, stage, worker_memory, wrk
 OPERATIONS = ("get", "list", "create", "update")
 # Below 64 connections, and from 64 on.
 GOALS = {"get": (1.05, 1.25), "list": (0.8, 0.85), "create": (1.1, 1.25), "update": (0.9, 1.0)}
+# The p99, at most, in multiples of the floor's.
+TAIL = 2
 LISTO, FLOOR = 8401, 8402
 
 
@@ -28,31 +30,39 @@ def main() -> None:
             print(f"{given.records} records, {given.rounds} rounds of {given.seconds} s in turn")
             print(
                 "| operation | connections | Listo, req/s | floor, req/s "
-                "| ratio, median (min-max) |"
+                "| ratio, median (min-max) | p99, ms | of the floor's |"
             )
-            print("|---|---|---|---|---|")
+            print("|---|---|---|---|---|---|---|")
             for operation in given.operations:
                 for connections in given.connections:
-                    rates: dict[int, list[float]] = {LISTO: [], FLOOR: []}
+                    found: dict[int, list[dict[str, float]]] = {LISTO: [], FLOOR: []}
                     for port in (LISTO, FLOOR):
                         wrk(port, lua[operation], connections, 1, token)
                     for _ in range(given.rounds):
                         for port in (LISTO, FLOOR):
-                            measured = wrk(port, lua[operation], connections, given.seconds, token)
-                            rates[port].append(measured["rate"])
-                    _row(operation, connections, rates)
+                            found[port].append(
+                                wrk(port, lua[operation], connections, given.seconds, token)
+                            )
+                    _row(operation, connections, found)
         print(f"memory of a worker: {worker_memory(listo):.0f} MB")
 
 
-def _row(operation: str, connections: int, rates: dict[int, list[float]]) -> None:
-    ratios = sorted(a / b for a, b in zip(rates[LISTO], rates[FLOOR], strict=True))
+def _row(operation: str, connections: int, found: dict[int, list[dict[str, float]]]) -> None:
+    rate, p99 = (_ratios(found, figure) for figure in ("rate", "p99"))
+    rates = [statistics.median(each["rate"] for each in found[port]) for port in (LISTO, FLOOR)]
+    tail = statistics.median(each["p99"] for each in found[LISTO])
     print(
-        f"| {operation} | {connections} | {statistics.median(rates[LISTO]):.0f} "
-        f"| {statistics.median(rates[FLOOR]):.0f} "
-        f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}), "
-        f"goal {GOALS[operation][connections >= 64]} |",
+        f"| {operation} | {connections} | {rates[0]:,.0f} | {rates[1]:,.0f} "
+        f"| {statistics.median(rate):.2f} ({rate[0]:.2f}-{rate[-1]:.2f}), "
+        f"goal {GOALS[operation][connections >= 64]} | {tail:.1f} "
+        f"| {statistics.median(p99):.2f} ({p99[0]:.2f}-{p99[-1]:.2f}), goal {TAIL} |",
         flush=True,
     )
+
+
+def _ratios(found: dict[int, list[dict[str, float]]], figure: str) -> list[float]:
+    pairs = zip(found[LISTO], found[FLOOR], strict=True)
+    return sorted(ours[figure] / floors[figure] for ours, floors in pairs)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_what_is_stored_is_found(run: Any) -> None:
         assert await store.generations.store(look.name, b"\x00one", ttl=60)
         again = await store.generations.look(GROUP, KEY, stale=0)
         assert again is not None
-        assert (again.name, again.value, again.mine) == (look.name, b"\x00one", False)
+        assert (again.name, again.value, again.is_maker) == (look.name, b"\x00one", False)
         assert 59 < again.left <= 60
         assert await kept(store.generations, OTHER) is None
 
@@ -106,17 +106,17 @@ def test_what_is_stored_is_found(run: Any) -> None:
 def test_one_process_has_the_turn_to_make_an_entry(run: Any) -> None:
     async def work(store: Store) -> None:
         looks = [await store.generations.look(GROUP, KEY, stale=0) for _ in range(5)]
-        assert [look.mine for look in looks if look] == [True, False, False, False, False]
+        assert [look.is_maker for look in looks if look] == [True, False, False, False, False]
         assert looks[0] is not None
         await store.generations.release(looks[0].name)
         second = await store.generations.look(GROUP, KEY, stale=0)
         assert second is not None
-        assert second.mine
+        assert second.is_maker
         # The holder of the turn died.
         await store.later(10)
         third = await store.generations.look(GROUP, KEY, stale=0)
         assert third is not None
-        assert third.mine
+        assert third.is_maker
 
     run(work)
 
@@ -130,13 +130,13 @@ def test_a_slow_maker_keeps_its_turn_by_saying_so(run: Any) -> None:
             await store.generations.still_making(first.name)
             other = await store.generations.look(GROUP, KEY, stale=0)
             assert other is not None
-            assert not other.mine
+            assert not other.is_maker
         await store.generations.store(first.name, b"1", ttl=60)
         # This message is too late to hold up others.
         await store.generations.still_making(first.name)
         last = await store.generations.look(GROUP, KEY, stale=61)
         assert last is not None
-        assert last.mine
+        assert last.is_maker
 
     run(work)
 
@@ -149,10 +149,10 @@ def test_one_process_has_the_turn_to_renew_a_stale_entry(run: Any) -> None:
         await store.later(29)
         fresh = await store.generations.look(GROUP, KEY, stale=30)
         assert fresh is not None
-        assert not fresh.mine
+        assert not fresh.is_maker
         await store.later(2)
         looks = [await store.generations.look(GROUP, KEY, stale=30) for _ in range(3)]
-        assert [(look.value, look.mine) for look in looks if look] == [
+        assert [(look.value, look.is_maker) for look in looks if look] == [
             (b"1", True),
             (b"1", False),
             (b"1", False),
@@ -172,10 +172,13 @@ def test_no_process_has_the_turn_while_the_entry_is_empty(run: Any, stale: float
         assert first is not None
         await store.generations.store(first.name, b"", ttl=30)
         looks = [await store.generations.look(GROUP, KEY, stale=stale) for _ in range(2)]
-        assert [(look.value, look.mine) for look in looks if look] == [(b"", False)] * 2
+        assert [(look.value, look.is_maker) for look in looks if look] == [(b"", False)] * 2
         await store.later(31)
         looks = [await store.generations.look(GROUP, KEY, stale=stale) for _ in range(2)]
-        assert [(look.value, look.mine) for look in looks if look] == [(None, True), (None, False)]
+        assert [(look.value, look.is_maker) for look in looks if look] == [
+            (None, True),
+            (None, False),
+        ]
 
     run(work)
 
@@ -260,11 +263,14 @@ def test_a_quarter_of_the_memory_is_left_to_what_is_counted(redis_url: str) -> N
                     again = await store.look(GROUP, f"key {number}", stale=0)
                     assert again is not None
                     # Without room the entry is empty, so that no process waits for another.
-                    assert (len(again.value or b""), again.mine) in ((1 << 20, False), (0, False))
+                    assert (len(again.value or b""), again.is_maker) in (
+                        (1 << 20, False),
+                        (0, False),
+                    )
                 # An entry that replaces another needs no more room.
                 first = await store.look(GROUP, "key 0", stale=61)
                 assert first is not None
-                assert first.mine
+                assert first.is_maker
                 assert await store.store(first.name, mebibyte, ttl=60)
             finally:
                 await client.config_set("maxmemory", "0")

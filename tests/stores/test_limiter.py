@@ -114,10 +114,10 @@ def test_what_was_counted_before_is_part_of_the_cost(backend: Backend) -> None:
     first = check("parts", "10/hour")
     decisions = backend.run(
         (first,),
-        (first._replace(cost=7, counted=1),),
+        (first._replace(cost=7, counted_before=1),),
         (first,),
-        (first._replace(cost=4, counted=1),),
-        (first._replace(cost=3, counted=1),),
+        (first._replace(cost=4, counted_before=1),),
+        (first._replace(cost=3, counted_before=1),),
     )
     assert [decision.allowed for decision in decisions] == [True, True, True, False, True]
     assert [decision.standings[0].remaining for decision in decisions] == [9, 3, 2, 2, 0]
@@ -127,7 +127,9 @@ def test_what_was_counted_before_is_part_of_the_cost(backend: Backend) -> None:
 
 def test_a_request_that_may_cost_more_waits_for_more(backend: Backend) -> None:
     one = check("ahead", "10/hour")
-    decisions = backend.run(*[(one,)] * 10, (one._replace(ahead=3),), (one._replace(ahead=30),))
+    decisions = backend.run(
+        *[(one,)] * 10, (one._replace(charged_later=3),), (one._replace(charged_later=30),)
+    )
     assert [decision.allowed for decision in decisions] == [True] * 10 + [False] * 2
     assert decisions[10].retry_after == pytest.approx(4 * 360, abs=5)
     assert decisions[11].retry_after == pytest.approx(10 * 360, abs=5)
@@ -135,7 +137,7 @@ def test_a_request_that_may_cost_more_waits_for_more(backend: Backend) -> None:
 
 def test_what_is_spent_is_counted_beyond_the_limit_by_a_minute_at_most(backend: Backend) -> None:
     one = check("spent", "60/minute")
-    spent = one._replace(cost=50, counted=1, charge_always=True)
+    spent = one._replace(cost=50, counted_before=1, charge_always=True)
     decisions = backend.run((one,), (spent,), (one,), (spent,), (one,), *[(spent,)] * 9, (one,))
     assert [decision.allowed for decision in decisions] == [
         True, True, True, True, False, *[True] * 9, False,
@@ -150,7 +152,7 @@ def test_what_is_spent_is_counted_beyond_the_limit_by_a_minute_at_most(backend: 
 @pytest.mark.parametrize("limit", [1, 10])
 def test_a_cost_above_the_limit_takes_all_of_it_in_two_parts(backend: Backend, limit: int) -> None:
     first = check(f"all of {limit}", f"{limit}/hour")
-    decisions = backend.run((first,), (first._replace(cost=25, counted=1),), (first,))
+    decisions = backend.run((first,), (first._replace(cost=25, counted_before=1),), (first,))
     assert [decision.allowed for decision in decisions] == [True, True, False]
     assert decisions[1].standings[0].remaining == 0
 

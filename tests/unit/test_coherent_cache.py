@@ -54,7 +54,7 @@ def test_the_turn_of_a_dead_process_is_taken() -> None:
         processes, life = Processes(2), CachePolicy(fresh=60, stale=0)
         dead = await processes.generations.look(GROUP, f"{EPOCH}:{KEY}", stale=0)
         assert dead is not None
-        assert dead.mine
+        assert dead.is_maker
         waiting = [asyncio.create_task(fetch(cache, made, life)) for cache in processes.each * 2]
         # All of them have found that the turn belongs to another process.
         await asyncio.sleep(0)

@@ -9,7 +9,7 @@ import pytest
 
 from app.core.errors import Overloaded
 from app.db.pool.gate import Gate
-from app.db.pool.lists import Windows
+from app.db.pool.lists import CallerWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -152,7 +152,7 @@ def test_a_wait_behind_own_places_is_no_strain(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_windows_open_by_quick_statements_and_close_by_slow_ones() -> None:
-    windows = Windows(4)
+    windows = CallerWindows(4)
     assert windows.most_for("a") == 2
     for _ in range(5):
         windows.record_duration("a", 0.01)
@@ -165,4 +165,4 @@ def test_windows_open_by_quick_statements_and_close_by_slow_ones() -> None:
     for number in range(20_000):
         windows.record_duration(number, 0.01)
     assert windows.most_for("a") == 2
-    assert Windows(1).most_for("a") == 1
+    assert CallerWindows(1).most_for("a") == 1

@@ -110,15 +110,15 @@ class CoherentCache:
             return await self._generations.look(group, name, stale=policy.stale)
 
         look = await ask()
-        if look is not None and look.value and look.mine:
+        if look is not None and look.value and look.is_maker:
             self._background.start(self._renew(look.name, policy, make))
         if served := _found(look, policy):
             return served
         if look is None or look.value is not None:
             return Served(await make(), "bypass")
         flight = self._flights.get(look.name)
-        # A look with `mine` makes the entry, even if others in this process wait for a dead maker.
-        if flight is not None and not look.mine:
+        # A maker makes the entry, even if others in this process wait for a dead maker.
+        if flight is not None and not look.is_maker:
             return replace(await asyncio.shield(flight), outcome="collapsed")
         # A separate task: others wait for it, even if the request that began it is cancelled.
         flight = asyncio.ensure_future(self._obtain(look, ask, policy, make))
@@ -135,7 +135,7 @@ class CoherentCache:
     ) -> Served:
         """Make the entry, or wait for the process that makes it."""
         pause = _FIRST_POLL
-        while not look.mine:
+        while not look.is_maker:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL)
             again = await ask()

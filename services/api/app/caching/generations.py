@@ -26,7 +26,7 @@ class Look:
     name: str
     value: bytes | None
     left: float
-    mine: bool
+    is_maker: bool
 
 
 class Generations(Protocol):
@@ -34,9 +34,9 @@ class Generations(Protocol):
 
     async def look(self, group: str, key: str, *, stale: float) -> Look | None:
         """The entry, or None if the group must not be read. For a missing entry, or an entry with
-        at most `stale` seconds left, `mine` is true for one look at a time: until that maker
+        at most `stale` seconds left, `is_maker` is true for one look at a time: until that maker
         stores, releases, or lets MAKING_SECONDS pass without `still_making`. An empty entry means
-        that the value did not fit: `mine` is false, and each reader computes the value without
+        that the value did not fit: `is_maker` is false, and each reader computes the value without
         storing it."""
         ...
 

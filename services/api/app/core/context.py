@@ -31,7 +31,7 @@ def rate_key(address: str) -> str:
 class RequestContext:
     request_id: str
     trace_id: str
-    client: str = ""
+    client_address: str = ""
     actor: Actor = ANONYMOUS
     # The request's header fields, by lower-case name.
     fields: dict[bytes, bytes] = field(default_factory=dict)
@@ -45,10 +45,10 @@ class RequestContext:
     query_seconds: float = 0.0
 
     @property
-    def holder(self) -> Hashable:
+    def pool_key(self) -> Hashable:
         """Whose share of connections this request uses: the user (API keys included), else the
         address."""
-        return self.actor.id or rate_key(self.client)
+        return self.actor.id or rate_key(self.client_address)
 
     def field(self, name: bytes) -> str | None:
         """The value of a header field, by lower-case name."""

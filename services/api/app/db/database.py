@@ -15,7 +15,7 @@ from app.db.notifications import Notifications
 from app.db.pool.budget import Budget, Memory
 from app.db.pool.gate import Gate, caller_now
 from app.db.pool.gathering import Gatherings
-from app.db.pool.lists import Lists
+from app.db.pool.lists import ListPool
 from app.db.pool.pooled import CONNECT_TIMEOUT, Pooled, walked
 from app.observability.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 
@@ -153,7 +153,7 @@ class Database(Pooled):
         super().__init__(url, of_sessions, Gate(max(1, pool_size - for_lists)), budget)
         self.lists: Pooled = self
         if list_timeout is not None:
-            self.lists = Lists(url, of_sessions, for_lists, list_timeout, budget)
+            self.lists = ListPool(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)
         self.gatherings = Gatherings(lambda: self._gate.has_place(caller_now()))
         # Without a cache, this process has every process drop what is cached.

@@ -55,7 +55,7 @@ class AccessLog:
             "ms": round(seconds * 1000, 2),
             "bytes": size,
             "user_id": None if actor_id is None else str(actor_id),
-            "client": request.client,
+            "client": request.client_address,
             "request_id": request.request_id,
             "trace_id": request.trace_id,
         }

@@ -28,14 +28,18 @@ def policies(settings: Settings) -> dict[Kind, Policy]:
     return {kind: Policy(kind, settings.rates(kind)) for kind in KINDS}
 
 
-async def count(scope: Scope, cost: int = 1, *, counted: int = 0, ahead: int = 0) -> None:
+async def count(
+    scope: Scope, cost: int = 1, *, counted_before: int = 0, charged_later: int = 0
+) -> None:
     """Count a request under its caller's limit, see `Check`. Raises TooManyRequests."""
     request = context_of(scope)
     policy = policy_of(scope, request.actor)
     caller = caller_of(request)
     if route_policy_of(scope).per_session and request.actor.session_id is not None:
         caller = str(request.actor.session_id)
-    decision = await admit(scope, request, Check(policy, caller, cost, counted, ahead))
+    decision = await admit(
+        scope, request, Check(policy, caller, cost, counted_before, charged_later)
+    )
     if decision is not None and not decision.allowed:
         raise refusal(decision)
 
@@ -45,7 +49,7 @@ async def admit(scope: Scope, request: RequestContext, check: Check) -> Decision
     if not check.policy.rates:
         return None
     decision = await services_of(scope).limiter.admit((check,))
-    if check.counted:
+    if check.counted_before:
         # The new fields replace those of the earlier count.
         name = check.policy.quoted
         request.headers = [field for field in request.headers if not field[1].startswith(name)]
@@ -62,7 +66,7 @@ def policy_of(scope: Scope, actor: Actor) -> Policy:
 def caller_of(request: RequestContext) -> str:
     """The id to count a caller by: the API key's, the user's, or the client's address."""
     actor = request.actor
-    return str(actor.api_key_id or actor.id or rate_key(request.client))
+    return str(actor.api_key_id or actor.id or rate_key(request.client_address))
 
 
 @lru_cache(maxsize=1000)

@@ -46,7 +46,7 @@ async def charge(request: Request, cost: int) -> None:
     Raises TooManyRequests.
     """
     if cost > 1:
-        await count(request.scope, cost, counted=1)
+        await count(request.scope, cost, counted_before=1)
 
 
 @asynccontextmanager

@@ -31,10 +31,17 @@ def decide(checks: Sequence[Check], debts: Sequence[int]) -> tuple[Decision, Seq
         refused = False
         for emission, burst in check.policy.windows:
             owed = debts[len(after)]
-            debt = owed + min(check.cost * emission, burst) - min(check.counted * emission, burst)
+            debt = (
+                owed
+                + min(check.cost * emission, burst)
+                - min(check.counted_before * emission, burst)
+            )
             refused |= debt > burst and not check.charge_always
-            # The retry is charged from scratch: the wait ignores `counted` and includes `ahead`.
-            wait = max(wait, owed + min((check.cost + check.ahead) * emission, burst) - burst)
+            # The retry is charged from scratch: the wait ignores `counted_before`, and includes
+            # `charged_later`.
+            wait = max(
+                wait, owed + min((check.cost + check.charged_later) * emission, burst) - burst
+            )
             after.append(min(debt, burst + OVERDRAFT))
         if refused:
             violated += (check.policy.name,)

@@ -24,7 +24,7 @@ async def throttle_login(request: Request, account: str, *, known: bool = False)
     rates = services.settings.rates("login")
     if not rates:
         return
-    address = rate_key(context_of(request.scope).client)
+    address = rate_key(context_of(request.scope).client_address)
     account = emails.lookup_form(account)
     decision = await services.limiter.admit(
         (

@@ -60,16 +60,17 @@ class Check(NamedTuple):
     """One caller under one policy.
 
     `cost` is the number of requests that this request counts for, but at most the limit, so that it
-    can be served at all. `counted` of them were counted before, when less was known. `ahead` is
-    what the request may still be charged later; Retry-After includes it. With `charge_always`, the
-    cost is counted even beyond the limit; the debt beyond it is capped at one minute (OVERDRAFT).
+    can be served at all. `counted_before` of them were counted before, when less was known.
+    `charged_later` is what the request may still be charged; Retry-After includes it. With
+    `charge_always`, the cost is counted even beyond the limit; the debt beyond it is capped at one
+    minute (OVERDRAFT).
     """
 
     policy: Policy
     key: str
     cost: int = 1
-    counted: int = 0
-    ahead: int = 0
+    counted_before: int = 0
+    charged_later: int = 0
     charge_always: bool = False
 
 
@@ -81,7 +82,7 @@ class Standing:
     remaining: int
     reset: int
 
-    def text(self) -> bytes:
+    def field_item(self) -> bytes:
         return b"%b;r=%d;t=%d" % (self.policy.quoted, self.remaining, -(-self.reset // 1_000_000))
 
 
@@ -103,5 +104,5 @@ class Decision:
         """RateLimit-Policy and RateLimit as raw header fields."""
         return [
             (b"ratelimit-policy", b", ".join([s.policy.description for s in self.standings])),
-            (b"ratelimit", b", ".join([s.text() for s in self.standings])),
+            (b"ratelimit", b", ".join([s.field_item() for s in self.standings])),
         ]

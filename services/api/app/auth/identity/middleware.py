@@ -50,4 +50,4 @@ class AuthMiddleware:
             raise
         length = request.fields.get(b"content-length")
         cost = policy.cost(scope["query_string"], length)
-        await counting.count(scope, ahead=cost - 1)
+        await counting.count(scope, charged_later=cost - 1)

@@ -32,7 +32,7 @@ async def password_try(request: Request, account: str) -> AsyncIterator[None]:
     services = services_of(request.scope)
     services.passwords.require_room()
     account = emails.lookup_form(account)
-    address = rate_key(context_of(request.scope).client)
+    address = rate_key(context_of(request.scope).client_address)
     secret = services.settings.jwt_secret.get_secret_value()
     guess = await services.login_throttle.begin(*digests(secret, account, address))
     if guess.wait_ms:

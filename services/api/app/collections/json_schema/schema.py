@@ -65,10 +65,10 @@ def _check_cost(schema: dict[str, Any]) -> None:
     weights = Weights(schema)
     if weights.loops:
         wrong("/schema", "refers to itself for the same value, without end", "invalid_schema")
-    if weights.longest > MAX_LONGEST:
+    if weights.longest_chain > MAX_LONGEST:
         message = f"has more than {MAX_LONGEST} schemas upon one another for the same value"
         wrong("/schema", message, "schema_too_costly")
-    if weights.times > MAX_TIMES:
+    if weights.evaluations > MAX_TIMES:
         message = f"would look at one value more than {MAX_TIMES:,} times"
         wrong("/schema", message, "schema_too_costly")
     if weights.patterns > MAX_PATTERNS:

@@ -85,9 +85,9 @@ class RecordValidator:
         levels = 0
         if weights.loops:
             return BOUNDLESS
-        if faults or cost > _DEPTH_PAYS or weights.longest > _DEEPEST // LEVELS:
+        if faults or cost > _DEPTH_PAYS or weights.longest_chain > _DEEPEST // LEVELS:
             levels = depth(text)
-            if weights.longest * (levels + 1) > _DEEPEST:
+            if weights.longest_chain * (levels + 1) > _DEEPEST:
                 return BOUNDLESS
             cost = values * _at(each, levels) + len(text) * _at(weights.per_byte, levels)
         if faults:

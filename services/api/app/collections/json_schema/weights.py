@@ -20,14 +20,14 @@ LEVELS = 64
 # A cost above every limit.
 BOUNDLESS = 1e15
 
-_SAME = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
-_WITHIN = ("additionalProperties", "contains", "propertyNames")
+_SAME_VALUE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+_CHILD_VALUE = ("additionalProperties", "contains", "propertyNames")
 _UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
 # Cost factor of `unevaluated…` (measured: 2.7): at each level the validator re-evaluates the
 # subschemas to find the evaluated members.
-_AGAIN = 3
-_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_TEXTS = ("minLength", "maxLength")
+_REEVALUATION_FACTOR = 3
+_NUMBER_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_TEXT_BOUNDS = ("minLength", "maxLength")
 _COUNT = re.compile(r"\{(\d{1,6})(?:,(\d{0,6}))?\}")
 _ATOM = re.compile(r"\\[pP]\{[^}]*\}|\\.|\[\^?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
 
@@ -40,9 +40,9 @@ class Weights:
         graph = _Graph(schema)
         self.loops = graph.loops
         # Length of the longest chain of schemas applied to the same value; it bounds recursion.
-        self.longest = max(graph.longest)
+        self.longest_chain = max(graph.longest_chain)
         # The most schema evaluations that one value at one location can cause.
-        self.times = max(graph.in_place([1.0] * len(graph.nodes)))
+        self.evaluations = max(graph.in_place([1.0] * len(graph.nodes)))
         self.patterns = sum(map(_pattern_sizes, graph.nodes))
         self.per_value = graph.levels([_value_weight(node) for node in graph.nodes])
         self.per_byte = graph.levels([_text_weight(node) for node in graph.nodes])
@@ -53,32 +53,34 @@ class _Graph:
     def __init__(self, schema: Any) -> None:
         self.nodes: list[dict[str, Any]] = []
         self._bases: list[dict[str, Any]] = []
-        self._numbers: dict[int, int] = {}
+        self._index_of: dict[int, int] = {}
         self._anchors: dict[tuple[int, str], list[tuple[Any, Any]]] = {}
         self._root = schema if isinstance(schema, dict) else {}
         self._find_anchors(schema, self._root)
-        self.same: list[list[list[int]]] = []
-        self.within: list[list[list[int]]] = []
-        self._number(self._root, self._root)
+        self.same_value: list[list[list[int]]] = []
+        self.child_values: list[list[list[int]]] = []
+        self._index(self._root, self._root)
         done = 0
         while done < len(self.nodes):
             node, base = self.nodes[done], self._bases[done]
-            self.same.append(self._numbered(self._same(node, base)))
-            self.within.append(self._numbered(_within(node, base)))
+            self.same_value.append(self._indices(self._same_value_groups(node, base)))
+            self.child_values.append(self._indices(_child_value_groups(node, base)))
             done += 1
         self.loops = False
         self._order = self._ordered()
-        self.longest = [1] * len(self.nodes)
+        self.longest_chain = [1] * len(self.nodes)
         for number in self._order:
-            after = (self.longest[each] for group in self.same[number] for each in group)
-            self.longest[number] = 1 + max(after, default=0)
+            after = (
+                self.longest_chain[each] for group in self.same_value[number] for each in group
+            )
+            self.longest_chain[number] = 1 + max(after, default=0)
 
     def levels(self, weights: list[float]) -> list[float]:
         """The maximum total weight for one value, indexed by the record's depth."""
         now = self.in_place(weights)
         most = [now[0]]
         while len(most) <= LEVELS and most[-1] < BOUNDLESS:
-            then = self.in_place([_most(groups, now) for groups in self.within])
+            then = self.in_place([_costliest(groups, now) for groups in self.child_values])
             if then == now or not any(then):
                 break
             now = then
@@ -89,9 +91,9 @@ class _Graph:
         """The weight of each schema, including all schemas that it leads to for the same value."""
         total = own.copy()
         for number in self._order:
-            if groups := self.same[number]:
-                factor = 1 if _UNEVALUATED.isdisjoint(self.nodes[number]) else _AGAIN
-                total[number] = min(BOUNDLESS, own[number] + factor * _most(groups, total))
+            if groups := self.same_value[number]:
+                factor = 1 if _UNEVALUATED.isdisjoint(self.nodes[number]) else _REEVALUATION_FACTOR
+                total[number] = min(BOUNDLESS, own[number] + factor * _costliest(groups, total))
         return total
 
     def _ordered(self) -> list[int]:
@@ -109,29 +111,31 @@ class _Graph:
                         order.append(number)
                     continue
                 state[number] = 1
-                for group in self.same[number]:
+                for group in self.same_value[number]:
                     for each in group:
                         self.loops = self.loops or state[each] == 1
                         if not state[each]:
                             waiting.append(each)
         return order
 
-    def _numbered(self, groups: Iterable[list[tuple[Any, Any]]]) -> list[list[int]]:
+    def _indices(self, groups: Iterable[list[tuple[Any, Any]]]) -> list[list[int]]:
         numbered = (
-            [self._number(node, base) for node, base in group if isinstance(node, dict)]
+            [self._index(node, base) for node, base in group if isinstance(node, dict)]
             for group in groups
         )
         return [group for group in numbered if group]
 
-    def _number(self, node: dict[str, Any], base: dict[str, Any]) -> int:
-        number = self._numbers.setdefault(id(node), len(self.nodes))
+    def _index(self, node: dict[str, Any], base: dict[str, Any]) -> int:
+        number = self._index_of.setdefault(id(node), len(self.nodes))
         if number == len(self.nodes):
             self.nodes.append(node)
             self._bases.append(node if isinstance(node.get("$id"), str) else base)
         return number
 
-    def _same(self, node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
-        for key in _SAME:
+    def _same_value_groups(
+        self, node: dict[str, Any], base: Any
+    ) -> Iterator[list[tuple[Any, Any]]]:
+        for key in _SAME_VALUE:
             value = node.get(key)
             for each in value if isinstance(value, list) else [value]:
                 yield [(each, base)]
@@ -173,14 +177,14 @@ class _Graph:
                 waiting += ((value, base) for value in each)
 
 
-def _most(groups: list[list[int]], costs: list[float]) -> float:
+def _costliest(groups: list[list[int]], costs: list[float]) -> float:
     total = 0.0
     for group in groups:
         total += costs[group[0]] if len(group) == 1 else max([costs[each] for each in group])
     return total
 
 
-def _within(node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
+def _child_value_groups(node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
     """Groups of child schemas; at most one schema of each group is charged per child value."""
     for key in ("properties", "patternProperties"):
         members = node.get(key)
@@ -193,7 +197,7 @@ def _within(node: dict[str, Any], base: Any) -> Iterator[list[tuple[Any, Any]]]:
     yield [
         (each, base) for each in (*(first if isinstance(first, list) else ()), node.get("items"))
     ]
-    for key in (*_WITHIN, *_UNEVALUATED):
+    for key in (*_CHILD_VALUE, *_UNEVALUATED):
         yield [(node.get(key), base)]
 
 
@@ -230,7 +234,7 @@ def _value_weight(node: dict[str, Any]) -> float:
         if key in node:
             weight += 1300 * _compared(node[key])
     weight += 40 * _size(node.get("required")) + 40 * _size(node.get("dependentRequired"))
-    weight += 1500 * sum(key in node for key in _NUMBERS)
+    weight += 1500 * sum(key in node for key in _NUMBER_BOUNDS)
     if "multipleOf" in node:
         step = node["multipleOf"]
         tiny = isinstance(step, float) and 0 < step < 1e-18  # noqa: PLR2004
@@ -241,7 +245,7 @@ def _value_weight(node: dict[str, Any]) -> float:
 
 
 def _text_weight(node: dict[str, Any]) -> float:
-    each = sum(key in node for key in _TEXTS) + 40 * ("format" in node)
+    each = sum(key in node for key in _TEXT_BOUNDS) + 40 * ("format" in node)
     # Checking `format: regex` is quadratic: each group is compared with all group names.
     each += 1000 * (node.get("format") == "regex")
     return each + 9.0 * _pattern_sizes(node)

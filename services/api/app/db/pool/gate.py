@@ -149,7 +149,7 @@ waits_as: ContextVar[Hashable] = ContextVar("waits_as", default=None)
 def caller_now() -> Hashable:
     """The caller whose places a statement of this task counts for."""
     request = context.current()
-    return waits_as.get() if request is None else request.holder
+    return waits_as.get() if request is None else request.pool_key
 
 
 class PendingAcquire:

@@ -32,7 +32,7 @@ AT_FIRST = 2
 _REMEMBERED = 10_000
 
 
-class Windows:
+class CallerWindows:
     """How many statements each caller may run at the same time; adapts to their durations."""
 
     def __init__(self, most: int) -> None:
@@ -55,7 +55,7 @@ class Windows:
             self._known.popitem(last=False)
 
 
-class Lists(Pooled):
+class ListPool(Pooled):
     """`places` connections, for statements of at most `timeout` seconds. Raises QueryTooSlow."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Lists(Pooled):
         budget: Budget,
     ) -> None:
         # A caller leaves one connection to others, if there are several.
-        self._windows = Windows(max(1, places - 1))
+        self._windows = CallerWindows(max(1, places - 1))
         limits = {
             "statement_timeout": str(int(timeout * 1000)),
             # A statement that waits for a lock is not slow, and gets another error.
@@ -88,7 +88,7 @@ class _TimedAcquire(PendingAcquire):
 
     __slots__ = ("_began", "_late", "_request", "_windows")
 
-    def __init__(self, pool: asyncpg.Pool[Any], gate: Gate, windows: Windows) -> None:
+    def __init__(self, pool: asyncpg.Pool[Any], gate: Gate, windows: CallerWindows) -> None:
         super().__init__(pool, gate)
         self._request = context.current()
         self._windows = windows

@@ -112,7 +112,7 @@ class RequestMiddleware:
         return RequestContext(
             request_id=request_id(fields.get(b"x-request-id")),
             trace_id=self._span_trace_id() or _trace_id(fields.get(b"traceparent")),
-            client=self.address.address_of(scope),
+            client_address=self.address.address_of(scope),
             fields=fields,
         )
 
