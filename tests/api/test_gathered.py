@@ -11,7 +11,6 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.core.errors import RequestTimeout
-from app.db.pool import gathering
 from app.db.pool.gathering import Gathering
 from fixtures.cluster import fetch
 from fixtures.open_transactions import open_transaction
@@ -36,7 +35,7 @@ SCHEMA = {
 @pytest.fixture(autouse=True)
 def asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The questions so far. Each read and create goes through a joint statement, one at a time."""
-    monkeypatch.setattr(gathering, "ALONE", False)
+    monkeypatch.setattr(Gathering, "_may_go_alone", lambda _: False)
     # While a test holds a lock, requests are not to be refused for the strain that they are.
     monkeypatch.setattr(server.services.concurrency, "_delay", lambda: 0.0)
     ask, questions = Gathering.ask, list[Any]()

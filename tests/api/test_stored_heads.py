@@ -9,6 +9,7 @@ import pytest
 
 from app.db import migrations
 from fixtures.cluster import database, execute, fetch
+from fixtures.open_transactions import open_transaction
 from fixtures.rules import ANYONE
 from fixtures.server import serving, settings
 
@@ -93,13 +94,7 @@ def former_url(cluster_url: str) -> Iterator[str]:
 
 def test_the_migration_rewrites_small_tables_alone(former_url: str) -> None:
     assert migrations.upgrade(former_url)
-    columns = fetch(
-        former_url,
-        "SELECT attrelid::regclass::text FROM pg_attribute"
-        " JOIN pg_class ON pg_class.oid = attrelid"
-        " WHERE attname = 'head' AND relnamespace = 'records'::regnamespace AND relkind = 'r'",
-    )
-    assert [row[0] for row in columns] == ["records.small"]
+    assert _with_head(former_url) == ["records.small"]
     with serving(settings(former_url)) as server:
         for name, count in (("small", 1), ("large", 12000)):
             page = server.admin().get(f"/collections/{name}/records?limit=1&count=exact").json()
@@ -110,8 +105,28 @@ def test_the_migration_rewrites_small_tables_alone(former_url: str) -> None:
         assert (large.status_code, large.json()["version"]) == (201, 1)
 
 
+def test_a_table_that_is_in_use_stays_without_the_column(former_url: str) -> None:
+    with open_transaction(former_url, "LOCK TABLE records.small IN ACCESS SHARE MODE"):
+        assert migrations.upgrade(former_url)
+    assert _with_head(former_url) == []
+    with serving(settings(former_url)) as server:
+        page = server.admin().get("/collections/small/records").json()
+    assert [item["version"] for item in page["items"]] == [1]
+
+
 def _items(client: httpx.Client, path: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = client.get(
         path, params={"sort": "-created_at", "limit": 1}
     ).json()["items"]
     return items
+
+
+def _with_head(url: str) -> list[str]:
+    """The tables of records that have the column."""
+    rows = fetch(
+        url,
+        "SELECT attrelid::regclass::text FROM pg_attribute"
+        " JOIN pg_class ON pg_class.oid = attrelid"
+        " WHERE attname = 'head' AND relnamespace = 'records'::regnamespace AND relkind = 'r'",
+    )
+    return [row[0] for row in rows]

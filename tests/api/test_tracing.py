@@ -70,6 +70,10 @@ def test_spans_reach_the_collector_with_the_trace_of_the_request(
         client = server.client()
         client.get("/collections", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
         client.get("/collections/none")
+        client.get(
+            "/collections/none/records/none",
+            headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"},
+        )
         client.get("/health")
         provider = server.services.tracing.provider
         assert provider is not None
@@ -78,6 +82,7 @@ def test_spans_reach_the_collector_with_the_trace_of_the_request(
     ours = [name for name, trace_id in spans if trace_id == TRACE]
     assert any("/collections" in name for name in ours)
     assert "postgresql" in ours
+    assert "GET /collections/{collection}/records/{record_id}" in ours
     lines = [json.loads(x) for x in capfd.readouterr().out.splitlines() if x.startswith("{")]
     logged = {
         line["trace_id"] for line in lines if line.get("route") == "/collections/{collection}"

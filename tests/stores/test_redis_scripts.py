@@ -114,10 +114,20 @@ def test_over_tls(redis_url: str, tmp_path: Path, run: Callable[..., None]) -> N
 
 
 def test_an_error_of_the_script_is_raised(redis_url: str, run: Callable[..., None]) -> None:
+    """The next call opens a connection: a former primary answers errors for as long as it lives."""
+
+    async def connections() -> set[str]:
+        async with Redis.from_url(redis_url) as admin:
+            return {each["id"] for each in await admin.client_list() if each["cmd"] == "evalsha"}
+
     async def work(tried: ScriptClient) -> None:
+        await answers(tried)
+        before = await connections()
         with pytest.raises(ResponseError, match="no such thing"):
             await tried.run(Script("return redis.error_reply('ERR no such thing')"), [], [])
         await answers(tried)
+        after = await connections()
+        assert len(after - before) == 1
 
     run(scripts(work, redis_url))
 

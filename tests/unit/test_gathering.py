@@ -132,7 +132,7 @@ def test_a_caller_that_fills_the_gate_holds_up_no_joint_statement() -> None:
 def test_joint_statements_are_bounded(
     monkeypatch: pytest.MonkeyPatch, weight: int, sizes: list[int]
 ) -> None:
-    monkeypatch.setattr(gathering, "ALONE", False)
+    monkeypatch.setattr(Gathering, "_may_go_alone", lambda _: False)
 
     async def work() -> None:
         rows = Rows()
@@ -183,7 +183,7 @@ def test_the_fault_of_a_row_is_met_by_its_request_alone() -> None:
 
 
 def test_an_outage_is_not_asked_about_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "ALONE", False)
+    monkeypatch.setattr(Gathering, "_may_go_alone", lambda _: False)
 
     async def work() -> None:
         rows = Rows()
@@ -203,7 +203,7 @@ def test_an_outage_is_not_asked_about_row_by_row(monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_statement_begins_for_requests_that_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "ALONE", False)
+    monkeypatch.setattr(Gathering, "_may_go_alone", lambda _: False)
 
     async def work() -> None:
         rows = Rows()
@@ -218,6 +218,31 @@ def test_no_statement_begins_for_requests_that_have_left(monkeypatch: pytest.Mon
         assert rows.statements == [[1, 2, 3, 4]]
         rows.error = None
         assert await asyncio.gather(*rows.ask(5)) == [10]
+
+    asyncio.run(work())
+
+
+def test_a_statement_that_is_stuck_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        rows = Rows()
+        stuck = rows.ask(1)
+        await settle()
+        waiting = rows.ask(2, 3)
+        await settle()
+        assert rows.statements == [[1]]
+        monkeypatch.setattr(gathering, "STUCK_SECONDS", 0.0)
+        rows.gathering.refuse_late()
+        await settle()
+        assert rows.statements == [[1], [2, 3]]
+        monkeypatch.undo()
+        # The end of the first statement does not end the turn of the second.
+        later = rows.ask(4)
+        stuck[0].cancel()
+        await settle()
+        assert rows.statements == [[1], [2, 3]]
+        rows.go_on.set()
+        assert await asyncio.gather(*waiting, *later) == [4, 6, 8]
+        assert rows.statements == [[1], [2, 3], [4]]
 
     asyncio.run(work())
 

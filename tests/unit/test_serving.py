@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import uvloop
@@ -61,6 +62,34 @@ def test_a_busy_process_takes_many_connections_in_a_turn() -> None:
 def test_a_worker_takes_what_no_other_takes() -> None:
     _, asked = take_all(lambda: True)
     assert asked >= MOST_YIELDS
+
+
+@pytest.mark.parametrize(("error", "asked_again"), [(errno.EPROTO, True), (errno.EMFILE, False)])
+def test_only_errors_that_last_stop_a_worker_from_accepting(
+    error: int,
+    asked_again: bool,  # noqa: FBT001
+) -> None:
+    class Listener:
+        calls = 0
+
+        def accept(self) -> tuple[socket.socket, object]:
+            self.calls += 1
+            raise OSError(error, "no connection") if self.calls == 1 else BlockingIOError
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    async def work() -> None:
+        listener = Listener()
+        acceptor = Acceptor(cast("socket.socket", listener), asyncio.Protocol, None, lambda: False)
+        with socket.create_connection(real.getsockname()):
+            while not listener.calls:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0)
+            assert (listener.calls == 2) == asked_again
+            acceptor.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as real:
+        asyncio.run(work())
 
 
 @pytest.mark.parametrize(

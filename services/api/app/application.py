@@ -72,7 +72,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _add_middleware(app: FastAPI, services: Services) -> None:
     settings = services.settings
     # The middleware that is added last is the outermost.
-    app.add_middleware(PlainRoutes, routes=PLAIN_ROUTES)
+    tracing = settings.otel_exporter_otlp_endpoint is not None
+    app.add_middleware(PlainRoutes, routes=PLAIN_ROUTES, tracing=tracing)
     app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(AuthMiddleware)
     app.add_middleware(ProtectionMiddleware, settings=settings, deadlines=services.deadlines)

@@ -60,7 +60,7 @@ _AT_A_TIME = 500
 _BYTES_AT_A_TIME = 8 << 20
 # A table that only gets new rows: with updates, writers of records would wait for each other.
 _LARGEST = "(SELECT max(bytes) FROM listo.record_sizes WHERE collection = collections.id)"
-# Absent from large tables that an earlier version made, see docs/decisions/0024.
+# Absent from some tables that an earlier version made, see docs/decisions/0024.
 _STORES_HEAD = (
     "EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(format('records.%I', name))"
     " AND attname = 'head' AND NOT attisdropped)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import trace
 from starlette.requests import Request
 from starlette.routing import Match, Route
 
@@ -74,9 +75,10 @@ class PlainRoutes:
     """The innermost middleware: answers requests for plain routes, and leaves all others, also
     those with another method, to the application."""
 
-    def __init__(self, app: ASGIApp, routes: Sequence[Route]) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[Route], *, tracing: bool) -> None:
         self.app = app
         self.routes = routes
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -84,6 +86,11 @@ class PlainRoutes:
                 match, found = route.matches(scope)
                 if match is Match.FULL:
                     scope.update(found)
+                    if self.tracing:
+                        # As FastAPI does for its own routes.
+                        span = trace.get_current_span()
+                        span.update_name(f"{scope['method']} {route.path}")
+                        span.set_attribute("http.route", route.path)
                     await _answer(route, scope, receive, send)
                     return
         await self.app(scope, receive, send)

@@ -51,26 +51,32 @@ class ScriptClient:
     ) -> Any:
         """The script's result, with text as bytes. Raises RedisError or OSError."""
         command = _packed("EVALSHA", script.digest, len(keys), *keys, *args)
+        began = asyncio.get_running_loop().time()
         try:
-            return await self._call(command)
+            return await self._call(command, began)
         except NoScriptError:
-            await self._call(_packed("SCRIPT", "LOAD", script.text))
-            return await self._call(command)
+            await self._call(_packed("SCRIPT", "LOAD", script.text), began)
+            return await self._call(command, began)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.abort()
 
-    async def _call(self, command: bytes) -> Any:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+    async def _call(self, command: bytes, began: float) -> Any:
         connection = self._connection
         if connection is None or connection.lost:
             connection = await self._open()
         try:
             return await connection.call(command)
+        except NoScriptError:
+            raise
+        except ResponseError:
+            # A server that answers errors, as a former primary does, may not be the one that the
+            # next connection gets.
+            connection.abort()
+            raise
         except asyncio.CancelledError:
-            if loop.time() - began > _STALLED_SECONDS:
+            if asyncio.get_running_loop().time() - began > _STALLED_SECONDS:
                 connection.abort()
             raise
 
@@ -80,9 +86,12 @@ class ScriptClient:
                 opened: Any = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
                 await opened.connect()
                 # redis-py has no public way to hand a connection over.
-                writer = opened._writer  # noqa: SLF001
+                reader, writer = opened._reader, opened._writer  # noqa: SLF001
                 opened._writer = opened._reader = None  # noqa: SLF001
                 self._connection = _Connection(writer)
+                if reader.at_eof():
+                    # The new protocol does not hear of an end that came before.
+                    self._connection.abort()
             return self._connection
 
 

@@ -7,6 +7,7 @@ had 13 or more.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import mmap
 import struct
@@ -29,8 +30,11 @@ YIELD_SECONDS = 0.002
 MOST_YIELDS = 10
 # Smaller differences do not matter, in connections and as a part of the other worker's connections.
 _EVEN, _EVEN_PART = 2, 8
-# After an error that lasts, such as too many open files.
+# Errors that last: too many open files, or no memory. Others are of a single connection.
+_LASTING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _ERROR_SECONDS = 1.0
+# More than may wait on a socket, see `net.core.somaxconn`.
+_MOST_WAITING = 8192
 
 
 class Counts:
@@ -84,29 +88,39 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._yields = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         # Connections without a protocol yet.
         self.arriving: set[asyncio.Task[None]] = set()
         listener.setblocking(False)
         self._listen()
 
     def close(self) -> None:
-        self._stop_listening()
+        """Take the connections that wait already, and refuse all others."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._listener.fileno())
         if self._timer is not None:
             self._timer.cancel()
+        for _ in range(_MOST_WAITING):
+            if not self._accept_one():
+                break
+        self._listener.close()
+
+    def give_up_arriving(self) -> None:
+        """Close the connections whose TLS handshake is not done."""
+        for task in self.arriving:
+            task.cancel()
 
     async def wait_closed(self) -> None:
-        await asyncio.gather(*self.arriving)
+        await asyncio.gather(*self.arriving, return_exceptions=True)
 
     def _listen(self) -> None:
         self._timer = None
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
-    def _stop_listening(self) -> None:
-        if self._listener.fileno() >= 0:
-            self._loop.remove_reader(self._listener.fileno())
-
     def _pause(self, seconds: float) -> None:
-        self._stop_listening()
+        self._loop.remove_reader(self._listener.fileno())
         self._timer = self._loop.call_later(seconds, self._listen)
 
     def _accept(self) -> None:
@@ -115,25 +129,33 @@ class Acceptor:
                 self._yields += 1
                 self._pause(YIELD_SECONDS)
                 return
-            try:
-                connection, _ = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                self._yields = 0
-                return
-            except OSError as error:
-                logger.error("no connection can be accepted: %s", error)
-                self._pause(_ERROR_SECONDS)
-                return
-            task = self._loop.create_task(self._connect(connection))
-            self.arriving.add(task)
-            task.add_done_callback(self.arriving.discard)
+            if not self._accept_one():
+                break
         self._yields = 0
+
+    def _accept_one(self) -> bool:
+        """Whether there may be another connection to accept."""
+        try:
+            connection, _ = self._listener.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _LASTING:
+                return True
+            logger.error("no connection can be accepted: %s", error)
+            if not self._closed:
+                self._pause(_ERROR_SECONDS)
+            return False
+        task = self._loop.create_task(self._connect(connection))
+        self.arriving.add(task)
+        task.add_done_callback(self.arriving.discard)
+        return True
 
     async def _connect(self, connection: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
-        except OSError:
-            # The client has gone, or its TLS handshake failed.
+        except (OSError, asyncio.CancelledError):
+            # The client has gone, or there was no TLS handshake.
             connection.close()
 
 

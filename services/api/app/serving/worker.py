@@ -59,9 +59,11 @@ class WorkerServer(Server):
         self._counts.withdraw(self._worker)
         self.server_state.default_headers.append((b"connection", b"close"))
         for _ in range(20):
-            if not self.server_state.connections or self.force_exit:
+            if not self._connections() or self.force_exit:
                 break
             await asyncio.sleep(LINGER_SECONDS / 20)
+        for server in self.servers:
+            server.give_up_arriving()
         await super().shutdown(sockets)
 
     def _connections(self) -> int:

@@ -5,7 +5,9 @@ on other tables go on building heads.
 """
 
 from alembic import op
+from asyncpg import LockNotAvailableError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 revision = "0009"
 down_revision = "0008"
@@ -35,9 +37,13 @@ _FUNCTION = """
 _TABLES = """
     SELECT format('records.%I', name) FROM listo.collections
     WHERE pg_total_relation_size(to_regclass(format('records.%I', name))) <= pg_size_bytes(:small)
+      AND NOT EXISTS (
+          SELECT FROM pg_attribute
+          WHERE attrelid = to_regclass(format('records.%I', name)) AND attname = 'head'
+      )
 """
 _COLUMN = """
-    ALTER TABLE {table} ADD COLUMN IF NOT EXISTS head text NOT NULL GENERATED ALWAYS AS (
+    ALTER TABLE IF EXISTS {table} ADD COLUMN IF NOT EXISTS head text NOT NULL GENERATED ALWAYS AS (
         listo.record_head(id, version, created_at, updated_at, owner)
     ) STORED
 """
@@ -49,4 +55,9 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         tables = op.get_bind().execute(text(_TABLES), {"small": _SMALL}).scalars().all()
         for table in tables:
-            op.execute(_COLUMN.format(table=table))
+            try:
+                op.execute(_COLUMN.format(table=table))
+            except DBAPIError as error:
+                # A table that others hold stays as it is, like a large one.
+                if not isinstance(getattr(error.orig, "__cause__", None), LockNotAvailableError):
+                    raise

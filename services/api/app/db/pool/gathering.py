@@ -1,8 +1,8 @@
 """One statement for many questions that would otherwise wait for a connection, or for each other.
 
 A further row in a statement costs a small part of what a statement costs the process and
-PostgreSQL. So a request asks alone while little is in work, and together with others when it would
-have to wait.
+PostgreSQL. So a request asks alone while no statement is in work, and together with others when it
+would have to wait.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 Known = TypeVar("Known", bound="tuple[Gathering[Any, Any], ...]")
 
-# False in tests of joint statements: then no question goes alone.
-ALONE = True
+# A statement that takes longer no longer keeps the next from its turn: the table may be locked, or
+# the connection dead.
+STUCK_SECONDS = ACQUIRE_TIMEOUT
 MOST_ROWS = 64
 # Errors that no single row causes, so asking again row by row would only repeat them.
 _SHARED = (DatabaseUnavailable, Overloaded)
@@ -43,6 +44,21 @@ class _Waiting(Generic[Asked, Answer]):
         self.weight = weight
         self.since = time.monotonic()
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+
+class _Turn:
+    """The right to run a statement, and then the next."""
+
+    __slots__ = ("_since",)
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self._since = time.monotonic()
+
+    def is_stuck(self) -> bool:
+        return time.monotonic() - self._since > STUCK_SECONDS
 
 
 class Gathering(Generic[Asked, Answer]):
@@ -66,7 +82,7 @@ class Gathering(Generic[Asked, Answer]):
         self._most_weight = most_weight
         self._waiting: deque[_Waiting[Asked, Answer]] = deque()
         # A gathering runs one statement at a time: with two, each would have half of the rows.
-        self._busy = False
+        self._turn: _Turn | None = None
         # The event loop itself keeps only weak references.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,17 +92,27 @@ class Gathering(Generic[Asked, Answer]):
         Raises Overloaded where no joint statement begins within ACQUIRE_TIMEOUT.
         """
         # There is no await between this check of the gate and the one that the statement makes.
-        if self._busy or not ALONE or not self._has_place():
+        if not self._may_go_alone():
             waiting: _Waiting[Asked, Answer] = _Waiting(asked, weight)
             self._waiting.append(waiting)
             self._go_on()
             return await waiting.answer
-        self._busy = True
+        turn = self._turn = _Turn()
         try:
             return await self._alone(asked)
         finally:
-            self._busy = False
-            self._go_on()
+            self._end(turn)
+
+    def _may_go_alone(self) -> bool:
+        return not self._waiting and not self._is_busy() and self._has_place()
+
+    def _is_busy(self) -> bool:
+        return self._turn is not None and not self._turn.is_stuck()
+
+    def _end(self, turn: _Turn) -> None:
+        if self._turn is turn:
+            self._turn = None
+        self._go_on()
 
     def refuse_late(self) -> None:
         """Refuse the questions that have waited for ACQUIRE_TIMEOUT."""
@@ -98,24 +124,27 @@ class Gathering(Generic[Asked, Answer]):
                 first.answer.set_exception(
                     Overloaded("No database connection became free in time.")
                 )
+        self._go_on()
 
     def _go_on(self) -> None:
-        if self._waiting and not self._busy:
-            self._busy = True
+        if self._waiting and not self._is_busy():
+            turn = self._turn = _Turn()
             # The statement outlives the request, so it queues at the gate in the gathering's name.
             context = Context()
             context.run(waits_as.set, self)
-            task = asyncio.get_running_loop().create_task(self._answer_waiting(), context=context)
+            task = asyncio.get_running_loop().create_task(
+                self._answer_waiting(turn), context=context
+            )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _answer_waiting(self) -> None:
+    async def _answer_waiting(self, turn: _Turn) -> None:
         try:
-            while batch := self._next():
+            while self._turn is turn and (batch := self._next()):
+                turn.begin()
                 await self._answer(batch)
         finally:
-            self._busy = False
-            self._go_on()
+            self._end(turn)
 
     def _next(self) -> list[_Waiting[Asked, Answer]]:
         batch: list[_Waiting[Asked, Answer]] = []
