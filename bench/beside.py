@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def beside(first: Stage, number: int, *, tree: Path = ROOT, template: Stage | None = None) -> Stage:
+def add_stage(
+    first: Stage, number: int, *, tree: Path = ROOT, template: Stage | None = None
+) -> Stage:
     """Another stage in the same PostgreSQL and Redis, each with data of its own.
 
     The database is empty, or a copy of the `template`'s, to which nothing may be connected.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from bench.beside import beside
+from bench.beside import add_stage
 from bench.callers import add_callers, keys, tokens
 from bench.stage import ADMIN, DEFINITION, MEMBER, PRODUCT, scripts
 from fixtures.cluster import execute, fetch
@@ -129,7 +129,7 @@ class Data:
         return places
 
     def _copy(self, template: Stage) -> Stage:
-        return beside(self.first, next(self._numbers), template=template)
+        return add_stage(self.first, next(self._numbers), template=template)
 
     @staticmethod
     def _pages(bench: Stage, pages: Iterable[int]) -> dict[str, Path]:

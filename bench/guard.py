@@ -2,10 +2,11 @@
 
 Both servers run at the same time, each on data of its own in the same PostgreSQL and Redis, and
 take turns: a round measures both, in alternating order, and gives one ratio. A rate is lost if the
-95 % interval of the median ratio ends below 0.97, and does so again in as many new rounds: on a
-busy machine chance gives one of eight such intervals in every fifth run, and twice the same in one
-of two hundred. Between 0.97 and 1 there is no loss: two starts of the same code can differ by two
-hundredths for as long as they run, which no number of rounds averages out.
+95 % interval of the median ratio ends below 0.97, and does so again in as many new rounds. A run
+has eight such intervals. On a busy machine, chance alone puts one of them below 0.97 in every fifth
+run, but the same one twice in only one run of two hundred. Ratios from 0.97 to 1 are not reported:
+two starts of the same code can differ by two hundredths for as long as they run, which no number of
+rounds averages out.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.dev.postgres import PostgresError
-from bench.answers.checkout import checkout, named
+from bench.answers.checkout import checkout, resolve_commit
 from bench.answers.errors import CannotCompare
-from bench.beside import beside
+from bench.beside import add_stage
 from bench.command import INTERRUPTED, interruptible, line, progress
 from bench.foreign import Meter
 from bench.intervals import FEWEST, interval
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 OPERATIONS = ("get", "list", "create", "update")
-# The rate that is kept at least, as a part of BASE's.
-KEPT = 0.97
+# A rate below this part of BASE's is a loss.
+MIN_RATIO = 0.97
 BASE, NOW = "BASE", "now"
 PORTS = {BASE: 8451, NOW: 8452}
 Figures = dict[str, float]
@@ -50,7 +51,7 @@ class Comparison:
     again: bool = False
     rounds: list[dict[str, Figures]] = field(default_factory=list)
     repeated: int = 0
-    # Rounds that count although others had a part of the machine: repeating them came to an end.
+    # Rounds that count although other programs loaded the machine: no more repeats were allowed.
     disturbed: int = 0
 
     def ratios(self, figure: str) -> list[float]:
@@ -66,14 +67,14 @@ class Comparison:
 
     @property
     def lost(self) -> bool:
-        return interval(self.ratios("rate")).high < KEPT
+        return interval(self.ratios("rate")).high < MIN_RATIO
 
     def loss(self) -> str:
         """The line that tells of the loss."""
         noise = f", {self.disturbed} rounds under foreign load" if self.disturbed else ""
         return (
             f"loss: {self.operation} at {self.connections} connections is "
-            f"{interval(self.ratios('rate'))} of BASE's rate, below {KEPT} twice{noise}"
+            f"{interval(self.ratios('rate'))} of BASE's rate, below {MIN_RATIO} twice{noise}"
         )
 
 
@@ -82,7 +83,7 @@ def main() -> int:
     given = _arguments()
     interruptible()
     try:
-        commit = named(ROOT, given.base, target="bench-guard", setting=BASE)
+        commit = resolve_commit(ROOT, given.base, target="bench-guard", setting=BASE)
         compared = _compare(commit, given)
     except (CannotCompare, PostgresError) as error:
         sys.stderr.write(f"bench-guard: {error}\n")
@@ -94,7 +95,7 @@ def main() -> int:
         line(loss)
     if losses:
         return 1
-    line(f"no loss: all rates may be {KEPT} of BASE's or more.")
+    line(f"no loss: no rate is certainly below {MIN_RATIO} of BASE's.")
     disturbed = sum(each.disturbed for each in compared)
     if 2 * disturbed > given.rounds * len(compared):
         line("The machine was busy with other work in most rounds, which hides losses: try again.")
@@ -117,8 +118,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--operations", nargs="+", default=OPERATIONS, choices=OPERATIONS)
     parser.add_argument(
         "--foreign", type=float, default=0.1,
-        help="the part of all cores from which on other programs' load repeats a round, at most "
-        "once for each round (default: 0.1)",
+        help="repeat a round in which other programs took more than this part of all cores; there "
+        "are at most as many repeats as rounds (default: 0.1)",
     )  # fmt: skip
     given = parser.parse_args()
     if given.rounds < FEWEST:
@@ -136,16 +137,16 @@ def _compare(commit: str, given: argparse.Namespace) -> list[Comparison]:
         for number, (side, code) in enumerate(trees.items(), 1):
             name = f"BASE={given.base}" if code is tree else "the working tree"
             progress(f"loading {given.records} records for {name}")
-            bench = beside(first, number, tree=code)
+            bench = add_stage(first, number, tree=code)
             servers.enter_context(_served(bench, name, PORTS[side]))
             # Both have the same values, though other ids.
             random.seed(1)
             tokens[side] = bench.seed(PORTS[side], given.records)
             lua[side] = scripts(bench.folder, bench.ids())
         meter = Meter(first.database_url)
-        after = f"BASE={given.base} again" if given.same else "the working tree"
+        tested = f"BASE={given.base} again" if given.same else "the working tree"
         line(
-            f"{after} beside BASE={given.base}: {given.records} records, {given.rounds} rounds of "
+            f"{tested} beside BASE={given.base}: {given.records} records, {given.rounds} rounds of "
             f"{given.seconds} s each; median and 95 % interval of the ratio"
         )
         line(

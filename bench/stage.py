@@ -51,14 +51,15 @@ DEFINITION: dict[str, Any] = {
 }  # fmt: skip
 
 PRODUCT = "app.main:app"
-_PRODUCT = ("gunicorn", "{0}", "--bind=127.0.0.1:{1}", "--workers=2", "--log-level=warning")
+_GUNICORN = ("gunicorn", "{0}", "--bind=127.0.0.1:{1}", "--workers=2", "--log-level=warning")
 _UVICORN = (
     "uvicorn", "{0}", "--port={1}", "--workers=2", "--no-access-log", "--log-level=warning",
 )  # fmt: skip
 
 
 class Stage:
-    """Two stores and the settings that all servers of a benchmark run with, the code in `tree`."""
+    """A PostgreSQL, a Redis, and the settings that all servers of a benchmark run with. The
+    servers' code is in `tree`."""
 
     def __init__(self, postgres: str, redis: str, folder: Path, tree: Path = ROOT) -> None:
         self.database_url = postgres
@@ -80,17 +81,17 @@ class Stage:
         }
 
     def postgres_process(self) -> psutil.Process:
-        """PostgreSQL's first process, whose children the others are."""
+        """PostgreSQL's postmaster, the parent of all its other processes."""
         path = fetch(self.database_url, "SHOW data_directory")[0][0]
         return psutil.Process(int((Path(path) / "postmaster.pid").read_text().split()[0]))
 
     @property
-    def sockets(self) -> str:
+    def socket_folder(self) -> str:
         """The folder of PostgreSQL's socket."""
         return unquote(self.database_url.partition("?host=")[2])
 
     def database(self, name: str) -> str:
-        """The URL of another database of the same PostgreSQL, which is made."""
+        """Create a database in the same PostgreSQL; returns its URL."""
         execute(self.database_url, f"CREATE DATABASE {name}")
         return self.database_url.replace("/listo?", f"/{name}?")
 
@@ -101,7 +102,7 @@ class Stage:
     @contextmanager
     def server(self, application: str, port: int) -> Iterator[psutil.Process]:
         """Two workers of `application`; its output goes to a file, as in production."""
-        program = _PRODUCT if application == PRODUCT else _UVICORN
+        program = _GUNICORN if application == PRODUCT else _UVICORN
         command = [sys.executable, "-m", *(part.format(application, port) for part in program)]
         _require_free(port)
         log = self.folder / f"{application}.log"
@@ -132,8 +133,8 @@ class Stage:
         rules = {**DEFINITION["rules"], **({"read": "", "list": ""} if strangers else {})}
         admin.put("/collections/bench", json={**DEFINITION, "rules": rules}).raise_for_status()
         admin.post("/users", json=MEMBER)
-        first = fetch(self.database_url, "SELECT count(*) FROM records.bench")[0][0]
-        for start in range(first, min(records, 10_000), 1000):
+        existing = fetch(self.database_url, "SELECT count(*) FROM records.bench")[0][0]
+        for start in range(existing, min(records, 10_000), 1000):
             operations = [{"op": "create", "data": record(start + n)} for n in range(1000)]
             admin.post(
                 "/collections/bench/records:batch", json={"operations": operations}
@@ -265,7 +266,7 @@ def worker_memory(process: psutil.Process) -> float:
 
 
 def _require_free(port: int) -> None:
-    """Raises SystemExit where another server would be measured."""
+    """Raises SystemExit if a server listens there already: that one would be measured."""
     with socket.socket() as probe:
         # As servers do: connections of an earlier run may linger.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from app.dev.postgres import PostgresError
 from bench.answers.asker import Asker
-from bench.answers.checkout import checkout, named
+from bench.answers.checkout import checkout, resolve_commit
 from bench.answers.difference import differing, told
 from bench.answers.errors import CannotCompare
 from bench.answers.masks import Masks
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def _both(commit: str, seed: int) -> tuple[list[Exchange], list[Exchange]]:
-    found = named(ROOT, commit)
+    found = resolve_commit(ROOT, commit)
     with checkout(ROOT, found) as tree, cluster() as postgres:
         with new_stores(postgres, "before") as settings:
             before = _ask_all(tree, f"BEFORE={commit}", settings, seed)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def named(
+def resolve_commit(
     repository: Path, commit: str, *, target: str = "compare-answers", setting: str = "BEFORE"
 ) -> str:
     """The hash of the commit of that name, which `make target` got as `setting`. Raises

@@ -1,4 +1,4 @@
-"""A request, as an object that is checked and as the bytes that wrk sends."""
+"""A request that can be sent to check its answer, or be turned into the bytes that wrk sends."""
 
 from __future__ import annotations
 
@@ -67,4 +67,4 @@ class Call:
 
 
 class WrongAnswer(Exception):
-    """A server answered otherwise than the work that is measured asks for."""
+    """A server's answer is not what the benchmark needs it to be."""

@@ -106,7 +106,7 @@ class Directus(Server):
             "ADMIN_EMAIL": ADMIN["email"],
             "ADMIN_PASSWORD": ADMIN["password"],
             "DB_CLIENT": "pg",
-            "DB_HOST": self.stage.sockets,
+            "DB_HOST": self.stage.socket_folder,
             "DB_PORT": "5432",
             "DB_DATABASE": self.name,
             "DB_USER": "postgres",

@@ -105,7 +105,7 @@ class Parse(Server):
             "masterKey": _MASTER["X-Parse-Master-Key"],
             # The folder of the socket goes before the host of the URL, which can name none.
             "databaseURI": f"postgres://postgres@localhost/{self.name}",
-            "databaseOptions": {"host": self.stage.sockets, "max": _POOL},
+            "databaseOptions": {"host": self.stage.socket_folder, "max": _POOL},
             "host": "127.0.0.1",
             "port": self.port,
             "mountPath": "/parse",

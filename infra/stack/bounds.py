@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from infra.stack.compose import production, setting
 
-_BYTES = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_EXPONENTS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 
 
@@ -28,7 +28,7 @@ class Kind:
 
 
 def _sizes(*endings: str) -> dict[str, float]:
-    return {one: 1024.0 ** _BYTES[one[:1]] for one in endings}
+    return {one: 1024.0 ** _EXPONENTS[one[:1]] for one in endings}
 
 
 WHOLE = Kind(r"0|[1-9]\d{0,8}", {"": 1}, "a whole number")
@@ -45,21 +45,23 @@ PROMETHEUS_SIZE = Kind(
     r"\d{1,12}([KMGTP]?B)", _sizes("b", "kb", "mb", "gb", "tb", "pb"),
     "a size as Prometheus reads it",
 )  # fmt: skip
-# Times for Go programs, and for Prometheus and Loki; the latter have longer units, no fractions.
+# GRACE is a time as Go programs read it. RETENTION is a time as Prometheus and Loki read it, with
+# days, weeks and years. Neither takes fractions.
 GRACE = Kind(r"(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time")
 RETENTION = Kind(
     r"(\d{1,6}y)?(\d{1,6}w)?(\d{1,6}d)?(\d{1,6}h)?(\d{1,6}m)?(\d{1,6}s)?(?<=.)", _SECONDS, "a time"
 )
 
-# The defaults of a replica: True in production, False elsewhere. The smaller memory is enough for
-# records of _RECORD_BYTES; each further byte of a record takes _RECORD_TIMES bytes.
+# A replica's defaults, by whether the stack is in production. The smaller memory is enough for
+# records of _RECORD_BYTES; each byte that a record has beyond those takes _RECORD_TIMES bytes.
 _API_MEMORY = {True: "1g", False: "384m"}
 _API_CPUS = {True: "2", False: "1"}
 _RECORD_BYTES, _RECORD_TIMES = 1024**2, 40
-# Either memory is enough to hash _PASSWORDS at the same time in each process. The other constants:
-# MiB of gunicorn, of a process and of a password in work; gunicorn.conf.py's maximum of processes.
-_PASSWORDS = 2
-_MASTER, _PROCESS, _PASSWORD, _PROCESSES = 60, 120, 35, 8
+# Both memories are enough for _HASHES_THAT_FIT password hashes at a time in each process. Then come
+# the MiB of gunicorn's master, a process and a running hash, and the maximum of processes that
+# gunicorn.conf.py starts.
+_HASHES_THAT_FIT = 2
+_MASTER_MIB, _PROCESS_MIB, _HASH_MIB, _MAX_PROCESSES = 60, 120, 35, 8
 _PORT = (WHOLE, "1", "65535")
 BOUNDS: dict[str, tuple[Kind, str, str]] = {
     "REPLICAS": (WHOLE, "1", "100"),
@@ -97,7 +99,7 @@ def faults(*, ports: list[str], cores: int | None) -> list[str]:
     taken: dict[str, str] = {}
     given = ((name, setting(name)) for name in ports)
     found += [
-        f"{name}={port} is {other}, too"
+        f"{name} and {other} are both {port}"
         for name, port in given
         if port and (other := taken.setdefault(port, name)) != name
     ]
@@ -124,11 +126,11 @@ def _too_small_for_records() -> str | None:
 def _too_small_for_passwords() -> str | None:
     """A message if API_MEMORY is too small to hash passwords beside gunicorn's processes."""
     number = setting("PASSWORD_HASH_CONCURRENCY")
-    if not number.isdigit() or int(number) <= _PASSWORDS:
+    if not number.isdigit() or int(number) <= _HASHES_THAT_FIT:
         return None
     cores = float(setting("API_CPUS", _API_CPUS[production()]))
-    processes = int(setting("WEB_CONCURRENCY") or max(1, min(int(cores + 0.5), _PROCESSES)))
-    need = _MASTER + processes * (_PROCESS + int(number) * _PASSWORD)
+    processes = int(setting("WEB_CONCURRENCY") or max(1, min(int(cores + 0.5), _MAX_PROCESSES)))
+    need = _MASTER_MIB + processes * (_PROCESS_MIB + int(number) * _HASH_MIB)
     memory = setting("API_MEMORY", _API_MEMORY[production()])
     if need * 1024**2 <= (MEMORY.read(memory) or 0):
         return None

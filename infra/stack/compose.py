@@ -72,15 +72,15 @@ def published(name: str, default: str) -> str:
 
 
 def docker(
-    *arguments: str, timeout: float = 60, stdin: str = "", more: Mapping[str, str] | None = None
+    *arguments: str, timeout: float = 60, stdin: str = "", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `docker …`, with `more` in its environment, and return its outcome. Raises CannotRun
+    """Run `docker …`, with `env` in its environment, and return its outcome. Raises CannotRun
     if there is no such program."""
     try:
         return subprocess.run(  # noqa: S603 - our own arguments
             ["docker", *arguments],  # noqa: S607
             cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, input=stdin,
-            env={**os.environ, **(more or {})}, errors="surrogateescape",
+            env={**os.environ, **(env or {})}, errors="surrogateescape",
         )  # fmt: skip
     except FileNotFoundError:
         raise CannotRun(
@@ -103,10 +103,10 @@ def compose(
 
 
 def docker_output(
-    *arguments: str, timeout: float = 60, more: Mapping[str, str] | None = None
+    *arguments: str, timeout: float = 60, env: Mapping[str, str] | None = None
 ) -> str:
     """The output of `docker …`. Raises CannotRun if it failed."""
-    result = docker(*arguments, timeout=timeout, more=more)
+    result = docker(*arguments, timeout=timeout, env=env)
     if result.returncode:
         raise CannotRun(f"`docker {' '.join(arguments[:2])}` failed: {error_output(result)}")
     return result.stdout

@@ -97,7 +97,7 @@ def _marks(stack: dict[str, Any]) -> dict[str, set[str]]:
     _ALONE.write_text("\n".join(["services:", *lines, ""]))
     files = setting("COMPOSE_FILE")
     for each in (files, f"{files}:{_ALONE}"):
-        listed = docker_output("compose", "config", "--hash", "*", more={"COMPOSE_FILE": each})
+        listed = docker_output("compose", "config", "--hash", "*", env={"COMPOSE_FILE": each})
         for line in listed.splitlines():
             service, mark = line.split()
             found.setdefault(service, set()).add(mark)

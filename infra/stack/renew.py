@@ -22,8 +22,8 @@ _COSTS = {
 }
 
 
-def all_services(behind: set[str]) -> None:
-    """`behind`: the roles of PostgreSQL whose passwords are left to change (roles.py).
+def all_services(pending: set[str]) -> None:
+    """`pending`: the roles of PostgreSQL whose passwords are left to change (roles.py).
 
     Raises CannotRun; then former containers that are not yet replaced continue to serve.
     """
@@ -37,21 +37,21 @@ def all_services(behind: set[str]) -> None:
         _run_to_its_end(service)
     # nginx comes first, since its entry point has to learn which replicas leave.
     renewed = _refresh("nginx")
-    replicas(behind)
+    replicas(pending)
     renewed |= _others()
     # Compose does not notice changes of files that these services mount.
     if kept := [one for one in trial.TESTS if one not in renewed]:
         docker_output("compose", "kill", "--signal", "HUP", *kept)
 
 
-def replicas(behind: set[str]) -> None:
+def replicas(pending: set[str]) -> None:
     """Bring API and worker up to date, and end passwords that only their former containers need."""
     _roll()
-    if roles.APP in behind:
+    if roles.APP in pending:
         roles.set_password(roles.APP)
         credentials.log_in_as(roles.APP)
         _roll()
-    if behind:
+    if pending:
         roles.dismiss_next()
     if credentials.forget_former():
         _refresh(*STORES)

@@ -1,4 +1,5 @@
-"""New passwords for PostgreSQL's roles while it runs; its start sets the passwords of the files.
+"""Changes the passwords of PostgreSQL's roles while it runs. When it starts, it takes the passwords
+from the files by itself.
 
 A role has only one password, and replicas with the former password continue to connect. So while
 the password of `listo_app` changes, replicas are replaced twice: by replicas that log in as
@@ -46,7 +47,7 @@ ALTER ROLE listo_app_next SET idle_in_transaction_session_timeout = '60s';
 _DISMISS = "DROP ROLE IF EXISTS listo_app_next;"
 
 
-def behind() -> set[str]:
+def pending() -> set[str]:
     """The roles whose password in PostgreSQL differs from that in the file, and `app_next` if it
     exists. Empty if the stack's PostgreSQL does not run. Raises CannotRun."""
     name = _postgres()
@@ -55,7 +56,7 @@ def behind() -> set[str]:
     passwords = {f"PASSWORD_{role}": _password(role) for role in ROLES}
     result = docker(
         "exec", *(word for one in passwords for word in ("--env", one)), name, "sh", "-c", _FIND,
-        more=passwords, timeout=_SECONDS,
+        env=passwords, timeout=_SECONDS,
     )  # fmt: skip
     if result.returncode:
         raise CannotRun(f"PostgreSQL's roles could not be looked at: {error_output(result)}")
@@ -84,7 +85,7 @@ def _run(statements: str, role: str) -> None:
     result = docker(
         "exec", "--interactive", "--env", "PASSWORD", name, "psql", "--quiet", "--no-psqlrc",
         "--username=postgres", "--dbname=postgres",
-        stdin=_QUIETLY + statements, more={"PASSWORD": _password(role)}, timeout=_SECONDS,
+        stdin=_QUIETLY + statements, env={"PASSWORD": _password(role)}, timeout=_SECONDS,
     )  # fmt: skip
     if result.returncode:
         raise CannotRun(

@@ -42,7 +42,7 @@ def _unknown(name: str) -> str:
 
 def _replace(name: str) -> None:
     """Write a new value and bring the stack up with it; the former is valid until all have it."""
-    if name == "postgres_app_password" and {roles.APP, roles.NEXT} & roles.behind():
+    if name == "postgres_app_password" and {roles.APP, roles.NEXT} & roles.pending():
         # Replicas may know the value that an interrupted run made.
         print("An interrupted rotation is finished; say it again for one more.")
     else:
@@ -74,7 +74,7 @@ def _admin(name: str) -> None:
     with _file_first(name, fresh):
         result = docker(
             "exec", "--env", "LISTO_PASSWORD", api, "listo", "admin", "reset-password",
-            setting("ADMIN_EMAIL", "admin@example.com"), more={"LISTO_PASSWORD": fresh},
+            setting("ADMIN_EMAIL", "admin@example.com"), env={"LISTO_PASSWORD": fresh},
         )  # fmt: skip
         if result.returncode:
             raise CannotRun(f"the admin's password was not changed: {error_output(result)}")

@@ -41,7 +41,7 @@ def _beside(*arguments: str) -> subprocess.CompletedProcess[str]:
     file.write_text(_APART)
     return docker(
         "compose", "run", "--rm", "--no-deps", "--no-TTY", *arguments, timeout=_SECONDS,
-        more={"COMPOSE_FILE": f"{setting('COMPOSE_FILE')}:{file}"},
+        env={"COMPOSE_FILE": f"{setting('COMPOSE_FILE')}:{file}"},
     )  # fmt: skip
 
 

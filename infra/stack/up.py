@@ -56,8 +56,8 @@ def bring_up() -> None:
     serving = serves(present)
     readable.ensure()
     credentials.ensure_passwords()
-    behind = _let_in_new_passwords(serving=serving)
-    credentials.ensure(roles.NEXT if roles.APP in behind else roles.APP)
+    pending = _let_in_new_passwords(serving=serving)
+    credentials.ensure(roles.NEXT if roles.APP in pending else roles.APP)
     print("\nImages")
     images.choose()
     images.keep_replicas()
@@ -65,7 +65,7 @@ def bring_up() -> None:
     print("\nServices")
     with silenced("make up"):
         if serving:
-            renew.all_services(behind)
+            renew.all_services(pending)
             _wait_settled()
         else:
             _start_all(present)
@@ -91,16 +91,16 @@ def serves(present: list[dict[str, Any]]) -> bool:
 
 def _let_in_new_passwords(*, serving: bool) -> set[str]:
     """Have PostgreSQL take changed passwords, and return the roles that are left: see roles.py."""
-    behind = roles.behind()
-    at_once = behind - {roles.APP, roles.NEXT}
-    if roles.APP in behind:
+    pending = roles.pending()
+    at_once = pending - {roles.APP, roles.NEXT}
+    if roles.APP in pending:
         if serving and not credentials.elsewhere():
             roles.admit_next()
         else:
             at_once.add(roles.APP)
     for role in sorted(at_once):
         roles.set_password(role)
-    return behind - at_once
+    return pending - at_once
 
 
 def _start_all(present: list[dict[str, Any]]) -> None:

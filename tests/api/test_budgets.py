@@ -77,7 +77,7 @@ def test_a_request_takes_its_statements_and_round_trips(
 ) -> None:
     def turns() -> int:
         # The listener checks its connection by the clock, so its turns do not count.
-        return relay[1].turns(besides=b"LISTEN")
+        return relay[1].round_trips(excluding=b"LISTEN")
 
     target = record if path == "RECORD" else path
 

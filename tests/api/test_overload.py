@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
-MOST, POOL = 10, 3
+PLACES, POOL = 10, 3
 PATIENCE = 20
 ORIGIN = "https://app.example.com"
 KEY = {"Idempotency-Key": "overload-0001"}
@@ -33,7 +33,7 @@ KEY = {"Idempotency-Key": "overload-0001"}
 @pytest.fixture(scope="module")
 def server(database_url: str) -> Iterator[Server]:
     configured = settings(
-        database_url, max_concurrent_requests=MOST, database_pool_size=POOL, request_timeout=60,
+        database_url, max_concurrent_requests=PLACES, database_pool_size=POOL, request_timeout=60,
         cors_origins=(ORIGIN,),
     )  # fmt: skip
     with serving(configured) as running:
@@ -99,8 +99,8 @@ def received(client: socket.socket) -> bytes:
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
-def wait_for_waiting(server: Server, number: int) -> None:
-    """Wait for `number` strangers to wait."""
+def wait_until_queued(server: Server, number: int) -> None:
+    """Return once exactly `number` anonymous requests are in the queue."""
     wait_until(lambda: server.services.concurrency.waiting(Importance.ANONYMOUS) == number)
 
 
@@ -146,15 +146,15 @@ def test_with_eight_in_work_only_writes_get_in(server: Server, notes: str) -> No
 def test_a_refusal_of_an_unread_request_is_a_whole_answer(server: Server, notes: str) -> None:
     client = server.client()
     own = {"X-Request-ID": "refused-00001"}
-    with in_work(server, MOST):
-        # A refusal shows that all have come.
+    with in_work(server, PLACES):
+        # The first refusal shows that all of the slow requests have arrived.
         ask_until(client, notes, 503)
         refused = client.get(notes, headers=own)
-        browsers = client.get(notes, headers=own | {"Origin": ORIGIN})
+        cors = client.get(notes, headers=own | {"Origin": ORIGIN})
         head = client.head(notes, headers=own)
         probe = client.get("/health")
-    assert [answer.status_code for answer in (refused, browsers, head, probe)] == [503] * 3 + [200]
-    for answer in (refused, browsers):
+    assert [answer.status_code for answer in (refused, cors, head, probe)] == [503] * 3 + [200]
+    for answer in (refused, cors):
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json() == {
             "type": "urn:listo:problem:overloaded",
@@ -164,7 +164,7 @@ def test_a_refusal_of_an_unread_request_is_a_whole_answer(server: Server, notes:
             "code": "overloaded",
             "request_id": "refused-00001",
         }
-    for answer in (refused, browsers, head):
+    for answer in (refused, cors, head):
         assert answer.headers["x-request-id"] == "refused-00001"
         assert 1 <= int(answer.headers["retry-after"]) <= 3
     fields = (
@@ -176,14 +176,14 @@ def test_a_refusal_of_an_unread_request_is_a_whole_answer(server: Server, notes:
     assert {name: refused.headers[name] for name in fields} == {
         name: head.headers[name] for name in fields
     }
-    assert browsers.headers["access-control-allow-origin"] == ORIGIN
+    assert cors.headers["access-control-allow-origin"] == ORIGIN
     assert head.content == b""
 
 
 def test_each_request_of_a_pipeline_is_refused(server: Server, notes: str) -> None:
     request = f"GET {notes} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     last = f"GET {notes} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
-    with in_work(server, MOST), connection(server) as client:
+    with in_work(server, PLACES), connection(server) as client:
         ask_until(server.client(), notes, 503)
         client.sendall(request * 2 + last)
         answers = received(client)
@@ -191,21 +191,23 @@ def test_each_request_of_a_pipeline_is_refused(server: Server, notes: str) -> No
     assert answers.count(b"\r\nconnection: close\r\n") == 1
 
 
-def test_more_than_may_wait_are_refused_at_once(server: Server, notes: str) -> None:
+def test_requests_that_do_not_fit_into_the_queue_are_refused_at_once(
+    server: Server, notes: str
+) -> None:
     """A request behind one with `Connection: close` is not carried out either."""
     admin, get = server.admin(), f"GET {notes} HTTP/1.1\r\nHost: x\r\n"
     fields = f"Host: x\r\nAuthorization: {admin.headers['authorization']}\r\n"
     write = f"POST {notes} HTTP/1.1\r\n{fields}Content-Type: application/json\r\n"
     before = len(admin.get(notes).json()["items"])
     with ExitStack() as stack:
-        stack.enter_context(in_work(server, MOST))
+        stack.enter_context(in_work(server, PLACES))
         ask_until(server.client(), notes, 503)
-        most = WAITING_PER_PLACE * MOST
-        waiting = [stack.enter_context(connection(server)) for _ in range(most)]
+        max_waiting = WAITING_PER_PLACE * PLACES
+        waiting = [stack.enter_context(connection(server)) for _ in range(max_waiting)]
         for each in waiting:
             each.sendall(f"{get}Connection: close\r\n\r\n".encode())
-        wait_for_waiting(server, most)
-        # Refused, since the last waiting client is no less important.
+        wait_until_queued(server, max_waiting)
+        # The queue is full, and nothing in it is less important, so these are refused at once.
         client = stack.enter_context(connection(server))
         body = "x" * 100_000
         client.sendall(
@@ -215,7 +217,8 @@ def test_more_than_may_wait_are_refused_at_once(server: Server, notes: str) -> N
         answers = received(client)
         assert answers.count(b"HTTP/1.1 503 ") == 3
         assert answers.count(b"HTTP/1.1 ") == 3
-        # A more important request takes the place of the last waiting one.
+        # A more important request takes the last one's place in the queue, and then waits in vain,
+        # as all others do.
         assert admin.post(notes, json={}, headers={"Connection": "close"}).status_code == 503
         assert all(received(each).startswith(b"HTTP/1.1 503 ") for each in waiting)
     ask_until(server.client(), notes, 200)
@@ -224,14 +227,14 @@ def test_more_than_may_wait_are_refused_at_once(server: Server, notes: str) -> N
 
 def test_a_client_that_has_gone_while_waiting_is_not_served(server: Server, notes: str) -> None:
     before = number_served("/slow")
-    with in_work(server, MOST):
+    with in_work(server, PLACES):
         ask_until(server.client(), notes, 503)
         with connection(server) as client:
             client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            wait_for_waiting(server, 1)
-    wait_for_waiting(server, 0)
+            wait_until_queued(server, 1)
+    wait_until_queued(server, 0)
     ask_until(server.client(), notes, 200)
-    assert number_served("/slow") == before + MOST
+    assert number_served("/slow") == before + PLACES
 
 
 def test_another_protocol_refuses_as_well(cluster_url: str) -> None:
@@ -250,7 +253,7 @@ def test_another_protocol_refuses_as_well(cluster_url: str) -> None:
 
 def test_fast_requests_fill_the_limit(server: Server, notes: str) -> None:
     async def burst() -> list[int]:
-        limits = httpx.Limits(max_connections=MOST)
+        limits = httpx.Limits(max_connections=PLACES)
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, limits=limits) as client:
             answers = await asyncio.gather(*(client.get(notes) for _ in range(300)))
             return [answer.status_code for answer in answers]
@@ -259,18 +262,19 @@ def test_fast_requests_fill_the_limit(server: Server, notes: str) -> None:
     assert asyncio.run(burst()) == [200] * 300
 
 
-def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
+def test_a_stalled_database_is_noticed_at_once_and_recovered_from(
     server: Server, notes: str, database_url: str
 ) -> None:
     admin, stranger = server.admin(), server.client()
-    limit = server.services.concurrency
+    concurrency = server.services.concurrency
     note = f"{notes}/{admin.post(notes, json={}).json()['id']}"
     statement = "LOCK TABLE records.notes IN ACCESS EXCLUSIVE MODE"
-    with ThreadPoolExecutor(MOST) as pool:
+    with ThreadPoolExecutor(PLACES) as pool:
         with open_transaction(database_url, statement):
-            # Some have the connections, the others wait for one. Patches share no statements.
-            waiting = [pool.submit(admin.patch, note, json={"n": 1}) for _ in range(POOL + 3)]
-            wait_until(lambda: limit.limit <= POOL)
+            # The first POOL of them hold the connections, the others wait for one: unlike reads,
+            # replacements are not gathered into one statement.
+            waiting = [pool.submit(admin.put, note, json={"n": 1}) for _ in range(POOL + 3)]
+            wait_until(lambda: concurrency.limit <= POOL)
             refused = stranger.get("/collections")
             assert refused.json()["code"] == "overloaded"
         statuses = {each.result().status_code for each in waiting}
@@ -278,4 +282,4 @@ def test_a_database_that_stands_still_is_told_at_once_and_recovered_from(
     assert 200 in statuses
     assert statuses <= {200, 503}
     ask_until(stranger, "/collections", 200)
-    wait_until(lambda: limit.limit >= MOST)
+    wait_until(lambda: concurrency.limit >= PLACES)

@@ -78,17 +78,17 @@ def test_a_hidden_record_is_as_if_it_were_not_there(
 ) -> None:
     path = define(admin, "diary", read="owner = @user.id", create="", update="", delete="")
     adas_record = f"{path}/{ada.post(path, json={'title': 'x'}).json()['id']}"
-    none = f"{path}/01a00000-0000-7000-8000-000000000000"
+    absent_record = f"{path}/01a00000-0000-7000-8000-000000000000"
     for method, body in (("GET", None), ("PATCH", {}), ("PUT", {}), ("DELETE", None)):
         headers = {"If-Match": '"5"'} if method != "GET" else {}
         if method == "GET":
             hidden = bob.get(adas_record)
-            absent = bob.get(none)
+            absent = bob.get(absent_record)
             assert hidden.status_code == absent.status_code == 404
             assert hidden.json()["code"] == absent.json()["code"] == "record_not_found"
             continue
         hidden = bob.request(method, adas_record, json=body, headers=headers)
-        absent = bob.request(method, none, json=body, headers=headers)
+        absent = bob.request(method, absent_record, json=body, headers=headers)
         assert hidden.status_code == absent.status_code == 404, method
 
 
@@ -131,8 +131,8 @@ def test_a_hidden_collection_is_as_if_it_were_not_there(
         )
         assert hidden.status_code == absent.status_code >= 400
         if method != "HEAD":
-            of_the_request = {"request_id": None}
-            assert hidden.json() | of_the_request == absent.json() | of_the_request
+            any_request_id = {"request_id": None}
+            assert hidden.json() | any_request_id == absent.json() | any_request_id
 
 
 def test_a_visible_record_that_may_not_be_changed_is_403(

@@ -41,8 +41,8 @@ def test_files_and_functions_stay_small() -> None:
 
 
 def test_services_py_imports_no_service() -> None:
-    # If services.py imported them, all that import it would import all packages, unseen by the
-    # ladder of layers.
+    # Everything that imports services.py would then import all packages, and import-linter would
+    # not notice: its contract `ladder` ignores the imports of app.services.
     imported = [
         node.module
         for node in ast.parse((APP / "services.py").read_text()).body
@@ -76,11 +76,11 @@ def test_every_problem_has_its_own_code_and_words() -> None:
             name = ".".join(path.relative_to(APP.parent).with_suffix("").parts)
             importlib.import_module(name.removesuffix(".__init__"))
 
-    def below(kind: type[Problem]) -> list[type[Problem]]:
-        return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]
+    def with_subclasses(kind: type[Problem]) -> list[type[Problem]]:
+        return [kind, *(each for sub in kind.__subclasses__() for each in with_subclasses(sub))]
 
     codes: dict[str, type[Problem]] = {}
-    for kind in below(Problem):
+    for kind in with_subclasses(Problem):
         if not kind.__module__.startswith("app."):
             continue
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", kind.code), kind
@@ -100,7 +100,7 @@ def test_generated_files_are_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_type_checkers_of_extensions_find_our_types() -> None:
+def test_the_package_contains_py_typed_and_all_its_data_files() -> None:
     assert (APP / "py.typed").exists()
     project = tomllib.loads((APP.parent / "pyproject.toml").read_text())
     packaged = project["tool"]["setuptools"]["package-data"]["app"]

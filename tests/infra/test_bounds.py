@@ -92,7 +92,7 @@ def test_all_faults_are_told_at_once(checkout: Checkout) -> None:
 
 def test_two_services_cannot_have_one_port(checkout: Checkout) -> None:
     done = checkout.run("up", HTTP_PORT="8443", HTTPS_PORT="8443")
-    assert "HTTPS_PORT=8443 is HTTP_PORT, too" in done.stdout
+    assert "HTTPS_PORT and HTTP_PORT are both 8443" in done.stdout
 
 
 def test_the_data_of_redis_must_fit_into_its_memory(checkout: Checkout) -> None:

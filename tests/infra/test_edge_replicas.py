@@ -1,5 +1,5 @@
-"""Replicas that get requests, and requests that go to another replica: nginx of the stack in front
-of replicas that refuse, hang, or break off."""
+"""Which replicas nginx sends requests to, and which requests it sends to a second replica after the
+first refused the connection, hung, or broke off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from fixtures.nginx import SERVE, Box, box, wait
+from fixtures.nginx import SERVE, Container, box, wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 STAND_IN = (Path(__file__).parents[1] / "fixtures" / "stand_in.pl").read_text()
 ONE, OTHER, THIRD, NOBODY = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 ALL = (ONE, OTHER, THIRD)
-# With this, nginx abandons a request that has waited 6 s for a replica.
+# With this, nginx gives a replica 6 s to answer: REQUEST_TIMEOUT + 5 s, see its entrypoint.sh.
 SETTINGS = ("REQUEST_TIMEOUT=1",)
 KILL = (
     "pid=$(cat /tmp/{0}); kill -KILL $pid 2>/dev/null; "
@@ -27,9 +27,9 @@ KILL = (
 
 
 class Edge:
-    """A box that serves, with stand-ins at ALL."""
+    """A running nginx container, with stand-ins for replicas at the addresses ALL."""
 
-    def __init__(self, made: Box) -> None:
+    def __init__(self, made: Container) -> None:
         self.box = made
         self.addresses: tuple[str, ...] = ()
         made.must(f"mkdir /tmp/seen && cat >/tmp/stand_in.pl <<'END'\n{STAND_IN}\nEND")
@@ -38,7 +38,8 @@ class Edge:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all replicas get requests: nginx reloads late, and skips failures briefly."""
+        """Wait until all replicas get requests: nginx reloads late, and for a while sends nothing
+        to a replica that failed."""
         self.set_replicas(*ALL)
         self.box.must(
             "for i in $(seq 300); do curl -s -k -o /dev/null https://127.0.0.1:8443/x; "
@@ -54,7 +55,8 @@ class Edge:
         self.box.must(f"{start} & echo $! >/tmp/{address}")
 
     def set_replicas(self, *addresses: str, answering: tuple[str, ...] | None = None) -> None:
-        """Have the name resolve to these, and wait until requests go to those that answer."""
+        """Have the name `api` resolve to `addresses`, and wait until nginx sends requests to
+        `answering`, by default to all of them."""
         if addresses != self.addresses:
             self.box.replicas(*addresses)
             self.addresses = addresses
@@ -126,7 +128,7 @@ KEY = "-H 'Idempotency-Key: 0123456789'"
         ("POST", "/auth/refresh?break", f"{BODY} {KEY}", 1),
     ],
 )
-def test_what_a_replica_breaks_off_is_sent_to_one_other_only_where_that_is_harmless(
+def test_a_request_that_a_replica_breaks_off_is_retried_once_if_repeating_it_is_harmless(
     edge: Edge, method: str, path: str, options: str, times: int
 ) -> None:
     assert edge.ask(method, path, options) == "502"
@@ -137,7 +139,7 @@ def test_what_a_replica_breaks_off_is_sent_to_one_other_only_where_that_is_harml
 @pytest.mark.parametrize(
     ("method", "options"), [("GET", ""), ("POST", f"{BODY} {KEY}"), ("DELETE", KEY)]
 )
-def test_what_a_replica_worked_on_before_it_broke_off_is_sent_to_no_other(
+def test_a_request_that_a_replica_breaks_off_late_is_not_retried(
     edge: Edge, method: str, options: str
 ) -> None:
     assert edge.ask(method, "/slow/break", options) == "502"
@@ -152,12 +154,12 @@ def test_the_other_replica_gets_all_of_a_large_body(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("path", ["/break%20x", "/auth/break%20x"])
-def test_an_address_with_a_blank_is_no_key(edge: Edge, path: str) -> None:
+def test_a_blank_in_the_path_does_not_pass_for_an_idempotency_key(edge: Edge, path: str) -> None:
     assert edge.ask("POST", path, BODY) == "502"
     assert len(edge.asked()) == 1
 
 
-def test_three_broken_requests_of_one_cost_nobody_else_an_answer(edge: Edge) -> None:
+def test_three_broken_requests_of_one_client_do_not_fail_requests_of_others(edge: Edge) -> None:
     for method, options in (("POST", BODY), ("GET", ""), ("PATCH", f"{BODY} {KEY}")):
         for _ in range(3):
             # The requests come before nginx tries a failed replica again.
@@ -170,7 +172,9 @@ def test_three_broken_requests_of_one_cost_nobody_else_an_answer(edge: Edge) -> 
             assert lines.split() == ["502"] * 3 + ["200"] * 5
 
 
-def test_nor_do_they_while_a_replica_is_gone_and_the_others_are_busy(edge: Edge) -> None:
+def test_broken_requests_fail_no_others_while_a_replica_is_gone_and_the_rest_are_busy(
+    edge: Edge,
+) -> None:
     """The replica that is gone has the fewest connections, so least_conn would keep choosing it."""
     ask = "curl -s -k -o /dev/null -w '%{http_code} ' https://127.0.0.1:8443"
     try:
@@ -189,7 +193,7 @@ def test_nor_do_they_while_a_replica_is_gone_and_the_others_are_busy(edge: Edge)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST", "PATCH"])
-def test_in_the_moment_when_a_replica_leaves_nobody_notices(edge: Edge, method: str) -> None:
+def test_no_request_fails_in_the_moment_when_a_replica_is_killed(edge: Edge, method: str) -> None:
     """For a second nginx does not know yet which replica refuses connections."""
     try:
         for _ in range(3):
@@ -214,7 +218,7 @@ def test_a_replica_that_is_about_to_stop_gets_no_requests(edge: Edge) -> None:
     edge.box.must(f"echo {ONE} >/run/nginx/leaving")
     edge.wait_for_replicas(OTHER, THIRD)
     assert ONE not in edge.box.must("cat /run/nginx/upstream.read")
-    # A killed `make up` left a file of this age.
+    # A file this old no longer counts: it was left by a `make up` that was killed.
     edge.box.must("touch -d '3 minutes ago' /run/nginx/leaving")
     edge.wait_for_replicas(*ALL)
 
@@ -232,7 +236,7 @@ def test_a_replica_that_hangs_gets_no_requests_while_another_answers(edge: Edge)
 @pytest.mark.parametrize(
     ("method", "options"), [("GET", ""), ("POST", f"{BODY} {KEY}"), ("POST", BODY)]
 )
-def test_what_a_replica_hangs_over_is_sent_to_no_other(
+def test_a_request_that_a_replica_hangs_over_is_not_retried(
     edge: Edge, method: str, options: str
 ) -> None:
     assert edge.ask(method, f"/hang/{uuid4().hex}", options) == "504"

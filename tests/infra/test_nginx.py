@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fixtures.nginx import SERVE, Box, box, wait
+from fixtures.nginx import SERVE, Container, box, wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,28 +17,28 @@ NGINX = "nginx -c /etc/listo/nginx/nginx.conf"
 
 
 @pytest.fixture
-def idle_box() -> Iterator[Box]:
+def idle_box() -> Iterator[Container]:
     """A box in which nothing runs."""
     with box("exec sleep 600") as made:
         yield made
 
 
 @pytest.fixture
-def nginx() -> Iterator[Box]:
+def nginx() -> Iterator[Container]:
     with box(SERVE) as made:
         wait(made.serving)
         yield made
 
 
 @pytest.fixture(scope="module")
-def shared_nginx() -> Iterator[Box]:
+def shared_nginx() -> Iterator[Container]:
     """A box for tests that only send requests."""
     with box(SERVE) as made:
         wait(made.serving)
         yield made
 
 
-def test_the_configuration_is_accepted_for_any_number_of_replicas(nginx: Box) -> None:
+def test_the_configuration_is_accepted_for_any_number_of_replicas(nginx: Container) -> None:
     for addresses in ((), ("10.9.0.1",), ("10.9.0.1", "10.9.0.2", "10.9.0.3")):
         nginx.replicas(*addresses)
         expected = [f"{address}:8000 max_fails=1 fail_timeout=1s;" for address in addresses]
@@ -55,7 +55,7 @@ def test_the_configuration_is_accepted_for_any_number_of_replicas(nginx: Box) ->
     assert nginx.said("replicas are 10.9.0.1 10.9.0.2 10.9.0.3 , configuration read again")
 
 
-def test_replicas_stay_when_the_name_service_is_silent(nginx: Box) -> None:
+def test_replicas_stay_when_the_name_service_is_silent(nginx: Container) -> None:
     nginx.replicas("10.9.0.1")
     wait(lambda: len(nginx.servers()) == 1 and "10.9.0.1" in nginx.servers()[0])
     nginx.replicas()
@@ -63,7 +63,7 @@ def test_replicas_stay_when_the_name_service_is_silent(nginx: Box) -> None:
     assert nginx.servers() == ["10.9.0.1:8000 max_fails=1 fail_timeout=1s;"]
 
 
-def test_without_replicas_the_edge_answers_502_with_the_request_id(nginx: Box) -> None:
+def test_without_replicas_the_edge_answers_502_with_the_request_id(nginx: Container) -> None:
     answer = nginx.must(
         "curl -sS --cacert /authority/ca.crt -H 'X-Request-ID: 0123456789abcdef' "
         "-w '\\n%{http_code} %{content_type}' https://localhost:8443/collections"
@@ -74,7 +74,7 @@ def test_without_replicas_the_edge_answers_502_with_the_request_id(nginx: Box) -
     assert json.loads(body)["request_id"] == "0123456789abcdef"
 
 
-def test_check_validates_the_configuration_without_serving(idle_box: Box) -> None:
+def test_check_validates_the_configuration_without_serving(idle_box: Container) -> None:
     idle_box.authority()
     check = "/etc/listo/nginx/entrypoint.sh check"
     done = idle_box.run(check)
@@ -85,7 +85,7 @@ def test_check_validates_the_configuration_without_serving(idle_box: Box) -> Non
     assert "client_max_body_size" in refused.stderr
 
 
-def test_a_page_of_another_origin_can_read_what_the_edge_says(nginx: Box) -> None:
+def test_a_page_of_another_origin_can_read_what_the_edge_says(nginx: Container) -> None:
     answer = nginx.must(
         "curl -sSi --cacert /authority/ca.crt -H 'Origin: https://app.example.com' "
         "https://localhost:8443/collections"
@@ -99,7 +99,7 @@ def test_a_page_of_another_origin_can_read_what_the_edge_says(nginx: Box) -> Non
 HELLO = "openssl s_client -connect localhost:8443 -tls1_3 {} </dev/null 2>&1"
 
 
-def test_post_quantum_key_exchange_is_used_if_the_client_offers_it(nginx: Box) -> None:
+def test_post_quantum_key_exchange_is_used_if_the_client_offers_it(nginx: Container) -> None:
     offered = "-groups X25519MLKEM768:X25519"
     hello = nginx.run(HELLO.format(offered)).stdout
     assert "Negotiated TLS1.3 group: X25519MLKEM768" in hello
@@ -131,7 +131,7 @@ def test_an_openssl_without_that_key_exchange_serves_the_others() -> None:
     ],
 )
 def test_requests_refused_by_nginx_get_a_problem(
-    shared_nginx: Box, url: str, sent: str, status: int, code: str
+    shared_nginx: Container, url: str, sent: str, status: int, code: str
 ) -> None:
     answer = shared_nginx.must(f"curl -sSi --http1.1 --cacert /authority/ca.crt {sent} {url}")
     head, _, body = answer.replace("\r", "").partition("\n\n")
@@ -184,7 +184,7 @@ def test_it_has_a_worker_for_each_core_that_it_may_use(limit: str, workers: int 
         assert int(found) == (workers or int(one.must("nproc")))
 
 
-def test_an_invalid_certificate_is_not_served(nginx: Box) -> None:
+def test_an_invalid_certificate_is_not_served(nginx: Container) -> None:
     served_serial = "openssl s_client -connect localhost:8443 </dev/null 2>/dev/null "
     served_serial += "| openssl x509 -noout -serial"
     before = nginx.must(served_serial)
@@ -199,14 +199,14 @@ def test_an_invalid_certificate_is_not_served(nginx: Box) -> None:
     assert nginx.must(served_serial) != before
 
 
-def test_without_a_certificate_it_ends_with_one_line(idle_box: Box) -> None:
+def test_without_a_certificate_it_ends_with_one_line(idle_box: Container) -> None:
     done = idle_box.run("/etc/listo/nginx/entrypoint.sh")
     assert done.returncode == 1
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["message"] == "no certificate in /certificates"
 
 
-def test_the_authority_issues_once(idle_box: Box) -> None:
+def test_the_authority_issues_once(idle_box: Container) -> None:
     done = idle_box.authority("api.example.org,192.0.2.7")
     assert done.returncode == 0, done.stderr
     idle_box.must(
@@ -231,7 +231,7 @@ def test_the_authority_issues_once(idle_box: Box) -> None:
 
 
 @pytest.mark.parametrize("unmoved", ["ca.key", "ca.crt"])
-def test_an_authority_half_made_is_made_anew(idle_box: Box, unmoved: str) -> None:
+def test_an_authority_half_made_is_made_anew(idle_box: Container, unmoved: str) -> None:
     idle_box.must(
         "mkdir /tmp/bin && cd /tmp/bin && "
         f"printf '#!/bin/sh\\ncase $1 in */{unmoved}.new) exit 1 ;; esac\\nexec /bin/mv \"$@\"\\n' "
@@ -243,7 +243,7 @@ def test_an_authority_half_made_is_made_anew(idle_box: Box, unmoved: str) -> Non
     idle_box.must("openssl verify -CAfile /authority/ca.crt /certificates/fullchain.pem")
 
 
-def test_a_new_name_gets_a_certificate_of_the_same_authority(idle_box: Box) -> None:
+def test_a_new_name_gets_a_certificate_of_the_same_authority(idle_box: Container) -> None:
     idle_box.authority()
     authority, before = idle_box.must("cat /authority/ca.crt"), idle_box.serial()
     assert "DNS:api.example.org" in idle_box.authority("api.example.org").stdout
@@ -253,7 +253,7 @@ def test_a_new_name_gets_a_certificate_of_the_same_authority(idle_box: Box) -> N
 
 
 @pytest.mark.parametrize(("days", "renewed"), [(31, False), (29, True)])
-def test_it_renews_in_the_last_thirty_days(idle_box: Box, days: int, renewed: bool) -> None:  # noqa: FBT001
+def test_it_renews_in_the_last_thirty_days(idle_box: Container, days: int, renewed: bool) -> None:  # noqa: FBT001
     idle_box.authority()
     idle_box.must(
         "cd /certificates/current && openssl req -new -key privkey.pem -subj /CN=localhost "
@@ -268,7 +268,7 @@ def test_it_renews_in_the_last_thirty_days(idle_box: Box, days: int, renewed: bo
 
 @pytest.mark.parametrize(("last", "replaced"), [("+2 days", False), ("-2 days", True)])
 def test_a_certificate_of_another_issuer_stays_while_valid(
-    idle_box: Box, last: str, *, replaced: bool
+    idle_box: Container, last: str, *, replaced: bool
 ) -> None:
     idle_box.must(
         "cd /certificates && mkdir theirs && ln -s theirs current && "
@@ -283,7 +283,7 @@ def test_a_certificate_of_another_issuer_stays_while_valid(
 
 
 @pytest.mark.parametrize("name", ["under_score", "a/b", "a;b", "$(id)", "né", "q=1"])
-def test_an_invalid_name_is_refused(idle_box: Box, name: str) -> None:
+def test_an_invalid_name_is_refused(idle_box: Container, name: str) -> None:
     done = idle_box.authority(f"api.example.org,{name}")
     assert done.returncode == 1
     assert done.stderr.strip() == f"authority: {name} is neither a name nor an address"

@@ -1,4 +1,4 @@
-"""An index on a field serves the SQL of filters and sorts by it."""
+"""PostgreSQL uses a field's index for filters on that field, and for sorting by it."""
 
 from __future__ import annotations
 

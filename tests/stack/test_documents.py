@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from fixtures.pages import ROOT, commands
-from infra.stack import compose as cli
+from infra.stack import compose
 
 if TYPE_CHECKING:
     from fixtures.stack import Stack
@@ -32,7 +32,7 @@ def lines() -> list[str]:
 
 @pytest.mark.parametrize("line", lines())
 def test_a_command_of_the_pages_runs(stack: Stack, line: str) -> None:
-    if "compose.debian.yaml" in cli.setting("COMPOSE_FILE") and LEFT_OUT.search(line):
+    if "compose.debian.yaml" in compose.setting("COMPOSE_FILE") and LEFT_OUT.search(line):
         pytest.skip("of a service that Debian's images leave out")
     port = str(httpx.URL(stack.url).port or 443)
     done = subprocess.run(

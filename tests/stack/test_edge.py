@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from fixtures.stack import CA, EDGE_ADDRESS, of_request
-from infra.stack import compose as cli
+from infra.stack import compose
 
 if TYPE_CHECKING:
     from fixtures.stack import Stack
@@ -24,7 +24,7 @@ def handshake(stack: Stack, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def test_plain_http_is_sent_on_with_its_method(stack: Stack) -> None:
-    port = cli.setting("HTTP_PORT", "80")
+    port = compose.setting("HTTP_PORT", "80")
     answer = httpx.post(f"http://localhost:{port}/auth/login?x=1", json={}, trust_env=False)
     assert answer.status_code == 308
     assert answer.headers["Location"] == f"{stack.url}/auth/login?x=1"

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from fixtures import needs, netns
-from infra.stack import compose as cli
+from infra.stack import compose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ PORTS = (
     *(80, 443, 3000, 5432, 6379, 8000, 8080, 8081, 8443),
     *(9000, 9090, 9093, 9100, 9113, 9115, 9121, 9187),
 )
-HOST4, HOST6, ITS4, ITS6 = "10.255.213.1", "fd13:213::1", "10.255.213.2", "fd13:213::2"
+HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6 = "10.255.213.1", "fd13:213::1", "10.255.213.2", "fd13:213::2"
 CONNECT = """
 import json, socket, sys
 opened = []
@@ -67,12 +67,12 @@ class Neighbour:
         for link in ("lo", "eth0"):
             self.inside("ip", "link", "set", link, "up")
         self.must("ip", "address", "add", f"{HOST4}/30", "dev", self.cable)
-        self.inside("ip", "address", "add", f"{ITS4}/30", "dev", "eth0")
-        # A neighbour may know the way to the containers as well.
+        self.inside("ip", "address", "add", f"{NEIGHBOUR4}/30", "dev", "eth0")
+        # With this route, packets to the containers' own addresses reach the host as well.
         self.inside("ip", "route", "add", "default", "via", HOST4)
         if speaks_ipv6():
             self.must("ip", "address", "add", f"{HOST6}/64", "dev", self.cable, "nodad")
-            self.inside("ip", "address", "add", f"{ITS6}/64", "dev", "eth0", "nodad")
+            self.inside("ip", "address", "add", f"{NEIGHBOUR6}/64", "dev", "eth0", "nodad")
 
     def remove(self) -> None:
         for command in (["link", "del", self.cable], ["netns", "del", self.name]):
@@ -99,7 +99,7 @@ def neighbour(stack: Stack) -> Iterator[Neighbour]:
 
 
 def published() -> set[int]:
-    return {int(cli.setting("HTTP_PORT", "80")), int(cli.setting("HTTPS_PORT", "443"))}
+    return {int(compose.setting("HTTP_PORT", "80")), int(compose.setting("HTTPS_PORT", "443"))}
 
 
 def test_only_http_and_https_answer(neighbour: Neighbour) -> None:
@@ -130,10 +130,10 @@ def test_the_ways_to_the_containers_are_closed(neighbour: Neighbour, stack: Stac
 
 
 def test_on_the_host_itself_operators_reach_prometheus_and_alertmanager(stack: Stack) -> None:
-    alertmanager = f"http://127.0.0.1:{cli.setting('ALERTMANAGER_PORT', '9093')}"
+    alertmanager = f"http://127.0.0.1:{compose.setting('ALERTMANAGER_PORT', '9093')}"
     for url in (stack.prometheus, alertmanager):
         assert httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
     if stack.containers("grafana"):
-        port = int(cli.setting("GRAFANA_PORT", "3000"))
+        port = int(compose.setting("GRAFANA_PORT", "3000"))
         with socket.create_connection(("127.0.0.1", port), timeout=5):
             pass

@@ -16,7 +16,7 @@ from fixtures.disturbed import (
     under_load,
 )
 from fixtures.stack import trust
-from infra.stack import compose as cli
+from infra.stack import compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def test_faults_fail_no_request(stack: Stack, collection: str) -> None:
             stack.docker("unpause", name)
 
     def renew() -> None:
-        for names in ("one.test", "other.test", cli.setting("CERTIFICATE_NAMES", "")):
+        for names in ("one.test", "other.test", compose.setting("CERTIFICATE_NAMES", "")):
             before = served(stack)
             stack.compose("run", "--rm", "--no-deps", "--env", f"NAMES={names}", "authority")
             stack.wait(lambda before=before: served(stack) != before, "the new certificate")  # type: ignore[misc]
@@ -118,7 +118,7 @@ def test_a_restart_of_postgres_loses_no_acknowledged_write(stack: Stack, collect
 
 
 def _accepts(postgres: str) -> bool:
-    return cli.docker("exec", postgres, "pg_isready", "-q").returncode == 0
+    return compose.docker("exec", postgres, "pg_isready", "-q").returncode == 0
 
 
 def _ready(address: str) -> bool:

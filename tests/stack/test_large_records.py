@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from infra.stack import compose as cli
+from infra.stack import compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fixtures.stack import Stack
 
 # The suite takes the settings of the API out of its environment.
-MOST = int(os.environ.get("RECORD_BYTES") or cli.setting("MAX_RECORD_BYTES", "1048576"))
+MOST = int(os.environ.get("RECORD_BYTES") or compose.setting("MAX_RECORD_BYTES", "1048576"))
 AT_ONCE = 12
 # A text that tests can cut out, and a list whose values are costly to hold in memory.
 KINDS = {"text": '{"text":"%s"}', "values": '{"list":[%s0]}'}

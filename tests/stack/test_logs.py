@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from fixtures.stack import SECRETS
-from infra.stack import compose as cli
+from infra.stack import compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def _parts(stack: Stack) -> None:
 @pytest.fixture(scope="module")
 def grafana() -> Iterator[httpx.Client]:
     with httpx.Client(
-        base_url=f"http://127.0.0.1:{cli.setting('GRAFANA_PORT', '3000')}",
+        base_url=f"http://127.0.0.1:{compose.setting('GRAFANA_PORT', '3000')}",
         auth=("admin", (SECRETS / "grafana_admin_password").read_text().strip()),
         trust_env=False,
         timeout=30,

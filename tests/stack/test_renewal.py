@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fixtures.disturbed import assert_nothing_acknowledged_is_lost, under_load
-from infra.stack import compose as cli
+from infra.stack import compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,12 +58,12 @@ def with_override(folder: Path, name: str, definition: str) -> dict[str, str]:
     path = folder / f"{name}.yaml"
     lines = [f"  {service}: {definition}" for service in OF_THE_API]
     path.write_text("\n".join(["services:", *lines, ""]))
-    return {"COMPOSE_FILE": f"{cli.setting('COMPOSE_FILE')}:{path}"}
+    return {"COMPOSE_FILE": f"{compose.setting('COMPOSE_FILE')}:{path}"}
 
 
 def with_another_image(stack: Stack, folder: Path) -> dict[str, str]:
     """COMPOSE_FILE with an image that `make up` does not build."""
-    image = cli.config()["services"]["api"]["image"]
+    image = compose.config()["services"]["api"]["image"]
     (folder / "Dockerfile").write_text(f"FROM {image}\nLABEL of=a-test\n")
     stack.docker("build", "--quiet", "--tag", "listo/api:of-a-test", str(folder))
     definition = "{image: 'listo/api:of-a-test', build: !reset null}"
@@ -74,7 +74,7 @@ def interrupt(stack: Stack) -> None:
     """Interrupt `make up` by Ctrl-C once the first replica was replaced."""
     before = {one["ID"] for one in stack.containers("api")}
     with subprocess.Popen(
-        ["make", "up", "LOG_LEVEL=WARNING"], cwd=cli.ROOT, stdin=subprocess.DEVNULL,
+        ["make", "up", "LOG_LEVEL=WARNING"], cwd=compose.ROOT, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None

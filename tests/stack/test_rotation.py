@@ -10,8 +10,7 @@ import pytest
 
 from fixtures.disturbed import assert_nothing_acknowledged_is_lost, under_load
 from fixtures.stack import SECRETS
-from infra.stack import compose as cli
-from infra.stack import rotate
+from infra.stack import compose, rotate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,16 +46,16 @@ def lets_in(stack: Stack, name: str, secret: str) -> bool:
     kind, _, role = name.removesuffix("_password").partition("_")
     if kind == "postgres":
         (postgres,) = stack.containers("postgres")
-        done = cli.docker(
+        done = compose.docker(
             "exec", "--env", "PGPASSWORD", postgres["Name"], "psql", "-w", "-h", "127.0.0.1",
-            "-U", f"listo_{role}", "-d", "listo", "-c", "", more={"PGPASSWORD": secret},
+            "-U", f"listo_{role}", "-d", "listo", "-c", "", env={"PGPASSWORD": secret},
         )  # fmt: skip
         return done.returncode == 0
     if kind == "redis":
         (redis,) = stack.containers("redis")
-        done = cli.docker(
+        done = compose.docker(
             "exec", "--env", "REDISCLI_AUTH", redis["Name"], "redis-cli", "--user", role, "ping",
-            more={"REDISCLI_AUTH": secret},
+            env={"REDISCLI_AUTH": secret},
         )  # fmt: skip
         return "PONG" in done.stdout
     return False
@@ -97,7 +96,7 @@ def test_the_admin_gets_another_password(stack: Stack) -> None:
     with stack.admin() as admin:
         assert admin.get("/auth/me").status_code == 200
     with stack.client() as client:
-        email = cli.setting("ADMIN_EMAIL", "admin@example.com")
+        email = compose.setting("ADMIN_EMAIL", "admin@example.com")
         answer = client.post("/auth/login", json={"email": email, "password": former})
     assert answer.status_code == httpx.codes.UNAUTHORIZED
 

@@ -12,7 +12,7 @@ import pytest
 
 from fixtures import acme, needs
 from fixtures.stack import CA
-from infra.stack import compose as cli
+from infra.stack import compose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def findings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Findings
 def scan(stack: Stack, folder: Path) -> Findings:
     """The findings of testssl.sh on the port that clients reach, by id."""
     # nginx sends no HSTS for `localhost`; this name is in the certificate too.
-    name = cli.setting("DOMAIN", "nginx")
+    name = compose.setting("DOMAIN", "nginx")
     where = f"{name}:{httpx.URL(stack.url).port or 443}"
     (folder / "ca.crt").write_bytes(CA.read_bytes())
     tag = f"listo-test-testssl:{os.getpid()}"

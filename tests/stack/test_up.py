@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from infra.stack import compose as cli
+from infra.stack import compose
 from infra.stack.compose import ROOT
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def test_only_a_service_with_a_changed_file_restarts(stack: Stack) -> None:
 
 def test_an_alert_channel_outlives_an_interrupted_run(stack: Stack) -> None:
     channel = {"ALERT_WEBHOOK_URL": "https://alerts.example.org/of-the-test"}
-    asked = f"http://127.0.0.1:{cli.setting('ALERTMANAGER_PORT', '9093')}/api/v2/status"
+    asked = f"http://127.0.0.1:{compose.setting('ALERTMANAGER_PORT', '9093')}/api/v2/status"
     # A run that is interrupted while images are built comes this far.
     subprocess.run(
         [sys.executable, "-c", "from infra.stack import credentials; credentials.ensure()"],

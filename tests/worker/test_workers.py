@@ -22,8 +22,8 @@ from fixtures.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EVENTS = 2500  # three slices
-# The setting comes with the worker's connection, see `worker`.
+EVENTS = 2500  # the worker deletes at most 1000 in a transaction, so it needs three
+# Each worker's DATABASE_URL sets `test.worker` to its name, see `worker`.
 TRACE = """
 CREATE TABLE listo.done (worker text, events bigint[]);
 CREATE FUNCTION listo.note_done() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -96,7 +96,8 @@ def test_each_duty_is_done_by_one(url: str) -> None:
             for program in (one, other):
                 program.wait_for("worker started")
             wait_until(lambda: at_work(url) == 1)
-            # The renewed lease lasts long enough for both to have looked for something to do.
+            # A lease lasts for 6 s, so this one was renewed at least 6 s after `began`. Workers
+            # look for due duties every 2 s, so both have looked by then.
             began = value(url, "SELECT now()")
             wait_until(
                 lambda: (
@@ -112,8 +113,8 @@ def test_each_duty_is_done_by_one(url: str) -> None:
             assert at_work(url) == 1
             assert has_the_duty(url, one) or has_the_duty(url, other)
         assert len(wait_until_done(url)) == 1
-        all_rest = "SELECT count(*) FROM listo.leases WHERE holder IS NULL AND due_at > now()"
-        wait_until(lambda: value(url, all_rest) == len(LOOPS))
+        all_idle = "SELECT count(*) FROM listo.leases WHERE holder IS NULL AND due_at > now()"
+        wait_until(lambda: value(url, all_idle) == len(LOOPS))
         # Each duty was due once, and one of the two did it once.
         assert value(url, "SELECT array_agg(DISTINCT token) FROM listo.leases") == [1]
         for program in (one, other):
@@ -130,8 +131,8 @@ def test_a_duty_is_taken_over(url: str, number: signal.Signals) -> None:
             one.send(number)
             seconds = wait_until(lambda: has_the_duty(url, other))
             print(f"taken over {seconds:.1f} s after {number.name}")  # noqa: T201
-            # A stopped worker still waits for the same rows, and gets them first. A killed worker
-            # does not wait.
+            # A worker paused by SIGSTOP stays in PostgreSQL's queue for the rows, and gets them
+            # first. A killed worker leaves the queue.
             waiting = 2 if number == signal.SIGSTOP else 1
             wait_until(lambda: at_work(url) == waiting)
         if number == signal.SIGSTOP:

@@ -10,6 +10,7 @@ from app.ops.docs import router as docs
 from app.ops.router import router as operations
 from app.records.router import router as records
 
-# First: routes are tried in order, and most requests are for records.
+# These routes bypass FastAPI, see http/plain.py. They are tried before all others, since most
+# requests are for records.
 PLAIN_ROUTES = records.routes
 ROUTERS = (collections, auth, api_keys, users, operations, docs)

@@ -49,7 +49,8 @@ _KEPT_SESSIONS = timedelta(days=7)
 class Loop:
     """A duty that some worker does every `every` seconds; `work` returns the number of items done.
 
-    The work is in transactions of its lease, or harmless if two workers do it.
+    The work runs in transactions of the lease, which roll back once the lease is lost. Work outside
+    of them must do no harm when two workers do it.
     """
 
     name: str
@@ -57,49 +58,49 @@ class Loop:
     work: Callable[[Lease, Settings], Awaitable[int]]
 
 
-async def purge_sessions(duty: Lease, _: Settings) -> int:
+async def purge_sessions(lease: Lease, _: Settings) -> int:
     """Forget sessions some days after they ended."""
-    async with duty.transaction() as session:
+    async with lease.transaction() as session:
         return await sessions_repository.purge_sessions(session, utcnow() - _KEPT_SESSIONS, _SLICE)
 
 
-async def purge_refresh_tokens(duty: Lease, settings: Settings) -> int:
+async def purge_refresh_tokens(lease: Lease, settings: Settings) -> int:
     """Forget used refresh tokens of live sessions, once the tokens would have expired anyway."""
     before = utcnow() - timedelta(seconds=settings.refresh_token_ttl)
-    async with duty.transaction() as session:
+    async with lease.transaction() as session:
         return await sessions_repository.purge_refresh_tokens(session, before, _SLICE)
 
 
-async def purge_events(duty: Lease, settings: Settings) -> int:
+async def purge_events(lease: Lease, settings: Settings) -> int:
     """Forget events after their retention."""
     kept = timedelta(days=settings.event_retention_days)
-    async with duty.transaction() as session:
+    async with lease.transaction() as session:
         return await events_repository.purge(session, kept, _SLICE)
 
 
-async def purge_idempotency_keys(duty: Lease, _: Settings) -> int:
+async def purge_idempotency_keys(lease: Lease, _: Settings) -> int:
     """Forget the answers to requests with an idempotency key, after a day."""
-    async with duty.transaction() as session:
+    async with lease.transaction() as session:
         return await idempotency_repository.purge(session, idempotency.KEPT, _SLICE)
 
 
-async def remove_records(duty: Lease, settings: Settings) -> int:
-    """Delete the records of deleted users where that was chosen."""
-    # A create continues after its request was given up: it waits for a connection, and then runs a
-    # statement and, where Redis is away from a cached collection, another one.
-    create = ACQUIRE_TIMEOUT + CONNECT_TIMEOUT + 2 * settings.database_statement_timeout
-    await removal.run(duty, settings.request_timeout + create)
+async def remove_records(lease: Lease, settings: Settings) -> int:
+    """Delete the records of users that were deleted with `records=delete`."""
+    # A create can continue after its request timed out. Then it still waits for a connection, and
+    # runs a statement, or two if its collection is cached and Redis is down.
+    longest_create = ACQUIRE_TIMEOUT + CONNECT_TIMEOUT + 2 * settings.database_statement_timeout
+    await removal.run(lease, settings.request_timeout + longest_create)
     return 0
 
 
-async def build_indexes(duty: Lease, _: Settings) -> int:
+async def build_indexes(lease: Lease, _: Settings) -> int:
     """Finish the indexes whose building was interrupted.
 
     The building is in no transaction; a lock per collection keeps a second builder out.
     """
     all_built = True
-    for collection in await collections_repository.get_all(duty.database):
-        all_built &= await indexes.reconcile(duty.database, collection)
+    for collection in await collections_repository.get_all(lease.database):
+        all_built &= await indexes.reconcile(lease.database, collection)
     if not all_built:
         raise Problem("Some indexes could not be built now; the lines before say which and why.")
     return 0

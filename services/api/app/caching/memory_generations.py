@@ -1,4 +1,4 @@
-"""Generations of a single process."""
+"""`Generations` for a single process: entries and marks in its memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 class MemoryGenerations:
-    """`now` gives seconds; the cache has the same clock."""
+    """The methods are described in `Generations`. `now` gives seconds, and must be the clock that
+    `cache` uses."""
 
     def __init__(self, cache: MemoryCache, now: Callable[[], float] = time.monotonic) -> None:
         self._cache = cache
         self._now = now
         self._generations: dict[str, str] = {}
-        # By group: when each writer's mark ends. By name: when the entry's maker counts as dead.
+        # By group and writer: the time at which the mark ends.
         self._marks: dict[str, dict[str, float]] = {}
+        # By name: the time at which the entry's maker starts to count as dead.
         self._making: dict[str, float] = {}
 
     async def look(self, group: str, key: str, *, stale: float) -> Look | None:
@@ -33,10 +35,10 @@ class MemoryGenerations:
         name = f"list:{generation}:{key}"
         value = await self._cache.get(name)
         left = self._cache.left(name)
-        mine = value != b"" and left <= stale and self._making.get(name, 0.0) <= now
-        if mine:
+        is_maker = value != b"" and left <= stale and self._making.get(name, 0.0) <= now
+        if is_maker:
             self._making[name] = now + MAKING_SECONDS
-        return Look(name, value, left, mine)
+        return Look(name, value, left, is_maker)
 
     async def still_making(self, name: str) -> None:
         if name in self._making:

@@ -31,7 +31,7 @@ _UNAWARE = timedelta(seconds=10)
 
 
 async def run(
-    duty: Lease, longest_request: float, *, size: int = SLICE, parts: int = PARTS
+    lease: Lease, longest_request: float, *, size: int = SLICE, parts: int = PARTS
 ) -> None:
     """Do up to `parts` transactions, until no records are left that can be deleted by now.
 
@@ -39,12 +39,12 @@ async def run(
     """
     settled = timedelta(seconds=longest_request) + _UNAWARE
     for _ in range(parts):
-        if not await _step(duty, settled, size):
+        if not await _step(lease, settled, size):
             break
 
 
-async def _step(duty: Lease, settled: timedelta, size: int) -> bool:
-    async with duty.transaction() as session:
+async def _step(lease: Lease, settled: timedelta, size: int) -> bool:
+    async with lease.transaction() as session:
         removal = await removals.oldest(session, settled)
         if removal is None:
             return False

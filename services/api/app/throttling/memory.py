@@ -30,30 +30,28 @@ class MemoryLoginThrottle:
         # By account: addresses and until when they are known. The address used last comes last.
         self._known: dict[str, dict[str, int]] = {}
 
-    async def begin(self, account: str, account_address: str) -> Guess:
+    async def begin(self, account: str, pair_key: str) -> Guess:
         now = self._now()
-        known = self._known.get(account, {}).get(account_address, 0) > now
-        address_failures, wait = self._read(account_address, now)
+        known = self._known.get(account, {}).get(pair_key, 0) > now
+        address_failures, wait = self._read(pair_key, now)
         of_account, others = (0, 0) if known else self._read(account, now)
         wait = max(wait, others)
         if not wait:
             address_failures += 1
-            self._write(
-                PAIR, account_address, address_failures, now + PAIR.wait(address_failures), now
-            )
+            self._write(PAIR, pair_key, address_failures, now + PAIR.wait(address_failures), now)
             if not known:
                 of_account += 1
                 self._write(ACCOUNT, account, of_account, now + ACCOUNT.wait(of_account), now)
-        return Guess(account, account_address, known, wait, address_failures, of_account)
+        return Guess(account, pair_key, known, wait, address_failures, of_account)
 
     async def succeed(self, guess: Guess) -> None:
         now = self._now()
         if not guess.known:
             self._take_back(ACCOUNT, guess.account, now)
-        self._wrong.pop(guess.account_address, None)
+        self._wrong.pop(guess.pair_key, None)
         addresses = self._known.pop(guess.account, {})
-        addresses.pop(guess.account_address, None)
-        addresses[guess.account_address] = now + KNOWN_MS
+        addresses.pop(guess.pair_key, None)
+        addresses[guess.pair_key] = now + KNOWN_MS
         if len(addresses) > KNOWN_ADDRESSES:
             del addresses[next(iter(addresses))]
         self._known[guess.account] = addresses
@@ -62,7 +60,7 @@ class MemoryLoginThrottle:
 
     async def withdraw(self, guess: Guess) -> None:
         now = self._now()
-        self._take_back(PAIR, guess.account_address, now)
+        self._take_back(PAIR, guess.pair_key, now)
         if not guess.known:
             self._take_back(ACCOUNT, guess.account, now)
 

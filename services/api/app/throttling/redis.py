@@ -37,22 +37,20 @@ class RedisLoginThrottle:
         self._script = client.register_script(_SCRIPT)
         self._fallback = MemoryLoginThrottle()
 
-    async def begin(self, account: str, account_address: str) -> Guess:
-        answer = await self._call("begin", account, account_address)
+    async def begin(self, account: str, pair_key: str) -> Guess:
+        answer = await self._call("begin", account, pair_key)
         if answer is None:
-            return await self._fallback.begin(account, account_address)
+            return await self._fallback.begin(account, pair_key)
         wait, known, address_failures, of_account = answer
-        return Guess(account, account_address, bool(known), wait, address_failures, of_account)
+        return Guess(account, pair_key, bool(known), wait, address_failures, of_account)
 
     async def succeed(self, guess: Guess) -> None:
-        await self._call("succeed", guess.account, guess.account_address, known=guess.known)
+        await self._call("succeed", guess.account, guess.pair_key, known=guess.known)
         # Keep the address known while Redis is away.
         await self._fallback.succeed(guess)
 
     async def withdraw(self, guess: Guess) -> None:
-        answer = await self._call(
-            "withdraw", guess.account, guess.account_address, known=guess.known
-        )
+        answer = await self._call("withdraw", guess.account, guess.pair_key, known=guess.known)
         if answer is None:
             await self._fallback.withdraw(guess)
 
@@ -60,15 +58,15 @@ class RedisLoginThrottle:
         await self._breaker.close()
 
     async def _call(
-        self, operation: str, account: str, account_address: str, *, known: bool = False
+        self, operation: str, account: str, pair_key: str, *, known: bool = False
     ) -> list[int] | None:
         """The script's answer, or None where Redis is away."""
         prefix = f"listo:guesses:{account}"
         try:
             answer: list[int] | None = await self._breaker.call(
                 lambda: self._script(
-                    keys=[f"{prefix}:{account_address}", prefix, f"{prefix}:known"],
-                    args=[operation, account_address, int(known), *_CONSTANTS],
+                    keys=[f"{prefix}:{pair_key}", prefix, f"{prefix}:known"],
+                    args=[operation, pair_key, int(known), *_CONSTANTS],
                 )
             )
         except RedisAway:

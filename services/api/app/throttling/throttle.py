@@ -1,4 +1,4 @@
-"""Wrong passwords: a try counts as wrong until it turns out right; each makes the next try wait."""
+"""Wrong passwords make the next try wait. A try counts as wrong until it turns out right."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 LONGEST_WAIT_MS = 900_000
-# Without another, a wrong password is forgotten after this or four times its wait, if longer.
+# Wrong passwords are forgotten if no other one follows for this long, or for four times the wait
+# that they caused if that is longer.
 MEMORY_MS = 900_000
+# For how long an account's login makes its address known, and how many addresses are kept.
 KNOWN_MS = 30 * 86_400_000
 KNOWN_ADDRESSES = 20
 
 
 class Backoff(NamedTuple):
-    """The next try waits a second after `free` wrong passwords; the wait doubles with each `every`
-    more.
+    """After `free` wrong passwords the next try has to wait for a second. Each further `every`
+    wrong passwords double that wait.
     """
 
     free: int
@@ -34,17 +36,20 @@ class Backoff(NamedTuple):
         return max(MEMORY_MS, 4 * self.wait(count))
 
 
-# For one account from one address, and from all addresses that the account never logged in from.
+# Counts the tries for one account from one address.
 PAIR = Backoff(5, 1)
+# Counts the tries for one account from all addresses that it never logged in from.
 ACCOUNT = Backoff(20, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A password try: how long it has to wait; if 0, it was counted as wrong."""
+    """A password try. If `wait_ms` is 0, the password may be checked, and the try was counted as
+    wrong for now; otherwise it was not counted."""
 
+    # Keys that `digests` made.
     account: str
-    account_address: str
+    pair_key: str
     # Whether the account has logged in from this address before.
     known: bool
     wait_ms: int
@@ -66,7 +71,7 @@ class Guess:
 class LoginThrottle(Protocol):
     """Counts wrong passwords, by digests of the account and of account and address together."""
 
-    async def begin(self, account: str, account_address: str) -> Guess:
+    async def begin(self, account: str, pair_key: str) -> Guess:
         """Count a try as wrong before it is checked, or return how long it has to wait."""
         ...
 

@@ -101,7 +101,7 @@ STATEMENTS = (
         IF jsonb_typeof(patch) <> 'object' THEN
             RETURN patch;
         END IF;
-        -- All members at once: one by one, each would copy the whole object anew.
+        -- Aggregates all members at once: adding each by itself would copy the object each time.
         RETURN coalesce((
             SELECT jsonb_object_agg(key, CASE
                 WHEN p.value IS NULL THEN t.value
