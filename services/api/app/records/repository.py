@@ -30,7 +30,7 @@ PAGE_BYTES = 4 << 20
 # The maximum number of bytes of large records that are fetched at a time.
 _BYTES_AT_A_TIME = 16 << 20
 
-# (version, the record's head, its own fields), see `rendered`
+# (version, the record's head, its own fields), see `text.rendered`
 Row = tuple[int, str, str]
 
 
@@ -46,11 +46,6 @@ class _Faults:
 
 
 _faults = _Faults()
-
-
-def rendered(head: str, data: str | None) -> str:
-    """The record's JSON text, built from the two parts that statements return."""
-    return f"{head}}}" if data in (None, "{}") else f"{head},{data[1:]}"
 
 
 async def read(access: Access, id_: UUID) -> Row | None:

@@ -27,6 +27,7 @@ from app.records.errors import (
     VersionConflict,
 )
 from app.records.sizes import Size
+from app.records.text import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,7 +182,7 @@ async def delete(access: Access, id_: UUID, *, if_version: int | None = None) ->
 
 def _stored(id_: UUID, row: Row) -> Stored:
     version, head, data = row
-    return Stored(id_, version, repository.rendered(head, data))
+    return Stored(id_, version, rendered(head, data))
 
 
 def _read(text: str) -> Any:

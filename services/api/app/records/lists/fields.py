@@ -18,7 +18,7 @@ MAX_LENGTH = 1024
 
 
 def record_columns(names: str, collection: Collection) -> list[str]:
-    """SQL of a record's head and its own fields, see `repository.rendered`, with the fields that
+    """SQL of a record's head and its own fields, see `text.rendered`, with the fields that
     `names` lists (`title,size`), or with all if the list is empty.
 
     `id` is always there; a record's absent fields are left out. Raises InvalidParameter or

@@ -25,6 +25,7 @@ from app.filters.sort import SortKey, after, key_columns, order_by, parse_sort
 from app.observability.metrics import CURSOR_REJECTIONS, FILTER_REJECTIONS
 from app.records import repository
 from app.records.lists.fields import record_columns
+from app.records.text import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,7 +189,7 @@ class PreparedQuery:
         before_it = bool(rows) and (more if backward else self.cursor is not None)
         end = _KEYS + len(plan.keys)
         return RawPage(
-            ",".join([repository.rendered(row[0], row[1]) for row in rows]).encode(),
+            ",".join([rendered(row[0], row[1]) for row in rows]).encode(),
             tuple(rows[-1])[_KEYS:end] if after_it else None,
             tuple(rows[0])[_KEYS:end] if before_it else None,
             total,
