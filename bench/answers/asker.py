@@ -70,9 +70,9 @@ class Asker:
         self.port = 0
         self.exchanges: list[Exchange] = []
         self.random = random.Random(seed)  # noqa: S311 - requests, not secrets
-        # Credentials by caller, and whatever a part of the sequence leaves to a later part.
+        # Credentials by caller, and whatever a part of the sequence hands on to a later part.
         self.tokens: dict[str, str] = {}
-        self.left: dict[str, str] = {}
+        self.handed_on: dict[str, str] = {}
         self._masks = masks
 
     def __call__(
@@ -126,7 +126,7 @@ class Asker:
         """Have `name` be the caller with this account."""
         answer = self("POST", "/auth/login", {"email": email, "password": password})
         self.tokens[name] = answer.get("access_token")
-        self.left[f"{name}'s refresh token"] = answer.get("refresh_token")
+        self.handed_on[f"{name}'s refresh token"] = answer.get("refresh_token")
         return answer
 
     def until(self, status: int, method: str, target: str, body: Any, by: str = "") -> None:

@@ -71,13 +71,13 @@ def destroy_now() -> int:
 def _refuse_elsewhere() -> None:
     """Raises CannotRun if the stack belongs to another checkout."""
     if (folder := elsewhere()) is not None:
-        raise CannotRun(f"the stack is the one of {folder}; say it there")
+        raise CannotRun(f"the stack belongs to {folder}; run this command there")
 
 
 def shell_db() -> int:
     images.choose()
-    quiet = () if sys.stdin.isatty() else ("--no-TTY",)
-    return foreground("exec", *quiet, "postgres", "psql", "--username=postgres", "--dbname=listo")
+    no_tty = () if sys.stdin.isatty() else ("--no-TTY",)
+    return foreground("exec", *no_tty, "postgres", "psql", "--username=postgres", "--dbname=listo")
 
 
 COMMANDS = {

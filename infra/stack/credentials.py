@@ -1,7 +1,7 @@
 """The stack's secrets: made once, each a file that only the services which need it can see.
 
-Only its owner can enter the folder, so nobody else on the host gets at the files. Every service
-that mounts a file can read it, since services run as users of their own.
+Only its owner can enter the folder, so nobody else on the host gets at the files. The files
+themselves are readable by all users, since each service runs as a user of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def ensure_passwords() -> None:
     if production() and SECRETS.resolve().is_relative_to(ROOT):
         raise CannotRun("SECRETS_DIR must be outside of this checkout in production")
     if not exist() and SECRETS.is_dir() and any(path.is_dir() for path in SECRETS.iterdir()):
-        raise CannotRun(f"SECRETS_DIR={SECRETS} has to be a folder of its own, and holds others'")
+        raise CannotRun(f"SECRETS_DIR={SECRETS} must hold secrets only, and has folders in it")
     STATE.parent.mkdir(mode=0o755, exist_ok=True)
     SECRETS.parent.mkdir(parents=True, exist_ok=True)
     for folder in (STATE, SECRETS, BUILD, RUN):

@@ -67,7 +67,7 @@ def _forget(name: str) -> None:
 
 
 def _admin(name: str) -> None:
-    """Change the password in the product as well, which ends the admin's sessions."""
+    """Change the password in the service as well, which ends the admin's sessions."""
     fresh = secrets.token_urlsafe(18)
     running = (one for one in containers() if one["State"] == "running")
     api = next(one["Name"] for one in running if one["Service"] == "api")
@@ -92,8 +92,8 @@ def _grafana(name: str) -> None:
 
 @contextmanager
 def _file_first(name: str, fresh: str) -> Iterator[None]:
-    """Write the file before the product gets the new password, which could be lost otherwise. The
-    file has the former password again if the product refuses."""
+    """Write the file before the service gets the new password, which could be lost otherwise. The
+    file has the former password again if the service refuses."""
     former = credentials.read(name)
     credentials.write(name, fresh)
     try:

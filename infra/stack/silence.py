@@ -30,12 +30,12 @@ def silenced(command: str) -> Iterator[None]:
     """
     number = _silence(
         "add", "--author", command, "--duration", LONGEST,
-        "--comment", "what it stops it starts again", f"alertname=~{'|'.join(ALERTS)}",
+        "--comment", "this command stops services", f"alertname=~{'|'.join(ALERTS)}",
     )  # fmt: skip
     if not number:
         yield
         return
-    print(f"  alerts of what it stops meanwhile are silenced, for {LONGEST} at the most")
+    print(f"  alerts about services that it stops are silenced, for {LONGEST} at the most")
     try:
         yield
     finally:

@@ -110,7 +110,7 @@ def test_alerts_of_stopped_services_are_silenced_meanwhile(
     (checkout.engine / "calls").unlink()
     done = checkout.run(command)
     assert (done.returncode == 0) is not fails, done.stderr
-    assert "alerts of what it stops meanwhile are silenced" in done.stdout
+    assert "alerts about services that it stops are silenced" in done.stdout
     begun, *work, ended = checkout.asked(f"{SILENCE}|{works}")
     assert work
     assert re.search(rf"{SILENCE}add --author make {command} --duration 15m .*EdgeDown\|", begun)
@@ -255,6 +255,6 @@ def test_a_folder_with_other_files_is_refused_and_stays_open(
     refused = checkout.run("up", SECRETS_DIR=str(folder))
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == (
-        f"make up: SECRETS_DIR={folder} has to be a folder of its own, and holds others'"
+        f"make up: SECRETS_DIR={folder} must hold secrets only, and has folders in it"
     )
     assert folder.stat().st_mode & 0o777 == 0o755

@@ -142,7 +142,7 @@ def test_a_store_that_was_stopped_is_started_before_it_is_asked(checkout: Checko
     checkout.up()
     checkout.has(containers=[
         {**one, "State": "exited"} if one["Service"] == "postgres" else one
-        for one in checkout.there()
+        for one in checkout.containers()
     ])  # fmt: skip
     checkout.up()
     asked = checkout.asked("^compose (run|up) .*(api listo check|postgres)$")
@@ -153,7 +153,7 @@ def test_replicas_that_are_too_busy_for_their_health_check_stay_up(checkout: Che
     checkout.up()
     checkout.has(answers={"stop": [1, "nobody is to be stopped\n"]})
     checkout.has(containers=[
-        {**one, "Busy": one["Service"] == "api"} for one in checkout.there()
+        {**one, "Busy": one["Service"] == "api"} for one in checkout.containers()
     ])  # fmt: skip
     checkout.up()
     assert steps(checkout) == []
@@ -163,7 +163,7 @@ def test_replicas_that_are_too_busy_for_their_health_check_stay_up(checkout: Che
 def test_a_removed_service_is_started_again(checkout: Checkout, service: str) -> None:
     checkout.up()
     checkout.has(
-        containers=[one for one in checkout.there() if one["Service"] != service],
+        containers=[one for one in checkout.containers() if one["Service"] != service],
         answers={f"compose exec --no-TTY {service}": [1, "service is not running\n"]},
     )
     checkout.up()
@@ -173,9 +173,9 @@ def test_a_removed_service_is_started_again(checkout: Checkout, service: str) ->
 def test_the_container_of_an_interrupted_run_is_removed_first(checkout: Checkout) -> None:
     """Compose would find its own name for that container taken, and fail."""
     checkout.up()
-    redis = next(one for one in checkout.there() if one["Service"] == "redis")
+    redis = next(one for one in checkout.containers() if one["Service"] == "redis")
     name = f"0123456789ab_{redis['Name']}"
-    checkout.has(containers=[*checkout.there(), {**redis, "Name": name, "State": "created"}])
+    checkout.has(containers=[*checkout.containers(), {**redis, "Name": name, "State": "created"}])
     checkout.up()
     assert checkout.asked("^(rm|compose (run|up))")[0] == f"rm --force {name}"
     assert steps(checkout) == []
@@ -183,7 +183,7 @@ def test_the_container_of_an_interrupted_run_is_removed_first(checkout: Checkout
 
 def test_a_service_that_the_files_no_longer_have_is_removed(checkout: Checkout) -> None:
     checkout.up()
-    former = {**checkout.there()[0], "Name": "listo-promtail-1", "Service": "promtail"}
-    checkout.has(containers=[*checkout.there(), former])
+    former = {**checkout.containers()[0], "Name": "listo-promtail-1", "Service": "promtail"}
+    checkout.has(containers=[*checkout.containers(), former])
     checkout.up()
     assert checkout.asked("^rm") == ["rm --force listo-promtail-1"]

@@ -66,7 +66,7 @@ def test_a_rotated_secret_is_another_one_and_is_not_printed(checkout: Checkout, 
         assert fresh in secret(checkout, "redis_url")
 
 
-def test_all_accept_what_a_new_secret_signs_before_it_signs(checkout: Checkout) -> None:
+def test_all_replicas_accept_a_new_secret_before_any_signs_with_it(checkout: Checkout) -> None:
     checkout.up()
     former = secret(checkout, "jwt_secret")
     assert checkout.run("rotate", SECRET="jwt_secret").returncode == 0
@@ -78,7 +78,7 @@ def test_all_accept_what_a_new_secret_signs_before_it_signs(checkout: Checkout) 
 
 
 def test_a_full_disk_leaves_the_former_secret(checkout: Checkout) -> None:
-    """The product and the files keep the former secret."""
+    """The service and the file keep the former secret."""
     checkout.up()
     for name in ("admin_password", "grafana_admin_password"):
         former = secret(checkout, name)
@@ -94,7 +94,7 @@ def test_a_full_disk_leaves_the_former_secret(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("name", ["admin_password", "grafana_admin_password"])
-def test_a_password_that_the_product_refuses_is_not_kept(checkout: Checkout, name: str) -> None:
+def test_a_password_that_the_service_refuses_is_not_kept(checkout: Checkout, name: str) -> None:
     checkout.up()
     former = secret(checkout, name)
     refusal = [1, "no\n"]

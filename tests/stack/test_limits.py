@@ -59,7 +59,8 @@ def test_the_limit_passes_in_each_later_window(stack: Stack) -> None:
                 # The limiter counted each request before its answer, also the first one.
                 by_then = sum(answered <= first_sent + number * WINDOW for _, answered in admitted)
                 assert by_then <= limit + number * limit + 1
-            # No request is lost: admitted and remaining requests are those that time gave back.
+            # No request is lost: the admitted and the remaining ones together are the limit and
+            # what time gave back.
             left = _remaining(last) + (last.status_code == 200)
             given = min(limit + limit * (asked - first_answered) / WINDOW, len(admitted) + limit)
             assert len(admitted) + left >= given - 1

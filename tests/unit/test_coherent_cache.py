@@ -88,7 +88,8 @@ def test_a_value_too_old_to_share_is_made_by_the_others_at_once() -> None:
 
 
 def test_no_process_waits_for_a_value_that_was_not_kept() -> None:
-    """Once the empty entry expires, one process has the turn, though all made their own."""
+    """An empty entry stands for a value too large to keep, and each process makes its own value.
+    Once the entry expires, one process has the turn again."""
 
     async def work() -> None:
         processes, life = Processes(2), CachePolicy(fresh=10, stale=60)

@@ -189,11 +189,11 @@ def test_secrets_come_from_files(
     load: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.core.settings.SECRETS", tmp_path)
-    (tmp_path / "jwt_secret").write_text(f"{'former' * 8}\n")
+    (tmp_path / "jwt_secret").write_text(f"{'from-file' * 8}\n")
     # The stack makes an empty file until there is a former secret.
     (tmp_path / "jwt_secret_previous").touch()
     settings = load(JWT_SECRET="")
-    assert settings.jwt_secret.get_secret_value() == "former" * 8
+    assert settings.jwt_secret.get_secret_value() == "from-file" * 8
     assert settings.jwt_secret_previous is None
 
 

@@ -44,13 +44,13 @@ def ask(ask: Asker) -> None:
         made = ask("POST", LOOSE, text)
         ask("DELETE", f"{LOOSE}/{made.id}")
     made = ask("POST", LOOSE, {"title": "kept", "count": 1, "a": {"b": 1}})
-    ask.left["kept"] = f"{LOOSE}/{made.id}"
+    ask.handed_on["kept"] = f"{LOOSE}/{made.id}"
     for text in TEXTS[:24]:
-        ask("PATCH", ask.left["kept"], text)
+        ask("PATCH", ask.handed_on["kept"], text)
     for media_type in MEDIA_TYPES:
         fields = [("Content-Type", media_type)]
         ask("POST", LOOSE, b'{"count":5}', fields=fields)
-        ask("PATCH", ask.left["kept"], b'{"count":5}', fields=fields)
+        ask("PATCH", ask.handed_on["kept"], b'{"count":5}', fields=fields)
         ask("POST", "/auth/login", b"{}", fields=fields)
     for coding in CODINGS:
         body = gzip.compress(b"{}", mtime=0) if "gzip" in coding.lower() else b"{}"

@@ -52,7 +52,7 @@ def ask(ask: Asker) -> None:
     for name, caller, body in KEYS:
         made = ask("POST", "/auth/api-keys", {"name": name, **body}, by=caller)
         ask.tokens[name] = made.get("key")
-        ask.left[f"key {name}"] = made.id
+        ask.handed_on[f"key {name}"] = made.id
     for caller in ("ada", "bob", "admin", "", "reader"):
         ask("GET", "/auth/api-keys", by=caller)
     for name, _, _ in KEYS:
@@ -60,7 +60,7 @@ def ask(ask: Asker) -> None:
     _costs(ask)
     _users(ask)
     for caller in ("", "bob", "reader", "ada", "ada"):
-        ask("DELETE", f"/auth/api-keys/{ask.left['key reader']}", by=caller)
+        ask("DELETE", f"/auth/api-keys/{ask.handed_on['key reader']}", by=caller)
     ask("GET", BOOKS, by="reader")
     for _ in range(12):
         ask("POST", "/auth/api-keys", {"name": "many", "scopes": [READ]}, by="bob")
@@ -109,8 +109,8 @@ def _users(ask: Asker) -> None:
     for more in ({}, {"password": PASSWORD}, {"roles": ["admin"]}, {"roles": ["editor"]}):
         made = ask("POST", "/users", {**body, **more}, by="of users")
         if made.id != MISSING:
-            ask.left["user by key"] = made.id
-    target = f"/users/{ask.left.get('user by key', MISSING)}"
+            ask.handed_on["user by key"] = made.id
+    target = f"/users/{ask.handed_on.get('user by key', MISSING)}"
     patches: tuple[Any, ...] = (
         {"name": "Other"}, {"disabled": False}, {"roles": []}, {"password": PASSWORD},
     )  # fmt: skip

@@ -50,7 +50,7 @@ def ask(ask: Asker) -> None:
         for caller in ("", "ada", "admin"):
             made = ask("POST", f"/collections/{collection}/records", body, by=caller)
             if made.id != MISSING:
-                ask.left[f"{collection} of {caller or 'nobody'}"] = made.id
+                ask.handed_on[f"{collection} of {caller or 'nobody'}"] = made.id
     _reads(ask)
     _patches(ask)
     _replacements(ask)
@@ -59,7 +59,7 @@ def ask(ask: Asker) -> None:
 
 def record(ask: Asker, collection: str, of: str) -> str:
     """The path of a record that this caller created last."""
-    id_ = ask.left.get(f"{collection} of {of}", MISSING)
+    id_ = ask.handed_on.get(f"{collection} of {of}", MISSING)
     return f"/collections/{collection}/records/{id_}"
 
 

@@ -43,7 +43,7 @@ def ask(ask: Asker) -> None:
 
 
 def _refreshes(ask: Asker) -> None:
-    first = {"refresh_token": ask.left["two's refresh token"]}
+    first = {"refresh_token": ask.handed_on["two's refresh token"]}
     given = ask("POST", "/auth/refresh", first)
     # Two windows may use a token at the same time.
     ask("POST", "/auth/refresh", first)
@@ -61,7 +61,7 @@ def _log_outs(ask: Asker) -> None:
         ask("POST", "/auth/logout", by="four")
     ask("GET", "/auth/me", by="four")
     ask("GET", "/collections/loose/records?limit=1", by="four")
-    refresh = {"refresh_token": ask.left.get("four's refresh token", MISSING)}
+    refresh = {"refresh_token": ask.handed_on.get("four's refresh token", MISSING)}
     ask("POST", "/auth/refresh", refresh)
 
 

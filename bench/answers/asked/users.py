@@ -9,7 +9,7 @@ from bench.answers.asker import MISSING, PASSWORD
 if TYPE_CHECKING:
     from bench.answers.asker import Asker
 
-MADE: tuple[Any, ...] = (
+NEW_USERS: tuple[Any, ...] = (
     {"email": "eve@example.com", "password": PASSWORD, "name": "Eve", "roles": ["editor"]},
     {"email": "eve@example.com", "password": PASSWORD},
     {"email": "frank@example.com", "password": PASSWORD, "roles": []},
@@ -29,13 +29,13 @@ PATCHES: tuple[Any, ...] = (
 
 
 def ask(ask: Asker) -> None:
-    for body in MADE:
+    for body in NEW_USERS:
         for caller in ("", "ada", "admin"):
             made = ask("POST", "/users", body, by=caller)
             if made.id != MISSING:
-                ask.left[f"user {made.get('email')}"] = made.id
+                ask.handed_on[f"user {made.get('email')}"] = made.id
     _lists(ask)
-    eve = f"/users/{ask.left.get('user eve@example.com', MISSING)}"
+    eve = f"/users/{ask.handed_on.get('user eve@example.com', MISSING)}"
     for caller in ("", "ada", "admin"):
         for target in (eve, f"/users/{MISSING}", "/users/x"):
             ask("GET", target, by=caller)
@@ -74,7 +74,7 @@ def _disabling(ask: Asker, target: str) -> None:
 
 def _roles(ask: Asker) -> None:
     """A role that comes and goes, and the last admin."""
-    grace = f"/users/{ask.left.get('user grace@example.com', MISSING)}"
+    grace = f"/users/{ask.handed_on.get('user grace@example.com', MISSING)}"
     ask.log_in("grace", "grace@example.com")
     ask("GET", "/users?limit=1", by="grace")
     ask("PATCH", grace, {"roles": ["member"]}, by="grace")
@@ -96,11 +96,11 @@ def _removals(ask: Asker, target: str) -> None:
         ask("DELETE", f"{target}?records=keep", by=caller)
     ask("GET", "/auth/me", by="eve again")
     ask("GET", f"/collections/loose/records/{made.id}")
-    frank = f"/users/{ask.left.get('user frank@example.com', MISSING)}"
+    frank = f"/users/{ask.handed_on.get('user frank@example.com', MISSING)}"
     ask("DELETE", f"{frank}?records=delete", by="admin")
     for caller in ("", "ada", "admin"):
         ask("GET", f"{frank}/removal", by=caller)
         ask("GET", frank, by=caller)
     # The address is free again.
     for _ in range(2):
-        ask("POST", "/users", MADE[0], by="admin")
+        ask("POST", "/users", NEW_USERS[0], by="admin")

@@ -107,7 +107,8 @@ async def batch_records(collection: str, request: Request) -> Answer:
 @router.route("GET", "/records/{record_id}")
 async def get_record(collection: str, record_id: str, request: Request) -> Answer:
     known = _tags(request, b"if-none-match")
-    # Before the collection, whose existence some callers must not learn.
+    # Parsed before the collection is looked up: the answer to an invalid id must not tell whether
+    # the collection exists.
     id_ = _id(record_id)
     stored = await service.get(await _access(request, collection), id_)
     fields = {"ETag": preconditions.etag(stored.version), **_PRIVATE}

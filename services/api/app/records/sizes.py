@@ -11,8 +11,9 @@ from app.core import json
 from app.records.errors import RecordTooLarge
 from app.records.statements import unpackings
 
-# As measured with PostgreSQL 17 and 18: memory for the text, and for each value in it. `jsonb` has
-# a header per value, and a tree of the values while the text is read.
+# Measured with PostgreSQL 17 and 18. Reading takes _READ_TIMES the weight, and once more for each
+# unpacking; writing takes _WRITE_TIMES the text. Each value has a header in `jsonb` (_VALUE_BYTES),
+# and a node in a tree while PostgreSQL parses the text (_TREE_BYTES).
 _READ_TIMES = 4
 _WRITE_TIMES = 10
 _VALUE_BYTES = 8
@@ -20,8 +21,8 @@ _TREE_BYTES = 170
 # The SQL function that joins chosen fields, as text.
 CHOSEN = "concat_ws"
 _CHOSEN_TIMES = 6
-# The SQL operator that leaves fields out: it builds the tree anew, and a value weighs 10 bytes or
-# more.
+# The SQL operator that leaves fields out. It builds the tree anew, which takes less than 18 times
+# the weight: _TREE_BYTES for each value, and a value weighs 10 bytes or more.
 WITHOUT = " - ARRAY["
 _WITHOUT_TIMES = 18
 _MARKS = ",:[{"

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 
 def rendered(head: str, data: str | None) -> str:
-    """The text of a record. A list that names fields has them all in `head`, and no `data`."""
+    """The text of a record; `head` comes without its closing brace. If a request for a list names
+    the fields to show, all of them are in `head`, and `data` is None."""
     return f"{head}}}" if data in (None, "{}") else f"{head},{data[1:]}"

@@ -28,8 +28,9 @@ ACCEPTED_IN_A_TURN = 8
 # up to so many times: another worker may be busy for longer, or gone.
 YIELD_SECONDS = 0.002
 MOST_YIELDS = 10
-# Smaller differences do not matter, in connections and as a part of the other worker's connections.
-_EVEN, _EVEN_PART = 2, 8
+# A worker is ahead if it has at least this many connections more than the other worker, and beside
+# that an eighth of the other worker's connections.
+_LEAD, _LEAD_DIVISOR = 2, 8
 # Errors that last: too many open files, or no memory. Others are of a single connection.
 _LASTING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _ERROR_SECONDS = 1.0
@@ -49,8 +50,8 @@ class Counts:
         self._memory = mmap.mmap(-1, self._ENTRY.size * self._ENTRIES)
 
     def report(self, worker: int, connections: int) -> None:
-        """Needed several times within FRESH_SECONDS. `worker` is a number of its own, and up to 64
-        workers in a row have entries of their own."""
+        """Call this several times within FRESH_SECONDS. Workers whose numbers differ by a multiple
+        of 64 share an entry."""
         self._write(worker, time.monotonic(), connections)
 
     def withdraw(self, worker: int) -> None:
@@ -163,4 +164,4 @@ def is_ahead(own: int, least_of_others: int | None) -> bool:
     """Whether a worker with `own` connections leaves new connections to others."""
     if least_of_others is None:
         return False
-    return own >= least_of_others + _EVEN + least_of_others // _EVEN_PART
+    return own >= least_of_others + _LEAD + least_of_others // _LEAD_DIVISOR

@@ -122,8 +122,8 @@ class Embedded:
         name = reference.removeprefix("#")
         if name and not name.startswith("/"):
             return self._anchors.get((base, name), "")
-        # `$id` may be just a property's name, and validators ignore some references. So try
-        # relative to `base`, then to the root.
+        # `base` is wrong where `$id` is just a property's name, so try relative to it, then to the
+        # root. A reference that validators ignore may have no target: the root stands in for it.
         for target in (base + unquote(name), unquote(name)):
             with suppress(LookupError, TypeError, ValueError):
                 self._at(target)

@@ -21,7 +21,7 @@ _OTHERS = frozenset({
 })  # fmt: skip
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array",
                dict: "object"}  # fmt: skip
-# JSON types whose `enum` generators turn into an enumeration type.
+# Generators turn an `enum` of these JSON types into an enumeration type.
 _ENUM_TYPES = ("string", "integer")
 
 
