@@ -1,4 +1,7 @@
-"""The requests of each item, which wrk sends over and over in this order."""
+"""The requests of each item of the comparison (`get`, `list_hot`, …).
+
+wrk sends them over and over in this order.
+"""
 
 from __future__ import annotations
 

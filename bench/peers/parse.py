@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _APP = {"X-Parse-Application-Id": "bench"}
 _MASTER = {**_APP, "X-Parse-Master-Key": "bench-master"}
 _ACTIONS = ("get", "find", "count", "create", "update", "delete")
-# For each process. A batch holds a connection and waits for more, so fewer than there are batches
-# at once would stop it for good.
+# Connections of each process. A batch holds a connection while it waits for more: if simultaneous
+# batches held all of them, each would wait for ever.
 _POOL = 50
 _CLASS = {
     "className": "Bench",
@@ -103,7 +103,8 @@ class Parse(Server):
         return {
             "appId": _APP["X-Parse-Application-Id"],
             "masterKey": _MASTER["X-Parse-Master-Key"],
-            # The folder of the socket goes before the host of the URL, which can name none.
+            # The option `host` below overrides the host in this URL, since a URL cannot name the
+            # folder of a socket.
             "databaseURI": f"postgres://postgres@localhost/{self.name}",
             "databaseOptions": {"host": self.stage.socket_folder, "max": _POOL},
             "host": "127.0.0.1",

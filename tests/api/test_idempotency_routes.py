@@ -148,7 +148,7 @@ def test_a_route_writes_with_its_answer_or_not_at_all(
         assert again.headers["idempotency-replayed"] == "true"
 
 
-def test_a_request_that_is_given_up_leaves_its_key(cluster_url: str) -> None:
+def test_a_request_that_is_given_up_frees_its_key(cluster_url: str) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     with database(cluster_url) as url, serving(settings(url, request_timeout=1)) as server:
         admin = server.admin()

@@ -28,11 +28,11 @@ BATCH = 200
 class Sender:
     """Sends its request until an answer is final."""
 
-    def __init__(self, stack: Stack, key: str) -> None:
+    def __init__(self, stack: Stack, api_key: str) -> None:
         self.outcomes: list[str] = []
         self._http = httpx.Client(
             base_url=stack.url, verify=trust(), timeout=PATIENCE, trust_env=False,
-            headers={"Authorization": f"Bearer {key}"},
+            headers={"Authorization": f"Bearer {api_key}"},
             limits=httpx.Limits(max_connections=CLIENTS),
         )  # fmt: skip
 
@@ -63,10 +63,13 @@ def test_one_key_is_one_write_whoever_is_killed(stack: Stack, collection: str) -
     replicas = len(stack.containers("api"))
     assert replicas > 1
     outcomes: Counter[str] = Counter()
-    with stack.keys(1, rate_limit="off") as (key,), ThreadPoolExecutor(CLIENTS + 1) as pool:
+    with (
+        stack.keys(1, rate_limit="off") as (api_key,),
+        ThreadPoolExecutor(CLIENTS + 1) as pool,
+    ):
         for round_ in range(ROUNDS):
             victim = stack.containers("api")[round_ % replicas]["Name"]
-            sender = Sender(stack, key)
+            sender = Sender(stack, api_key)
             try:
                 one_round(stack, pool, sender, collection, victim, batch=round_ % 2 == 1)
             finally:
@@ -93,7 +96,8 @@ def one_round(
         path, body = f"{path}:batch", {"operations": [{"op": "create", "data": body}] * number}
     started = _start_time(stack, victim)
     killing = pool.submit(stack.kill_main_process, victim)
-    time.sleep(random.uniform(0, 0.4))  # the moment of the kill under test
+    # The kill meets the requests at another moment in each round.
+    time.sleep(random.uniform(0, 0.4))
     key = str(uuid4())
     sent = [pool.submit(sender.send_until_final, path, body, key) for _ in range(CLIENTS)]
     answers = [each.result(2 * PATIENCE) for each in sent]

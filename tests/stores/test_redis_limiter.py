@@ -151,7 +151,7 @@ def test_10000_callers_leave_nothing_behind(redis_url: str) -> None:
 
 @pytest.mark.parametrize("cost", [1, 4, 25])
 def test_retry_after_is_true_on_the_clock_of_redis(redis_url: str, cost: int) -> None:
-    """The test moves the owed times instead of Redis' clock, which cannot be moved."""
+    """The clock of Redis cannot be moved, so the test sets the times stored in Redis back."""
     policy = Policy("told", parse_rates("6/minute, 20/hour"))
 
     async def pass_seconds(redis: Redis, seconds: int) -> None:

@@ -59,7 +59,7 @@ def compared(*ratios: float, disturbed: int = 0) -> Comparison:
 
 @pytest.mark.parametrize(
     "ratios",
-    # The first is a loss of a hundredth and a half that is certain; the next, larger, is not.
+    # The first case certainly loses 1.5 %, which is allowed; the second may lose more by chance.
     [[0.985] * 9, [0.8, 1.1, 0.7, 1.2, 0.9], [1.0, 1.01, 0.99, 1.0, 1.02], [1.3] * 9],
 )
 def test_noise_and_small_losses_do_not_fail(ratios: list[float]) -> None:

@@ -138,7 +138,7 @@ def test_a_wait_behind_own_places_is_no_strain(monkeypatch: pytest.MonkeyPatch) 
         scene = Scene(gate)
         await scene.come("many", "many", "many", "many")
         now += 10
-        # No place becomes free.
+        # A caller behind its own places is under strain only while no place is given back.
         assert gate.strain() == 10
         await scene.leave("many")
         assert gate.strain() == 0

@@ -38,7 +38,7 @@ KEYS: tuple[tuple[str, str, dict[str, Any]], ...] = (
                         "expires_at": "2099-01-01T01:00:00+01:00"}),
     ("definer", "admin", {"scopes": ["collections:admin"]}),
     ("of users", "admin", {"scopes": ["users:admin"]}),
-    ("of all", "admin", {"scopes": [READ, WRITE, "collections:admin", "webhooks:admin",
+    ("all scopes", "admin", {"scopes": [READ, WRITE, "collections:admin", "webhooks:admin",
                                     "users:admin"], "rate_limit": "off"}),
 )  # fmt: skip
 BOOKS = "/collections/books/records"

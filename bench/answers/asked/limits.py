@@ -21,7 +21,7 @@ ADDRESSES = (
 
 
 def ask(ask: Asker) -> None:
-    # The former server noted the use of keys when it was stopped.
+    # When it was stopped, the server of the first act stored when each API key was last used.
     for caller in ("ada", "admin"):
         ask("GET", "/auth/api-keys", by=caller)
     for address in ADDRESSES:
@@ -43,7 +43,7 @@ def ask(ask: Asker) -> None:
         ask("GET", "/auth/me", by="ada")
     # Logging out counts by session, even if the user's limit is used up.
     ask("POST", "/auth/logout", by="ada")
-    ask("GET", "/collections", by="of all")
+    ask("GET", "/collections", by="all scopes")
     for _ in range(3):
         ask("GET", query(LOOSE, limit=1, count="exact", fields="count"), by="definer")
         ask("GET", query(LOOSE, limit=1, count="exact", fields="count"), by="writer")

@@ -1,4 +1,4 @@
-"""Filters: the records that they choose from 60, and the hints for wrong filters."""
+"""Filters: which of 60 records they choose, and the hints for wrong filters."""
 
 from __future__ import annotations
 

@@ -99,9 +99,9 @@ STATE = (
         span=3,
     ),
     stat(
-        "Transactions left",
-        "Share of the transaction numbers that are used up before PostgreSQL must freeze rows "
-        "(autovacuum_freeze_max_age is a tenth of it).",
+        "Transaction numbers used",
+        "Share of the transaction numbers in use. At about 10 % (autovacuum_freeze_max_age) "
+        "PostgreSQL frees some by freezing rows; near 100 % writes are refused.",
         "percentunit",
         Series("max(pg_database_wraparound_age_datfrozenxid_seconds) / 2^31", "used"),
         span=3,
@@ -224,7 +224,7 @@ TABLES = (
         "Tables",
         "The twenty largest tables: size with indexes, rows, dead rows, reads of the whole table, "
         "and "
-        "time since they were tidied up by themselves.",
+        "time since autovacuum last tidied them up.",
         (
             Column("Schema", label="schemaname", width=130),
             Column("Table", label="relname"),

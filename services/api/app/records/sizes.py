@@ -21,8 +21,8 @@ _TREE_BYTES = 170
 # The SQL function that joins chosen fields, as text.
 CHOSEN = "concat_ws"
 _CHOSEN_TIMES = 6
-# The SQL operator that leaves fields out. PostgreSQL then builds the tree anew, in less than 18 times
-# the weight: _TREE_BYTES for each value, and a value weighs 10 bytes or more.
+# The SQL operator that leaves fields out. PostgreSQL then builds the tree anew, which takes less
+# than 18 times the weight: _TREE_BYTES for each value, and a value weighs 10 bytes or more.
 WITHOUT = " - ARRAY["
 _WITHOUT_TIMES = 18
 _MARKS = ",:[{"

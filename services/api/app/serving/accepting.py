@@ -126,11 +126,16 @@ class Acceptor:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_IN_A_TURN):
-            if self._yields < MOST_YIELDS and self._is_ahead():
+            if not self._is_ahead():
+                if not self._accept_one():
+                    break
+            elif self._yields < MOST_YIELDS:
                 self._yields += 1
                 self._pause(YIELD_SECONDS)
                 return
-            if not self._accept_one():
+            else:
+                # No other worker had the time for this connection.
+                self._accept_one()
                 break
         self._yields = 0
 

@@ -34,8 +34,8 @@ class MemoryLoginThrottle:
         now = self._now()
         known = self._known.get(account, {}).get(pair_key, 0) > now
         address_failures, wait = self._read(pair_key, now)
-        of_account, others = (0, 0) if known else self._read(account, now)
-        wait = max(wait, others)
+        of_account, account_wait = (0, 0) if known else self._read(account, now)
+        wait = max(wait, account_wait)
         if not wait:
             address_failures += 1
             self._write(PAIR, pair_key, address_failures, now + PAIR.wait(address_failures), now)

@@ -121,26 +121,28 @@ async def logout(session: Session, actor: Actor) -> None:
 
 
 async def change_password(
-    auth: Auth, actor: Actor, reading: Session, *, current: str, new: str
+    auth: Auth, actor: Actor, autocommit: Session, *, current: str, new: str
 ) -> None:
     """Set a new password and end the user's other sessions. Raises InvalidCredentials.
 
     The session ends after WRONG_PASSWORDS wrong passwords, which limits the guesses of a thief. The
     owner can log in again; each session has its own count.
 
-    `reading` is outside any transaction: none may stay open while passwords wait for hashing.
+    `autocommit` is outside any transaction: none may stay open while passwords are hashed.
     """
     session_id = own_session(actor)
     assert actor.id is not None
-    hashed = await users.password_hash(reading, actor.id)
+    hashed = await users.password_hash(autocommit, actor.id)
     if not await auth.passwords.verify(current, hashed):
-        # With an idempotency key, the same request may have changed the password before: then this
-        # statement raises the kept answer. A guess with another request's key counts as well.
+        # A repeated request with an idempotency key may have changed the password the first time.
+        # The statement below takes the key first: if an answer is kept, an exception ends this
+        # function, and the answer is replayed. If another request has the key, that error is
+        # suppressed, so that the wrong password is counted all the same.
         with suppress(KeyReused, RequestInProgress):
             await users.password_hash(auth.database, actor.id)
         # Counted outside of the request transaction, which the error below undoes.
-        if await repository.count_wrong_password(reading, session_id, WRONG_PASSWORDS):
-            await reading.notify(SESSION_TOPIC, str(session_id))
+        if await repository.count_wrong_password(autocommit, session_id, WRONG_PASSWORDS):
+            await autocommit.notify(SESSION_TOPIC, str(session_id))
         AUTH_FAILURES.labels("password").inc()
         raise InvalidCredentials("The current password is wrong.")
     renewed = await auth.passwords.hash(new)
