@@ -1,4 +1,4 @@
-"""Further databases, and servers on them, beside the first of a stage."""
+"""Further stages beside a first: databases of their own in its PostgreSQL and its Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make bench-edge`: through TLS and nginx beside direct to the same replicas, in turn."""
+"""`make bench-edge`: compares requests through TLS and nginx with direct ones, in turn."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def _refuse_limits(stack: Stack, key: str) -> None:
     with stack.client(headers={"Authorization": f"Bearer {key}"}) as client:
         policy = client.get("/collections").headers.get("RateLimit-Policy")
     if policy:
-        raise SystemExit(f"API keys are limited ({policy}): make up RATE_LIMIT_API_KEY=off first.")
+        raise SystemExit(
+            f"API keys are limited ({policy}): run `make up RATE_LIMIT_API_KEY=off` first."
+        )
 
 
 def _targets(stack: Stack) -> dict[str, list[str]]:

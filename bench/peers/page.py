@@ -60,7 +60,7 @@ def _setting(results: Results) -> str:
         f"{results['measured_at'][:10]}, {machine['cores']} cores ({machine['processor']}), "
         f"{machine['memory_gb']:.0f} GB, {machine['system']}, PostgreSQL {machine['postgresql']}: "
         f"{results['records']:,} records, {results['rounds']} rounds of {results['seconds']} s. "
-        f"A round in which others had over {results['foreign_limit']:.0%} of the machine was "
+        f"A round in which others had over {results['limit_of_others']:.0%} of the machine was "
         "repeated."
     )
 
@@ -103,7 +103,7 @@ def _faults(results: Results) -> list[str]:
             if one["errors"]
         ]
         most = max((one["foreign"] for one in measured.values()), default=0.0)
-        if most > results["foreign_limit"]:
+        if most > results["limit_of_others"]:
             disturbed.append(f"{where} ({most:.0%})")
     if disturbed:
         found.append(

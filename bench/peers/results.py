@@ -50,7 +50,7 @@ def collect(
         "records": records,
         "rounds": plan.rounds,
         "seconds": plan.seconds,
-        "foreign_limit": foreign.MOST,
+        "limit_of_others": foreign.MOST,
         "servers": [_described(server) for server in servers],
         "left_out": dict(left_out),
         "items": [_item(cell, servers) for cell in cells],

@@ -32,7 +32,8 @@ def test_a_terminal_gets_colours_unless_it_says_no() -> None:
         ):
             os.close(writer)
             shown = b""
-            # A terminal ends with an error instead of no bytes.
+            # At the end of its output, reading from a terminal raises an error; a pipe would
+            # return no bytes.
             with suppress(OSError):
                 while read := os.read(reader, 4096):
                     shown += read

@@ -217,9 +217,9 @@ def test_the_authority_issues_once(idle_box: Container) -> None:
         "DNS:localhost, DNS:nginx, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1, "
         "DNS:api.example.org, IP Address:192.0.2.7"
     )
-    assert idle_box.days_left(396)
+    assert idle_box.valid_for_days(396)
     # Browsers refuse certificates with a longer term.
-    assert not idle_box.days_left(398)
+    assert not idle_box.valid_for_days(398)
     modes = idle_box.must(
         "stat -Lc %a /authority/ca.key /authority/ca.crt /certificates/privkey.pem"
     )
@@ -263,7 +263,7 @@ def test_it_renews_in_the_last_thirty_days(idle_box: Container, days: int, renew
     before = idle_box.serial()
     assert idle_box.authority().returncode == 0
     assert (idle_box.serial() != before) is renewed
-    assert idle_box.days_left(90) is renewed
+    assert idle_box.valid_for_days(90) is renewed
 
 
 @pytest.mark.parametrize(("last", "replaced"), [("+2 days", False), ("-2 days", True)])

@@ -66,7 +66,7 @@ def test_the_tag_of_a_large_collection_guards_its_changes(
         assert admin.put(path, json=definition, headers={"If-Match": first}).status_code == 412
         late = admin.delete(f"{path}?confirm={collection}", headers={"If-Match": first})
         assert late.status_code == 412
-        # The tag is that of the answer to the change.
+        # The answer to the change already carried the tag that is valid now.
         again = admin.put(path, json=definition, headers={"If-Match": changed.headers["ETag"]})
         assert again.status_code == 200, again.text
 

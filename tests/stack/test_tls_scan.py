@@ -106,5 +106,5 @@ def test_sessions_stay_with_the_server(stack: Stack) -> None:
         assert "HTTP/1.1 " in said
         tickets = re.findall(r"TLS session ticket:\n((?: +[0-9a-f]{4} - .*\n)+)", said)
         sizes[version] = {16 * len(ticket.splitlines()) for ticket in tickets}
-    # 32 bytes are the number of a session that the server keeps.
+    # A ticket of 32 bytes holds only the id of a session; the session itself is on the server.
     assert sizes == {"-tls1_2": set(), "-tls1_3": {32}}

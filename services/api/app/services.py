@@ -67,7 +67,7 @@ class Services:
     tracing: Telemetry
 
 
-# The scope's key for the services, which the application's state gives more slowly.
+# The scope's key for the services: reading them there is faster than asking the application.
 _KEY = "listo.services"
 
 

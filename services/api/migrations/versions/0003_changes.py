@@ -1,6 +1,8 @@
-"""The number of changes told of: a process that heard of all of them may trust its memory.
+"""The number of changes that processes were notified of.
 
-And the epoch, by which entries that are remembered outside of the processes are named.
+A process that received as many notifications has missed none, so what it remembers is current.
+
+The same row holds the epoch, which is part of the names of all cache entries in Redis.
 """
 
 from alembic import op

@@ -17,7 +17,8 @@ STATEMENTS = (
         user_id uuid PRIMARY KEY,
         requested_by uuid,
         requested_at timestamptz NOT NULL DEFAULT now(),
-        -- How far it is: all collections before this one, and in this one all records up to `id`.
+        -- How far the removal is: all collections before `collection` are done, and in that one
+        -- all records up to the id in `record`.
         collection text,
         record uuid,
         deleted bigint NOT NULL DEFAULT 0,
