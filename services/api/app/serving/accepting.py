@@ -1,7 +1,7 @@
 """Takes connections from a socket that several workers listen on, so that each gets its share.
 
-Without this, the worker that wakes first takes what there is: of 16 connections, one worker often
-had 13 or more.
+Without this, the worker that wakes first takes what there is: a worker could have all of 16
+connections, while the other was idle.
 """
 
 from __future__ import annotations
