@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from fixtures.cluster import fetch
+if TYPE_CHECKING:
+    from bench.stage import Stage
+
+# A round with more than this share of all cores in other hands is measured again.
+MOST = 0.1
+_SETTLE_SECONDS = 15
+_LOOK_SECONDS = 0.3
+# A part of one core, for all servers together.
+_RESTING = 0.2
 
 
 class Meter:
     """The share of all cores that others took since the last reading.
 
-    Others are all but this process, the processes that it started, and the PostgreSQL at
-    `database_url`. Time that a hypervisor gave to another machine is theirs as well.
+    Others are all but this process, the processes that it started, and the PostgreSQL of `stage`.
+    Time that a hypervisor gave to another machine is theirs as well.
     """
 
-    def __init__(self, database_url: str) -> None:
-        folder = fetch(database_url, "SHOW data_directory")[0][0]
-        postmaster = int((Path(folder) / "postmaster.pid").read_text().split()[0])
-        self._roots = (psutil.Process(), psutil.Process(postmaster))
+    def __init__(self, stage: Stage) -> None:
+        self._roots = (psutil.Process(), stage.postgres_process())
         self._cores = psutil.cpu_count() or 1
         self._last = self._now()
 
@@ -29,10 +35,30 @@ class Meter:
         """The share since the last call, from 0 to 1."""
         before, self._last = self._last, self._now()
         passed, busy, own = (b - a for a, b in zip(before, self._last, strict=True))
-        return max(0.0, busy - own) / (passed * self._cores) if passed else 0.0
+        share = (busy - own) / (passed * self._cores) if passed else 0.0
+        return min(1.0, max(0.0, share))
+
+    def settle(self) -> None:
+        """Wait until our own processes rest: servers go on with requests that no client waits for
+        any more."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        before = self._own()
+        while time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+            now = self._own()
+            if now - before < _RESTING * _LOOK_SECONDS:
+                return
+            before = now
 
     def _now(self) -> tuple[float, float, float]:
         """The time, and the CPU seconds of the machine and of our own processes until then."""
+        own = self._own()
+        machine = psutil.cpu_times()
+        # Time in interrupts is left out: packets of our own and others' are not told apart there.
+        busy = machine.user + machine.nice + machine.system + getattr(machine, "steal", 0.0)
+        return time.monotonic(), busy, own
+
+    def _own(self) -> float:
         own = 0.0
         for root in self._roots:
             with suppress(psutil.NoSuchProcess):
@@ -40,7 +66,4 @@ class Meter:
                     with suppress(psutil.NoSuchProcess):
                         # The last two are those of children that have ended.
                         own += sum(process.cpu_times()[:4])
-        machine = psutil.cpu_times()
-        # Time in interrupts is left out: packets of our own and others' are not told apart there.
-        busy = machine.user + machine.nice + machine.system + getattr(machine, "steal", 0.0)
-        return time.monotonic(), busy, own
+        return own

@@ -24,7 +24,7 @@ from bench.answers.checkout import checkout, resolve_commit
 from bench.answers.errors import CannotCompare
 from bench.beside import add_stage
 from bench.command import INTERRUPTED, interruptible, line, progress
-from bench.foreign import Meter
+from bench.foreign import MOST, Meter
 from bench.intervals import FEWEST, interval
 from bench.stage import PRODUCT, ROOT, scripts, stage, wrk
 
@@ -117,9 +117,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--operations", nargs="+", default=OPERATIONS, choices=OPERATIONS)
     parser.add_argument(
-        "--foreign", type=float, default=0.1,
+        "--foreign", type=float, default=MOST,
         help="repeat a round in which other programs took more than this part of all cores; there "
-        "are at most as many repeats as rounds (default: 0.1)",
+        "are at most as many repeats as rounds (default: %(default)s)",
     )  # fmt: skip
     given = parser.parse_args()
     if given.rounds < FEWEST:
@@ -143,7 +143,7 @@ def _compare(commit: str, given: argparse.Namespace) -> list[Comparison]:
             random.seed(1)
             tokens[side] = bench.seed(PORTS[side], given.records)
             lua[side] = scripts(bench.folder, bench.ids())
-        meter = Meter(first.database_url)
+        meter = Meter(first)
         tested = f"BASE={given.base} again" if given.same else "the working tree"
         line(
             f"{tested} beside BASE={given.base}: {given.records} records, {given.rounds} rounds of "

@@ -131,7 +131,7 @@ def _sampled(
 ) -> list[Sample]:
     line(table(COLUMNS, []))
     parts = round(given.minutes * 60 / given.every)
-    meter = Meter(bench.database_url)
+    meter = Meter(bench)
     samples = []
     with closing(arriving(PORT, requests, [(rate, given.every)] * parts)) as outcomes:
         for number, outcome in enumerate(outcomes, 1):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.foreign import Meter
 from bench.peers import records, results
 from bench.peers.directus import Directus
-from bench.peers.foreign import Watch
 from bench.peers.items import lacks
 from bench.peers.kinto import Kinto
 from bench.peers.listo import Floor, Listo
@@ -54,8 +53,8 @@ class Contest:
         listo = Listo(place)
         for server in (listo, Floor(listo), *(PEERS[name](place) for name in peers)):
             self._admit(server, data)
-        watch = Watch([psutil.Process(), place.postgres_process()])
-        rounds = Rounds(self._plan, place.folder, watch, self._leave_out)
+        meter = Meter(place)
+        rounds = Rounds(self._plan, place.folder, meter, self._leave_out)
         cells = self._measure(rounds, items)
         servers = [server for server, _ in self._running.values()]
         return results.collect(about, self._plan, self._count, servers, cells, self._left_out)

@@ -162,9 +162,6 @@ class Kinto(Server):
         ]
         return self.call("POST", "/v1/batch", {"requests": requests})
 
-    def login(self, account: Mapping[str, str] = MEMBER) -> Call:
-        raise NotImplementedError(account)
-
     def batch_ids(self, answer: Any) -> list[str]:
         return [response["body"]["data"]["id"] for response in answer["responses"]]
 

@@ -125,15 +125,6 @@ class Floor(Server):
     def delete(self, id_: str) -> Call:
         return self._listo.delete(id_)
 
-    def batch(self, records: Sequence[Record]) -> Call:
-        raise NotImplementedError(records)
-
-    def login(self, account: Mapping[str, str] = MEMBER) -> Call:
-        raise NotImplementedError(account)
-
-    def batch_ids(self, answer: Any) -> list[str]:
-        raise NotImplementedError(answer)
-
 
 def _wait_for_indexes(admin: httpx.Client, path: str) -> None:
     deadline = time.monotonic() + _INDEX_SECONDS

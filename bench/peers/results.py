@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from bench.peers import foreign
+from bench import foreign
 from bench.peers.items import lacks
 from bench.peers.server import ITEMS
 from bench.stage import ROOT

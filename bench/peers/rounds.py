@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.peers import foreign
+from bench import foreign
 from bench.peers.items import calls, prepare
 from bench.peers.running import Failed, alive, last_line, memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.peers.foreign import Watch
+    from bench.foreign import Meter
     from bench.peers.server import Server
 
 CONNECTIONS = (16, 64)
@@ -91,11 +91,11 @@ class Rounds:
     """Measures cells; a server that fails is handed to `leave_out` and measured no more."""
 
     def __init__(
-        self, plan: Plan, folder: Path, watch: Watch, leave_out: Callable[[Server, Exception], None]
+        self, plan: Plan, folder: Path, meter: Meter, leave_out: Callable[[Server, Exception], None]
     ) -> None:
         self._plan = plan
         self._folder = folder
-        self._watch = watch
+        self._meter = meter
         self._leave_out = leave_out
 
     def measure(self, cell: Cell, step: Callable[[], None]) -> None:
@@ -142,10 +142,10 @@ class Rounds:
 
     def _one(self, server: Server, cell: Cell, seconds: int) -> Measured:
         if cell.item in _SLOW:
-            self._watch.settle()
-        self._watch.begin()
+            self._meter.settle()
+        self._meter.read()
         said = self._run_wrk(server, cell, seconds)
-        others = self._watch.share()
+        others = self._meter.read()
         good = said["requests"] - said["errors"]
         if good <= 0:
             failed = f"all {said['errors']:,} requests of a round failed"

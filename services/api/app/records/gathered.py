@@ -2,7 +2,8 @@
 
 Transactions have statements of their own. Large records share badly: few fit into a statement, and
 small ones would wait for them. A write to a record that exists goes alone: the writer of another
-record must not wait for its lock. See docs/decisions/0023.
+record must not wait for its lock. So does a create whose answer may come late. See
+docs/decisions/0023.
 """
 
 from __future__ import annotations
