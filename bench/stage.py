@@ -32,6 +32,9 @@ ROOT = Path(__file__).parents[1]
 ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
 MEMBER = {"email": "member@example.com", "password": "correct horse battery"}
 SECTIONS = ("games", "libs", "net", "doc", "admin")
+# A collection with the same records as `bench`, and this cache.
+CACHED = "bench_cached"
+CACHE = {"list": "30s", "record": "30s"}
 DEFINITION: dict[str, Any] = {
     "schema": {
         "type": "object",
@@ -154,6 +157,17 @@ class Stage:
         token = self.client(port, MEMBER).headers["Authorization"]
         return token.removeprefix("Bearer ")
 
+    def seed_cached(self, port: int) -> None:
+        """Make the collection `bench_cached`, with the records of `bench` and a cache."""
+        definition = {**DEFINITION, "cache": CACHE}
+        self.client(port, ADMIN).put(f"/collections/{CACHED}", json=definition).raise_for_status()
+        execute(
+            self.database_url,
+            f"INSERT INTO records.{CACHED} (id, data, owner)"
+            " SELECT id, data, owner FROM records.bench",
+            f"VACUUM ANALYZE records.{CACHED}",
+        )
+
     def ids(self, count: int = 2000) -> list[str]:
         rows = fetch(
             self.database_url, "SELECT id FROM records.bench ORDER BY random() LIMIT $1", count
@@ -193,9 +207,11 @@ def record(number: int) -> dict[str, Any]:
     }
 
 
-def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
-    """wrk's scripts by operation."""
-    base = "/collections/bench/records"
+def scripts(folder: Path, ids: list[str], *, hot: str = "bench") -> dict[str, Path]:
+    """wrk's scripts by operation; those of one record or list over and over ask the collection
+    `hot`."""
+    folder.mkdir(exist_ok=True)
+    base, cached = "/collections/bench/records", f"/collections/{hot}/records"
     known = "local ids = {" + ",".join(f'"{id_}"' for id_ in ids) + "}\n"
     pick = f"'{base}/' .. ids[math.random(#ids)]"
     json_type = "wrk.headers['Content-Type'] = 'application/json'\n"
@@ -203,6 +219,8 @@ def scripts(folder: Path, ids: list[str]) -> dict[str, Path]:
     body = json.dumps(record(0))
     texts = {
         "get": f"{known}request = function() return wrk.format('GET', {pick}) end",
+        "get_hot": f"request = function() return wrk.format('GET', '{cached}/{ids[0]}') end",
+        "list_hot": f"request = function() return wrk.format('GET', '{cached}?{query}') end",
         "list": f"request = function() return wrk.format('GET', '{base}?{query}') end",
         "create": f"{json_type}request = function() return "
         f"wrk.format('POST', '{base}', nil, '{body}') end",

@@ -53,7 +53,6 @@ class Directus(Server):
         "`list_hot` by two more processes with `CACHE_ENABLED` on Redis"
     )
     differs = (
-        "`get_hot` is answered from its cache, Listo's is not",
         "a record has no version and no times, for which it would need fields",
         "types are checked by PostgreSQL, there is no schema beside them",
         "no rate limits, which are off by default; under pressure it answers 503, an error",

@@ -13,7 +13,7 @@ from bench.peers.calls import Call
 from bench.peers.records import LIMIT, SECTION, Record
 from bench.peers.running import Failed, free_port
 from bench.peers.server import MEMBERS, Server, fill
-from bench.stage import ADMIN, DEFINITION, MEMBER, PRODUCT, ROOT
+from bench.stage import ADMIN, CACHE, CACHED, DEFINITION, MEMBER, PRODUCT, ROOT
 from fixtures.cluster import execute
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-_CACHED = "bench_cached"
 _INDEX_SECONDS = 60
 # Every request is counted, and none reaches them: log-ins count among the anonymous ones as well.
 _LIMITS = dict.fromkeys(
@@ -56,7 +55,7 @@ class Listo(Server):
         self.port = free_port()
         self.processes = [stack.enter_context(self.stage.server(PRODUCT, self.port))]
         with closing(self.stage.client(self.port, ADMIN)) as admin:
-            for name, policy in (("bench", {}), (_CACHED, {"cache": {"list": "30s"}})):
+            for name, policy in (("bench", {}), (CACHED, {"cache": CACHE})):
                 path = f"/collections/{name}"
                 admin.put(path, json={**DEFINITION, **policy}).raise_for_status()
                 _wait_for_indexes(admin, path)
@@ -73,13 +72,16 @@ class Listo(Server):
             *(
                 f"INSERT INTO records.{name} (id, data, owner)"
                 f" SELECT id::uuid, data, {member} FROM source"
-                for name in ("bench", _CACHED)
+                for name in ("bench", CACHED)
             ),
         )  # fmt: skip
         execute(self.stage.database_url, "VACUUM ANALYZE")
 
+    def get_hot(self, id_: str) -> Call:
+        return self.call("GET", f"/collections/{CACHED}/records/{id_}")
+
     def listing_hot(self) -> Call:
-        return self.call("GET", f"/collections/{_CACHED}/records?{self.query}")
+        return self.call("GET", f"/collections/{CACHED}/records?{self.query}")
 
     def batch(self, records: Sequence[Record]) -> Call:
         operations = [{"op": "create", "data": record} for record in records]

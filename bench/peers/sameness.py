@@ -22,7 +22,9 @@ def check(server: Server, records: Sequence[Record]) -> None:
     places = range(0, len(records), max(1, len(records) // _SAMPLE))
     for place in places:
         _same(server, server.get(server.ids[place]), records[place])
-    _same(server, server.get_hot(server.ids[0]), records[0])
+    for _ in range(2):
+        # The second answer is a cache's, if there is one.
+        _same(server, server.get_hot(server.ids[0]), records[0])
     _lists(server, page(list(records)))
     _writes(server, records[0])
     if not lacks(server, "batch"):

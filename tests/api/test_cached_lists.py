@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -14,9 +13,10 @@ import pytest
 import redis
 
 from app.caching.generations import MAKING_SECONDS
+from fixtures import cached
+from fixtures.cached import SCHEMA, admins_of, status_of, three_servers
 from fixtures.redis import redis_store
 from fixtures.rules import ANYONE
-from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from fixtures.server import Server
 
 ROUNDS = int(os.environ.get("ROUNDS", "300"))
-SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}, "kind": {"type": "string"}}}
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +36,13 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def servers(database_url: str, redis_url: str) -> Iterator[list[Server]]:
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                serving(settings(database_url, redis_url=redis_url, list_timeout=20))
-            )
-            for _ in range(3)
-        ]
+    with three_servers(database_url, redis_url) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def admins(servers: list[Server]) -> list[httpx.Client]:
-    """The admin, on each server."""
-    token = str(servers[0].admin().headers["authorization"]).removeprefix("Bearer ")
-    return [server.client(token) for server in servers]
+    return admins_of(servers)
 
 
 @pytest.fixture
@@ -60,18 +52,9 @@ def list_path(admins: list[httpx.Client]) -> str:
 
 def make(admin: httpx.Client, **definition: Any) -> str:
     """The path of the records of a new collection, with one record."""
-    name = f"c{uuid4().hex[:12]}"
-    body = {"schema": SCHEMA, "rules": ANYONE, "cache": {"list": "5m"}, **definition}
-    response = admin.put(f"/collections/{name}", json=body)
-    assert response.status_code == 201, response.text
-    path = f"/collections/{name}/records"
+    path = cached.make(admin, **{"cache": {"list": "5m"}, **definition})
     assert admin.post(path, json={"n": 0}).status_code == 201
     return path
-
-
-def status_of(response: httpx.Response) -> str:
-    assert response.status_code in (200, 304), response.text
-    return response.headers["cache-status"].removeprefix("listo; ")
 
 
 def lists(servers: list[Server]) -> list[str]:
@@ -322,7 +305,9 @@ def test_lists_are_right_while_caching_begins_and_ends(admins: list[httpx.Client
     "cache",
     [
         {}, {"list": "0s"}, {"list": "61m"}, {"list": "5"}, {"list": 5}, {"list": "-1s"}, "30s",
-        {"list": "30s", "count": "1s"}, {"list": "30s", "stale_while_revalidate": "2h"},
+        {"list": "30s", "count": "1s"}, {"record": "0s"}, {"stale_while_revalidate": "1m"},
+        {"record": "30s", "stale_while_revalidate": "1m"},
+        {"list": "30s", "stale_while_revalidate": "2h"},
     ],
 )  # fmt: skip
 def test_invalid_cache_policies_are_refused(admins: list[httpx.Client], cache: Any) -> None:

@@ -1,4 +1,5 @@
-"""Cached lists while something fails: every acknowledged write still shows on every server."""
+"""Cached lists and records while something fails: every acknowledged write still shows on every
+server."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from fixtures.server import Server
 
 PATIENCE = 30
-CACHE = {"list": "60m", "stale_while_revalidate": "60m"}
+CACHE = {"list": "60m", "stale_while_revalidate": "60m", "record": "60m"}
 DEFINITION = {"schema": {"type": "object"}, "rules": ANYONE, "cache": CACHE}
 
 
@@ -88,11 +89,12 @@ class Stage:
         assert admin.put(f"/collections/{name}", json=DEFINITION).status_code == 201
         self.path = f"/collections/{name}/records"
         self.list = f"{self.path}?count=exact&limit=1"
-        self.written = 0
-        self.clients[0].post(self.path, json={"n": 0})
+        self.written = self.patched = 0
+        self.record = self.clients[0].post(self.path, json={"n": 0}).headers["location"]
 
     def warm(self) -> None:
-        """Have the list cached and read by all servers, as if the last test were long ago."""
+        """Have list and record cached and read by all servers, as if the last test were long
+        ago."""
         deadline = time.monotonic() + PATIENCE
         statuses: list[str] = []
         while not statuses or not all("hit" in status for status in statuses):
@@ -104,13 +106,17 @@ class Stage:
             for marks in self.redis.client.scan_iter("listo:marks:*"):
                 # The network may deliver a mark when its writer is done.
                 self.redis.client.delete(marks)
-            answers = [client.get(self.list) for client in self.clients]
+            paths = (self.list, self.record)
+            answers = [client.get(path) for client in self.clients for path in paths]
             statuses = [answer.headers["cache-status"] for answer in answers]
 
     def write(self, writer: int = 0) -> None:
         self.written += 1
         response = self.clients[writer].post(self.path, json={"n": self.written})
         assert response.status_code == 201, response.text
+        response = self.clients[writer].patch(self.record, json={"n": self.written})
+        assert response.status_code == 200, response.text
+        self.patched = self.written
 
     def kept_answers(self) -> int:
         """Committed writes with an idempotency key, answered or not."""
@@ -118,13 +124,15 @@ class Stage:
         return len(rows)
 
     def check(self, *readers: int) -> list[str]:
-        """Each reader sees the last write, twice; returns how each answer came about."""
+        """Each reader sees the last write, twice; returns how each list came about."""
         statuses = []
         for reader in (readers or (0, 1, 2)) * 2:
             response = self.clients[reader].get(self.list)
             assert response.status_code == 200, response.text
             assert response.json()["total"] == self.written + 1, response.headers
             statuses.append(response.headers["cache-status"])
+            response = self.clients[reader].get(self.record)
+            assert response.json()["n"] == self.patched, response.headers
         return statuses
 
     def check_until_read(self) -> None:
@@ -282,8 +290,10 @@ def test_lists_are_right_on_a_reader_that_has_not_heard_of_the_end_of_a_cache(
     records = f"{collection}/records"
     admin.put(collection, json=DEFINITION)
     notifications: Any = stage.servers[2].services.database.notifications
-    statuses = [stage.clients[2].get(records).headers["cache-status"] for _ in range(2)]
-    assert "hit" in statuses[1], statuses
+    record = admin.post(records, json={"n": 0}).headers["location"]
+    for path in (records, record):
+        statuses = [stage.clients[2].get(path).headers["cache-status"] for _ in range(2)]
+        assert "hit" in statuses[1], statuses
 
     async def tell(command: str) -> None:
         while True:
@@ -302,9 +312,14 @@ def test_lists_are_right_on_a_reader_that_has_not_heard_of_the_end_of_a_cache(
         if deleted:
             assert admin.delete(collection, params={"confirm": collection[13:]}).status_code == 204
         admin.put(collection, json={**DEFINITION, "cache": None})
+        kept = 0 if deleted else 1
         for number in range(1, 4):
             assert admin.post(records, json={"n": number}).status_code == 201
-            assert len(stage.clients[2].get(records).json()["items"]) == number
+            assert len(stage.clients[2].get(records).json()["items"]) == kept + number
+            changed = admin.patch(record, json={"n": number})
+            answer = stage.clients[2].get(record)
+            assert answer.status_code == changed.status_code == (404 if deleted else 200)
+            assert deleted or answer.json() == changed.json()
     finally:
         listen("LISTEN")
 

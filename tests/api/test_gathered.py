@@ -257,6 +257,14 @@ def test_creates_in_a_cached_collection_go_alone(
     assert asked == []
 
 
+def test_creates_beside_cached_records_are_shared(
+    server: Server, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    """A create makes no cached record untrue."""
+    records = define(admin, {"list": "", "create": ""}, cache={"record": "5m"})
+    wait_until(lambda: ada.post(records, json={"n": 1}) and shared(server, records)[-1])
+
+
 def test_a_definition_that_changed_is_read_anew_by_all(
     database_url: str, admin: httpx.Client, ada: httpx.Client, bob: httpx.Client, asked: list[Any]
 ) -> None:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from fixtures.server import Server
 
+CACHE = {"list": "1m", "record": "1m"}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def collections(admin: httpx.Client) -> None:
-    for name, more in (("first", {}), ("second", {"cache": {"list": "1m"}}), ("third", {})):
+    for name, more in (("first", {}), ("second", {"cache": CACHE}), ("third", {})):
         body = {"schema": {"type": "object"}, "rules": ANYONE, **more}
         assert admin.put(f"/collections/{name}", json=body).is_success
 
@@ -104,6 +106,8 @@ def test_records_are_deleted_by_the_worker_in_parts(
     fill(client, 4, "second")
     lists = "/collections/second/records?limit=500"
     assert len(ada.get(lists).json()["items"]) >= 16
+    record = client.post("/collections/second/records", json={"n": 9}).headers["location"]
+    assert ada.get(record).json() == ada.get(record).json()
     events = "SELECT count(*) FROM listo.events WHERE type = 'record.deleted' AND actor = $1"
     before = fetch(database_url, events, id_of(admin))[0][0]
 
@@ -122,19 +126,20 @@ def test_records_are_deleted_by_the_worker_in_parts(
         work(database_url, size=3, parts=1)
     assert first["deleted"] <= 3
     assert first["finished_at"] is None
-    assert owned(database_url, user) == 25 - first["deleted"]
+    assert owned(database_url, user) == 26 - first["deleted"]
     work(database_url, size=3)
     done = admin.get(location).json()
-    assert done["deleted"] == 25
+    assert done["deleted"] == 26
     assert done["finished_at"] is not None
     assert owned(database_url, user) == 0
     assert owned(database_url, id_of(ada)) == 15
-    assert fetch(database_url, events, id_of(admin))[0][0] == before + 25
+    assert fetch(database_url, events, id_of(admin))[0][0] == before + 26
     owners = {item["owner"] for item in ada.get(lists).json()["items"]}
     assert user not in owners
+    assert ada.get(record).status_code == 404
     # Another run does nothing.
     work(database_url)
-    assert admin.get(location).json()["deleted"] == 25
+    assert admin.get(location).json()["deleted"] == 26
 
 
 def test_nothing_is_deleted_while_a_request_of_the_user_may_be_in_work(

@@ -46,6 +46,9 @@ SCHEMA = {
     "type": "object",
     "properties": {"n": {"type": "integer"}, "s": {"type": "string"}},
 }
+CACHES: tuple[dict[str, str] | None, ...] = (
+    None, {"list": "30s"}, {"record": "30s"}, {"list": "30s", "record": "30s"},
+)  # fmt: skip
 
 processes = st.integers(0, PROCESSES - 1)
 values = st.fixed_dictionaries(
@@ -71,7 +74,7 @@ class Machine(Clients):
         for _ in range(2):
             self.register(process, process, key=False)
         for n, chosen in enumerate((first, second)):
-            self.define(process, n, chosen, cached=n == 0)
+            self.define(process, n, chosen, cache=CACHES[-1] if n == 0 else None)
             for who in list(self.tokens):
                 self.create_as(who, process, f"c{self.number}_{n}", {"n": n}, key=False)
 
@@ -174,12 +177,12 @@ class Machine(Clients):
 
     # Collections
 
-    @rule(process=processes, n=st.integers(0, 1), chosen=rules, cached=st.booleans())
-    def define(self, process: int, n: int, chosen: dict[str, str | None], *, cached: bool) -> None:
+    @rule(process=processes, n=st.integers(0, 1), chosen=rules, cache=st.sampled_from(CACHES))
+    def define(
+        self, process: int, n: int, chosen: dict[str, str | None], cache: dict[str, str] | None
+    ) -> None:
         name = f"c{self.number}_{n}"
-        body: dict[str, Any] = {"schema": SCHEMA, "rules": chosen}
-        if cached:
-            body["cache"] = {"list": "30s"}
+        body = {"schema": SCHEMA, "rules": chosen, "cache": cache}
         answer = self.ask(process, "admin", "PUT", f"/collections/{name}", json=body)
         present = self.model.collections.get(name)
         assert answer.status_code == (200 if present else 201), answer.text
@@ -243,7 +246,7 @@ class Machine(Clients):
             self.written(answer, 201, lambda _: self.model.put_new(who, name, given, id_))
         else:
             self.written(answer, 200, lambda _: self.model.put(who, name, id_, given, version))
-        self.compare_everywhere(name, choice.draw(self.whoever()))
+        self.compare_everywhere(name, choice.draw(self.whoever()), id_)
 
     @rule(
         process=processes, choice=st.data(), given=patches, wanted=versions, key=st.booleans()
@@ -260,7 +263,7 @@ class Machine(Clients):
             headers={} if version is None else {"If-Match": f'"{version}"'}, needs=("update",),
         )  # fmt: skip
         self.written(answer, 200, lambda _: self.model.patch(who, name, id_, given, version))
-        self.compare_everywhere(name, choice.draw(self.whoever()))
+        self.compare_everywhere(name, choice.draw(self.whoever()), id_)
 
     @rule(process=processes, choice=st.data(), wanted=versions, key=st.booleans())
     def delete(self, process: int, choice: st.DataObject, wanted: str | None, *, key: bool) -> None:
@@ -272,7 +275,7 @@ class Machine(Clients):
             headers={} if version is None else {"If-Match": f'"{version}"'}, needs=("delete",),
         )  # fmt: skip
         agreed(answer, 204, lambda: self.model.delete(who, name, id_, version))
-        self.compare_everywhere(name, choice.draw(self.whoever()))
+        self.compare_everywhere(name, choice.draw(self.whoever()), id_)
 
     @rule(process=processes, choice=st.data(), key=st.booleans())
     def batch(self, process: int, choice: st.DataObject, *, key: bool) -> None:
@@ -296,7 +299,7 @@ class Machine(Clients):
         ]
         results = agreed(answer, 200, lambda: self.model.batch(who, name, operations, made))
         assert [(result["id"], result["version"]) for result in told] == (results or [])
-        self.compare_everywhere(name, choice.draw(self.whoever()))
+        self.compare_everywhere(name, choice.draw(self.whoever()), choice.draw(record))
 
     @precondition(lambda self: self.kept)
     @rule(process=processes, choice=st.data())
@@ -316,7 +319,7 @@ class Machine(Clients):
         if agreed(answer, 422, lambda: self.admitted(first)):
             assert answer.json()["code"] == "idempotency_key_reused"
 
-    # ReadSession
+    # Reading
 
     @rule(process=processes, choice=st.data())
     def get(self, process: int, choice: st.DataObject) -> None:

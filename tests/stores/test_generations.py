@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
@@ -202,6 +203,65 @@ def test_nothing_is_read_nor_kept_across_a_change(run: Any) -> None:
         assert await kept(generations, OTHER) is None
 
     run(work)
+
+
+def test_a_name_is_current_until_one_of_its_groups_changes(run: Any) -> None:
+    async def work(store: Store) -> None:
+        generations, names = store.generations, set[str | None]()
+        for changed in (GROUP, OTHER):
+            name = await generations.current((GROUP, OTHER))
+            assert name is not None
+            assert await generations.current((GROUP, OTHER)) == name
+            names.add(name)
+            await generations.mark([changed], "writer")
+            assert await generations.current((GROUP, OTHER)) is None
+            assert await generations.current(("third",)) is not None
+            await generations.unmark([changed], "writer")
+        names.add(await generations.current((GROUP, OTHER)))
+        assert len(names) == 3
+
+    run(work)
+
+
+def test_a_name_is_another_after_each_step_of_a_change(run: Any) -> None:
+    """A value that is made between the steps must not be served after the change."""
+
+    async def work(store: Store) -> None:
+        before = await store.generations.current((GROUP,))
+        await store.generations.mark([GROUP], "writer")
+        await store.later(MARK_SECONDS + 1)
+        between = await store.generations.current((GROUP,))
+        await store.generations.unmark([GROUP], "writer")
+        assert len({before, between, await store.generations.current((GROUP,))}) == 3
+
+    run(work)
+
+
+def test_names_asked_for_in_one_turn_are_one_call(redis_url: str) -> None:
+    async def work() -> None:
+        async with shared(redis_url) as (store, client):
+            await store.current((GROUP,))
+            await client.config_resetstat()
+            names = await asyncio.gather(
+                *(store.current((GROUP, f"part {number % 3}")) for number in range(60))
+            )
+            assert len(set(names)) == 3
+            stats: Any = await client.info("commandstats")
+            assert stats["cmdstat_evalsha"]["calls"] == 1
+
+    asyncio.run(work())
+
+
+def test_nothing_is_current_without_redis(redis_url: str) -> None:
+    async def work() -> None:
+        async with shared(redis_url) as (store, client):
+            await client.config_set("maxmemory", "1")
+            try:
+                assert await store.current((uuid4().hex,)) is None
+            finally:
+                await client.config_set("maxmemory", "0")
+
+    asyncio.run(work())
 
 
 def test_marks_of_several_writers_add_up(run: Any) -> None:

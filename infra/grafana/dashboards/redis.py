@@ -118,11 +118,14 @@ LIMITS = (
         top=1,
     ),
     graph(
-        "Lists",
-        "Lists of collections with a cache: found, found too old while a new one is made, made, or "
-        "asked of PostgreSQL because a record is being written or Redis is away.",
+        "Lists and records",
+        "Of collections with a cache: found, found too old while a new one is made, made, or asked "
+        "of PostgreSQL because a record is being written or Redis is away.",
         "reqps",
-        Series(total(rate('listo_cache_lookups_total{cache="lists"}'), "outcome"), "{{outcome}}"),
+        Series(
+            total(rate('listo_cache_lookups_total{cache=~"lists|records"}'), "cache, outcome"),
+            "{{cache}}: {{outcome}}",
+        ),
         span=24,
     ),
 )

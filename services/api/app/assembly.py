@@ -15,6 +15,7 @@ from app.auth.identity.authenticator import Authenticator
 from app.auth.identity.tokens import Tokens
 from app.auth.passwords.pool import Passwords
 from app.caching.coherent import CoherentCache
+from app.caching.local import LocalCache
 from app.caching.memory import MemoryCache
 from app.caching.memory_generations import MemoryGenerations
 from app.caching.redis import RedisCache
@@ -71,7 +72,7 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
         settings, lambda: database.notifications.listeners
     )
     background = Background()
-    lists = CoherentCache(_generations(redis), database, background)
+    generations = _generations(redis)
     route_policies = RoutePolicies()
     deadlines = Deadlines(settings.request_timeout)
     # A lower limit than the number of connections would leave some of them idle.
@@ -87,7 +88,8 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
         background=background,
         redis=redis,
         cache=cache,
-        lists=lists,
+        lists=CoherentCache(generations, database, background),
+        records=LocalCache(generations, database, MemoryCache()),
         limiter=limiter,
         policies=policies(settings),
         login_throttle=login_throttle,
@@ -118,6 +120,7 @@ def closing(services: Services) -> AsyncExitStack:
             ("close the limiter", services.limiter.close),
             ("close the login throttle", services.login_throttle.close),
             ("close the lists", services.lists.close),
+            ("close the records", services.records.close),
             ("close the cache", services.cache.close),
             ("end the hashing", partial(asyncio.to_thread, services.passwords.close)),
             ("end the checking", partial(asyncio.to_thread, checking.close)),

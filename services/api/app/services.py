@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.auth.passwords.pool import Passwords
     from app.caching.cache import Cache
     from app.caching.coherent import CoherentCache
+    from app.caching.local import LocalCache
     from app.collections.registry import Registry
     from app.core.background import Background
     from app.core.settings import Settings
@@ -49,6 +50,7 @@ class Services:
     redis: Redis | None
     cache: Cache
     lists: CoherentCache
+    records: LocalCache
     limiter: Limiter
     policies: Mapping[Kind, Policy]
     login_throttle: LoginThrottle

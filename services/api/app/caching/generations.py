@@ -40,6 +40,11 @@ class Generations(Protocol):
         storing it."""
         ...
 
+    async def current(self, groups: tuple[str, ...]) -> str | None:
+        """A name that changes with each change of these groups; None if one of them must not be
+        read."""
+        ...
+
     async def still_making(self, name: str) -> None:
         """Keep other readers from making the entry for MAKING_SECONDS more."""
         ...

@@ -29,9 +29,9 @@ class MemoryGenerations:
 
     async def look(self, group: str, key: str, *, stale: float) -> Look | None:
         now = self._now()
-        if any(end > now for end in self._marks.get(group, {}).values()):
+        generation = await self.current((group,))
+        if generation is None:
             return None
-        generation = self._generations.setdefault(group, uuid4().hex)
         name = f"list:{generation}:{key}"
         value = await self._cache.get(name)
         left = self._cache.left(name)
@@ -39,6 +39,13 @@ class MemoryGenerations:
         if is_maker:
             self._making[name] = now + MAKING_SECONDS
         return Look(name, value, left, is_maker)
+
+    async def current(self, groups: tuple[str, ...]) -> str | None:
+        now = self._now()
+        for group in groups:
+            if any(end > now for end in self._marks.get(group, {}).values()):
+                return None
+        return ".".join(self._generations.setdefault(group, uuid4().hex) for group in groups)
 
     async def still_making(self, name: str) -> None:
         if name in self._making:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from app.caching.generations import MAKING_SECONDS, MARK_SECONDS, Look
+from app.redis.batches import Batches
 from app.redis.circuit_breaker import CircuitBreaker, RedisAway
 from app.redis.scripts import Script, ScriptClient
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from typing import Any
 
     from redis.asyncio import Redis
@@ -39,6 +40,23 @@ local left = value and redis.call('PTTL', name) or 0
 local mine = value ~= '' and left <= tonumber(ARGV[4])
     and redis.call('SET', name .. ':making', '', 'NX', 'PX', ARGV[5])
 return {{name, value, left, mine and 1 or 0}}
+""")
+# KEYS: marks and generation of each group. ARGV: what new generations begin with, their life in ms.
+# Returns the run of Redis, then the generation of each group, or false if it must not be read.
+_CURRENT = Script(f"""{_NOW}
+local found = {{string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')}}
+for i = 1, #KEYS, 2 do
+    local generation = false
+    if redis.call('ZCOUNT', KEYS[i], now, '+inf') == 0 then
+        generation = redis.call('GET', KEYS[i + 1])
+        if not generation then
+            generation = ARGV[1] .. i
+            redis.call('SET', KEYS[i + 1], generation, 'PX', ARGV[2])
+        end
+    end
+    found[#found + 1] = generation
+end
+return found
 """)
 # KEYS: the entry. ARGV: the value, its life in ms, the share of maxmemory that may be in use after
 # the write, the life of the empty entry that is stored if the value would exceed that share. Lists
@@ -83,8 +101,9 @@ class RedisGenerations:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._redis = CircuitBreaker(client, "lists", "no list is cached")
+        self._redis = CircuitBreaker(client, "lists", "no list or record is cached")
         self._scripts = ScriptClient(client)
+        self._batches: Batches[tuple[str, ...], str | None] = Batches(self._current)
         self._store = client.register_script(_STORE)
         self._mark = client.register_script(_MARK)
         self._unmark = client.register_script(_UNMARK)
@@ -102,6 +121,21 @@ class RedisGenerations:
             return None
         name, value, left, mine = found
         return Look(name.decode(), value, left / 1000, mine == 1)
+
+    async def current(self, groups: tuple[str, ...]) -> str | None:
+        return await self._batches.ask(groups)
+
+    async def _current(self, asked: Sequence[tuple[str, ...]]) -> list[str | None]:
+        different = list(dict.fromkeys(group for groups in asked for group in groups))
+        arguments: list[str | int] = [f"{uuid4().hex}.", _ms(_GENERATION_SECONDS)]
+        answered, found = await self._ask(
+            lambda: self._scripts.run(_CURRENT, _keys(different), arguments)
+        )
+        if not answered:
+            return [None] * len(asked)
+        run, *generations = found
+        known = dict(zip(different, generations, strict=True))
+        return [_joint(run, [known[group] for group in groups]) for groups in asked]
 
     async def still_making(self, name: str) -> None:
         await self._ask(lambda: self._client.pexpire(f"{name}:making", _ms(MAKING_SECONDS)))
@@ -137,6 +171,10 @@ class RedisGenerations:
             return True, await self._redis.call(call)
         except RedisAway:
             return False, None
+
+
+def _joint(run: bytes, generations: Sequence[bytes | None]) -> str | None:
+    return None if None in generations else b":".join((run, *generations)).decode()  # type: ignore[arg-type]
 
 
 def _keys(groups: Collection[str]) -> list[str]:

@@ -35,6 +35,13 @@ TOPIC = "collection"
 # Records of at most this many bytes are not announced, see Collection.largest.
 LARGEST = 8192
 
+# The number of parts that cached records of a collection are divided into.
+_PARTS = 256
+
+# The parts of a collection that can be cached.
+CacheKind = Literal["list", "record"]
+CACHE_KINDS: tuple[CacheKind, ...] = ("list", "record")
+
 Operation = Literal["list", "read", "create", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = ("list", "read", "create", "update", "delete")
 
@@ -51,8 +58,11 @@ class Definition:
     schema: dict[str, Any]
     rules: dict[Operation, str | None] = field(default_factory=dict)
     indexes: tuple[tuple[str, ...], ...] = ()
-    # {"list": "30s", "stale_while_revalidate": "60s"}, or only the first member.
+    # {"list": "30s", "stale_while_revalidate": "60s", "record": "30s"}, or a part of it.
     cache: dict[str, str] | None = None
+
+    def caches(self, kind: CacheKind) -> bool:
+        return self.cache is not None and kind in self.cache
 
     @property
     def schema_text(self) -> str:
@@ -131,13 +141,32 @@ class Collection:
         return rule
 
     @cached_property
-    def cache_policy(self) -> CachePolicy | None:
+    def list_cache(self) -> CachePolicy | None:
         """How long lists are cached; None if they are not cached."""
         cache = self.definition.cache
-        if cache is None:
+        if cache is None or "list" not in cache:
             return None
         stale = cache.get("stale_while_revalidate")
         return CachePolicy(seconds(cache["list"]), 0.0 if stale is None else seconds(stale))
+
+    @cached_property
+    def record_cache(self) -> float | None:
+        """How many seconds single records are cached; None if they are not cached."""
+        cache = self.definition.cache
+        return None if cache is None or "record" not in cache else seconds(cache["record"])
+
+    def cache_group(self, kind: CacheKind) -> str:
+        """The group of everything of that kind that is cached of this collection."""
+        return str(self.id) if kind == "list" else self._records_group
+
+    def record_groups(self, id_: UUID) -> tuple[str, str]:
+        """The groups of a cached record: of all records, and of a part of them. A write to a
+        record changes only the second."""
+        return self._records_group, f"{self._records_group}/{id_.int % _PARTS}"
+
+    @cached_property
+    def _records_group(self) -> str:
+        return f"{self.id}/records"
 
     def is_visible_to(self, actor: Actor) -> bool:
         """Whether the caller may know that this collection exists."""

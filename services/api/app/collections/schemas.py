@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
 from app.collections.models import seconds
 from app.filters.language import parser
@@ -48,17 +55,28 @@ Duration = Annotated[
 
 
 class Cache(BaseModel):
-    """Lists are kept until they are this old or a record changes."""
+    """Lists and single records are kept until they are this old or a record changes."""
 
     model_config = ConfigDict(extra="forbid")
 
-    list: Duration = Field(examples=["30s"])
+    list: Duration | None = Field(None, description="How long lists are kept.", examples=["30s"])
     stale_while_revalidate: Duration | None = Field(
         None,
-        description="How long after that they are still given while a new one is made; never from "
+        description="How long after that lists are still given while a new one is made; never from "
         "before a change.",
         examples=["5m"],
     )
+    record: Duration | None = Field(
+        None, description="How long single records are kept.", examples=["30s"]
+    )
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Cache:
+        if self.list is None and self.record is None:
+            raise ValueError("needs list, record, or both")
+        if self.list is None and self.stale_while_revalidate is not None:
+            raise ValueError("has stale_while_revalidate, which needs list")
+        return self
 
 
 _EXAMPLE: dict[str, JsonValue] = {

@@ -17,7 +17,7 @@ from app.collections.errors import (
     RecordsDoNotFit,
 )
 from app.collections.json_schema.schema import check_schema, wrong
-from app.collections.models import NAME, OPERATIONS, TOPIC, Collection, Definition
+from app.collections.models import CACHE_KINDS, NAME, OPERATIONS, TOPIC, Collection, Definition
 from app.core import json
 from app.core.actor import Scope
 from app.core.errors import FieldError, Forbidden, PreconditionFailed, Problem, Unauthorized
@@ -112,8 +112,7 @@ async def put(
         await _check_records(session, replace(present, definition=definition))
     if blocks_writers(present.definition, definition):
         await turns.block_writers(session, (name,))
-    if present.definition.cache and not definition.cache:
-        await _end_cache(session, present)
+    await _end_caches(session, present, definition)
     changed = await repository.update(session, present.id, definition)
     if new_schema:
         await _check_records(session, changed, since=oldest)
@@ -124,8 +123,9 @@ async def put(
 def blocks_writers(before: Definition, after: Definition) -> bool:
     """Whether writers wait while a collection is changed from `before` to `after`."""
     # Writers that waited notice a new schema: they check the version that they validated against.
-    # Before any list is cached, writers that know of no cache must have ended.
-    return before.schema_text != after.schema_text or bool(after.cache and not before.cache)
+    # Before anything is cached, writers that do not know of it must have ended.
+    begins = any(after.caches(kind) and not before.caches(kind) for kind in CACHE_KINDS)
+    return before.schema_text != after.schema_text or begins
 
 
 async def delete(
@@ -151,8 +151,7 @@ async def delete(
         raise ConfirmationMissing
     _check_match(collection, if_match)
     await turns.block_all(session, name)
-    if collection.definition.cache:
-        await _end_cache(session, collection)
+    await _end_caches(session, collection, None)
     await repository.delete(session, collection)
     await api_keys.forget_collection(session, name)
     await session.notify(TOPIC, name)
@@ -163,9 +162,17 @@ def _check_match(present: Collection | None, wanted: Tags | None) -> None:
         raise PreconditionFailed
 
 
-async def _end_cache(session: Session, collection: Collection) -> None:
-    async with session.atomic() as transaction:
-        transaction.invalidate(str(collection.id), ended=True)
+async def _end_caches(session: Session, present: Collection, after: Definition | None) -> None:
+    """End what `after` no longer caches; None: everything."""
+    ended = [
+        kind
+        for kind in CACHE_KINDS
+        if present.definition.caches(kind) and not (after and after.caches(kind))
+    ]
+    if ended:
+        async with session.atomic() as transaction:
+            for kind in ended:
+                transaction.invalidate(present.cache_group(kind), ended=True)
 
 
 async def _check_records(

@@ -1,13 +1,8 @@
-"""The limiter of many processes: one script call on Redis at a time, for all waiting requests.
-
-A call costs ten times what a request adds to it, so a request costs less in a busier process. While
-Redis is away, each process admits its share of every limit by itself.
-"""
+"""The limiter of many processes. While Redis is away, each process admits its share of every limit
+by itself."""
 
 from __future__ import annotations
 
-import asyncio
-from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +11,7 @@ from msgspec.msgpack import decode, encode
 from app.ratelimit.gcra import decide
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.policy import OVERDRAFT, share
+from app.redis.batches import Batches
 from app.redis.circuit_breaker import CircuitBreaker, RedisAway
 from app.redis.scripts import Script, ScriptClient
 
@@ -31,8 +27,6 @@ _SCRIPT = Script((Path(__file__).parent / "gcra.lua").read_text())
 # More than a caller can owe, and a number that Lua still holds exactly.
 _NO_LIMIT = 1 << 53
 
-_Pending = tuple["Sequence[Check]", "asyncio.Future[Decision]"]
-
 
 class RedisLimiter:
     """Shares its counts with every process on the same Redis.
@@ -45,16 +39,10 @@ class RedisLimiter:
         self._scripts = ScriptClient(client)
         self._processes = processes
         self._fallback = MemoryLimiter()
-        self._pending: list[_Pending] = []
-        self._calls: asyncio.Task[None] | None = None
+        self._batches: Batches[Sequence[Check], Decision] = Batches(self._admit_all)
 
     async def admit(self, checks: Sequence[Check]) -> Decision:
-        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._pending.append((checks, future))
-        if self._calls is None:
-            # In a new context, since the task outlives the request.
-            self._calls = asyncio.create_task(self._admit_pending(), context=Context())
-        return await future
+        return await self._batches.ask(checks)
 
     async def close(self) -> None:
         self._scripts.close()
@@ -66,32 +54,16 @@ class RedisLimiter:
             [check._replace(policy=share(check.policy, processes)) for check in checks]
         )
 
-    async def _admit_pending(self) -> None:
-        while self._pending:
-            batch, self._pending = self._pending, []
-            try:
-                decisions = await self._admit_all(batch)
-            except Exception as error:  # noqa: BLE001 - it fails this batch, not the next
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), decision in zip(batch, decisions, strict=True):
-                if not future.done():
-                    future.set_result(decision)
-        self._calls = None
-
-    async def _admit_all(self, batch: list[_Pending]) -> list[Decision]:
+    async def _admit_all(self, batch: Sequence[Sequence[Check]]) -> list[Decision]:
         async def shared() -> list[Decision]:
-            asked = [_question(checks) for checks, _ in batch]
+            asked = [_question(checks) for checks in batch]
             answer = await self._scripts.run(_SCRIPT, (), (encode(asked),))
-            owed = decode(answer, type=list[int])
-            return list(_decisions([checks for checks, _ in batch], owed))
+            return list(_decisions(batch, decode(answer, type=list[int])))
 
         try:
             return cast("list[Decision]", await self._redis.call(shared, calls=len(batch)))
         except RedisAway:
-            return [await self._admit_alone(checks) for checks, _ in batch]
+            return [await self._admit_alone(checks) for checks in batch]
 
 
 def _question(checks: Sequence[Check]) -> list[tuple[str, int, int, int]]:
@@ -115,7 +87,7 @@ def _legible(caller: str) -> str:
     return caller.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
-def _decisions(batch: list[Sequence[Check]], owed: Sequence[int]) -> Iterator[Decision]:
+def _decisions(batch: Sequence[Sequence[Check]], owed: Sequence[int]) -> Iterator[Decision]:
     """The decisions on a batch: `decide` compares the same integers as the script that counted."""
     at = 0
     for checks in batch:

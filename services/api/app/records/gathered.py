@@ -58,9 +58,9 @@ async def create(access: Access, id_: UUID, data: Size) -> Row | None:
     need = data.memory_to_write * (2 if access.collection.annotations.write_only else 1)
     found = _gatherings(access, need)
     collection = access.collection
-    # While Redis is away, the answer to a create in a cached collection waits for seconds after the
-    # commit, and the next creates must not wait with it.
-    if found is None or data.weight > collection.largest or collection.cache_policy is not None:
+    # While Redis is away, the answer to a create that changes cached lists waits for seconds after
+    # the commit, and the next creates must not wait with it.
+    if found is None or data.weight > collection.largest or collection.list_cache is not None:
         return await repository.create(access, id_, data)
     return await found.create.ask((access, id_, data), need)
 

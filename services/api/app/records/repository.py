@@ -9,6 +9,7 @@ import orjson
 
 from app.collections import repository as collections
 from app.collections.errors import CollectionNotFound
+from app.collections.models import CACHE_KINDS
 from app.core.actor import SYSTEM
 from app.db.pool.budget import ALONE_LOCK, room
 from app.observability.metrics import EVENTS_PUBLISHED
@@ -100,12 +101,20 @@ async def _write(
     args: Sequence[object],
     event: str,
     given: Sequence[Size] = (),
+    *,
+    changed: UUID | None = None,
 ) -> Sequence[Any]:
     """The rows of a statement that changes records and writes an event for each of them.
 
-    If there are rows, cached lists are invalidated. `given` are the records' new data.
+    If there are rows, what is cached of them is invalidated. `given` are the records' new data,
+    `changed` is the record that was there before.
     """
     session, collection = access.session, access.collection
+    cached = []
+    if collection.list_cache is not None:
+        cached.append(collection.cache_group("list"))
+    if changed is not None and collection.record_cache is not None:
+        cached.append(collection.record_groups(changed)[1])
     largest = max((size.weight for size in given), default=0)
     if largest > collection.largest:
         await collections.announce(session, collection, largest)
@@ -116,13 +125,13 @@ async def _write(
         need += sum(size.memory_to_write for size in given)
     with _faults:
         async with room(session, need) as within:
-            if collection.cache_policy is None:
+            if not cached:
                 rows = await within.fetch(statement.sql, *args)
             else:
                 async with within.atomic() as transaction:
                     rows = await transaction.fetch(statement.sql, *args)
-                    if rows:
-                        transaction.invalidate(str(collection.id))
+                    for group in cached if rows else ():
+                        transaction.invalidate(group)
     session.after_commit(lambda: EVENTS_PUBLISHED.labels(event).inc(len(rows)))
     return rows
 
@@ -164,7 +173,7 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
     """The record with that data; a record that has the data already stays as it was."""
     statement, actor = access.statements.replace, access.actor
     args = statement.args(actor, id_, data.text, version, access.collection.version, actor.id)
-    rows = await _write(access, statement, args, "record.updated", [data])
+    rows = await _write(access, statement, args, "record.updated", [data], changed=id_)
     return rows[0] if rows else await _unchanged(access, id_, data, version)
 
 
@@ -202,7 +211,7 @@ async def lock_creation(access: Access, *, alone: bool) -> None:
 async def delete(access: Access, id_: UUID, version: int | None) -> bool:
     statement, actor = access.statements.delete, access.actor
     args = statement.args(actor, id_, version, actor.id, access.collection.version)
-    return bool(await _write(access, statement, args, "record.deleted"))
+    return bool(await _write(access, statement, args, "record.deleted", changed=id_))
 
 
 class Part(NamedTuple):
@@ -229,8 +238,9 @@ async def delete_owned(
             )
             assert row is not None
             part = Part(row["seen"], row["deleted"], row["last"])
-            if part.deleted and collection.cache_policy is not None:
-                transaction.invalidate(str(collection.id))
+            for kind in CACHE_KINDS if part.deleted else ():
+                if collection.definition.caches(kind):
+                    transaction.invalidate(collection.cache_group(kind))
     session.after_commit(lambda: EVENTS_PUBLISHED.labels("record.deleted").inc(part.deleted))
     return part if row["current"] else None
 

@@ -20,8 +20,9 @@ from app.ratelimit import costs
 from app.ratelimit.dependencies import charge, charge_query_time
 from app.records import batch, service
 from app.records.access import Access
+from app.records.cached import lists, records
+from app.records.cached.fields import fields_of
 from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
-from app.records.lists import cached as lists
 from app.records.lists import listing
 from app.records.lists.parameters import parse as parse_parameters
 from app.records.service import Body, DefinitionChanged, Stored
@@ -61,7 +62,7 @@ async def list_records(collection: str, request: Request) -> Answer:
     counted = costs.EXACT_COUNT if query.count == "exact" else 1
     await charge(request, counted)
     async with charge_query_time(request, counted):
-        if access.collection.cache_policy is not None:
+        if access.collection.list_cache is not None:
             return await _cached(request, access, query, parameters)
         services = services_of(request.scope)
         page = await listing.list_records(
@@ -110,8 +111,14 @@ async def get_record(collection: str, record_id: str, request: Request) -> Answe
     # Parsed before the collection is looked up: the answer to an invalid id must not tell whether
     # the collection exists.
     id_ = _id(record_id)
-    stored = await service.get(await _access(request, collection), id_)
-    fields = {"ETag": preconditions.etag(stored.version), **_PRIVATE}
+    access = await _access(request, collection)
+    fields = dict(_PRIVATE)
+    if access.collection.record_cache is None:
+        stored = await service.get(access, id_)
+    else:
+        stored, served = await records.get(access, id_, services_of(request.scope).records)
+        fields |= fields_of(served)
+    fields["ETag"] = preconditions.etag(stored.version)
     if known is not None and known.match(stored.version):
         return Answer(status=304, fields=fields)
     return Answer(stored.json, fields=fields)
@@ -221,20 +228,20 @@ async def _version(access: Access, id_: UUID, wanted: Tags | None) -> int | None
 async def _cached(request: Request, access: Access, query: Query, parameters: Parameters) -> Answer:
     known = _tags(request, b"if-none-match")
     services = services_of(request.scope)
-    cached = await lists.list_records(
+    found = await lists.list_records(
         access,
         query,
         cache=services.lists,
         reading=services.database.lists,
         cursors=services.cursors,
     )
-    links = _links(request.scope["path"], parameters, cached.page)
-    fields = {**_PRIVATE, **cached.fields, **links}
+    links = _links(request.scope["path"], parameters, found.page)
+    fields = {**_PRIVATE, **found.fields, **links}
     if access.actor.is_anonymous and access.collection.rules["list"] is True:
         fields["Cache-Control"] = "public, no-cache"
-    if known is not None and known.match(cached.tag):
+    if known is not None and known.match(found.tag):
         return Answer(status=304, fields=fields)
-    return Answer(cached.page.dump(), fields=fields)
+    return Answer(found.page.dump(), fields=fields)
 
 
 def _links(path: str, parameters: Parameters, page: listing.Page) -> dict[str, str]:

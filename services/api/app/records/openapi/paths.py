@@ -21,8 +21,8 @@ _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "The record's ver
 # With a schema for this answer, the answer to any caller would be a choice of two schemas.
 _NOT_READ = "A key without `records:read` gets `id` and `version` alone."
 
+_LIST_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Of the whole answer."}}
 _CACHED = {
-    "ETag": {"schema": {"type": "string"}, "description": "Of the whole answer."},
     "Age": {"schema": {"type": "integer"}, "description": "Of a hit, in seconds."},
     "Cache-Status": {
         "schema": {"type": "string"},
@@ -108,9 +108,9 @@ class _Paths:
 
     def list_(self) -> dict[str, Any] | None:
         parameters, headers, more = _LIST_PARAMETERS, None, {}
-        if self.collection.cache_policy is not None:
+        if self.collection.list_cache is not None:
             parameters = [*parameters, precondition("If-None-Match")]
-            headers = _CACHED
+            headers = {**_LIST_ETAG, **_CACHED}
             more = {"304": {"description": "Not modified"}}
         return self._operation(
             ("list",), "list_{}_records", "List records",
@@ -146,11 +146,12 @@ class _Paths:
         )  # fmt: skip
 
     def get(self) -> dict[str, Any] | None:
+        headers = _ETAG if self.collection.record_cache is None else {**_ETAG, **_CACHED}
         return self._operation(
             ("read",), "get_{}_record", "Get a record",
             parameters=[_ID, precondition("If-None-Match")],
             responses={
-                "200": _json("The record", self.record, _ETAG),
+                "200": _json("The record", self.record, headers),
                 "304": {"description": "Not modified"},
                 **_problems(403, 404),
             },

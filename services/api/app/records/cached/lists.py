@@ -1,4 +1,4 @@
-"""Lists of collections with a cache policy, and header fields on how each was served."""
+"""Lists of collections with a `list` cache."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from app.records.cached.fields import fields_of
 from app.records.lists import listing
 from app.records.lists.listing import RawPage
 
@@ -29,21 +30,7 @@ class CachedPage:
 
     @property
     def fields(self) -> dict[str, str]:
-        """`Age` (RFC 9111) and `Cache-Status` (RFC 9211)."""
-        served = self.served
-        match served.outcome:
-            case "hit" | "stale":
-                status = f"hit; ttl={int(served.left)}"
-            case "collapsed":
-                status = "fwd=miss; collapsed"
-            case "miss" if served.stored:
-                status = "fwd=miss; stored"
-            case _:
-                status = f"fwd={served.outcome}"
-        fields = {"ETag": f'"{self.tag}"', "Cache-Status": f"listo; {status}"}
-        if served.outcome in ("hit", "stale"):
-            fields["Age"] = str(int(served.age))
-        return fields
+        return {"ETag": f'"{self.tag}"', **fields_of(self.served)}
 
 
 async def list_records(
@@ -62,9 +49,12 @@ async def list_records(
     async def make() -> bytes:
         return _dump(await prepared.fetch(reading))
 
-    assert collection.cache_policy is not None
+    assert collection.list_cache is not None
     served = await cache.fetch(
-        str(collection.id), prepared.key(collection.version), collection.cache_policy, make
+        collection.cache_group("list"),
+        prepared.key(collection.version),
+        collection.list_cache,
+        make,
     )
     found, digest = _load(served.value)
     page = prepared.page(found, cursors)
