@@ -1,5 +1,4 @@
-"""Cached lists and records while something fails: every acknowledged write still shows on every
-server."""
+"""Cached lists and records while something fails: all acknowledged writes show on every server."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -27,9 +26,12 @@ from fixtures.redis import PROGRAM
 from fixtures.relay import redis_relay
 from fixtures.rules import ANYONE
 from fixtures.server import serving, settings
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
     from fixtures.relay import Relay
     from fixtures.server import Server
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 PATIENCE = 30
 CACHE = {"list": "60m", "stale_while_revalidate": "60m", "record": "60m"}
 DEFINITION = {"schema": {"type": "object"}, "rules": ANYONE, "cache": CACHE}
+RECORDS_ONLY = {**DEFINITION, "cache": {"record": "60m"}}
 
 
 class OwnRedis:
@@ -85,12 +88,20 @@ class Stage:
             self.servers.append(stack.enter_context(serving(configured)))
         self.clients = [server.client() for server in self.servers]
         admin = self.servers[0].admin()
-        name = f"c{uuid4().hex[:12]}"
-        assert admin.put(f"/collections/{name}", json=DEFINITION).status_code == 201
-        self.path = f"/collections/{name}/records"
+        self.path, self.records = (
+            self._define(admin, definition) for definition in (DEFINITION, RECORDS_ONLY)
+        )
         self.list = f"{self.path}?count=exact&limit=1"
         self.written = self.patched = 0
-        self.record = self.clients[0].post(self.path, json={"n": 0}).headers["location"]
+        self.clients[0].post(self.path, json={"n": 0})
+        self.record = self.clients[0].post(self.records, json={"n": 0}).headers["location"]
+
+    @staticmethod
+    def _define(admin: httpx.Client, definition: dict[str, Any]) -> str:
+        """The path of the records of a new collection."""
+        name = f"c{uuid4().hex[:12]}"
+        assert admin.put(f"/collections/{name}", json=definition).status_code == 201
+        return f"/collections/{name}/records"
 
     def warm(self) -> None:
         """Have list and record cached and read by all servers, as if the last test were long
@@ -111,12 +122,15 @@ class Stage:
             statuses = [answer.headers["cache-status"] for answer in answers]
 
     def write(self, writer: int = 0) -> None:
+        """Write to list and record. Only the first of these writes may have to wait, so it is the
+        record's now and the list's then."""
         self.written += 1
-        response = self.clients[writer].post(self.path, json={"n": self.written})
-        assert response.status_code == 201, response.text
-        response = self.clients[writer].patch(self.record, json={"n": self.written})
-        assert response.status_code == 200, response.text
         self.patched = self.written
+        client, body = self.clients[writer], {"n": self.written}
+        writes = [(client.post, self.path, 201), (client.patch, self.record, 200)]
+        for send, path, status in writes if self.written % 2 else reversed(writes):
+            response = send(path, json=body)
+            assert response.status_code == status, response.text
 
     def kept_answers(self) -> int:
         """Committed writes with an idempotency key, answered or not."""
@@ -190,6 +204,71 @@ def test_a_replay_waits_until_all_lists_have_its_write(stage: Stage) -> None:
             assert first.result().content == again.content
     finally:
         stage.relays[0].mend()
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_a_write_sent_again_waits_until_the_first_is_seen(stage: Stage, method: str) -> None:
+    """The client gave up waiting for a writer that is cut off from Redis, and asks another."""
+    record = stage.clients[0].post(stage.records, json={"n": 1}).headers["location"]
+    stage.warm()
+    warm(stage, record)
+    rest: dict[str, Any] = {} if method == "DELETE" else {"json": {"n": 2}}
+    stage.relays[0].cut()
+    try:
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(stage.clients[0].request, method, record, **rest)
+            wait_until(lambda: stored(stage, record) != [1])
+            again = stage.clients[1].request(method, record, **rest)
+            seen = stage.clients[2].get(record)
+            assert first.result().is_success
+    finally:
+        stage.relays[0].mend()
+    if method == "DELETE":
+        assert (again.status_code, seen.status_code) == (404, 404)
+    else:
+        assert again.json() == seen.json()
+        assert seen.json()["n"] == 2
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_record_made_again_is_seen_though_its_deletion_is_not_known(
+    stage: Stage, *, batch: bool
+) -> None:
+    record = stage.clients[0].post(stage.records, json={"n": 1}).headers["location"]
+    stage.warm()
+    warm(stage, record)
+    stage.relays[0].cut()
+    try:
+        with ThreadPoolExecutor() as pool:
+            deleted = pool.submit(stage.clients[0].delete, record)
+            wait_until(lambda: stored(stage, record) == [])
+            if batch:
+                made = [{"op": "create", "id": record[-36:], "data": {"n": 2}}]
+                made.append({"op": "create", "data": {"n": 3}})
+                operations = {"operations": made}
+                answer = stage.clients[1].post(f"{stage.records}:batch", json=operations)
+            else:
+                only_new = {"If-None-Match": "*"}
+                answer = stage.clients[1].put(record, json={"n": 2}, headers=only_new)
+            assert answer.is_success, answer.text
+            assert stage.clients[2].get(record).json()["n"] == 2
+            assert deleted.result().status_code == 204
+    finally:
+        stage.relays[0].mend()
+
+
+def warm(stage: Stage, record: str) -> None:
+    """Have a further record cached by all servers."""
+    for client in stage.clients:
+        statuses = [client.get(record).headers["cache-status"] for _ in range(2)]
+        assert "hit" in statuses[1], statuses
+
+
+def stored(stage: Stage, record: str) -> list[int]:
+    """The `n` of the record in PostgreSQL, if there is one."""
+    _, _, name, _, id_ = record.split("/")
+    rows = fetch(stage.database_url, f"SELECT data->'n' FROM records.{name} WHERE id = '{id_}'")
+    return [int(row[0]) for row in rows]
 
 
 @pytest.mark.parametrize("fault", ["cut", "silence"])
@@ -289,11 +368,49 @@ def test_lists_are_right_on_a_reader_that_has_not_heard_of_the_end_of_a_cache(
     collection = f"/collections/c{uuid4().hex[:12]}"
     records = f"{collection}/records"
     admin.put(collection, json=DEFINITION)
-    notifications: Any = stage.servers[2].services.database.notifications
     record = admin.post(records, json={"n": 0}).headers["location"]
     for path in (records, record):
         statuses = [stage.clients[2].get(path).headers["cache-status"] for _ in range(2)]
         assert "hit" in statuses[1], statuses
+    with deaf(stage.servers[2]):
+        if deleted:
+            assert admin.delete(collection, params={"confirm": collection[13:]}).status_code == 204
+        admin.put(collection, json={**DEFINITION, "cache": None})
+        kept = 0 if deleted else 1
+        for number in range(1, 4):
+            assert admin.post(records, json={"n": number}).status_code == 201
+            assert len(stage.clients[2].get(records).json()["items"]) == kept + number
+            changed = admin.patch(record, json={"n": number})
+            answer = stage.clients[2].get(record)
+            assert answer.status_code == changed.status_code == (404 if deleted else 200)
+            assert deleted or answer.json() == changed.json()
+
+
+def test_the_end_of_a_cache_that_is_not_marked_is_waited_for_by_other_writers(
+    stage: Stage,
+) -> None:
+    collection = f"/collections/c{uuid4().hex[:12]}"
+    admin = stage.servers[0].admin()
+    admin.put(collection, json=RECORDS_ONLY)
+    record = admin.post(f"{collection}/records", json={"n": 1}).headers["location"]
+    stage.warm()
+    warm(stage, record)
+    stage.relays[0].cut()
+    try:
+        with deaf(stage.servers[2]), ThreadPoolExecutor() as pool:
+            ended = pool.submit(admin.put, collection, json={**RECORDS_ONLY, "cache": None})
+            wait_until(lambda: "cache-status" not in stage.clients[1].get(record).headers)
+            stage.clients[1].patch(record, json={"n": 2})
+            assert stage.clients[2].get(record).json()["n"] == 2
+            assert ended.result().status_code == 200
+    finally:
+        stage.relays[0].mend()
+
+
+@contextmanager
+def deaf(server: Server) -> Iterator[None]:
+    """The server hears no notification."""
+    notifications: Any = server.services.database.notifications
 
     async def tell(command: str) -> None:
         while True:
@@ -309,17 +426,7 @@ def test_lists_are_right_on_a_reader_that_has_not_heard_of_the_end_of_a_cache(
 
     listen("UNLISTEN")
     try:
-        if deleted:
-            assert admin.delete(collection, params={"confirm": collection[13:]}).status_code == 204
-        admin.put(collection, json={**DEFINITION, "cache": None})
-        kept = 0 if deleted else 1
-        for number in range(1, 4):
-            assert admin.post(records, json={"n": number}).status_code == 201
-            assert len(stage.clients[2].get(records).json()["items"]) == kept + number
-            changed = admin.patch(record, json={"n": number})
-            answer = stage.clients[2].get(record)
-            assert answer.status_code == changed.status_code == (404 if deleted else 200)
-            assert deleted or answer.json() == changed.json()
+        yield
     finally:
         listen("LISTEN")
 

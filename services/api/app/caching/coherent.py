@@ -199,6 +199,9 @@ class CoherentCache:
         lasting = [group for group, ended in groups.items() if not ended]
         writer, asked = uuid4().hex, time.monotonic()
         marked = await self._generations.mark(groups, writer)
+        if not marked and len(lasting) < len(groups):
+            # After the commit, others write without a mark: by then all processes must be quiet.
+            await self._until_known()
         begins = not marked and asked > self._began + REPEAT_SECONDS
         if begins:
             await self._database.notifications.begin_epoch(session)
@@ -209,7 +212,7 @@ class CoherentCache:
             unmarked = await self._generations.unmark(lasting, writer)
             if not unmarked:
                 self._end_marks_later(lasting, writer)
-            if not unmarked or (not marked and len(lasting) < len(groups)):
+            if not unmarked:
                 await self._until_known()
 
         return acknowledge
@@ -237,7 +240,9 @@ class CoherentCache:
         async with self._beginning:
             asked = time.monotonic()
             if asked > self._began + COVERED_SECONDS:
-                await self._database.notifications.begin_epoch(self._database)
+                # A connection apart, since the caller may have one of the pool.
+                async with self._database.connection() as apart:
+                    await self._database.notifications.begin_epoch(apart)
                 self._has_begun(asked)
         await asyncio.sleep(self._known - time.monotonic())
 

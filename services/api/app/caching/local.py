@@ -3,6 +3,7 @@ while its groups have the generations that they had before the value was made.""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from app.caching.coherent import MAX_BYTES, Served
@@ -48,10 +49,12 @@ class LocalCache:
         if kept is not None and kept.startswith(name):
             left = self._memory.left(key)
             return Served(kept[len(name) :], "hit", age=ttl - left, left=left)
+        began = time.monotonic()
         value = await make()
-        stored = len(value) <= MAX_BYTES
+        left = ttl - (time.monotonic() - began)
+        stored = len(value) <= MAX_BYTES and left > 0
         if stored:
-            await self._memory.set(key, name + value, ttl=ttl)
+            await self._memory.set(key, name + value, ttl=left)
         return Served(value, "miss", stored=stored)
 
     async def _name(self, groups: tuple[str, ...]) -> bytes | None:

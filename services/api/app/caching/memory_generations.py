@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from app.caching.memory import MemoryCache
 
 
+_MOST_GROUPS = 100_000
+
+
 class MemoryGenerations:
     """The methods are described in `Generations`. `now` gives seconds, and must be the clock that
     `cache` uses."""
@@ -45,6 +48,9 @@ class MemoryGenerations:
         for group in groups:
             if any(end > now for end in self._marks.get(group, {}).values()):
                 return None
+        if len(self._generations) > _MOST_GROUPS:
+            # New names do no harm.
+            self._generations.clear()
         return ".".join(self._generations.setdefault(group, uuid4().hex) for group in groups)
 
     async def still_making(self, name: str) -> None:
@@ -70,7 +76,10 @@ class MemoryGenerations:
     async def unmark(self, groups: Collection[str], writer: str) -> bool:
         for group in groups:
             self._generations.pop(group, None)
-            self._marks.get(group, {}).pop(writer, None)
+            marks = self._marks.get(group, {})
+            marks.pop(writer, None)
+            if not marks:
+                self._marks.pop(group, None)
         return True
 
     async def close(self) -> None:

@@ -24,9 +24,15 @@ _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
+# A former primary may answer from what it has got so far, where a script writes nothing.
+_PRIMARY = """
+if not string.find(redis.call('INFO', 'replication'), 'role:master', 1, true) then
+    return redis.error_reply('READONLY this is a replica')
+end
+"""
 # KEYS: marks, generation. ARGV: a new generation, its life, the key, `stale`, and for how long one
 # reader may be making the entry; times in ms.
-_LOOK = Script(f"""{_NOW}
+_LOOK = Script(f"""{_NOW}{_PRIMARY}
 if redis.call('ZCOUNT', KEYS[1], now, '+inf') > 0 then return false end
 local generation = redis.call('GET', KEYS[2])
 if not generation then
@@ -43,7 +49,7 @@ return {{name, value, left, mine and 1 or 0}}
 """)
 # KEYS: marks and generation of each group. ARGV: what new generations begin with, their life in ms.
 # Returns the run of Redis, then the generation of each group, or false if it must not be read.
-_CURRENT = Script(f"""{_NOW}
+_CURRENT = Script(f"""{_NOW}{_PRIMARY}
 local found = {{string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')}}
 for i = 1, #KEYS, 2 do
     local generation = false
@@ -129,7 +135,7 @@ class RedisGenerations:
         different = list(dict.fromkeys(group for groups in asked for group in groups))
         arguments: list[str | int] = [f"{uuid4().hex}.", _ms(_GENERATION_SECONDS)]
         answered, found = await self._ask(
-            lambda: self._scripts.run(_CURRENT, _keys(different), arguments)
+            lambda: self._scripts.run(_CURRENT, _keys(different), arguments), calls=len(asked)
         )
         if not answered:
             return [None] * len(asked)
@@ -165,10 +171,10 @@ class RedisGenerations:
         self._scripts.close()
         await self._redis.close()
 
-    async def _ask(self, call: Callable[[], Awaitable[Any]]) -> tuple[bool, Any]:
-        """Whether Redis answered, and the answer."""
+    async def _ask(self, call: Callable[[], Awaitable[Any]], *, calls: int = 1) -> tuple[bool, Any]:
+        """Whether Redis answered, and the answer. `calls` as of `CircuitBreaker.call`."""
         try:
-            return True, await self._redis.call(call)
+            return True, await self._redis.call(call, calls=calls)
         except RedisAway:
             return False, None
 

@@ -35,8 +35,9 @@ TOPIC = "collection"
 # Records of at most this many bytes are not announced, see Collection.largest.
 LARGEST = 8192
 
-# The number of parts that cached records of a collection are divided into.
-_PARTS = 256
+# The number of parts that cached records of a collection are divided into: a prime, so that all
+# bytes of an id count.
+_PARTS = 257
 
 # The parts of a collection that can be cached.
 CacheKind = Literal["list", "record"]

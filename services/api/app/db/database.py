@@ -156,8 +156,17 @@ class Database(Pooled):
             self.lists = ListPool(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)
         self.gatherings = Gatherings(lambda: self._gate.has_place(caller_now()))
-        # Without a cache, this process has every process drop what is cached.
-        self.invalidating: Invalidating = lambda session, _: self.notifications.begin_epoch(session)
+        self.invalidating: Invalidating = self._drop_what_is_cached
+
+    async def _drop_what_is_cached(self, session: Session, groups: Mapping[str, bool]) -> None:
+        """Invalidate in a process without a cache. What is cached of all groups is dropped."""
+        if any(groups.values()):
+            # After the commit, others write without a mark: by then all processes must be quiet.
+            async with self.connection() as apart:
+                await self.notifications.begin_epoch(apart)
+            await self.notifications.epoch_is_known(session)
+        else:
+            await self.notifications.begin_epoch(session)
 
     def add_query_logger(self, callback: Callable[[Any], None]) -> None:
         """Have `callback` see every statement of connections opened from now on."""

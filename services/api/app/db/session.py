@@ -76,14 +76,14 @@ class Session(ReadSession, Protocol):
 
 
 class Atomic(Session, Protocol):
-    """A session in a transaction, which can invalidate cached lists."""
+    """A session in a transaction, which can invalidate what is cached."""
 
     def nested(self) -> AbstractAsyncContextManager[Session]:
         """A savepoint: if the block raises, only the block's work is undone."""
         ...
 
     def invalidate(self, group: str, *, ended: bool = False) -> None:
-        """Before the client learns of the commit, keep processes from the group's cached lists.
+        """Before the client learns of the commit, keep processes from what is cached of the group.
 
         With `ended`, the group stays unread: other processes may not know of the end yet.
         """

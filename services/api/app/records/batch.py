@@ -155,7 +155,9 @@ async def _create_all(access: Access, creates: list[Operation], start: int) -> N
             assert operation.data is not None
             kept = await service.prepared(access, operation.data)
             data.append(service.checked_size(access, kept.text))
-    created = await repository.create_many(access, [operation.id for operation in creates], data)
+    ids = [operation.id for operation in creates]
+    chosen = [operation.id for operation in creates if operation.known]
+    created = await repository.create_many(access, ids, data, chosen=chosen)
     for offset, operation in enumerate(creates):
         if operation.id not in created:
             with _AtIndex(start + offset):

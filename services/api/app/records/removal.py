@@ -59,7 +59,7 @@ async def _go_on(session: Session, removal: Removal, size: int) -> None:
         session, name, inclusive=removal.record is not None
     )
     if collection is None:
-        # Once a client can read that this is finished, no cached list must hold the records.
+        # Once a client can read that this is finished, no cache must hold the records.
         await Notifications.epoch_is_known(session)
         await removals.finish(session, removal)
         return

@@ -11,6 +11,7 @@ from app.collections import repository as collections
 from app.collections.errors import CollectionNotFound
 from app.collections.models import CACHE_KINDS
 from app.core.actor import SYSTEM
+from app.db.notifications import Notifications
 from app.db.pool.budget import ALONE_LOCK, room
 from app.observability.metrics import EVENTS_PUBLISHED
 from app.records import sizes
@@ -102,19 +103,19 @@ async def _write(
     event: str,
     given: Sequence[Size] = (),
     *,
-    changed: UUID | None = None,
+    ids: Sequence[UUID] = (),
 ) -> Sequence[Any]:
     """The rows of a statement that changes records and writes an event for each of them.
 
     If there are rows, what is cached of them is invalidated. `given` are the records' new data,
-    `changed` is the record that was there before.
+    `ids` those under which a process may know a record.
     """
     session, collection = access.session, access.collection
     cached = []
     if collection.list_cache is not None:
         cached.append(collection.cache_group("list"))
-    if changed is not None and collection.record_cache is not None:
-        cached.append(collection.record_groups(changed)[1])
+    if collection.record_cache is not None:
+        cached += [collection.record_groups(id_)[1] for id_ in ids]
     largest = max((size.weight for size in given), default=0)
     if largest > collection.largest:
         await collections.announce(session, collection, largest)
@@ -136,10 +137,12 @@ async def _write(
     return rows
 
 
-async def create(access: Access, id_: UUID, data: Size) -> Row | None:
+async def create(access: Access, id_: UUID, data: Size, *, ids: Sequence[UUID] = ()) -> Row | None:
+    """The new record; `ids` has the id if the client has chosen it: a process may know the record
+    that had the id before."""
     statement, actor = access.statements.create, access.actor
     args = statement.args(actor, id_, data.text, actor.id, access.collection.version)
-    rows = await _write(access, statement, args, "record.created", [data])
+    rows = await _write(access, statement, args, "record.created", [data], ids=ids)
     return rows[0] if rows else None
 
 
@@ -160,12 +163,15 @@ async def create_together(asked: Sequence[tuple[Access, UUID, Size]]) -> list[Ro
     return _by_number(rows, len(asked))
 
 
-async def create_many(access: Access, ids: Sequence[UUID], data: Sequence[Size]) -> set[UUID]:
-    """The ids that were created; those that are missing were refused."""
+async def create_many(
+    access: Access, ids: Sequence[UUID], data: Sequence[Size], *, chosen: Sequence[UUID]
+) -> set[UUID]:
+    """The ids that were created; those that are missing were refused. `chosen` are those of `ids`
+    that the client has chosen, see `create`."""
     statement, actor = access.statements.create_many, access.actor
     texts = [each.text for each in data]
     args = statement.args(actor, ids, texts, actor.id, access.collection.version)
-    rows = await _write(access, statement, args, "record.created", data)
+    rows = await _write(access, statement, args, "record.created", data, ids=chosen)
     return {row["id"] for row in rows}
 
 
@@ -173,7 +179,7 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
     """The record with that data; a record that has the data already stays as it was."""
     statement, actor = access.statements.replace, access.actor
     args = statement.args(actor, id_, data.text, version, access.collection.version, actor.id)
-    rows = await _write(access, statement, args, "record.updated", [data], changed=id_)
+    rows = await _write(access, statement, args, "record.updated", [data], ids=[id_])
     return rows[0] if rows else await _unchanged(access, id_, data, version)
 
 
@@ -181,7 +187,19 @@ async def _unchanged(access: Access, id_: UUID, data: Size, version: int | None)
     statement = access.statements.unchanged
     need = sizes.memory_to_read(statement.sql, access.collection.largest) + data.memory_to_write
     args = statement.args(access.actor, id_, data.text, version)
-    return await _fetchrow(access.session, statement.sql, args, need)
+    row = await _fetchrow(access.session, statement.sql, args, need)
+    if row is not None:
+        await settled(access)
+    return row
+
+
+async def settled(access: Access) -> None:
+    """Return when what is cached of the collection has all that this session reads.
+
+    Called before an answer that tells of a write of another request, which may still wait for that.
+    """
+    if access.collection.definition.cache:
+        await Notifications.epoch_is_known(access.session)
 
 
 async def before(access: Access, id_: UUID) -> Row | None:
@@ -211,7 +229,7 @@ async def lock_creation(access: Access, *, alone: bool) -> None:
 async def delete(access: Access, id_: UUID, version: int | None) -> bool:
     statement, actor = access.statements.delete, access.actor
     args = statement.args(actor, id_, version, actor.id, access.collection.version)
-    return bool(await _write(access, statement, args, "record.deleted", changed=id_))
+    return bool(await _write(access, statement, args, "record.deleted", ids=[id_]))
 
 
 class Part(NamedTuple):

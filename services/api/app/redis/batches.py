@@ -36,16 +36,21 @@ class Batches(Generic[Asked, Answer]):
         return await answer
 
     async def _answer_waiting(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                answers = await self._answer_all([asked for asked, _ in batch])
-            except Exception as error:  # noqa: BLE001 - it fails this batch, not the next
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), answer in zip(batch, answers, strict=True):
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._answer(batch)
+        finally:
+            self._calls = None
+
+    async def _answer(self, batch: list[tuple[Asked, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._answer_all([asked for asked, _ in batch])
+        except Exception as error:  # noqa: BLE001 - it fails this batch, not the next
+            for _, future in batch:
                 if not future.done():
-                    future.set_result(answer)
-        self._calls = None
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
