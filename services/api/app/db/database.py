@@ -159,7 +159,7 @@ class Database(Pooled):
         self.invalidating: Invalidating = self._drop_what_is_cached
 
     async def _drop_what_is_cached(self, session: Session, groups: Mapping[str, bool]) -> None:
-        """Invalidate in a process without a cache. What is cached of all groups is dropped."""
+        """Invalidate in a process without a cache: entries of all groups are dropped."""
         if any(groups.values()):
             # After the commit, others write without a mark: by then all processes must be quiet.
             async with self.connection() as apart:
