@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from app.caching.memory import _OVERHEAD, MemoryCache
+from app.caching.entries import _OVERHEAD
+from app.caching.memory import MemoryCache
 from app.caching.redis import RedisCache
 from fixtures.redis import redis_store
 
@@ -97,7 +98,7 @@ def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
             await cache.set(str(number), b"y" * 1000, ttl=60)
             await cache.get("used")
         await cache.set("huge", b"z" * 200_000, ttl=60)
-        return cache._bytes, await cache.get("used"), await cache.get("huge")
+        return cache._entries._bytes, await cache.get("used"), await cache.get("huge")
 
     size, used, huge = asyncio.run(work())
     assert size <= 100_000

@@ -37,6 +37,7 @@ from app.overload.deadlines import Deadlines
 from app.ratelimit.counting import policies
 from app.ratelimit.memory import MemoryLimiter
 from app.ratelimit.redis import RedisLimiter
+from app.records.cached import lists, records
 from app.redis import checks as redis_checks
 from app.redis.circuit_breaker import ANSWER_SECONDS
 from app.route_policy import RoutePolicies
@@ -89,7 +90,8 @@ def assemble(app: FastAPI, settings: Settings, tracing: Telemetry) -> Services:
         redis=redis,
         cache=cache,
         lists=CoherentCache(generations, database, background),
-        records=LocalCache(generations, database, MemoryCache()),
+        kept_lists=LocalCache("lists", generations, database, lists.size),
+        kept_records=LocalCache("records", generations, database, records.size),
         limiter=limiter,
         policies=policies(settings),
         login_throttle=login_throttle,
@@ -120,7 +122,6 @@ def closing(services: Services) -> AsyncExitStack:
             ("close the limiter", services.limiter.close),
             ("close the login throttle", services.login_throttle.close),
             ("close the lists", services.lists.close),
-            ("close the records", services.records.close),
             ("close the cache", services.cache.close),
             ("end the hashing", partial(asyncio.to_thread, services.passwords.close)),
             ("end the checking", partial(asyncio.to_thread, checking.close)),

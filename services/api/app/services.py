@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from app.ratelimit.counting import Kind
     from app.ratelimit.limiter import Limiter
     from app.ratelimit.policy import Policy
+    from app.records.cached.lists import Found
+    from app.records.service import Stored
     from app.route_policy import RoutePolicies
     from app.throttling.throttle import LoginThrottle
 
@@ -50,7 +52,8 @@ class Services:
     redis: Redis | None
     cache: Cache
     lists: CoherentCache
-    records: LocalCache
+    kept_lists: LocalCache[Found]
+    kept_records: LocalCache[Stored]
     limiter: Limiter
     policies: Mapping[Kind, Policy]
     login_throttle: LoginThrottle

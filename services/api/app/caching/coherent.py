@@ -12,14 +12,13 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from uuid import uuid4
 from zlib import crc32
 
 from app.caching.generations import MAKING_SECONDS
 from app.core.errors import Problem
 from app.db.notifications import QUIET_SECONDS, TRUST_SECONDS
-from app.observability.metrics import CACHE_LOOKUPS
 from app.redis.circuit_breaker import RETRY_SECONDS
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from app.core.background import Background
     from app.db.database import Database
     from app.db.session import Session
+
+Value = TypeVar("Value")
 
 MAX_BYTES = 256 * 1024
 # Seconds after an epoch's commit until every other process knows of it or trusts no memory.
@@ -63,10 +64,11 @@ class CachePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A value, its outcome, and in seconds its age and how long it stays fresh."""
+class Served(Generic[Value]):
+    """A value, its outcome, and in seconds its age and how long it stays fresh. A value that must
+    not be kept has no time left."""
 
-    value: bytes
+    value: Value
     outcome: Outcome
     age: float = 0.0
     left: float = 0.0
@@ -82,7 +84,7 @@ class CoherentCache:
         self._generations = generations
         self._database = database
         self._background = background
-        self._flights: dict[str, asyncio.Future[Served]] = {}
+        self._flights: dict[str, asyncio.Future[Served[bytes]]] = {}
         self._beginning = asyncio.Lock()
         # By writer: the groups of finished writers whose marks could not be ended.
         self._left: dict[str, Collection[str]] = {}
@@ -92,16 +94,9 @@ class CoherentCache:
 
     async def fetch(
         self, group: str, key: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
-    ) -> Served:
+    ) -> Served[bytes]:
         """A value of `make`, made now or since the last change of the group."""
-        served = await self._fetch(group, key, policy, make)
-        outcome = "miss" if served.outcome == "collapsed" else served.outcome
-        CACHE_LOOKUPS.labels("lists", outcome).inc()
-        return served
 
-    async def _fetch(
-        self, group: str, key: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
-    ) -> Served:
         async def ask() -> Look | None:
             notifications = self._database.notifications
             if not notifications.trusted or notifications.quiet:
@@ -132,7 +127,7 @@ class CoherentCache:
         ask: Callable[[], Awaitable[Look | None]],
         policy: CachePolicy,
         make: Callable[[], Awaitable[bytes]],
-    ) -> Served:
+    ) -> Served[bytes]:
         """Make the entry, or wait for the process that makes it."""
         pause = _FIRST_POLL
         while not look.is_maker:
@@ -148,7 +143,7 @@ class CoherentCache:
 
     async def _make(
         self, name: str, policy: CachePolicy, make: Callable[[], Awaitable[bytes]]
-    ) -> Served:
+    ) -> Served[bytes]:
         began = time.monotonic()
         heartbeat = asyncio.create_task(self._send_heartbeats(name))
         try:
@@ -158,13 +153,14 @@ class CoherentCache:
             raise
         finally:
             heartbeat.cancel()
-        ttl = policy.fresh_for(name) + policy.stale - (time.monotonic() - began)
+        left = policy.fresh_for(name) - (time.monotonic() - began)
+        ttl = left + policy.stale
         if len(value) > MAX_BYTES or ttl <= 0:
             kept, ttl = _NOT_KEPT, policy.fresh_for(name)
         else:
             kept = value
         stored = await self._generations.store(name, kept, ttl=ttl)
-        return Served(value, "miss", stored=stored and bool(kept))
+        return Served(value, "miss", left=left, stored=stored and bool(kept))
 
     async def _send_heartbeats(self, name: str) -> None:
         for _ in range(int(_LONGEST_MAKING / _HEARTBEAT_SECONDS)):
@@ -180,7 +176,7 @@ class CoherentCache:
         with suppress(Problem):
             await self._make(name, policy, make)
 
-    def _landed(self, name: str, flight: asyncio.Future[Served]) -> None:
+    def _landed(self, name: str, flight: asyncio.Future[Served[bytes]]) -> None:
         if self._flights.get(name) is flight:
             del self._flights[name]
         if not flight.cancelled():
@@ -254,7 +250,7 @@ class CoherentCache:
         self._began = max(self._began, asked)
 
 
-def _found(look: Look | None, policy: CachePolicy) -> Served | None:
+def _found(look: Look | None, policy: CachePolicy) -> Served[bytes] | None:
     if look is None or not look.value:
         return None
     left = look.left - policy.stale

@@ -3,67 +3,63 @@ while its groups have the generations that they had before the value was made.""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from app.caching.coherent import MAX_BYTES, Served
+from app.caching.entries import Entries
 from app.observability.metrics import CACHE_LOOKUPS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from app.caching.generations import Generations
-    from app.caching.memory import MemoryCache
     from app.db.database import Database
 
-_LOOKUPS = {
-    outcome: CACHE_LOOKUPS.labels("records", outcome) for outcome in ("hit", "miss", "bypass")
-}
+Value = TypeVar("Value")
 
 
-class LocalCache:
-    """Unlike `CoherentCache` for values that cost little to make: each process makes its own, and
-    several requests may do so at the same time."""
+class LocalCache(Generic[Value]):
+    """Values of one kind; `size` gives the bytes that a value takes."""
 
-    def __init__(self, generations: Generations, database: Database, memory: MemoryCache) -> None:
+    def __init__(
+        self, kind: str, generations: Generations, database: Database, size: Callable[[Value], int]
+    ) -> None:
+        self._kind = kind
         self._generations = generations
         self._database = database
-        self._memory = memory
+        self._size = size
+        # Each with its name and its whole time.
+        self._entries: Entries[tuple[str, float, Value]] = Entries()
+        self._hits = CACHE_LOOKUPS.labels(kind, "hit")
 
     async def fetch(
-        self, groups: tuple[str, ...], key: str, ttl: float, make: Callable[[], Awaitable[bytes]]
-    ) -> Served:
-        """A value of `make`, made now or since the last change of the groups, and kept for `ttl`
-        seconds at most."""
-        served = await self._fetch(groups, key, ttl, make)
-        _LOOKUPS[served.outcome].inc()
+        self, groups: tuple[str, ...], key: str, make: Callable[[], Awaitable[Served[Value]]]
+    ) -> Served[Value]:
+        """A value of `make`, made now or since the last change of the groups. A value is kept while
+        it has time left; it is made by each process, and perhaps by several requests at once."""
+        name = await self._name(groups)
+        entry = self._entries.get(key)
+        if entry is not None and entry[0][0] == name:
+            (_, whole, value), left = entry
+            self._hits.inc()
+            return Served(value, "hit", age=whole - left, left=left)
+        served = await make()
+        if name is None:
+            if served.outcome == "miss" and not served.stored:
+                served = replace(served, outcome="bypass")
+        elif served.left > 0 and (size := self._size(served.value)) <= MAX_BYTES:
+            whole = served.age + served.left
+            self._entries.set(key, (name, whole, served.value), size=size, ttl=served.left)
+            served = replace(served, stored=True)
+        outcome = "miss" if served.outcome == "collapsed" else served.outcome
+        CACHE_LOOKUPS.labels(self._kind, outcome).inc()
         return served
 
-    async def _fetch(
-        self, groups: tuple[str, ...], key: str, ttl: float, make: Callable[[], Awaitable[bytes]]
-    ) -> Served:
-        name = await self._name(groups)
-        if name is None:
-            return Served(await make(), "bypass")
-        kept = await self._memory.get(key)
-        if kept is not None and kept.startswith(name):
-            left = self._memory.left(key)
-            return Served(kept[len(name) :], "hit", age=ttl - left, left=left)
-        began = time.monotonic()
-        value = await make()
-        left = ttl - (time.monotonic() - began)
-        stored = len(value) <= MAX_BYTES and left > 0
-        if stored:
-            await self._memory.set(key, name + value, ttl=left)
-        return Served(value, "miss", stored=stored)
-
-    async def _name(self, groups: tuple[str, ...]) -> bytes | None:
+    async def _name(self, groups: tuple[str, ...]) -> str | None:
         notifications = self._database.notifications
         if not notifications.trusted or notifications.quiet:
             return None
         epoch = notifications.epoch
         generation = await self._generations.current(groups)
-        return None if generation is None else f"{epoch}:{generation}\n".encode()
-
-    async def close(self) -> None:
-        await self._memory.close()
+        return None if generation is None else f"{epoch}:{generation}"

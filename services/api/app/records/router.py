@@ -116,7 +116,8 @@ async def get_record(collection: str, record_id: str, request: Request) -> Answe
     if access.collection.record_cache is None:
         stored = await service.get(access, id_)
     else:
-        stored, served = await records.get(access, id_, services_of(request.scope).records)
+        served = await records.get(access, id_, services_of(request.scope).kept_records)
+        stored = served.value
         fields |= fields_of(served)
     fields["ETag"] = preconditions.etag(stored.version)
     if known is not None and known.match(stored.version):
@@ -231,7 +232,8 @@ async def _cached(request: Request, access: Access, query: Query, parameters: Pa
     found = await lists.list_records(
         access,
         query,
-        cache=services.lists,
+        shared=services.lists,
+        local=services.kept_lists,
         reading=services.database.lists,
         cursors=services.cursors,
     )

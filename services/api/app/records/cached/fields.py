@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.caching.coherent import Served
 
 
-def fields_of(served: Served) -> dict[str, str]:
+def fields_of(served: Served[Any]) -> dict[str, str]:
     """`Age` (RFC 9111) and `Cache-Status` (RFC 9211)."""
     match served.outcome:
         case "hit" | "stale":

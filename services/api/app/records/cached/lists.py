@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from app.caching.coherent import Served
 from app.records.cached.fields import fields_of
 from app.records.lists import listing
 from app.records.lists.listing import RawPage
 
 if TYPE_CHECKING:
-    from app.caching.coherent import CoherentCache, Served
+    from app.caching.coherent import CoherentCache
+    from app.caching.local import LocalCache
     from app.db.session import ReadSession
     from app.filters.cursor import CursorCodec
     from app.records.access import Access
@@ -26,40 +28,51 @@ class CachedPage:
 
     page: Page
     tag: str
-    served: Served
+    served: Served[Found]
 
     @property
     def fields(self) -> dict[str, str]:
         return {"ETag": f'"{self.tag}"', **fields_of(self.served)}
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page without cursors, and a digest of its records."""
+
+    page: RawPage
+    digest: str
+
+
 async def list_records(
     access: Access,
     query: Query,
     *,
-    cache: CoherentCache,
+    shared: CoherentCache,
+    local: LocalCache[Found],
     reading: ReadSession,
     cursors: CursorCodec,
 ) -> CachedPage:
-    """As `listing.list_records`, by the cache. The key is the statement with its values, so two
-    callers share a page only where the rules treat them alike."""
+    """As `listing.list_records`, from the process' own cache, or from that of all processes. The
+    key is the statement with its values, so two callers share a page only where the rules treat
+    them alike."""
     collection = access.collection
     prepared = await listing.prepare(access, query, reading=reading, cursors=cursors)
+    group, key = collection.cache_group("list"), prepared.key(collection.version)
+    policy = collection.list_cache
+    assert policy is not None
 
     async def make() -> bytes:
         return _dump(await prepared.fetch(reading))
 
-    assert collection.list_cache is not None
-    served = await cache.fetch(
-        collection.cache_group("list"),
-        prepared.key(collection.version),
-        collection.list_cache,
-        make,
-    )
-    found, digest = _load(served.value)
-    page = prepared.page(found, cursors)
-    tag = hashlib.sha256(f"{digest} {page.next} {page.prev} {page.total}".encode()).hexdigest()
-    return CachedPage(page, tag[:32], served)
+    async def find() -> Served[Found]:
+        served = await shared.fetch(group, key, policy, make)
+        return Served(_load(served.value), served.outcome, served.age, served.left, served.stored)
+
+    served = await local.fetch((group,), key, find)
+    found = served.value
+    page = prepared.page(found.page, cursors)
+    tag = hashlib.sha256(f"{found.digest} {page.next} {page.prev} {page.total}".encode())
+    return CachedPage(page, tag.hexdigest()[:32], served)
 
 
 def _dump(found: RawPage) -> bytes:
@@ -67,7 +80,12 @@ def _dump(found: RawPage) -> bytes:
     return orjson.dumps([found.next, found.prev, found.total, digest]) + b"\n" + found.items
 
 
-def _load(raw: bytes) -> tuple[RawPage, str]:
+def _load(raw: bytes) -> Found:
     head, _, items = raw.partition(b"\n")
     following, previous, total, digest = orjson.loads(head)
-    return RawPage(items, following, previous, total), digest
+    return Found(RawPage(items, following, previous, total), digest)
+
+
+def size(found: Found) -> int:
+    """The bytes that a kept page takes, about."""
+    return len(found.page.items)
