@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
+# Two such caches fit into the memory that a process is taken to have beside bodies.
+_MOST_BYTES = 16 * 1024 * 1024
+
 
 class LocalCache(Generic[Value]):
     """Values of one kind; `size` gives the bytes that a value takes."""
@@ -30,7 +33,7 @@ class LocalCache(Generic[Value]):
         self._database = database
         self._size = size
         # Each with its name and its whole time.
-        self._entries: Entries[tuple[str, float, Value]] = Entries()
+        self._entries: Entries[tuple[str, float, Value]] = Entries(max_bytes=_MOST_BYTES)
         self._hits = CACHE_LOOKUPS.labels(kind, "hit")
 
     async def fetch(
