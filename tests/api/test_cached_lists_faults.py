@@ -206,18 +206,29 @@ def test_a_replay_waits_until_all_lists_have_its_write(stage: Stage) -> None:
         stage.relays[0].mend()
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_a_write_sent_again_waits_until_the_first_is_seen(stage: Stage, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [("PUT", {}), ("PATCH", {}), ("DELETE", {}), ("PATCH", {"If-Match": '"1"'}),
+     ("PATCH", {"If-Match": '"1", "7"'}), ("DELETE", {"Idempotency-Key": "again"})],
+)  # fmt: skip
+def test_a_write_sent_again_waits_until_the_first_is_seen(
+    stage: Stage, method: str, headers: dict[str, str]
+) -> None:
     """The client gave up waiting for a writer that is cut off from Redis, and asks another."""
     record = stage.clients[0].post(stage.records, json={"n": 1}).headers["location"]
     stage.warm()
     warm(stage, record)
     rest: dict[str, Any] = {} if method == "DELETE" else {"json": {"n": 2}}
+    rest["headers"] = headers
+    if "Idempotency-Key" in headers:
+        rest["headers"] = {"Idempotency-Key": str(uuid4())}
     stage.relays[0].cut()
     try:
         with ThreadPoolExecutor() as pool:
             first = pool.submit(stage.clients[0].request, method, record, **rest)
             wait_until(lambda: stored(stage, record) != [1])
+            if "Idempotency-Key" in headers:
+                rest["headers"] = {"Idempotency-Key": str(uuid4())}
             again = stage.clients[1].request(method, record, **rest)
             seen = stage.clients[2].get(record)
             assert first.result().is_success
@@ -225,9 +236,45 @@ def test_a_write_sent_again_waits_until_the_first_is_seen(stage: Stage, method: 
         stage.relays[0].mend()
     if method == "DELETE":
         assert (again.status_code, seen.status_code) == (404, 404)
+        return
+    assert seen.json()["n"] == 2
+    if "If-Match" in headers:
+        assert again.status_code == 412
     else:
         assert again.json() == seen.json()
-        assert seen.json()["n"] == 2
+
+
+def test_a_create_sent_again_waits_until_the_first_is_listed(stage: Stage) -> None:
+    stage.warm()
+    before = stage.clients[2].get(stage.list).json()["total"]
+    record, only_new = f"{stage.path}/{uuid4()}", {"If-None-Match": "*"}
+    stage.relays[0].cut()
+    try:
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(stage.clients[0].put, record, json={"n": 2}, headers=only_new)
+            wait_until(lambda: stored(stage, record) == [2])
+            again = stage.clients[1].put(record, json={"n": 2}, headers=only_new)
+            assert again.status_code == 412
+            assert stage.clients[2].get(stage.list).json()["total"] == before + 1
+            assert first.result().status_code == 201
+    finally:
+        stage.relays[0].mend()
+    stage.written += 1
+
+
+def test_many_writes_of_a_batch_that_change_nothing_wait_once(stage: Stage) -> None:
+    records = [stage.clients[0].post(stage.records, json={"n": 1}) for _ in range(5)]
+    ids = [record.json()["id"] for record in records]
+    operations = [{"op": "update", "id": id_, "data": {"n": 1}} for id_ in ids]
+    statements = stage.servers[1].statements
+    statements.clear()
+    body = {"operations": operations}
+    answer = stage.clients[1].post(f"{stage.records}:batch", json=body)
+    assert [result["version"] for result in answer.json()["results"]] == [1] * 5
+    waits = [number for number, each in enumerate(statements) if "epoch_began" in each]
+    ends = [number for number, each in enumerate(statements) if each.startswith("COMMIT")]
+    assert len(waits) == 1
+    assert waits[0] > ends[-1]
 
 
 @pytest.mark.parametrize("batch", [False, True])

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from app.caching.generations import MAKING_SECONDS
 from app.core.errors import Problem
-from app.db.notifications import QUIET_SECONDS, TRUST_SECONDS
+from app.db.notifications import COVERED_SECONDS, QUIET_SECONDS, TRUST_SECONDS
 from app.redis.circuit_breaker import RETRY_SECONDS
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ Value = TypeVar("Value")
 MAX_BYTES = 256 * 1024
 # Seconds after an epoch's commit until every other process knows of it or trusts no memory.
 KNOWN_SECONDS = TRUST_SECONDS + 0.5
-# For this long after an epoch began all other processes are quiet; 5 s are left for commits.
-COVERED_SECONDS = QUIET_SECONDS - 5.0
 # While Redis is away, writers begin an epoch this often: processes stay quiet, so no writer waits.
 REPEAT_SECONDS = 5.0
 
@@ -153,14 +151,14 @@ class CoherentCache:
             raise
         finally:
             heartbeat.cancel()
-        left = policy.fresh_for(name) - (time.monotonic() - began)
+        age = time.monotonic() - began
+        left = policy.fresh_for(name) - age
         ttl = left + policy.stale
         if len(value) > MAX_BYTES or ttl <= 0:
-            kept, ttl = _NOT_KEPT, policy.fresh_for(name)
-        else:
-            kept = value
-        stored = await self._generations.store(name, kept, ttl=ttl)
-        return Served(value, "miss", left=left, stored=stored and bool(kept))
+            await self._generations.store(name, _NOT_KEPT, ttl=policy.fresh_for(name))
+            return Served(value, "miss")
+        stored = await self._generations.store(name, value, ttl=ttl)
+        return Served(value, "miss", age=age, left=left, stored=stored)
 
     async def _send_heartbeats(self, name: str) -> None:
         for _ in range(int(_LONGEST_MAKING / _HEARTBEAT_SECONDS)):
@@ -205,10 +203,8 @@ class CoherentCache:
         async def acknowledge() -> None:
             if begins:
                 self._has_begun(asked)
-            unmarked = await self._generations.unmark(lasting, writer)
-            if not unmarked:
+            if lasting and not await self._generations.unmark(lasting, writer):
                 self._end_marks_later(lasting, writer)
-            if not unmarked:
                 await self._until_known()
 
         return acknowledge

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
+# The bytes that an entry takes beside its key and value: names, objects, numbers.
+_OVERHEAD = 800
 # Two such caches fit into the memory that a process is taken to have beside bodies.
 _MOST_BYTES = 16 * 1024 * 1024
 
@@ -42,18 +44,19 @@ class LocalCache(Generic[Value]):
         """A value of `make`, made now or since the last change of the groups. A value is kept while
         it has time left; it is made by each process, and perhaps by several requests at once."""
         name = await self._name(groups)
-        entry = self._entries.get(key)
-        if entry is not None and entry[0][0] == name:
-            (_, whole, value), left = entry
+        known = self._entries.get(key)
+        if known is not None and known[0][0] == name:
+            (_, whole, value), left = known
             self._hits.inc()
             return Served(value, "hit", age=whole - left, left=left)
         served = await make()
         if name is None:
-            if served.outcome == "miss" and not served.stored:
+            if served.outcome == "miss" and served.left > 0:
                 served = replace(served, outcome="bypass")
         elif served.left > 0 and (size := self._size(served.value)) <= MAX_BYTES:
             whole = served.age + served.left
-            self._entries.set(key, (name, whole, served.value), size=size, ttl=served.left)
+            entry = (name, whole, served.value)
+            self._entries.set(key, entry, size=size + _OVERHEAD, ttl=served.left)
             served = replace(served, stored=True)
         outcome = "miss" if served.outcome == "collapsed" else served.outcome
         CACHE_LOOKUPS.labels(self._kind, outcome).inc()

@@ -110,9 +110,9 @@ async def put(
         # Writers continue meanwhile; records written since `oldest` are checked once writers wait.
         oldest = await repository.oldest_in_progress(session)
         await _check_records(session, replace(present, definition=definition))
+    await _end_caches(session, present, definition)
     if blocks_writers(present.definition, definition):
         await turns.block_writers(session, (name,))
-    await _end_caches(session, present, definition)
     changed = await repository.update(session, present.id, definition)
     if new_schema:
         await _check_records(session, changed, since=oldest)
@@ -150,8 +150,8 @@ async def delete(
     if confirm != name:
         raise ConfirmationMissing
     _check_match(collection, if_match)
-    await turns.block_all(session, name)
     await _end_caches(session, collection, None)
+    await turns.block_all(session, name)
     await repository.delete(session, collection)
     await api_keys.forget_collection(session, name)
     await session.notify(TOPIC, name)
@@ -165,14 +165,13 @@ def _check_match(present: Collection | None, wanted: Tags | None) -> None:
 async def _end_caches(session: Session, present: Collection, after: Definition | None) -> None:
     """End what `after` no longer caches; None: everything."""
     ended = [
-        kind
+        present.cache_group(kind)
         for kind in CACHE_KINDS
         if present.definition.caches(kind) and not (after and after.caches(kind))
     ]
     if ended:
         async with session.atomic() as transaction:
-            for kind in ended:
-                transaction.invalidate(present.cache_group(kind), ended=True)
+            await transaction.end_caching(ended)
 
 
 async def _check_records(

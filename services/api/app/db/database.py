@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +14,7 @@ import asyncpg
 from app.core.errors import DatabaseUnavailable, Problem
 from app.db.ends import ENDS
 from app.db.errors import translated
-from app.db.notifications import Notifications
+from app.db.notifications import COVERED_SECONDS, Notifications
 from app.db.pool.budget import Budget, Memory
 from app.db.pool.gate import Gate, caller_now
 from app.db.pool.gathering import Gatherings
@@ -53,6 +56,8 @@ class Transaction:
         self._invalidating = invalidating
         self._invalidated: dict[str, bool] = {}
         self._acknowledge: Acknowledge | None = None
+        # Whether the answer has to wait, see `settle`.
+        self.unsettled = False
         self.notified: list[tuple[str, str]] = []
         self.afterwards: list[Callable[[], object]] = []
 
@@ -85,8 +90,17 @@ class Transaction:
     def after_commit(self, work: Callable[[], object]) -> None:
         self.afterwards.append(work)
 
-    def invalidate(self, group: str, *, ended: bool = False) -> None:
-        self._invalidated[group] = ended or self._invalidated.get(group, False)
+    def invalidate(self, group: str) -> None:
+        self._invalidated.setdefault(group, False)
+
+    async def end_caching(self, groups: Sequence[str]) -> None:
+        ended = dict.fromkeys(groups, True)
+        await self._invalidating(self, ended)
+        # Once more before the commit, which may be late.
+        self._invalidated |= ended
+
+    async def settle(self) -> None:
+        self.unsettled = True
 
     async def prepare(self) -> None:
         """Invalidate and notify, at the end of the transaction."""
@@ -157,13 +171,16 @@ class Database(Pooled):
         self.notifications = Notifications(self.connect)
         self.gatherings = Gatherings(lambda: self._gate.has_place(caller_now()))
         self.invalidating: Invalidating = self._drop_what_is_cached
+        self._epoch_began = float("-inf")
 
     async def _drop_what_is_cached(self, session: Session, groups: Mapping[str, bool]) -> None:
         """Invalidate in a process without a cache: entries of all groups are dropped."""
         if any(groups.values()):
             # After the commit, others write without a mark: by then all processes must be quiet.
-            async with self.connection() as apart:
-                await self.notifications.begin_epoch(apart)
+            if time.monotonic() > self._epoch_began + COVERED_SECONDS:
+                self._epoch_began = time.monotonic()
+                async with self.connection() as apart:
+                    await self.notifications.begin_epoch(apart)
             await self.notifications.epoch_is_known(session)
         else:
             await self.notifications.begin_epoch(session)
@@ -232,6 +249,8 @@ class Database(Pooled):
                 # response. A commit that was cancelled, or whose answer got lost, may be done.
                 for topic, payload in transaction.notified:
                     self.notifications.dispatch(topic, payload)
+            if transaction.unsettled and not isinstance(sys.exception(), asyncio.CancelledError):
+                await self.settle()
         for work in transaction.afterwards:
             work()
         try:
@@ -265,6 +284,9 @@ class Database(Pooled):
     async def notify(self, topic: str, payload: str) -> None:
         await self.notifications.send(self, [(topic, payload)])
         self.notifications.dispatch(topic, payload)
+
+    async def settle(self) -> None:
+        await self.notifications.epoch_is_known(self)
 
     @staticmethod
     def after_commit(work: Callable[[], object]) -> None:

@@ -37,6 +37,8 @@ TRUST_SECONDS = 2.0
 # For this long after a new epoch no entry is kept outside of processes, so that the process that
 # began the epoch may write without beginning another.
 QUIET_SECONDS = 15.0
+# For this long after an epoch began all other processes are quiet; 5 s are left for commits.
+COVERED_SECONDS = QUIET_SECONDS - 5.0
 # A process that is being replaced may need this long to end.
 CLAIM_SECONDS = 10.0
 LOOK_SECONDS = 0.1
@@ -63,8 +65,8 @@ SELECT pg_notify($1, $2::text || '.' || number - cardinality($3) + place || ':' 
 _NEW_EPOCH = "UPDATE listo.changes SET epoch = epoch + 1, epoch_began = clock_timestamp()"
 
 _EPOCH_AGE = """
-SELECT extract(epoch FROM least(clock_timestamp() - nullif(epoch_began, '-infinity'),
-                                interval '1 hour'))::float8
+SELECT greatest(0, extract(epoch FROM least(
+           clock_timestamp() - nullif(epoch_began, '-infinity'), interval '1 hour')))::float8
   FROM listo.changes
 """
 # Allows for the time between an epoch's statement and its commit.

@@ -100,6 +100,10 @@ class RequestTransaction:
         else:
             yield await self._begin()
 
+    async def settle(self) -> None:
+        within = None if self._ended else self._session
+        await (within or self._database).settle()
+
     def after_commit(self, work: Callable[[], object]) -> None:
         within = None if self._ended else self._session
         (within or self._database).after_commit(work)

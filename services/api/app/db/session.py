@@ -65,6 +65,13 @@ class Session(ReadSession, Protocol):
         """Do `work` once everything done so far has been committed, and only then."""
         ...
 
+    async def settle(self) -> None:
+        """Before the answer, wait until every process knows of all epochs, see `notifications`.
+
+        In a transaction, the wait comes after its end.
+        """
+        ...
+
     @property
     def gatherings(self) -> Gatherings | None:
         """Joins statements with those of other requests; None in a transaction."""
@@ -82,10 +89,14 @@ class Atomic(Session, Protocol):
         """A savepoint: if the block raises, only the block's work is undone."""
         ...
 
-    def invalidate(self, group: str, *, ended: bool = False) -> None:
-        """Before the client learns of the commit, keep processes from what is cached of the group.
+    def invalidate(self, group: str) -> None:
+        """Before the client learns of the commit, have every process drop the group's entries."""
+        ...
 
-        With `ended`, the group stays unread: other processes may not know of the end yet.
+    async def end_caching(self, groups: Sequence[str]) -> None:
+        """Keep processes from these groups from now on: others may not know of the end yet.
+
+        May wait for some seconds, so call this before taking locks that others wait for.
         """
         ...
 

@@ -45,6 +45,12 @@ class Access:
         """The same access in another session."""
         return dataclasses.replace(self, session=session)
 
+    async def settle(self) -> None:
+        """Before an answer that may tell of another request's write: have that write seen in all
+        that is cached, as it will be once that request is answered."""
+        if self.collection.definition.cache:
+            await self.session.settle()
+
     def require(self, operation: Operation) -> None:
         """Raises CollectionNotFound, Unauthorized or Forbidden if all records are refused."""
         actor, collection = self.actor, self.collection

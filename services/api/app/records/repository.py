@@ -11,7 +11,6 @@ from app.collections import repository as collections
 from app.collections.errors import CollectionNotFound
 from app.collections.models import CACHE_KINDS
 from app.core.actor import SYSTEM
-from app.db.notifications import Notifications
 from app.db.pool.budget import ALONE_LOCK, room
 from app.observability.metrics import EVENTS_PUBLISHED
 from app.records import sizes
@@ -189,17 +188,8 @@ async def _unchanged(access: Access, id_: UUID, data: Size, version: int | None)
     args = statement.args(access.actor, id_, data.text, version)
     row = await _fetchrow(access.session, statement.sql, args, need)
     if row is not None:
-        await settled(access)
+        await access.settle()
     return row
-
-
-async def settled(access: Access) -> None:
-    """Return when what is cached of the collection has all that this session reads.
-
-    Called before an answer that tells of a write of another request, which may still wait for that.
-    """
-    if access.collection.definition.cache:
-        await Notifications.epoch_is_known(access.session)
 
 
 async def before(access: Access, id_: UUID) -> Row | None:

@@ -51,6 +51,9 @@ _MAX_LINK = 4096
 # Answers depend on the caller, so shared caches must not keep them.
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 _TRIES = 3
+# Refusals that tell what is stored, perhaps by a write that was sent twice: not found, conflict,
+# another version.
+_TELLING = (404, 409, 412)
 
 
 @router.route("GET", "/records")
@@ -201,6 +204,17 @@ async def _retrying(
     request: Request, access: Access, work: Callable[[Access], Awaitable[Result]]
 ) -> Result:
     """Run `work`, and again with the new definition if another process just changed it."""
+    try:
+        return await _by_present_definition(request, access, work)
+    except Problem as refusal:
+        if refusal.status in _TELLING:
+            await access.settle()
+        raise
+
+
+async def _by_present_definition(
+    request: Request, access: Access, work: Callable[[Access], Awaitable[Result]]
+) -> Result:
     registry, name = services_of(request.scope).registry, access.collection.name
     for _ in range(_TRIES - 1):
         try:

@@ -165,7 +165,7 @@ async def _change(
         # Checked even if nothing changes: the present schema decides.
         await check_data(collection, Body(text, _read(text)))
         if text == data and not collection.annotations.write_only:
-            await repository.settled(access)
+            await access.settle()
             return _stored(id_, before)
         row = await repository.replace(access, id_, checked_size(access, text), version)
         if row is not None:
@@ -252,7 +252,6 @@ async def _why_not(
     """Why an update or deletion found no row, as far as the caller may know."""
     await _check_definition(access)
     version = await repository.visible_version(access, id_)
-    await repository.settled(access)
     if version is None:
         RULE_REJECTIONS.labels(operation).inc()
         return RecordNotFound()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,5 +88,6 @@ def _load(raw: bytes) -> Found:
 
 
 def size(found: Found) -> int:
-    """The bytes that a kept page takes, about."""
-    return len(found.page.items)
+    """The bytes that a kept page takes, with the sort keys that its cursors are made of."""
+    keys = [*(found.page.next or ()), *(found.page.prev or ())]
+    return len(found.page.items) + sum(map(sys.getsizeof, keys))

@@ -30,7 +30,8 @@ async def get(access: Access, id_: UUID, cache: LocalCache[Stored]) -> Served[St
     async def make() -> Served[Stored]:
         began = time.monotonic()
         stored = await service.get(access, id_)
-        return Served(stored, "miss", left=life - (time.monotonic() - began))
+        age = time.monotonic() - began
+        return Served(stored, "miss", age=age, left=life - age)
 
     return await cache.fetch(collection.record_groups(id_), key, make)
 
