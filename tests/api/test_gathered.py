@@ -128,8 +128,16 @@ def test_each_patch_is_by_its_own_rights(
             ]
         answers = [each.result() for each in sent]
     assert [answer.status_code for answer in answers] == [status for *_, status in todo]
-    # Patches that came first, and all the others.
-    assert sum("AS _asked" in each for each in statements_on(server, records)) <= 2
+    # Patches that came first, and all the others: their reads, and their writes.
+    joint = [each for each in statements_on(server, records) if "_asked" in each]
+    assert sum("UPDATE" not in each for each in joint) <= 2
+    assert 1 <= sum("UPDATE" in each for each in joint) <= 2
+    events = (
+        "SELECT subject::text, actor::text FROM listo.events WHERE collection = $1 AND type = $2"
+    )
+    assert {
+        tuple(row) for row in fetch(database_url, events, records.split("/")[2], "record.updated")
+    } == {(ids[who], who.get("/auth/me").json()["id"]) for who in (ada, bob)}
     after = {who: admin.get(f"{records}/{id_}").json() for who, id_ in ids.items()}
     assert (after[ada]["n"], after[ada]["version"]) == (2, 2)
     assert (after[bob]["n"], after[bob]["text"], after[bob]["version"]) == (1, "b", 2)
@@ -263,6 +271,65 @@ def test_creates_beside_cached_records_are_shared(
     """A create makes no cached record untrue."""
     records = define(admin, {"list": "", "create": ""}, cache={"record": "5m"})
     wait_until(lambda: ada.post(records, json={"n": 1}) and shared(server, records)[-1])
+
+
+def test_a_locked_record_holds_up_no_other(
+    server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    records = define(admin, {"read": "", "create": "", "update": ""})
+    ids = [ada.post(records, json={"n": n}).json()["id"] for n in range(3)]
+    lock = f"SELECT FROM records.{records.split('/')[2]} WHERE id = '{ids[0]}' FOR UPDATE"
+    with ThreadPoolExecutor(3) as pool:
+        with open_transaction(database_url, lock):
+            waiting = pool.submit(ada.patch, f"{records}/{ids[0]}", json={"text": "late"})
+            wait_until(lambda: statements_on(server, records)[-1].startswith("WITH changed"))
+            for id_ in ids[1:]:
+                assert ada.patch(f"{records}/{id_}", json={"text": "x"}).json()["version"] == 2
+            assert not waiting.done()
+        assert waiting.result().json()["version"] == 2
+
+
+def test_changes_of_one_record_that_come_together_all_count(
+    admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
+) -> None:
+    records = define(admin, {"read": "", "create": "", "update": ""})
+    record = ada.post(records, json={"n": 0}).headers["location"]
+    with ThreadPoolExecutor(4) as pool:
+        sent = [pool.submit(who.put, record, json={"n": n})
+                for n, who in enumerate((ada, bob, ada, bob), start=1)]  # fmt: skip
+        answers = [each.result().json() for each in sent]
+    assert sorted(answer["version"] for answer in answers) == [2, 3, 4, 5]
+    last = max(answers, key=lambda answer: answer["version"])
+    assert ada.get(record).json() == last
+
+
+def test_a_change_that_was_not_made_has_its_own_reason(
+    server: Server, admin: httpx.Client, ada: httpx.Client, database_url: str, asked: list[Any]
+) -> None:
+    records = define(admin, {"read": "", "create": "", "update": "n < 10"}, indexes=["text"])
+    wait_until(
+        lambda: admin.get(records.removesuffix("/records")).json()["indexes"][0]["state"] == "ready"
+    )
+    first = ada.post(records, json={"n": 1, "text": "a" * 20_000})
+    assert first.status_code == 201
+    ids = [ada.post(records, json={"n": n}).json()["id"] for n in (1, 2, 3, 10)]
+    # Too long for the index, even compressed.
+    long = "".join(uuid4().hex for _ in range(400))
+    todo: list[tuple[str, dict[str, Any], dict[str, str], int]] = [
+        (ids[0], {"n": 5}, {"If-Match": '"1"'}, 200),
+        (ids[1], {"n": 5}, {"If-Match": '"7"'}, 412),
+        (ids[2], {"n": 3}, {}, 200),
+        (ids[3], {"n": 5}, {}, 403),
+        (str(uuid4()), {"n": 5}, {}, 404),
+        (first.json()["id"], {"n": 6, "text": long}, {}, 422),
+    ]
+    with ThreadPoolExecutor(len(todo)) as pool:
+        with standing_still(database_url, records, asked, len(todo)):
+            sent = [pool.submit(ada.put, f"{records}/{id_}", json=body, headers=headers)
+                    for id_, body, headers, _ in todo]  # fmt: skip
+        answers = [each.result() for each in sent]
+    assert [answer.status_code for answer in answers] == [status for *_, status in todo]
+    assert [answers[0].json()["version"], answers[2].json()["version"]] == [2, 1]
 
 
 def test_a_definition_that_changed_is_read_anew_by_all(

@@ -1,8 +1,8 @@
 """Statements on single records, together with those of other requests.
 
 Transactions have statements of their own. Large records share badly: few fit into a statement, and
-small ones would wait for them. A write to a record that exists goes alone: the writer of another
-record must not wait for its lock. So does a create whose answer may come late. See
+small ones would wait for them. A write whose answer may come late goes alone. So does a write to a
+record that another has locked: writers of other records must not wait for that. See
 docs/decisions/0023.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Reads = Gathering[tuple[Access, UUID], Row | None]
     Creates = Gathering[tuple[Access, UUID, Size], Row | None]
+    Replaces = Gathering[tuple[Access, UUID, Size, int | None], Row | None]
 
 
 # Records that are so large that fewer fit into a joint statement go alone.
@@ -34,6 +35,7 @@ class _OfCollection(NamedTuple):
     read: Reads
     before: Reads
     create: Creates
+    replace: Replaces
 
 
 async def read(access: Access, id_: UUID) -> Row | None:
@@ -65,6 +67,24 @@ async def create(access: Access, id_: UUID, data: Size) -> Row | None:
     return await found.create.ask((access, id_, data), need)
 
 
+async def replace(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
+    """As `repository.replace`."""
+    statement, largest = access.statements.replace_together, access.collection.largest
+    need = data.memory_to_write + statement.unpackings * largest
+    found = _gatherings(access, need)
+    # As for creates: an answer may wait for what is cached.
+    if found is None or data.weight > largest or access.collection.definition.cache:
+        return await repository.replace(access, id_, data, version)
+    row = await found.replace.ask((access, id_, data, version), need)
+    # If not: another has locked or changed the record, the caller may not, or nothing changes.
+    return row or await repository.replace(access, id_, data, version)
+
+
+async def _replace_one(asked: tuple[Access, UUID, Size, int | None]) -> Row | None:
+    # Unlike `repository.replace`, this waits for no lock, for which others would wait as well.
+    return (await repository.replace_together([asked]))[0]
+
+
 def _gatherings(access: Access, need: int) -> _OfCollection | None:
     """None for a statement that goes alone; `need` is the memory that it takes."""
     budget, known = access.session.budget, access.session.gatherings
@@ -79,6 +99,8 @@ def _gatherings(access: Access, need: int) -> _OfCollection | None:
             Gathering(lambda asked: repository.before(*asked), repository.before_together,
                       has_place=has_place, most_weight=most_weight),
             Gathering(lambda asked: repository.create(*asked), repository.create_together,
+                      has_place=has_place, most_weight=most_weight),
+            Gathering(_replace_one, repository.replace_together,
                       has_place=has_place, most_weight=most_weight),
         )  # fmt: skip
 

@@ -119,8 +119,7 @@ async def _write(
     if largest > collection.largest:
         await collections.announce(session, collection, largest)
     need = sum(size.memory_to_write for size in given)
-    if isinstance(statement, Statement):
-        need += statement.unpackings * collection.largest
+    need += statement.unpackings * collection.largest * max(1, len(given))
     if sizes.WITHOUT in statement.sql:
         need += sum(size.memory_to_write for size in given)
     with _faults:
@@ -180,6 +179,27 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
     args = statement.args(actor, id_, data.text, version, access.collection.version, actor.id)
     rows = await _write(access, statement, args, "record.updated", [data], ids=[id_])
     return rows[0] if rows else await _unchanged(access, id_, data, version)
+
+
+async def replace_together(
+    asked: Sequence[tuple[Access, UUID, Size, int | None]],
+) -> list[Row | None]:
+    """The new records, all of the same definition; None where `replace` may still succeed, or finds
+    out the reason."""
+    access = asked[0][0]
+    statement = access.statements.replace_together
+    actors = [each.actor for each, *_ in asked]
+    data = [size for _, _, size, _ in asked]
+    args = statement.args(
+        actors,
+        [id_ for _, id_, _, _ in asked],
+        [size.text for size in data],
+        [version for *_, version in asked],
+        [actor.id for actor in actors],
+        rest=[access.collection.version],
+    )
+    rows = await _write(access, statement, args, "record.updated", data)
+    return _by_number(rows, len(asked))
 
 
 async def _unchanged(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:

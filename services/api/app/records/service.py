@@ -132,7 +132,7 @@ async def replace(
             access, id_, if_version, lambda stored: keywords.keeping(given, stored, kept)
         )
     data = await prepared(access, data)
-    row = await repository.replace(access, id_, checked_size(access, data.text), if_version)
+    row = await gathered.replace(access, id_, checked_size(access, data.text), if_version)
     if row is None:
         raise await _why_not(access, id_, if_version, "update")
     return _stored(id_, row)
@@ -167,7 +167,7 @@ async def _change(
         if text == data and not collection.annotations.write_only:
             await access.settle()
             return _stored(id_, before)
-        row = await repository.replace(access, id_, checked_size(access, text), version)
+        row = await gathered.replace(access, id_, checked_size(access, text), version)
         if row is not None:
             return _stored(id_, row)
         await _check_definition(access)

@@ -93,6 +93,13 @@ class JointStatement:
 
     sql: str
     rule: RowParams
+    # Whether the records are not stored yet.
+    new: bool = False
+
+    @property
+    def unpackings(self) -> int:
+        """As of a `Statement`, for each row."""
+        return 0 if self.new else unpackings(self.sql)
 
     def args(
         self, actors: Sequence[Actor], *own: Sequence[object], rest: Sequence[object] = ()
@@ -215,6 +222,7 @@ class Statements:
             f" SELECT number, version, {self._head}, {given}"
             " FROM changed JOIN _asked ON id = new_id",
             rule,
+            new=True,
         )
 
     @cached_property
@@ -250,6 +258,35 @@ class Statements:
             f" event AS ({self._event('updated', '$5::uuid')})"
             f" SELECT version, {self._head}, {self._given} FROM changed",
             params,
+        )
+
+    @cached_property
+    def replace_together(self) -> JointStatement:
+        """Rows of number, version, head and data for parallel columns of ids, data, versions or
+        nulls, and actors' ids. `rest` is the version of the definition.
+
+        A record that another transaction has locked is left out, so that no row waits for another.
+        """
+        rule = RowParams()
+        guard = self._condition("update", rule)
+        columns = {
+            "asked_id": "uuid", "new_data": "jsonb", "asked_version": "bigint", "new_actor": "uuid"
+        }  # fmt: skip
+        last = len(rule) + len(columns) + 1 + len(rule.callers)
+        other = "true" if self._hidden else f"NOT {_SAME.replace('$2::jsonb', 'new_data')}"
+        return JointStatement(
+            f"WITH _asked AS MATERIALIZED (SELECT * FROM {_asked(rule, columns)}),"
+            f" free AS MATERIALIZED (SELECT id FROM {self._table} AS present"
+            " JOIN _asked ON id = asked_id FOR NO KEY UPDATE OF present SKIP LOCKED),"
+            f" changed AS (UPDATE {self._table} SET data = new_data, version = version + 1,"
+            " updated_at = now() FROM _asked WHERE id = asked_id AND id IN (SELECT id FROM free)"
+            f" AND (asked_version IS NULL OR version = asked_version) AND {guard}"
+            f" AND {self._current(last)} AND {other}"
+            f" RETURNING {self._returned}, number, new_actor),"
+            f" event AS ({self._event('updated', 'new_actor')})"
+            f" SELECT changed.number, version, {self._head}, {shown(self._hidden, 'new_data')}"
+            " FROM changed JOIN _asked ON changed.number = _asked.number",
+            rule,
         )
 
     @cached_property
