@@ -76,7 +76,8 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
     if found is None or data.weight > largest or access.collection.definition.cache:
         return await repository.replace(access, id_, data, version)
     row = await found.replace.ask((access, id_, data, version), need)
-    # If not: another has locked or changed the record, the caller may not, or nothing changes.
+    row = row or await repository.unchanged(access, id_, data, version)
+    # Still none: another has locked or changed the record, or the caller may not.
     return row or await repository.replace(access, id_, data, version)
 
 

@@ -178,7 +178,7 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
     statement, actor = access.statements.replace, access.actor
     args = statement.args(actor, id_, data.text, version, access.collection.version, actor.id)
     rows = await _write(access, statement, args, "record.updated", [data], ids=[id_])
-    return rows[0] if rows else await _unchanged(access, id_, data, version)
+    return rows[0] if rows else await unchanged(access, id_, data, version)
 
 
 async def replace_together(
@@ -202,7 +202,8 @@ async def replace_together(
     return _by_number(rows, len(asked))
 
 
-async def _unchanged(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
+async def unchanged(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
+    """The record, if it has that data already and the caller may replace it."""
     statement = access.statements.unchanged
     need = sizes.memory_to_read(statement.sql, access.collection.largest) + data.memory_to_write
     args = statement.args(access.actor, id_, data.text, version)
