@@ -307,10 +307,8 @@ def test_changes_of_one_record_that_come_together_all_count(
 def test_a_change_that_was_not_made_has_its_own_reason(
     server: Server, admin: httpx.Client, ada: httpx.Client, database_url: str, asked: list[Any]
 ) -> None:
-    rules, plain = (
-        {"read": "", "create": "", "update": "n < 10"},
-        {"properties": {"text": {}, "n": {}}},
-    )
+    rules = {"read": "", "create": "", "update": "n < 10"}
+    plain: dict[str, Any] = {"properties": {"text": {}, "n": {}}}
     records = define(admin, rules, schema=plain, indexes=["text"])
     wait_until(
         lambda: admin.get(records.removesuffix("/records")).json()["indexes"][0]["state"] == "ready"

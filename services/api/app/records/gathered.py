@@ -81,11 +81,6 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
     return row or await repository.replace(access, id_, data, version)
 
 
-async def _replace_one(asked: tuple[Access, UUID, Size, int | None]) -> Row | None:
-    # Unlike `repository.replace`, this waits for no lock, for which others would wait as well.
-    return (await repository.replace_together([asked]))[0]
-
-
 def _gatherings(access: Access, need: int) -> _OfCollection | None:
     """None for a statement that goes alone; `need` is the memory that it takes."""
     budget, known = access.session.budget, access.session.gatherings
@@ -101,7 +96,8 @@ def _gatherings(access: Access, need: int) -> _OfCollection | None:
                       has_place=has_place, most_weight=most_weight),
             Gathering(lambda asked: repository.create(*asked), repository.create_together,
                       has_place=has_place, most_weight=most_weight),
-            Gathering(_replace_one, repository.replace_together,
+            # Others wait for the end of this statement, so it must not wait for a lock.
+            Gathering(lambda asked: repository.replace_free(*asked), repository.replace_together,
                       has_place=has_place, most_weight=most_weight),
         )  # fmt: skip
 

@@ -175,17 +175,29 @@ async def create_many(
 
 async def replace(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
     """The record with that data; a record that has the data already stays as it was."""
-    statement, actor = access.statements.replace, access.actor
+    row = await _replace(access, access.statements.replace, id_, data, version)
+    return row or await unchanged(access, id_, data, version)
+
+
+async def replace_free(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
+    """The record with that data. None where `replace` may still succeed, or finds out the reason:
+    this waits for no other transaction."""
+    return await _replace(access, access.statements.replace_free, id_, data, version)
+
+
+async def _replace(
+    access: Access, statement: Statement, id_: UUID, data: Size, version: int | None
+) -> Row | None:
+    actor = access.actor
     args = statement.args(actor, id_, data.text, version, access.collection.version, actor.id)
     rows = await _write(access, statement, args, "record.updated", [data], ids=[id_])
-    return rows[0] if rows else await unchanged(access, id_, data, version)
+    return rows[0] if rows else None
 
 
 async def replace_together(
     asked: Sequence[tuple[Access, UUID, Size, int | None]],
 ) -> list[Row | None]:
-    """The new records, all of the same definition; None where `replace` may still succeed, or finds
-    out the reason."""
+    """As `replace_free` for each question; all are about the same definition."""
     access = asked[0][0]
     statement = access.statements.replace_together
     actors = [each.actor for each, *_ in asked]

@@ -249,11 +249,21 @@ class Statements:
 
         A record with just that data stays as it is, unless that would reveal hidden fields.
         """
+        return self._replace("$1")
+
+    @cached_property
+    def replace_free(self) -> Statement:
+        """As `replace`, but a record that another transaction has locked is not waited for."""
+        return self._replace(
+            f"(SELECT id FROM {self._table} WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)"
+        )
+
+    def _replace(self, id_: str) -> Statement:
         guard, params = self._guard("update", 6)
         other = "true" if self._hidden else f"NOT {_SAME}"
         return Statement(
             f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
-            " updated_at = now() WHERE id = $1 AND ($3::bigint IS NULL OR version = $3)"
+            f" updated_at = now() WHERE id = {id_} AND ($3::bigint IS NULL OR version = $3)"
             f" AND {guard} AND {self._current(4)} AND {other} RETURNING {self._returned}),"
             f" event AS ({self._event('updated', '$5::uuid')})"
             f" SELECT version, {self._head}, {self._given} FROM changed",
@@ -262,11 +272,8 @@ class Statements:
 
     @cached_property
     def replace_together(self) -> JointStatement:
-        """Rows of number, version, head and data for parallel columns of ids, data, versions or
-        nulls, and actors' ids. `rest` is the version of the definition.
-
-        A record that another transaction has locked is left out, so that no row waits for another.
-        """
+        """As `replace_free`: rows of number, version, head and data for parallel columns of ids,
+        data, versions or nulls, and actors' ids. `rest` is the version of the definition."""
         rule = RowParams()
         guard = self._condition("update", rule)
         columns = {
