@@ -290,6 +290,41 @@ def test_a_locked_record_holds_up_no_other(
         assert waiting.result().json()["version"] == 2
 
 
+def test_a_guess_at_a_hidden_field_is_not_confirmed_while_its_record_is_locked(
+    server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    records = define(admin, {"read": "", "create": "", "update": ""})
+    record = ada.post(records, json={"n": 1, "secret": "s"}).headers["location"]
+    lock = f"SELECT FROM records.{records.split('/')[2]} FOR UPDATE"
+    with ThreadPoolExecutor(2) as pool:
+        with open_transaction(database_url, lock):
+            guesses = [pool.submit(ada.patch, record, json={"secret": guess}) for guess in "sx"]
+            wait_until(lambda: waiting_for_locks(database_url) == 2)
+            assert not any(guess.done() for guess in guesses)
+        assert {guess.result().json()["version"] for guess in guesses} == {2, 3}
+
+
+def waiting_for_locks(database_url: str) -> int:
+    """The number of statements that wait."""
+    waiting = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    return len(fetch(database_url, waiting))
+
+
+def test_a_change_that_is_refused_locks_nothing(
+    server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
+) -> None:
+    records = define(admin, {"read": "", "create": "", "update": "owner = @user.id"})
+    id_ = ada.post(records, json={"n": 1}).json()["id"]
+    before = fetch(database_url, f"SELECT xmax FROM records.{records.split('/')[2]}")
+    assert bob.put(f"{records}/{id_}", json={"n": 2}).status_code == 403
+    stale = {"If-Match": '"7"'}
+    assert ada.put(f"{records}/{id_}", json={"n": 2}, headers=stale).status_code == 412
+    assert fetch(database_url, f"SELECT xmax FROM records.{records.split('/')[2]}") == before
+
+
 def test_changes_of_one_record_that_come_together_all_count(
     admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
 ) -> None:

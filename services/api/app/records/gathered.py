@@ -56,8 +56,7 @@ async def before(access: Access, id_: UUID) -> Row | None:
 
 async def create(access: Access, id_: UUID, data: Size) -> Row | None:
     """As `repository.create`, for an id that no other record has."""
-    # PostgreSQL takes the same memory again to leave fields out of the answer.
-    need = data.memory_to_write * (2 if access.collection.annotations.write_only else 1)
+    need = data.memory_to_write * _writes(access)
     found = _gatherings(access, need)
     collection = access.collection
     # While Redis is away, the answer to a create that changes cached lists waits for seconds after
@@ -70,7 +69,7 @@ async def create(access: Access, id_: UUID, data: Size) -> Row | None:
 async def replace(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
     """As `repository.replace`."""
     statement, largest = access.statements.replace_together, access.collection.largest
-    need = data.memory_to_write + statement.unpackings * largest
+    need = data.memory_to_write * _writes(access) + statement.unpackings * largest
     found = _gatherings(access, need)
     # As for creates: an answer may wait for what is cached.
     if found is None or data.weight > largest or access.collection.definition.cache:
@@ -78,7 +77,16 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
     row = await found.replace.ask((access, id_, data, version), need)
     row = row or await repository.unchanged(access, id_, data, version)
     # Still none: another has locked or changed the record, or the caller may not.
-    return row or await repository.replace(access, id_, data, version)
+    row = row or await repository.replace_locked(access, id_, data, version)
+    if row is None and version is None:
+        # Another may have written the same meanwhile.
+        row = await repository.unchanged(access, id_, data, version)
+    return row
+
+
+def _writes(access: Access) -> int:
+    # PostgreSQL takes the same memory again to leave fields out of the answer.
+    return 2 if access.collection.annotations.write_only else 1
 
 
 def _gatherings(access: Access, need: int) -> _OfCollection | None:

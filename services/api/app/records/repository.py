@@ -175,13 +175,19 @@ async def create_many(
 
 async def replace(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
     """The record with that data; a record that has the data already stays as it was."""
-    row = await _replace(access, access.statements.replace, id_, data, version)
+    row = await replace_locked(access, id_, data, version)
     return row or await unchanged(access, id_, data, version)
 
 
+async def replace_locked(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
+    """The record with that data, once other transactions have ended. None if that changes nothing,
+    or the caller may not."""
+    return await _replace(access, access.statements.replace, id_, data, version)
+
+
 async def replace_free(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
-    """The record with that data. None where `replace` may still succeed, or finds out the reason:
-    this waits for no other transaction."""
+    """The record with that data. None where `replace_locked` may still succeed: this waits for
+    no other transaction."""
     return await _replace(access, access.statements.replace_free, id_, data, version)
 
 
@@ -215,7 +221,12 @@ async def replace_together(
 
 
 async def unchanged(access: Access, id_: UUID, data: Size, version: int | None) -> Row | None:
-    """The record, if it has that data already and the caller may replace it."""
+    """The record, if it has that data already and the caller may replace it.
+
+    None where records have hidden fields, whose values the answer would confirm.
+    """
+    if access.collection.annotations.write_only:
+        return None
     statement = access.statements.unchanged
     need = sizes.memory_to_read(statement.sql, access.collection.largest) + data.memory_to_write
     args = statement.args(access.actor, id_, data.text, version)

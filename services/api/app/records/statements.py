@@ -36,7 +36,7 @@ _HEAD = "'{' || " + " || ',' || ".join(SYSTEM_FIELDS.values())
 
 _HEAD_COLUMNS = "id, version, created_at, updated_at, owner"
 # Exact to the digit: 1.0 differs from 1. The order of members and escapes in strings are ignored.
-_SAME = "record_image_eq(ROW(data), ROW($2::jsonb))"
+_SAME = "record_image_eq(ROW(data), ROW({}))"
 
 
 def head(collection: Collection) -> str:
@@ -249,22 +249,24 @@ class Statements:
 
         A record with just that data stays as it is, unless that would reveal hidden fields.
         """
-        return self._replace("$1")
+        return self._replace("{}")
 
     @cached_property
     def replace_free(self) -> Statement:
         """As `replace`, but a record that another transaction has locked is not waited for."""
         return self._replace(
-            f"(SELECT id FROM {self._table} WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)"
+            f"id = (SELECT id FROM {self._table} WHERE {{}} FOR NO KEY UPDATE SKIP LOCKED)"
         )
 
-    def _replace(self, id_: str) -> Statement:
+    def _replace(self, which: str) -> Statement:
         guard, params = self._guard("update", 6)
-        other = "true" if self._hidden else f"NOT {_SAME}"
+        conditions = (
+            f"id = $1 AND ($3::bigint IS NULL OR version = $3)"
+            f" AND {guard} AND {self._current(4)} AND {self._differs('$2::jsonb')}"
+        )
         return Statement(
             f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
-            f" updated_at = now() WHERE id = {id_} AND ($3::bigint IS NULL OR version = $3)"
-            f" AND {guard} AND {self._current(4)} AND {other} RETURNING {self._returned}),"
+            f" updated_at = now() WHERE {which.format(conditions)} RETURNING {self._returned}),"
             f" event AS ({self._event('updated', '$5::uuid')})"
             f" SELECT version, {self._head}, {self._given} FROM changed",
             params,
@@ -276,25 +278,27 @@ class Statements:
         data, versions or nulls, and actors' ids. `rest` is the version of the definition."""
         rule = RowParams()
         guard = self._condition("update", rule)
-        columns = {
-            "asked_id": "uuid", "new_data": "jsonb", "asked_version": "bigint", "new_actor": "uuid"
-        }  # fmt: skip
+        columns = {"asked_id": "uuid", "given": "jsonb", "known": "bigint", "actor": "uuid"}
         last = len(rule) + len(columns) + 1 + len(rule.callers)
-        other = "true" if self._hidden else f"NOT {_SAME.replace('$2::jsonb', 'new_data')}"
         return JointStatement(
             f"WITH _asked AS MATERIALIZED (SELECT * FROM {_asked(rule, columns)}),"
-            f" free AS MATERIALIZED (SELECT id FROM {self._table} AS present"
-            " JOIN _asked ON id = asked_id FOR NO KEY UPDATE OF present SKIP LOCKED),"
-            f" changed AS (UPDATE {self._table} SET data = new_data, version = version + 1,"
-            " updated_at = now() FROM _asked WHERE id = asked_id AND id IN (SELECT id FROM free)"
-            f" AND (asked_version IS NULL OR version = asked_version) AND {guard}"
-            f" AND {self._current(last)} AND {other}"
-            f" RETURNING {self._returned}, number, new_actor),"
-            f" event AS ({self._event('updated', 'new_actor')})"
-            f" SELECT changed.number, version, {self._head}, {shown(self._hidden, 'new_data')}"
+            # All conditions are here: a record that stays as it is must not be locked.
+            f" free AS MATERIALIZED (SELECT id AS free_id, number AS free_number"
+            f" FROM {self._table} AS present JOIN _asked ON id = asked_id"
+            f" WHERE (known IS NULL OR version = known) AND {guard} AND {self._current(last)}"
+            f" AND {self._differs('given')} FOR NO KEY UPDATE OF present SKIP LOCKED),"
+            f" changed AS (UPDATE {self._table} SET data = given, version = version + 1,"
+            " updated_at = now() FROM free JOIN _asked ON number = free_number WHERE id = free_id"
+            f" RETURNING {self._returned}, number, actor),"
+            f" event AS ({self._event('updated', 'changed.actor')})"
+            f" SELECT changed.number, version, {self._head}, {shown(self._hidden, 'given')}"
             " FROM changed JOIN _asked ON changed.number = _asked.number",
             rule,
         )
+
+    def _differs(self, data: str) -> str:
+        """The condition for a change; without it a caller could guess hidden fields."""
+        return "true" if self._hidden else f"NOT {_SAME.format(data)}"
 
     @cached_property
     def unchanged(self) -> Statement:
@@ -302,7 +306,8 @@ class Statements:
         guard, params = self._guard("update", 4)
         return Statement(
             f"SELECT version, {self._head}, {self._shown} FROM {self._table}"
-            f" WHERE id = $1 AND ($3::bigint IS NULL OR version = $3) AND {guard} AND {_SAME}",
+            f" WHERE id = $1 AND ($3::bigint IS NULL OR version = $3) AND {guard}"
+            f" AND {_SAME.format('$2::jsonb')}",
             params,
         )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 5.0
 # Longer statements are parsed and planned each time.
-LONGEST_PREPARED = 1536
+LONGEST_PREPARED = 2048
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
