@@ -273,8 +273,17 @@ def test_creates_beside_cached_records_are_shared(
     wait_until(lambda: ada.post(records, json={"n": 1}) and shared(server, records)[-1])
 
 
+def waiting_for_locks(database_url: str) -> int:
+    """The number of statements that wait."""
+    waiting = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    return len(fetch(database_url, waiting))
+
+
 def test_a_locked_record_holds_up_no_other(
-    server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client
+    database_url: str, admin: httpx.Client, ada: httpx.Client
 ) -> None:
     records = define(admin, {"read": "", "create": "", "update": ""})
     ids = [ada.post(records, json={"n": n}).json()["id"] for n in range(3)]
@@ -283,7 +292,7 @@ def test_a_locked_record_holds_up_no_other(
         with open_transaction(database_url, lock):
             waiting = pool.submit(ada.patch, f"{records}/{ids[0]}", json={"text": "late"})
             # Left out by the joint statement, and asked about alone.
-            wait_until(lambda: statements_on(server, records)[-1].endswith("ROW($2::jsonb))"))
+            wait_until(lambda: waiting_for_locks(database_url) == 1)
             for id_ in ids[1:]:
                 assert ada.patch(f"{records}/{id_}", json={"text": "x"}).json()["version"] == 2
             assert not waiting.done(), waiting.result().text
@@ -291,7 +300,7 @@ def test_a_locked_record_holds_up_no_other(
 
 
 def test_a_guess_at_a_hidden_field_is_not_confirmed_while_its_record_is_locked(
-    server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client
+    database_url: str, admin: httpx.Client, ada: httpx.Client
 ) -> None:
     records = define(admin, {"read": "", "create": "", "update": ""})
     record = ada.post(records, json={"n": 1, "secret": "s"}).headers["location"]
@@ -304,18 +313,17 @@ def test_a_guess_at_a_hidden_field_is_not_confirmed_while_its_record_is_locked(
         assert {guess.result().json()["version"] for guess in guesses} == {2, 3}
 
 
-def waiting_for_locks(database_url: str) -> int:
-    """The number of statements that wait."""
-    waiting = (
-        "SELECT FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    return len(fetch(database_url, waiting))
-
-
+@pytest.mark.parametrize("alone", [False, True])
 def test_a_change_that_is_refused_locks_nothing(
-    server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
+    database_url: str,
+    admin: httpx.Client,
+    ada: httpx.Client,
+    bob: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    alone: bool,
 ) -> None:
+    monkeypatch.setattr(Gathering, "_may_go_alone", lambda _: alone)
     records = define(admin, {"read": "", "create": "", "update": "owner = @user.id"})
     id_ = ada.post(records, json={"n": 1}).json()["id"]
     before = fetch(database_url, f"SELECT xmax FROM records.{records.split('/')[2]}")

@@ -73,8 +73,11 @@ def with_another_image(stack: Stack, folder: Path) -> dict[str, str]:
 def interrupt(stack: Stack) -> None:
     """Interrupt `make up` by Ctrl-C once the first replica was replaced."""
     before = {one["ID"] for one in stack.containers("api")}
+    # A shell that runs the tests beside other work has SIGINT ignored.
+    interruptible = ("env", "--default-signal=INT")
     with subprocess.Popen(
-        ["make", "up", "LOG_LEVEL=WARNING"], cwd=compose.ROOT, stdin=subprocess.DEVNULL,
+        [*interruptible, "make", "up", "LOG_LEVEL=WARNING"], cwd=compose.ROOT,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
