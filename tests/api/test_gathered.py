@@ -347,6 +347,27 @@ def test_changes_of_one_record_that_come_together_all_count(
     assert ada.get(record).json() == last
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_patches_of_one_record_that_come_together_all_count(
+    server: Server, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch, *, alone: bool
+) -> None:
+    monkeypatch.setattr(Gathering, "_may_go_alone", lambda _: alone)
+    schema = {"type": "object"}
+    records = define(admin, {"read": "", "create": "", "update": ""}, schema=schema)
+    record = admin.post(records, json={"counts": {}}).headers["location"]
+    clients = [server.client() for _ in range(30)]
+
+    def patch(number: int) -> int:
+        body = {"counts": {f"n{number}": number}}
+        return clients[number].patch(record, json=body).status_code
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        assert list(pool.map(patch, range(len(clients)))) == [200] * len(clients)
+    after = admin.get(record).json()
+    assert after["counts"] == {f"n{number}": number for number in range(len(clients))}
+    assert after["version"] == len(clients) + 1
+
+
 def test_a_change_that_was_not_made_has_its_own_reason(
     server: Server, admin: httpx.Client, ada: httpx.Client, database_url: str, asked: list[Any]
 ) -> None:

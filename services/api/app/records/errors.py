@@ -23,12 +23,6 @@ class VersionConflict(PreconditionFailed):
     code = "version_conflict"
 
 
-class ChangesTooFast(VersionConflict):
-    """The record changes faster than the patch can be applied; try again."""
-
-    retryable = True
-
-
 class InvalidRecord(ValidationFailed):
     """The record does not satisfy the collection's schema."""
 

@@ -20,7 +20,6 @@ from app.core.ids import uuid7
 from app.observability.metrics import RULE_REJECTIONS
 from app.records import gathered, merging, repository
 from app.records.errors import (
-    ChangesTooFast,
     InvalidRecord,
     RecordExists,
     RecordNotFound,
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
     from app.records.access import Access
     from app.records.repository import Row
 
-# A patch is tried again when another request changed the record in between.
-_PATCH_TRIES = 5
+# A patch is tried again when another request changed the record in between, and then with a lock.
+_PATCH_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,25 +152,41 @@ async def _change(
     access: Access, id_: UUID, if_version: int | None, change: Callable[[str], str]
 ) -> Stored:
     """The record with its own fields after `change`, which may be called several times."""
-    collection = access.collection
     for _ in range(_PATCH_TRIES):
-        before = await gathered.before(access, id_)
-        if before is None:
-            raise await _why_not(access, id_, None, "update")
-        version, _, data = before
-        if if_version is not None and version != if_version:
-            raise VersionConflict
-        text = change(data)
-        # Checked even if nothing changes: the present schema decides.
-        await check_data(collection, Body(text, _read(text)))
-        if text == data and not collection.annotations.write_only:
-            await access.settle()
-            return _stored(id_, before)
-        row = await gathered.replace(access, id_, checked_size(access, text), version)
-        if row is not None:
-            return _stored(id_, row)
-        await _check_definition(access)
-    raise ChangesTooFast
+        changed = await _try_change(access, id_, if_version, change)
+        if changed is not None:
+            return changed
+    # Others were faster each time, so the record is locked against them, in turn.
+    async with access.session.atomic() as session:
+        locked = access.within(session)
+        await repository.lock(locked, updated=[id_], deleted=())
+        changed = await _try_change(locked, id_, if_version, change)
+        assert changed is not None
+        return changed
+
+
+async def _try_change(
+    access: Access, id_: UUID, if_version: int | None, change: Callable[[str], str]
+) -> Stored | None:
+    """None if another request changed the record meanwhile."""
+    collection = access.collection
+    before = await gathered.before(access, id_)
+    if before is None:
+        raise await _why_not(access, id_, None, "update")
+    version, _, data = before
+    if if_version is not None and version != if_version:
+        raise VersionConflict
+    text = change(data)
+    # Checked even if nothing changes: the present schema decides.
+    await check_data(collection, Body(text, _read(text)))
+    if text == data and not collection.annotations.write_only:
+        await access.settle()
+        return _stored(id_, before)
+    row = await gathered.replace(access, id_, checked_size(access, text), version)
+    if row is not None:
+        return _stored(id_, row)
+    await _check_definition(access)
+    return None
 
 
 async def delete(access: Access, id_: UUID, *, if_version: int | None = None) -> None:
