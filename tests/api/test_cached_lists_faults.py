@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
-import socket
-import subprocess
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,145 +16,16 @@ import pytest
 import redis
 
 from app.db.notifications import CHANNEL
+from fixtures.cache_stage import DEFINITION, PATIENCE, RECORDS_ONLY, Stage
 from fixtures.cluster import fetch
 from fixtures.needs import missing
 from fixtures.redis import PROGRAM
-from fixtures.relay import redis_relay
-from fixtures.rules import ANYONE
-from fixtures.server import serving, settings
 from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import httpx
-
-    from fixtures.relay import Relay
     from fixtures.server import Server
-
-PATIENCE = 30
-CACHE = {"list": "60m", "stale_while_revalidate": "60m", "record": "60m"}
-DEFINITION = {"schema": {"type": "object"}, "rules": ANYONE, "cache": CACHE}
-RECORDS_ONLY = {**DEFINITION, "cache": {"record": "60m"}}
-
-
-class OwnRedis:
-    """A Redis that can be killed, and comes back with its saved data."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="listo-redis-")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}"
-        self.client = redis.Redis.from_url(self.url)
-        self.start()
-
-    def start(self) -> None:
-        assert PROGRAM is not None
-        options = ("--bind", "127.0.0.1", "--save", "3600 1000000", "--dir", self._folder)
-        command = [PROGRAM, "--port", str(self.port), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.02), 250)
-        with redis.Redis.from_url(self.url, retry=retry) as client:
-            client.ping()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def close(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.kill()
-        shutil.rmtree(self._folder)
-
-
-class Stage:
-    """Three servers, each with its own relay to the same Redis, and a cached collection."""
-
-    def __init__(self, database_url: str, stack: ExitStack) -> None:
-        self.database_url = database_url
-        self.redis = OwnRedis()
-        stack.callback(self.redis.close)
-        self.relays: list[Relay] = []
-        self.servers: list[Server] = []
-        for _ in range(3):
-            url, relay = stack.enter_context(redis_relay(self.redis.url))
-            self.relays.append(relay)
-            configured = settings(database_url, redis_url=url)
-            self.servers.append(stack.enter_context(serving(configured)))
-        self.clients = [server.client() for server in self.servers]
-        admin = self.servers[0].admin()
-        self.path, self.records = (
-            self._define(admin, definition) for definition in (DEFINITION, RECORDS_ONLY)
-        )
-        self.list = f"{self.path}?count=exact&limit=1"
-        self.written = self.patched = 0
-        self.clients[0].post(self.path, json={"n": 0})
-        self.record = self.clients[0].post(self.records, json={"n": 0}).headers["location"]
-
-    @staticmethod
-    def _define(admin: httpx.Client, definition: dict[str, Any]) -> str:
-        """The path of the records of a new collection."""
-        name = f"c{uuid4().hex[:12]}"
-        assert admin.put(f"/collections/{name}", json=definition).status_code == 201
-        return f"/collections/{name}/records"
-
-    def warm(self) -> None:
-        """Have list and record cached and read by all servers, as if the last test were long
-        ago."""
-        deadline = time.monotonic() + PATIENCE
-        statuses: list[str] = []
-        while not statuses or not all("hit" in status for status in statuses):
-            assert time.monotonic() < deadline, statuses
-            for server in self.servers:
-                server.services.database.notifications._quiet_until = 0.0
-                lists = server.services.lists
-                lists._began = lists._known = float("-inf")
-            for marks in self.redis.client.scan_iter("listo:marks:*"):
-                # The network may deliver a mark when its writer is done.
-                self.redis.client.delete(marks)
-            paths = (self.list, self.record)
-            answers = [client.get(path) for client in self.clients for path in paths]
-            statuses = [answer.headers["cache-status"] for answer in answers]
-
-    def write(self, writer: int = 0) -> None:
-        """Write to list and record. Only the first of these writes may have to wait, so it is the
-        record's now and the list's then."""
-        self.written += 1
-        self.patched = self.written
-        client, body = self.clients[writer], {"n": self.written}
-        writes = [(client.post, self.path, 201), (client.patch, self.record, 200)]
-        for send, path, status in writes if self.written % 2 else reversed(writes):
-            response = send(path, json=body)
-            assert response.status_code == status, response.text
-
-    def kept_answers(self) -> int:
-        """Committed writes with an idempotency key, answered or not."""
-        rows = fetch(self.database_url, "SELECT FROM listo.idempotency_keys WHERE status > 0")
-        return len(rows)
-
-    def check(self, *readers: int) -> list[str]:
-        """Each reader sees the last write, twice; returns how each list came about."""
-        statuses = []
-        for reader in (readers or (0, 1, 2)) * 2:
-            response = self.clients[reader].get(self.list)
-            assert response.status_code == 200, response.text
-            assert response.json()["total"] == self.written + 1, response.headers
-            statuses.append(response.headers["cache-status"])
-            response = self.clients[reader].get(self.record)
-            assert response.json()["n"] == self.patched, response.headers
-        return statuses
-
-    def check_until_read(self) -> None:
-        """Check again and again, until every server reads Redis."""
-        deadline = time.monotonic() + PATIENCE
-        while any("bypass" in status for status in self.check()):
-            assert time.monotonic() < deadline
-
-    def write_and_check(self, *writers: int) -> None:
-        for writer in writers:
-            self.write(writer)
-            self.check()
 
 
 @pytest.fixture(scope="module")

@@ -252,7 +252,7 @@ def test_names_asked_for_in_one_turn_are_one_call(redis_url: str) -> None:
     asyncio.run(work())
 
 
-def test_nothing_is_current_without_redis(redis_url: str) -> None:
+def test_nothing_is_current_while_redis_is_full(redis_url: str) -> None:
     async def work() -> None:
         async with shared(redis_url) as (store, client):
             await client.config_set("maxmemory", "1")
