@@ -16,8 +16,7 @@ import pytest
 import redis
 
 from app.db.notifications import CHANNEL
-from fixtures.cache_stage import DEFINITION, PATIENCE, RECORDS_ONLY, Stage
-from fixtures.cluster import fetch
+from fixtures.cache_stage import DEFINITION, PATIENCE, RECORDS_ONLY, Stage, stored, warm
 from fixtures.needs import missing
 from fixtures.redis import PROGRAM
 from fixtures.waiting import wait_until
@@ -111,6 +110,26 @@ def test_a_write_sent_again_waits_until_the_first_is_seen(
         assert again.json() == seen.json()
 
 
+def test_a_replay_whose_answer_was_not_kept_waits_as_well(stage: Stage) -> None:
+    record = stage.clients[0].post(stage.records, json={"n": 1}).headers["location"]
+    stage.warm()
+    warm(stage, record)
+    headers = {"Idempotency-Key": str(uuid4())}
+    rest: dict[str, Any] = {"json": {"n": 2, "text": "x" * 300_000}, "headers": headers}
+    stage.relays[0].cut()
+    try:
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(stage.clients[0].put, record, **rest)
+            wait_until(lambda: stored(stage, record) == [2])
+            again = stage.clients[1].put(record, **rest)
+            seen = stage.clients[2].get(record)
+            assert first.result().status_code == 200
+    finally:
+        stage.relays[0].mend()
+    assert again.json()["code"] == "idempotency_answer_not_kept"
+    assert seen.json()["n"] == 2
+
+
 def test_a_create_sent_again_waits_until_the_first_is_listed(stage: Stage) -> None:
     stage.warm()
     before = stage.clients[2].get(stage.list).json()["total"]
@@ -169,20 +188,6 @@ def test_a_record_made_again_is_seen_though_its_deletion_is_not_known(
             assert deleted.result().status_code == 204
     finally:
         stage.relays[0].mend()
-
-
-def warm(stage: Stage, record: str) -> None:
-    """Have a further record cached by all servers."""
-    for client in stage.clients:
-        statuses = [client.get(record).headers["cache-status"] for _ in range(2)]
-        assert "hit" in statuses[1], statuses
-
-
-def stored(stage: Stage, record: str) -> list[int]:
-    """The `n` of the record in PostgreSQL, if there is one."""
-    _, _, name, _, id_ = record.split("/")
-    rows = fetch(stage.database_url, f"SELECT data->'n' FROM records.{name} WHERE id = '{id_}'")
-    return [int(row[0]) for row in rows]
 
 
 @pytest.mark.parametrize("fault", ["cut", "silence"])

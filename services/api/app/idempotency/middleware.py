@@ -9,7 +9,6 @@ from app.core.errors import Problem
 from app.db.dependencies import DATABASE_KEY
 from app.http import problem
 from app.http.routes import is_routed
-from app.idempotency.errors import AnswerNotKept
 from app.idempotency.keys import FIELD, parse_key
 from app.idempotency.models import Answer, KeyedRequest
 from app.idempotency.service import MAX_KEPT_BYTES, Answered, Attempt
@@ -88,7 +87,9 @@ class _Response:
         if message["type"] != "http.response.body" or message.get("more_body", False):
             return
         try:
-            await self._conclude()
+            await self._attempt.conclude(
+                _answer(self._held), retryable=context_of(self._scope).retryable
+            )
         except Answered as before:
             await self.replay(before.answer)
         except Problem as instead:
@@ -96,15 +97,6 @@ class _Response:
         else:
             for held in self._held:
                 await self._send(held)
-
-    async def _conclude(self) -> None:
-        try:
-            await self._attempt.conclude(
-                _answer(self._held), retryable=context_of(self._scope).retryable
-            )
-        except AnswerNotKept:
-            await services_of(self._scope).database.settle()
-            raise
 
     async def replay(self, answer: Answer) -> None:
         if answer.status < 400:  # noqa: PLR2004
