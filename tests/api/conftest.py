@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def orders(admin: httpx.Client) -> None:
-    assert admin.put("/collections/orders", json={"schema": SCHEMA, "rules": ANYONE}).is_success
+    unique = {"fields": ["note"], "unique": True}
+    body = {"schema": SCHEMA, "rules": ANYONE, "indexes": [unique]}
+    assert admin.put("/collections/orders", json=body).is_success
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.collections import indexes
+from app.collections.declared_index import Index, IndexSpec
 from app.filters.fields import Fields
 from fixtures.cluster import execute
 from fixtures.indexes import existing, run_worker, states
@@ -213,7 +213,9 @@ def test_indexes_by_text_are_replaced_after_an_upgrade(
     create(admin, path, {"at": "2023-08-06T00:30:00Z"})
     (name,) = existing(database_url, "upgraded")
     # A version that knew no formats made such an index.
-    before = indexes.Index("upgraded", ("at",), Fields({"properties": {"at": {"type": "string"}}}))
+    before = Index(
+        "upgraded", IndexSpec(("at",)), Fields({"properties": {"at": {"type": "string"}}})
+    )
     assert before.name != name
     execute(
         database_url,

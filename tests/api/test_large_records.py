@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.records.repository import PAGE_BYTES
+from app.records.lists.repository import PAGE_BYTES
 from fixtures.cluster import execute
 from fixtures.rules import ANYONE
 from fixtures.server import serving, settings

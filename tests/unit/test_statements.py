@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from app.collections.models import Collection, Definition
 from app.core.actor import ANONYMOUS, SYSTEM
-from app.records.statements import statements_of
+from app.records.sql.statements import statements_of
 
 
 def test_a_former_definition_is_let_go() -> None:

@@ -64,9 +64,10 @@ def apply_collections(
                 await hold(session, pending)
                 for change in pending:
                     await _apply(session, change)
-            for change in pending:
-                assert isinstance(auth.database, Database)
-                await indexes.reconcile(auth.database, change.after)
+        if not dry_run:
+            assert isinstance(auth.database, Database)
+            for change in changes:
+                await indexes.reconcile(auth.database, change.after, again=True)
         return [{"name": change.name, "changed": change.changed} for change in changes]
 
     report = with_auth(work)

@@ -29,6 +29,13 @@ class RecordsDoNotFit(Conflict):
     code = "records_do_not_fit"
 
 
+class IndexNotReady(Conflict):
+    """The unique index is not complete."""
+
+    code = "index_not_ready"
+    retryable = True
+
+
 class CollectionBusy(ServiceUnavailable):
     """Others are at work in the collection for too long to be waited for; nothing was changed."""
 

@@ -1,30 +1,27 @@
-"""Declared indexes: their names and SQL, and how existing indexes are made to match them."""
+"""How existing indexes are made to match those that a collection declares, and how far they are."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
 from app.collections import repository
+from app.collections.errors import IndexNotReady
 from app.core.errors import Problem
-from app.filters.paths import SYSTEM_TYPES, elements_sql
-from app.filters.sort import order_by, parse_sort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncpg import Connection
 
+    from app.collections.declared_index import Index
     from app.collections.models import Collection
     from app.collections.repository import BuiltIndex
     from app.db.database import Database
     from app.db.session import Session
-    from app.filters.fields import Fields
-    from app.filters.language.syntax import Path
 
 logger = logging.getLogger("listo.indexes")
 
@@ -40,36 +37,6 @@ _ATTEMPTS = 20
 _LOOK_SECONDS = 0.1
 
 State = Literal["ready", "building", "failed"]
-
-
-class Index:
-    """One declared index of a collection."""
-
-    def __init__(self, collection: str, spec: tuple[str, ...], fields: Fields) -> None:
-        self.spec = spec
-        keys = parse_sort(",".join(spec), fields)
-        self.has_array = any(_is_array(key.path, fields) for key in keys)
-        # Two keys are a single field and the `id` that ends every sort.
-        if self.has_array and len(keys) == 2 and len(spec) == 1:  # noqa: PLR2004
-            # `has` asks for elements of an array.
-            path = keys[0].path
-            elements = elements_sql(path, fields.items_format(path))
-            self.definition = f"USING gin (({elements}) jsonb_path_ops)"
-        else:
-            self.definition = f"({order_by(keys, parenthesised=True)})"
-        # The digest is of the whole definition, whose form depends on the fields' schemas.
-        digest = hashlib.sha256(self.definition.encode()).hexdigest()[:12]
-        self.name = f"{collection}${digest}"
-
-
-def _is_array(path: Path, fields: Fields) -> bool:
-    return path[0] not in SYSTEM_TYPES and ({"array"} <= fields.types(path) <= {"array", "null"})
-
-
-def indexes_of(collection: Collection) -> list[Index]:
-    return [
-        Index(collection.name, spec, collection.fields) for spec in collection.definition.indexes
-    ]
 
 
 class States:
@@ -91,8 +58,20 @@ async def states(session: Session) -> States:
     return States(await repository.indexes(session), await repository.indexes_in_progress(session))
 
 
-async def reconcile(database: Database, collection: Collection) -> bool:
-    """Build missing indexes, drop those that are no longer declared.
+async def require_ready(session: Session, collection: Collection, index: Index) -> None:
+    """Raises IndexNotReady (409) unless the index is complete. A complete one stays so for as long
+    as the definition, which `collection` belongs to."""
+    if index.name in collection.ready_indexes:
+        return
+    state, _ = (await states(session)).state_of(index)
+    if state != "ready":
+        raise IndexNotReady(f"The unique index is {state}; the collection's GET tells more.")
+    collection.ready_indexes.add(index.name)
+
+
+async def reconcile(database: Database, collection: Collection, *, again: bool = False) -> bool:
+    """Build missing indexes, drop those that are no longer declared. With `again`, also try those
+    that failed before because of the records that there were.
 
     Both happen concurrently: readers and writers do not wait. Only one process at a time works on a
     collection; a second call returns immediately. Faults are logged; returns False if another try
@@ -100,7 +79,10 @@ async def reconcile(database: Database, collection: Collection) -> bool:
     """
     try:
         # Open a connection only if there is something to do.
-        if not any(_differences(collection, await repository.indexes(database, collection.name))):
+        existing = await repository.indexes(database, collection.name)
+        if again:
+            existing = await _forget_faults(database, existing)
+        if not any(_differences(collection, existing)):
             return True
         async with database.connection(**_BUILDER) as connection:
             # The lock ends with the connection.
@@ -117,6 +99,16 @@ async def reconcile(database: Database, collection: Collection) -> bool:
         return False
 
 
+async def _forget_faults(
+    database: Database, existing: dict[str, BuiltIndex]
+) -> dict[str, BuiltIndex]:
+    """Have failed indexes built again, by whichever process builds indexes at the moment."""
+    for name, found in existing.items():
+        if found.fault:
+            await repository.comment_on_index(database, name, None)
+    return {name: found._replace(fault=None) for name, found in existing.items()}
+
+
 async def _reconcile(connection: Connection[Any], collection: Collection) -> bool:
     while True:
         # Wait for changes of the collection, which cancel builds. Each try releases its lock.
@@ -128,12 +120,19 @@ async def _reconcile(connection: Connection[Any], collection: Collection) -> boo
             return True
         existing = await repository.indexes(connection, collection.name)
         missing, stale = _differences(present, existing)
-        if not (missing or stale):
+        # A stale index goes last, since another one may take its place. Nothing takes the place of
+        # a unique index while only others are missing, and it must not refuse writes any longer.
+        replaced = any(index.key for index in missing)
+        refusing = [name for name in stale if existing[name].unique and not replaced]
+        if refusing:
+            await repository.drop_index(connection, refusing[0])
+        elif missing:
+            if not await _build(connection, collection.name, missing):
+                return False
+        elif stale:
+            await repository.drop_index(connection, stale[0])
+        else:
             return True
-        if not await _build(connection, collection.name, missing):
-            return False
-        for name in stale:
-            await repository.drop_index(connection, name)
 
 
 def _differences(
@@ -143,7 +142,7 @@ def _differences(
 
     An index with a fault does not count as missing: records would have to change first.
     """
-    declared = {index.name: index for index in indexes_of(collection)}
+    declared = {index.name: index for index in collection.indexes}
     there = {name for name, found in existing.items() if found.valid or found.fault}
     missing = [index for name, index in declared.items() if name not in there]
     return missing, [name for name in existing if name not in declared]
@@ -153,11 +152,9 @@ async def _build(connection: Connection[Any], collection: str, missing: Sequence
     """Build each index separately; returns False if any needs another try."""
     succeeded = True
     for index in missing:
-        spec = list(index.spec)
+        spec = list(index.spec.fields)
         try:
-            fault = await repository.build_index(
-                connection, collection, index.name, index.definition
-            )
+            fault = await repository.build_index(connection, collection, index)
         except asyncpg.QueryCanceledError:
             raise
         except asyncpg.PostgresError as error:

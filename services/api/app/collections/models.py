@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.caching.coherent import CachePolicy
+from app.collections.declared_index import Index, IndexSpec
 from app.collections.json_schema.keywords import Annotations
 from app.collections.json_schema.validator import RecordValidator
 from app.core.actor import COLLECTION_NAME
@@ -58,7 +59,7 @@ class Definition:
 
     schema: dict[str, Any]
     rules: dict[Operation, str | None] = field(default_factory=dict)
-    indexes: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[IndexSpec, ...] = ()
     # {"list": "30s", "stale_while_revalidate": "60s", "record": "30s"}, or a part of it.
     cache: dict[str, str] | None = None
 
@@ -74,7 +75,7 @@ class Definition:
         dumped = {
             "schema": self.schema,
             "rules": {operation: self.rules.get(operation) for operation in OPERATIONS},
-            "indexes": [list(index) for index in self.indexes],
+            "indexes": [index.dump() for index in self.indexes],
         }
         if self.cache is not None:
             dumped["cache"] = self.cache
@@ -83,7 +84,7 @@ class Definition:
     @classmethod
     def from_json(cls, text: str) -> Definition:
         raw = json.loads(text)
-        indexes = tuple(tuple(index) for index in raw["indexes"])
+        indexes = tuple(IndexSpec.from_json(index) for index in raw["indexes"])
         return cls(raw["schema"], raw["rules"], indexes, raw.get("cache"))
 
 
@@ -101,6 +102,8 @@ class Collection:
     largest: int = LARGEST
     # Whether the table has the heads of records as a column.
     stores_head: bool = True
+    # The names of the unique indexes that were seen complete, which they stay.
+    ready_indexes: set[str] = field(default_factory=set)
 
     @cached_property
     def validator(self) -> RecordValidator:
@@ -119,6 +122,15 @@ class Collection:
     def readable(self) -> Fields:
         """The fields that clients can ask for."""
         return Fields(self.definition.schema, hidden=self.annotations.write_only)
+
+    @cached_property
+    def indexes(self) -> tuple[Index, ...]:
+        return tuple(Index(self.name, spec, self.fields) for spec in self.definition.indexes)
+
+    @cached_property
+    def unique_indexes(self) -> tuple[Index, ...]:
+        unique = (spec for spec in self.definition.indexes if spec.unique)
+        return tuple(Index(self.name, spec, self.fields) for spec in unique)
 
     @cached_property
     def rules(self) -> dict[Operation, Expression | bool]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Connection, Record
 
+    from app.collections.declared_index import Index
     from app.db.session import Session
 
 # A collection's name is checked before it gets here; quoting is for words that SQL reserves.
@@ -40,6 +41,7 @@ class BuiltIndex(NamedTuple):
     """An existing index; `fault` is why it is invalid, if that is known."""
 
     valid: bool
+    unique: bool
     fault: str | None
 
 
@@ -56,6 +58,8 @@ SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
  WHERE l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND l.relation = ANY ($1::regclass[])
 """
 
+# The maximum number of groups of duplicates that a fault names.
+_SHOWN_DUPLICATES = 5
 _AT_A_TIME = 500
 _BYTES_AT_A_TIME = 8 << 20
 # A table that only gets new rows: with updates, writers of records would wait for each other.
@@ -198,13 +202,16 @@ async def records(
 async def indexes(session: Session, name: str | None = None) -> dict[str, BuiltIndex]:
     """The declared indexes that exist, of one collection or of all."""
     rows = await session.fetch(
-        "SELECT c.relname, i.indisvalid, obj_description(c.oid, 'pg_class') AS fault"
+        "SELECT c.relname, i.indisvalid, i.indisunique, obj_description(c.oid, 'pg_class') AS fault"
         " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
         " WHERE c.relnamespace = 'records'::regnamespace AND NOT i.indisprimary"
         " AND ($1::text IS NULL OR i.indrelid = to_regclass($1))",
         None if name is None else table(name),
     )
-    return {row["relname"]: BuiltIndex(row["indisvalid"], row["fault"]) for row in rows}
+    return {
+        row["relname"]: BuiltIndex(row["indisvalid"], row["indisunique"], row["fault"])
+        for row in rows
+    }
 
 
 async def indexes_in_progress(session: Session) -> set[str]:
@@ -220,27 +227,61 @@ async def try_lock_indexes(connection: Connection[Any], id_: UUID) -> bool:
     return locked
 
 
-async def create_index(session: Session, collection: str, name: str, definition: str) -> None:
+async def create_index(session: Session, collection: str, index: Index) -> None:
     """Build the index of a table that other transactions do not see yet."""
-    await session.execute(f'CREATE INDEX "{name}" ON {table(collection)} {definition}')
+    await session.execute(index.create(table(collection), concurrently=False))
 
 
-async def build_index(
-    connection: Connection[Any], collection: str, name: str, definition: str
-) -> str | None:
+async def build_index(connection: Connection[Any], collection: str, index: Index) -> str | None:
     """Build while records are read and written. If another try would fail as well, returns the
-    fault, which is also kept on the invalid index."""
+    fault, which is also kept on the invalid index. Raises UniqueViolationError if another try may
+    succeed."""
     # Drop the remains of a cancelled try.
-    await drop_index(connection, name)
+    await drop_index(connection, index.name)
     try:
-        await connection.execute(
-            f'CREATE INDEX CONCURRENTLY "{name}" ON {table(collection)} {definition}'
-        )
+        await connection.execute(index.create(table(collection), concurrently=True))
     except asyncpg.ProgramLimitExceededError as error:
         fault = str(error.args[0])
-        await connection.execute(f'COMMENT ON INDEX records."{name}" IS {sql_literal(fault)}')
-        return fault
-    return None
+    except asyncpg.UniqueViolationError:
+        fault = await _duplicates(connection, collection, index)
+        # From the second half of its build on, the index would refuse writes all the same. The next
+        # try finds the duplicates in its first half.
+        if not fault or await _is_maintained(connection, index.name):
+            await drop_index(connection, index.name)
+            raise
+    else:
+        return None
+    await comment_on_index(connection, index.name, fault)
+    return fault
+
+
+async def comment_on_index(session: Session, name: str, fault: str | None) -> None:
+    text = "NULL" if fault is None else sql_literal(fault)
+    await session.execute(f'COMMENT ON INDEX records."{name}" IS {text}')
+
+
+async def _duplicates(connection: Connection[Any], collection: str, index: Index) -> str:
+    """The first records that have the same unique values; empty if there are none any more."""
+    assert index.key is not None
+    rows = await connection.fetch(
+        "SELECT count(*) AS records, min(id::text) AS one, max(id::text) AS other"
+        f" FROM {table(collection)} WHERE {index.key.condition}"
+        f" GROUP BY {', '.join(index.key.values)} HAVING count(*) > 1 ORDER BY one LIMIT $1",
+        _SHOWN_DUPLICATES,
+    )
+    same = " and ".join(index.spec.fields)
+    return "; ".join(
+        f"{row['records']} records have the same {same}, such as {row['one']} and {row['other']}"
+        for row in rows
+    )
+
+
+async def _is_maintained(connection: Connection[Any], name: str) -> bool:
+    """Whether writes of records go into the index, valid or not."""
+    maintained: bool | None = await connection.fetchval(
+        "SELECT indisready FROM pg_index WHERE indexrelid = to_regclass($1)", f'records."{name}"'
+    )
+    return bool(maintained)
 
 
 async def drop_index(connection: Connection[Any], name: str) -> None:

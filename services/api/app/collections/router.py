@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from app.auth.dependencies import CurrentActor
 from app.collections import indexes, service
+from app.collections.declared_index import Index
 from app.collections.errors import CollectionNotFound
 from app.collections.models import Collection
 from app.collections.schemas import (
@@ -109,7 +110,9 @@ async def put_collection(
         # In the background: the request's deadline would cancel the building of a large index.
         services = services_of(request.scope)
         database.after_commit(
-            lambda: services.background.start(indexes.reconcile(services.database, changed))
+            lambda: services.background.start(
+                indexes.reconcile(services.database, changed, again=True)
+            )
         )
     response.status_code = 201 if created else 200
     response.headers["ETag"] = preconditions.etag(changed.version)
@@ -154,8 +157,17 @@ def _collection_out(collection: Collection, states: indexes.States | None) -> Co
     if states is not None:
         out.rules = Rules(**definition.rules)
         out.cache = Cache(**definition.cache) if definition.cache else None
-        out.indexes = []
-        for index in indexes.indexes_of(collection):
-            state, reason = states.state_of(index)
-            out.indexes.append(IndexOut(fields=list(index.spec), state=state, reason=reason))
+        out.indexes = [_index_out(index, *states.state_of(index)) for index in collection.indexes]
     return out
+
+
+def _index_out(index: Index, state: indexes.State, reason: str | None) -> IndexOut:
+    spec = index.spec
+    return IndexOut(
+        fields=list(spec.fields),
+        unique=spec.unique or None,
+        case_insensitive=spec.case_insensitive or None,
+        filter=spec.filter,
+        state=state,
+        reason=reason,
+    )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -90,6 +91,41 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
+class IndexIn(BaseModel):
+    """Fields that filters and sorts are made fast for, or whose values no two records share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fields: list[str] = Field(
+        description="`-` in front sorts descending; a unique index has no direction.",
+        examples=[["section", "-created_at"]],
+    )
+    unique: bool = Field(
+        default=False,
+        description="Refuse records that have the same values as another one; absent fields and "
+        "null equal nothing.",
+    )
+    case_insensitive: bool = Field(
+        default=False, description="Whether `Ada` and `ADA` are the same to a unique index."
+    )
+    filter: str | None = Field(
+        None,
+        description="A unique index is about the records that this expression is true for.",
+        max_length=parser.MAX_LENGTH,
+        examples=["deleted = false"],
+    )
+
+
+def _index(given: Any) -> Any:
+    if isinstance(given, str):
+        return {"fields": [given]}
+    if isinstance(given, list):
+        return {"fields": given}
+    if not isinstance(given, dict):
+        raise ValueError("must be a field, a list of fields, or an object")  # noqa: TRY004 - pydantic takes it for a fault of the value
+    return given
+
+
 class CollectionIn(BaseModel):
     """A collection's whole definition; what is left out takes its default."""
 
@@ -101,12 +137,16 @@ class CollectionIn(BaseModel):
         examples=[{"type": "object", "properties": {"title": {"type": "string"}}}],
     )
     rules: Rules = Rules()
-    indexes: list[str | list[str]] = Field(
+    indexes: list[
+        Annotated[
+            IndexIn, BeforeValidator(_index, json_schema_input_type=str | list[str] | IndexIn)
+        ]
+    ] = Field(
         default=[],
         max_length=16,
         description="Fields, or lists of fields, that filters and sorts are made fast for; "
-        "`-` in front sorts descending.",
-        examples=[["title", ["section", "-created_at"]]],
+        "`-` in front sorts descending. An object can make values unique.",
+        examples=[["title", ["section", "-created_at"], {"fields": ["slug"], "unique": True}]],
     )
     cache: Cache | None = Field(None, description="Null: nothing is cached.")
 
@@ -115,6 +155,9 @@ class IndexOut(BaseModel):
     """A declared index, and how far it is."""
 
     fields: list[str]
+    unique: bool | None = None
+    case_insensitive: bool | None = None
+    filter: str | None = None
     state: Literal["ready", "building", "failed"]
     reason: str | None = Field(
         None, description="Why it cannot be built with the records that there are."

@@ -6,6 +6,9 @@ import json
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from app.filters.errors import FilterError
+from app.filters.paths import sql_literal
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from uuid import UUID
@@ -74,6 +77,19 @@ class RowParams(Params):
     def columns(self, actors: Sequence[Actor]) -> list[object]:
         """For each value in `callers`, the array of all actors' values."""
         return [[_resolve(each, one.id, one.roles) for one in actors] for each in self.callers]
+
+
+class Literals(Params):
+    """Values that stand in the SQL itself, for the definition of an index."""
+
+    def add(self, value: object, cast: str) -> str:
+        """The value as an SQL constant. Raises FilterError (400) for a Caller."""
+        if isinstance(value, Caller):
+            raise FilterError("The filter of an index knows no caller.")
+        if isinstance(value, list):
+            each = cast.removesuffix("[]")
+            return f"ARRAY[{', '.join(self.add(item, each) for item in value)}]::{cast}"
+        return f"{sql_literal(str(value))}::{cast}"
 
 
 def _resolve(value: Caller, actor_id: UUID | None, roles: Collection[str]) -> object:

@@ -10,14 +10,14 @@ from app.collections.errors import CollectionNotFound
 from app.core.actor import Scope
 from app.core.errors import Forbidden, Unauthorized
 from app.observability.metrics import RULE_REJECTIONS
-from app.records.statements import statements_of
+from app.records.sql.statements import statements_of
 
 if TYPE_CHECKING:
     from app.collections.models import Collection, Operation
     from app.core.actor import Actor
     from app.core.errors import Problem
     from app.db.session import Session
-    from app.records.statements import Statements
+    from app.records.sql.statements import Statements
 
 _SCOPES = {
     "list": Scope.RECORDS_READ,

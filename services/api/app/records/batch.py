@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from weakref import WeakKeyDictionary
 
 import msgspec
 import orjson
@@ -33,7 +36,9 @@ _MEMBERS = {
 
 
 # PostgreSQL's memory for a record's change and its checks, in multiples of the record's size.
-_CHANGE_TIMES = 20
+CHANGE_TIMES = 20
+
+_turns: WeakKeyDictionary[Collection, asyncio.Lock] = WeakKeyDictionary()
 
 
 class _Raw(msgspec.Struct):
@@ -95,8 +100,19 @@ def memory_needed(operations: list[Operation], collection: Collection, budget: B
     ]
     most = max(written, default=0) + budget.share // 2
     if any(operation.op != "create" for operation in operations):
-        most += _CHANGE_TIMES * collection.largest
+        most += CHANGE_TIMES * collection.largest
     return most
+
+
+def turn(collection: Collection, operations: list[Operation]) -> AbstractAsyncContextManager[None]:
+    """Held around a batch that would keep a connection to wait for others of this process."""
+    if not _runs_alone(collection, operations):
+        return nullcontext()
+    return _turns.setdefault(collection, asyncio.Lock())
+
+
+def _runs_alone(collection: Collection, operations: list[Operation]) -> bool:
+    return bool(collection.unique_indexes) and len(operations) > 1
 
 
 async def run(access: Access, operations: list[Operation]) -> list[Result]:
@@ -124,11 +140,15 @@ async def _lock(access: Access, operations: list[Operation]) -> None:
     for operation in operations:
         if operation.known:
             ids[operation.op].add(operation.id)
-    if len(ids["create"]) > 1:
-        # New records cannot be locked. One statement creates in order; other batches run alone.
-        alone = len(_run_of_creates(operations, 0, access.session.budget)) < len(operations)
-        await repository.lock_creation(access, alone=alone)
-    if len(ids["update"] | ids["delete"]) > 1:
+    # New records and unique values cannot be locked. One statement creates in the order of ids;
+    # batches with several statements, or with values to wait for, run alone.
+    unique = _runs_alone(access.collection, operations)
+    if unique or len(ids["create"]) > 1:
+        several = len(_run_of_creates(operations, 0, access.session.budget)) < len(operations)
+        await repository.lock_creation(access, alone=unique or several)
+    changed = ids["update"] | ids["delete"]
+    # With unique values, the writer of another record may wait for this batch, and keep its record.
+    if len(changed) > 1 or (unique and changed):
         await repository.lock(access, updated=list(ids["update"]), deleted=list(ids["delete"]))
 
 

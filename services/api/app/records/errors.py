@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from app.core.errors import BadRequest, Conflict, NotFound, PreconditionFailed, ValidationFailed
+from typing import TYPE_CHECKING
+
+from app.core import json
+from app.core.errors import (
+    BadRequest,
+    Conflict,
+    FieldError,
+    NotFound,
+    PreconditionFailed,
+    ValidationFailed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.collections.declared_index import Index
 
 
 class RecordNotFound(NotFound):
@@ -15,6 +30,14 @@ class RecordExists(Conflict):
     """There already is a record with this id."""
 
     code = "record_exists"
+
+
+class NotUnique(Conflict):
+    """Another record has the same value where values must be unique."""
+
+    code = "not_unique"
+    # The names of the indexes that keep the values.
+    indexes: frozenset[str] = frozenset()
 
 
 class VersionConflict(PreconditionFailed):
@@ -51,3 +74,21 @@ class IndexedValueTooLong(ValidationFailed):
     """A value is too long for the index that the collection declares on its field."""
 
     code = "indexed_value_too_long"
+
+
+def not_unique(indexes: Iterable[Index]) -> NotUnique:
+    """The problem of a record with values that these unique indexes keep for another one."""
+    errors, same, found = [], [], []
+    for index in indexes:
+        assert index.key is not None
+        found.append(index.name)
+        names = " and ".join(index.spec.fields)
+        same.append(names)
+        errors += [
+            FieldError(json.pointer(*path), f"another record has the same {names}", "not_unique")
+            for path in index.key.paths
+        ]
+    detail = f"Another record has the same {', and the same '.join(same)}." if same else None
+    problem = NotUnique(detail, errors=errors)
+    problem.indexes = frozenset(found)
+    return problem

@@ -2,7 +2,8 @@
 
 Transactions have statements of their own. Large records share badly: few fit into a statement, and
 small ones would wait for them. A write whose answer may come late goes alone. So does a write to a
-record that another has locked: writers of other records must not wait for that. See
+record that another has locked, or of a value that must be unique: it waits for every transaction
+that wrote the same value, and writers of other records must not wait for that. See
 docs/decisions/0023.
 """
 
@@ -61,7 +62,8 @@ async def create(access: Access, id_: UUID, data: Size) -> Row | None:
     collection = access.collection
     # While Redis is away, the answer to a create that changes cached lists waits for seconds after
     # the commit, and the next creates must not wait with it.
-    if found is None or data.weight > collection.largest or collection.list_cache is not None:
+    waits = collection.list_cache is not None or collection.unique_indexes
+    if found is None or data.weight > collection.largest or waits:
         return await repository.create(access, id_, data)
     return await found.create.ask((access, id_, data), need)
 
@@ -72,7 +74,8 @@ async def replace(access: Access, id_: UUID, data: Size, version: int | None) ->
     need = data.memory_to_write * _writes(access) + statement.unpackings * largest
     found = _gatherings(access, need)
     # As for creates: an answer may wait for what is cached.
-    if found is None or data.weight > largest or access.collection.definition.cache:
+    waits = access.collection.definition.cache or access.collection.unique_indexes
+    if found is None or data.weight > largest or waits:
         return await repository.replace(access, id_, data, version)
     row = await found.replace.ask((access, id_, data, version), need)
     row = row or await repository.unchanged(access, id_, data, version)

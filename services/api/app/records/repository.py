@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import asyncpg
-import orjson
 
 from app.collections import repository as collections
 from app.collections.errors import CollectionNotFound
 from app.collections.models import CACHE_KINDS
 from app.core.actor import SYSTEM
-from app.db.pool.budget import ALONE_LOCK, room
+from app.db.pool.budget import room
 from app.observability.metrics import EVENTS_PUBLISHED
 from app.records import sizes
-from app.records.errors import IndexedValueTooLong
-from app.records.statements import Statement, statements_of
+from app.records.errors import IndexedValueTooLong, not_unique
+from app.records.sql.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
-    from app.db.session import Cursor, ReadSession, Session
+    from app.collections.declared_index import Index
+    from app.collections.models import Collection
+    from app.db.session import Session
     from app.records.access import Access
     from app.records.sizes import Size
-    from app.records.statements import JointStatement
-
-# The limit of a page's text, which the last record may exceed.
-PAGE_BYTES = 4 << 20
-# The maximum number of bytes of large records that are fetched at a time.
-_BYTES_AT_A_TIME = 16 << 20
+    from app.records.sql.statement import JointStatement, Statement
 
 # (version, the record's head, its own fields), see `text.rendered`
 Row = tuple[int, str, str]
 
 
-class _Faults:
+class Faults:
+    """Turns errors of a statement into problems; only writes name the collection."""
+
+    __slots__ = ("_written",)
+
+    def __init__(self, written: Collection | None = None) -> None:
+        self._written = written
+
     def __enter__(self) -> None:
         return None
 
@@ -44,9 +47,15 @@ class _Faults:
             raise IndexedValueTooLong from error
         if isinstance(error, asyncpg.UndefinedTableError):
             raise CollectionNotFound from error
+        if isinstance(error, asyncpg.UniqueViolationError) and self._written is not None:
+            indexes = self._written.unique_indexes
+            # None, if the index is of another definition.
+            raise not_unique(
+                index for index in indexes if index.name == error.constraint_name
+            ) from error
 
 
-_faults = _Faults()
+faults = Faults()
 
 
 async def read(access: Access, id_: UUID) -> Row | None:
@@ -56,13 +65,14 @@ async def read(access: Access, id_: UUID) -> Row | None:
         # A small record does not wait, even if the collection has large records.
         small = access.statements.read_small
         least = session.budget.share // 8
-        with _faults:
+        with faults:
             row = await session.fetchrow(small.sql, *small.args(access.actor, id_, least))
         if row is None or row[2] is not None:
             return None if row is None else (row[0], row[1], row[2])
         need = sizes.memory_to_read(statement.sql, min(row[3], collection.largest))
-        return await _fetchrow(session, statement.sql, args, need)
-    with _faults:
+        large: Row | None = await _fetchrow(session, statement.sql, args, need)
+        return large
+    with faults:
         return await session.fetchrow(statement.sql, *args)
 
 
@@ -80,7 +90,7 @@ async def _records(
     statement: JointStatement, asked: Sequence[tuple[Access, UUID]]
 ) -> list[Row | None]:
     args = statement.args([each.actor for each, _ in asked], [id_ for _, id_ in asked])
-    with _faults:
+    with faults:
         return _by_number(await asked[0][0].session.fetch(statement.sql, *args), len(asked))
 
 
@@ -89,8 +99,8 @@ def _by_number(rows: Sequence[Any], asked: int) -> list[Row | None]:
     return [found.get(number) for number in range(1, asked + 1)]
 
 
-async def _fetchrow(session: Session, sql: str, args: Sequence[object], need: int) -> Row | None:
-    with _faults:
+async def _fetchrow(session: Session, sql: str, args: Sequence[object], need: int) -> Any:
+    with faults:
         async with room(session, need) as within:
             return await within.fetchrow(sql, *args)
 
@@ -122,7 +132,7 @@ async def _write(
     need += statement.unpackings * collection.largest * max(1, len(given))
     if sizes.WITHOUT in statement.sql:
         need += sum(size.memory_to_write for size in given)
-    with _faults:
+    with Faults(collection):
         async with room(session, need) as within:
             if not cached:
                 rows = await within.fetch(statement.sql, *args)
@@ -142,6 +152,39 @@ async def create(access: Access, id_: UUID, data: Size, *, ids: Sequence[UUID] =
     args = statement.args(actor, id_, data.text, actor.id, access.collection.version)
     rows = await _write(access, statement, args, "record.created", [data], ids=ids)
     return rows[0] if rows else None
+
+
+async def taken(access: Access, id_: UUID, data: Size) -> list[Index] | None:
+    """The unique indexes that have another record with the values of a new record that was not
+    created; None if the caller may not create it, or its id is taken."""
+    statement, actor = access.statements.taken, access.actor
+    args = statement.args(actor, id_, data.text, actor.id)
+    need = data.memory_to_write + sizes.memory_to_read(statement.sql, access.collection.largest)
+    row = await _fetchrow(access.session, statement.sql, args, need)
+    assert row is not None
+    free, *found = row
+    indexes = access.collection.unique_indexes
+    if not free:
+        return None
+    return [index for index, is_taken in zip(indexes, found, strict=True) if is_taken]
+
+
+async def find(access: Access, index: Index, data: Size, *, lock: bool) -> UUID | None:
+    """The id of the record with the values of the unique index that a new record with this data
+    would have. With `lock`, others cannot write the record until the transaction ends. Raises
+    NotUnique if the caller may not read the record."""
+    statement, actor = access.statements.find[index.name], access.actor
+    sql = f"{statement.sql} FOR UPDATE" if lock else statement.sql
+    need = data.memory_to_write + sizes.memory_to_read(sql, access.collection.largest)
+    args = statement.args(actor, None, data.text, actor.id)
+    row = await _fetchrow(access.session, sql, args, need)
+    if row is None:
+        return None
+    id_, is_readable = row
+    if not is_readable:
+        raise not_unique([index])
+    # The driver has a class of its own, which not everything takes for a UUID.
+    return UUID(int=id_.int)
 
 
 async def create_together(asked: Sequence[tuple[Access, UUID, Size]]) -> list[Row | None]:
@@ -230,7 +273,7 @@ async def unchanged(access: Access, id_: UUID, data: Size, version: int | None) 
     statement = access.statements.unchanged
     need = sizes.memory_to_read(statement.sql, access.collection.largest) + data.memory_to_write
     args = statement.args(access.actor, id_, data.text, version)
-    row = await _fetchrow(access.session, statement.sql, args, need)
+    row: Row | None = await _fetchrow(access.session, statement.sql, args, need)
     if row is not None:
         await access.settle()
     return row
@@ -240,13 +283,15 @@ async def before(access: Access, id_: UUID) -> Row | None:
     """The record, if the caller may change it."""
     statement = access.statements.before
     need = sizes.memory_to_read(statement.sql, access.collection.largest)
-    return await _fetchrow(access.session, statement.sql, statement.args(access.actor, id_), need)
+    args = statement.args(access.actor, id_)
+    row: Row | None = await _fetchrow(access.session, statement.sql, args, need)
+    return row
 
 
 async def lock(access: Access, *, updated: Sequence[UUID], deleted: Sequence[UUID]) -> None:
     """Lock these records against other writers until the transaction ends, in the order of ids."""
     statement = access.statements.lock
-    with _faults:
+    with faults:
         await access.session.execute(statement.sql, *statement.args(access.actor, updated, deleted))
 
 
@@ -283,7 +328,7 @@ async def delete_owned(
     """
     session, collection = access.session, access.collection
     statement = statements_of(collection, SYSTEM).delete_owned
-    with _faults:
+    with faults:
         async with session.atomic() as transaction:
             row = await transaction.fetchrow(
                 statement.sql, owner, after, size, collection.version, access.actor.id
@@ -300,7 +345,7 @@ async def delete_owned(
 async def visible_version(access: Access, id_: UUID) -> int | None:
     """The version of a record that the caller may read, else None."""
     statement = access.statements.visible_version
-    with _faults:
+    with faults:
         version: int | None = await access.session.fetchval(
             statement.sql, *statement.args(access.actor, id_)
         )
@@ -312,43 +357,3 @@ async def definition_version(access: Access) -> int | None:
         "SELECT version FROM listo.collections WHERE id = $1", access.collection.id
     )
     return version
-
-
-async def page(
-    session: ReadSession, sql: str, args: Sequence[object], *, limit: int, largest: int
-) -> tuple[Sequence[Any], bool]:
-    """The rows of a page of records that weigh `largest` at most, and whether the page ended early
-    because its text reached PAGE_BYTES."""
-    need = sizes.memory_to_read(sql, largest)
-    with _faults:
-        if need <= session.budget.share and limit * largest <= PAGE_BYTES:
-            return await session.fetch(sql, *args), False
-        async with (
-            session.budget.take(need) as alone,
-            session.open_cursor(sql, *args, lock=ALONE_LOCK if alone else None) as cursor,
-        ):
-            return await _filled(cursor, largest)
-
-
-async def _filled(cursor: Cursor, largest: int) -> tuple[Sequence[Any], bool]:
-    rows: list[Any] = []
-    octets, some = 0, max(1, _BYTES_AT_A_TIME // largest)
-    while octets < PAGE_BYTES:
-        wanted = min(some, 1 + (PAGE_BYTES - octets) * len(rows) // octets if octets else some)
-        fetched = await cursor.fetch(wanted)
-        for number, row in enumerate(fetched, 1):
-            rows.append(row)
-            # Counts characters: text that is not ASCII has more bytes.
-            octets += sum(len(value) for value in row if isinstance(value, str))
-            if octets >= PAGE_BYTES:
-                return rows, number < len(fetched) or bool(await cursor.fetch(1))
-        if len(fetched) < wanted:
-            break
-    return rows, False
-
-
-async def estimate(session: ReadSession, sql: str, args: Sequence[object]) -> int:
-    """How many rows the planner expects of `sql`."""
-    with _faults:
-        plan = await session.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *args)
-    return int(orjson.loads(plan)[0]["Plan"]["Plan Rows"])

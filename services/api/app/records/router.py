@@ -18,7 +18,7 @@ from app.http.body import read_body
 from app.http.plain import JSON, Answer, PlainRouter
 from app.ratelimit import costs
 from app.ratelimit.dependencies import charge, charge_query_time
-from app.records import batch, service
+from app.records import batch, service, upsert
 from app.records.access import Access
 from app.records.cached import lists, records
 from app.records.cached.fields import fields_of
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from app.http.preconditions import Tags
     from app.records.lists.listing import Query
     from app.records.lists.parameters import Parameters
+    from app.records.upsert import Resolution
 
 Result = TypeVar("Result")
 
@@ -77,14 +78,28 @@ async def list_records(collection: str, request: Request) -> Answer:
 
 @router.route("POST", "/records")
 async def create_record(collection: str, request: Request) -> Answer:
+    wanted = upsert.parse_parameters(request.scope["query_string"])
     access = await _access(request, collection)
     access.require("create")
+    if wanted is not None:
+        return await _upsert(request, access, *wanted)
     data = Body.from_json(await read_body(request))
 
     async def create(access: Access) -> Stored:
         return await service.create(access, data)
 
     return _created(collection, await _retrying(request, access, create))
+
+
+async def _upsert(request: Request, access: Access, fields: str, resolution: Resolution) -> Answer:
+    upsert.indexes_on(access.collection, fields)
+    data = Body.from_json(await read_body(request))
+
+    async def work(access: Access) -> tuple[Stored, bool]:
+        return await upsert.upsert(access, data, fields, resolution)
+
+    stored, is_new = await _retrying(request, access, work)
+    return _created(access.collection.name, stored) if is_new else _changed(access, stored)
 
 
 @router.route("POST", "/records:batch")
@@ -99,6 +114,7 @@ async def batch_records(collection: str, request: Request) -> Answer:
     async def run(access: Access) -> list[batch.Result]:
         # Taken before a connection: holders of this memory need connections to continue.
         async with (
+            batch.turn(access.collection, operations),
             budget.take(batch.memory_needed(operations, access.collection, budget)),
             database_of(request).transaction() as session,
         ):

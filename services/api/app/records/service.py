@@ -24,6 +24,7 @@ from app.records.errors import (
     RecordExists,
     RecordNotFound,
     VersionConflict,
+    not_unique,
 )
 from app.records.sizes import Size
 from app.records.text import rendered
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from app.records.access import Access
     from app.records.repository import Row
 
+# A create is tried again when the record that was in its way is gone by then.
+_CREATE_TRIES = 3
 # A patch is tried again when another request changed the record in between, and then with a lock.
 _PATCH_TRIES = 3
 
@@ -92,24 +95,32 @@ async def get(access: Access, id_: UUID) -> Stored:
 async def create(access: Access, data: Body, *, id_: UUID | None = None) -> Stored:
     """A new record, under the client's own id if given.
 
-    Raises InvalidRecord and RecordTooLarge (422), RecordExists (409), Forbidden by the create rule.
+    Raises InvalidRecord and RecordTooLarge (422), RecordExists and NotUnique (409), Forbidden by
+    the create rule.
     """
     access.require("create")
     data = await prepared(access, data)
     size = checked_size(access, data.text)
-    if id_ is None:
-        new = uuid7()
-        row = await gathered.create(access, new, size)
-    else:
-        new = id_
-        row = await repository.create(access, new, size, ids=[new])
-    if row is not None:
-        return _stored(new, row)
-    await _check_definition(access)
-    if id_ is not None and await repository.visible_version(access, id_):
-        raise RecordExists
-    # An id that is taken by a record which the caller may not see must look like any refusal.
-    raise access.refusal("create")
+    for _ in range(_CREATE_TRIES):
+        if id_ is None:
+            new = uuid7()
+            row = await gathered.create(access, new, size)
+        else:
+            new = id_
+            row = await repository.create(access, new, size, ids=[new])
+        if row is not None:
+            return _stored(new, row)
+        await _check_definition(access)
+        if id_ is not None and await repository.visible_version(access, id_):
+            raise RecordExists
+        taken = await repository.taken(access, new, size)
+        if taken is None:
+            # An id that is taken by a record out of sight must look like any refusal.
+            raise access.refusal("create")
+        if taken:
+            raise not_unique(taken)
+        # The record that had the values is gone, or their index is no longer declared.
+    raise not_unique(())
 
 
 async def replace(
@@ -118,7 +129,7 @@ async def replace(
     """The record with its own fields replaced; a record that has them already stays as it is.
 
     A `readOnly` field that the caller may not write stays as it is. Raises InvalidRecord and
-    RecordTooLarge (422), RecordNotFound, VersionConflict.
+    RecordTooLarge (422), RecordNotFound, VersionConflict, NotUnique (409).
     """
     access.require("update")
     collection = access.collection
@@ -126,7 +137,7 @@ async def replace(
     if kept and isinstance(data.value, dict):
         _refuse_read_only(access, data.value)
         _refuse_reserved(data.value)
-        given = _filled(collection, data).text
+        given = filled(collection, data).text
         return await _change(
             access, id_, if_version, lambda stored: keywords.keeping(given, stored, kept)
         )
@@ -142,7 +153,7 @@ async def patch(access: Access, id_: UUID, merge: Body, *, if_version: int | Non
     change keeps its version. Raises as `replace` does."""
     access.require("update")
     if not isinstance(merge.value, dict):
-        raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
+        raise _no_object()
     _refuse_reserved(merge.value)
     _refuse_read_only(access, merge.value)
     return await _change(access, id_, if_version, lambda stored: merging.merge(stored, merge.text))
@@ -211,7 +222,7 @@ def _read(text: str) -> Any:
 async def check_data(collection: Collection, data: Body) -> None:
     """Raises InvalidRecord unless `data` may be a record's own fields; see `checking.faults`."""
     if not isinstance(data.value, dict):
-        raise InvalidRecord(errors=[FieldError("", "must be an object", "type")])
+        raise _no_object()
     _refuse_reserved(data.value)
     if errors := await checking.faults(collection, data.value, data.text):
         raise InvalidRecord(errors=errors)
@@ -228,14 +239,21 @@ async def prepared(access: Access, data: Body) -> Body:
     """All own fields of a record as they are kept, with defaults. Raises as `check_data` does."""
     if isinstance(data.value, dict):
         _refuse_read_only(access, data.value)
-        data = _filled(access.collection, data)
+        data = filled(access.collection, data)
     await check_data(access.collection, data)
     return data
 
 
-def _filled(collection: Collection, data: Body) -> Body:
+def filled(collection: Collection, data: Body) -> Body:
+    """The data with defaults for absent fields. Raises InvalidRecord."""
+    if not isinstance(data.value, dict):
+        raise _no_object()
     text = collection.annotations.filled(data.text, data.value)
     return data if text is data.text else Body(text, json.parse_stored(text))
+
+
+def _no_object() -> InvalidRecord:
+    return InvalidRecord(errors=[FieldError("", "must be an object", "type")])
 
 
 def _refuse_read_only(access: Access, data: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from app.core import json
 from app.records.errors import RecordTooLarge
-from app.records.statements import unpackings
+from app.records.sql.statement import unpackings
 
 # Measured with PostgreSQL 17 and 18. Reading takes _READ_TIMES the weight, and once more for each
 # unpacking; writing takes _WRITE_TIMES the text. Each value has a header in `jsonb` (_VALUE_BYTES),

@@ -1,4 +1,4 @@
-"""A record's JSON text, from the two parts in which it leaves PostgreSQL, see `statements`."""
+"""A record's JSON text, from the two parts in which it leaves PostgreSQL, see `sql.statement`."""
 
 from __future__ import annotations
 

@@ -26,10 +26,13 @@ class Change:
     """One collection: its present and its wanted definition."""
 
     name: str
-    before: Definition | None
+    present: Collection | None
     wanted: Definition
-    version: int | None
     applied: Collection | None = None
+
+    @property
+    def before(self) -> Definition | None:
+        return None if self.present is None else self.present.definition
 
     @property
     def changed(self) -> bool:
@@ -37,8 +40,9 @@ class Change:
 
     @property
     def after(self) -> Collection:
-        assert self.applied is not None
-        return self.applied
+        after = self.applied or self.present
+        assert after is not None
+        return after
 
     @property
     def blocks_writers(self) -> bool:
@@ -51,19 +55,16 @@ class Change:
             actor,
             name=self.name,
             definition=self.wanted,
-            if_match=None if self.version is None else parse_tags(etag(self.version)),
-            only_create=self.version is None,
+            if_match=None if self.present is None else parse_tags(etag(self.present.version)),
+            only_create=self.present is None,
         )
 
 
 async def plan(session: Session, wanted: Sequence[tuple[str, Definition]]) -> list[Change]:
     """The changes, in the order given."""
-    changes = []
-    for name, definition in wanted:
-        present = await repository.get(session, name)
-        before, version = (present.definition, present.version) if present else (None, None)
-        changes.append(Change(name, before, definition, version))
-    return changes
+    return [
+        Change(name, await repository.get(session, name), definition) for name, definition in wanted
+    ]
 
 
 async def hold(session: Session, changes: Sequence[Change]) -> None:

@@ -8,7 +8,7 @@ from app.core.errors import InvalidParameter
 from app.filters.errors import FilterError
 from app.filters.language.parser import parse_path, split_list
 from app.filters.paths import sql_literal
-from app.records.statements import SYSTEM_FIELDS, head, shown
+from app.records.sql.statement import SYSTEM_FIELDS, head, shown
 
 if TYPE_CHECKING:
     from app.collections.models import Collection

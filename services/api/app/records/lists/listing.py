@@ -23,7 +23,7 @@ from app.filters.language.parser import parse_filter
 from app.filters.params import Params
 from app.filters.sort import SortKey, after, key_columns, order_by, parse_sort
 from app.observability.metrics import CURSOR_REJECTIONS, FILTER_REJECTIONS
-from app.records import repository
+from app.records.lists import repository
 from app.records.lists.fields import record_columns
 from app.records.text import rendered
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from app.filters import sort
 from app.filters.language import parser
@@ -12,6 +12,7 @@ from app.records.lists import fields
 from app.records.lists.listing import DEFAULT_LIMIT, MAX_LIMIT
 from app.records.openapi.components import identifier, reference
 from app.records.openapi.embedding import COMPONENTS
+from app.records.upsert import Resolution
 
 if TYPE_CHECKING:
     from app.collections.models import Collection, Operation
@@ -123,14 +124,44 @@ class _Paths:
 
     def create(self) -> dict[str, Any] | None:
         headers = {**_ETAG, "Location": {"schema": {"type": "string"}}}
+        more: dict[str, Any] = {}
+        present = {}
+        if unique := self._readable_unique():
+            more["parameters"] = [
+                _parameter(
+                    "on_conflict",
+                    {"type": "string", "enum": unique},
+                    "Fields of a unique index: a record that has their values already is no "
+                    "conflict. Goes with `resolution`.",
+                ),
+                _parameter(
+                    "resolution",
+                    {"type": "string", "enum": list(get_args(Resolution))},
+                    "`merge` patches that record, `replace` replaces its fields, `ignore` leaves "
+                    "it as it is.",
+                ),
+            ]
+            present = {"200": _json(f"Was there. {_NOT_READ}", self.record, _ETAG)}
         return self._operation(
             ("create",), "create_{}_record", "Create a record",
+            **more,
             requestBody=_body(self.input),
             responses={
+                **present,
                 "201": _json("Created", self.record, headers),
                 **_problems(403, 404, 409, 415, 422),
             },
         )  # fmt: skip
+
+    def _readable_unique(self) -> list[str]:
+        """The fields of each unique index whose values the caller may know of."""
+        hidden = self.collection.readable.hidden
+        fields = (
+            ",".join(index.spec.fields)
+            for index in self.collection.unique_indexes
+            if index.key is not None and not any(path[0] in hidden for path in index.key.paths)
+        )
+        return list(dict.fromkeys(fields))
 
     def batch(self) -> dict[str, Any] | None:
         return self._operation(

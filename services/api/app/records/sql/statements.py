@@ -1,14 +1,11 @@
 """The SQL of one collection's records, built once per definition.
 
-A record leaves PostgreSQL as finished JSON in two parts: its head is text, its own fields are
-`jsonb`, whose output is text as well. Joining them in PostgreSQL would copy a large record ten
-times. Each rule is part of the statement that it guards; where a statement finds no row, `service`
-asks for the reason afterwards.
+Each rule is part of the statement that it guards; where a statement finds no row, `service` asks
+for the reason afterwards.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -16,102 +13,26 @@ from weakref import WeakKeyDictionary
 from app.collections.repository import table
 from app.filters.compiler import compile_filter
 from app.filters.params import Params, RowParams
-from app.filters.paths import sql_literal
+from app.records.sql.statement import UNPACKED, JointStatement, Statement, asked, head, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
+    from app.collections.declared_index import Index
     from app.collections.models import Collection, Operation
     from app.core.actor import Actor
-
-# Text is put together, since building JSON values only to print them costs several times as much.
-SYSTEM_FIELDS = {
-    "id": "'\"id\":\"' || id || '\"'",
-    "version": "'\"version\":' || version",
-    "created_at": "'\"created_at\":\"' || listo.rfc3339(created_at) || '\"'",
-    "updated_at": "'\"updated_at\":\"' || listo.rfc3339(updated_at) || '\"'",
-    "owner": "'\"owner\":' || coalesce('\"' || owner || '\"', 'null')",
-}
-_HEAD = "'{' || " + " || ',' || ".join(SYSTEM_FIELDS.values())
 
 _HEAD_COLUMNS = "id, version, created_at, updated_at, owner"
 # Exact to the digit: 1.0 differs from 1. The order of members and escapes in strings are ignored.
 _SAME = "record_image_eq(ROW(data), ROW({}))"
 
-
-def head(collection: Collection) -> str:
-    """SQL of a record's head."""
-    return "head" if collection.stores_head else _HEAD
-
-
-def shown(hidden: Sequence[str], data: str = "data") -> str:
-    """SQL of a record's own fields without the hidden ones."""
-    if not hidden:
-        return data
-    return f"{data} - ARRAY[{', '.join(map(sql_literal, hidden))}]"
-
-
+# A record that is not stored yet, of $1 id, $2 data, $3 owner, as a row that rules can read.
+_NEW = (
+    "(SELECT $1::uuid AS id, 1::bigint AS version, now() AS created_at, now() AS updated_at,"
+    " $3::uuid AS owner, $2::jsonb AS data) AS new"
+)
 _EVENT = (
     "INSERT INTO listo.events (type, collection, subject, version, actor)"
     " SELECT 'record.{verb}', '{name}', id, version, {actor} FROM changed"
 )
-
-
-# The maximum size of a stored `jsonb` value once unpacked, according to its compression.
-_UNPACKED = (
-    "pg_column_size(data)::bigint * CASE pg_column_compression(data)"
-    " WHEN 'pglz' THEN 90 WHEN 'lz4' THEN 255 ELSE 1 END"
-)
-
-
-def unpackings(sql: str) -> int:
-    """The maximum number of times that a statement unpacks a record, each time into new memory."""
-    return sql.count("data")
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """SQL and the values of its rule, which come after the statement's own."""
-
-    sql: str
-    rule: Params
-    # Whether the record is not stored yet.
-    new: bool = False
-
-    @property
-    def unpackings(self) -> int:
-        return 0 if self.new else unpackings(self.sql)
-
-    def args(self, actor: Actor, *own: object) -> tuple[object, ...]:
-        return (*own, *self.rule.bind(actor.id, actor.roles))
-
-
-@dataclass(frozen=True, slots=True)
-class JointStatement:
-    """SQL on many rows, each with its own caller: the values of the rule come first, then an
-    array for each column of `_asked`, then the rest."""
-
-    sql: str
-    rule: RowParams
-    # Whether the records are not stored yet.
-    new: bool = False
-
-    @property
-    def unpackings(self) -> int:
-        """As of a `Statement`, for each row."""
-        return 0 if self.new else unpackings(self.sql)
-
-    def args(
-        self, actors: Sequence[Actor], *own: Sequence[object], rest: Sequence[object] = ()
-    ) -> tuple[object, ...]:
-        return (*self.rule.bind(None, ()), *own, *self.rule.columns(actors), *rest)
-
-
-def _asked(rule: RowParams, own: Mapping[str, str]) -> str:
-    """SQL of a numbered row per question: the question's columns, then those of its caller."""
-    columns = {**own, **{each.column: each.kind for each in rule.callers}}
-    arrays = [f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), len(rule) + 1)]
-    return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS _asked ({', '.join(columns)}, number)"
 
 
 class Statements:
@@ -123,6 +44,7 @@ class Statements:
         self._id, self._table = collection.id, table(collection.name)
         self._name = collection.name
         self._rules, self._fields = collection.rules, collection.fields
+        self._unique = collection.unique_indexes
         self._unrestricted = unrestricted
         self._head = head(collection)
         self._returned = f"{_HEAD_COLUMNS}, head" if collection.stores_head else _HEAD_COLUMNS
@@ -168,7 +90,7 @@ class Statements:
         guard = self._condition(operation, rule)
         return JointStatement(
             f"SELECT number, version, {self._head}, {data}"
-            f" FROM {_asked(rule, {'asked_id': 'uuid'})}"
+            f" FROM {asked(rule, {'asked_id': 'uuid'})}"
             f" JOIN {self._table} ON id = asked_id WHERE {guard}",
             rule,
         )
@@ -179,21 +101,22 @@ class Statements:
         guard, params = self._guard("read", 3)
         return Statement(
             f"SELECT version, {self._head},"
-            f" CASE WHEN {_UNPACKED} <= $2::bigint THEN {self._shown} END,"
-            f" {_UNPACKED} FROM {self._table} WHERE id = $1 AND {guard}",
+            f" CASE WHEN {UNPACKED} <= $2::bigint THEN {self._shown} END,"
+            f" {UNPACKED} FROM {self._table} WHERE id = $1 AND {guard}",
             params,
         )
 
     @cached_property
     def create(self) -> Statement:
-        """$1 id, $2 data, $3 owner, $4 version of the definition."""
+        """$1 id, $2 data, $3 owner, $4 version of the definition.
+
+        No row, and no error, for an id or a unique value that another record has.
+        """
         guard, params = self._guard("create", 5)
         return Statement(
             f"WITH changed AS (INSERT INTO {self._table} (id, data, owner)"
-            " SELECT id, data, owner FROM (SELECT $1::uuid AS id, 1::bigint AS version,"
-            " now() AS created_at, now() AS updated_at, $3::uuid AS owner, $2::jsonb AS data)"
-            f" AS new WHERE {guard} AND {self._current(4)}"
-            f" ON CONFLICT (id) DO NOTHING RETURNING {self._returned}),"
+            f" SELECT id, data, owner FROM {_NEW} WHERE {guard} AND {self._current(4)}"
+            f" ON CONFLICT DO NOTHING RETURNING {self._returned}),"
             f" event AS ({self._event('created', '$3')})"
             # The given data, since PostgreSQL would keep a copy of the inserted data.
             f" SELECT version, {self._head}, {self._given} FROM changed",
@@ -202,22 +125,54 @@ class Statements:
         )
 
     @cached_property
+    def taken(self) -> Statement:
+        """$1 id, $2 data, $3 owner: whether at most unique values keep the caller from creating the
+        record; if so, for each unique index whether another record has the values."""
+        guard, params = self._guard("create", 4)
+        columns = "".join(
+            # An index that is still being built does not make this quick.
+            f", CASE WHEN free THEN EXISTS (SELECT FROM {self._table} WHERE {_has_same(index)}) END"
+            for index in self._unique
+        )
+        return Statement(
+            f"WITH new AS MATERIALIZED (SELECT * FROM {_NEW})"
+            f" SELECT free{columns} FROM (SELECT {guard} AND NOT EXISTS"
+            f" (SELECT FROM {self._table} WHERE id = $1) AS free FROM new) AS asked",
+            params,
+            new=True,
+        )
+
+    @cached_property
+    def find(self) -> dict[str, Statement]:
+        """By a unique index's name: the id of the record with the values that a new one would have,
+        and whether the caller may read it. $1 null, $2 data, $3 owner."""
+        return {index.name: self._find(index) for index in self._unique}
+
+    def _find(self, index: Index) -> Statement:
+        guard, params = self._guard("read", 4)
+        return Statement(
+            f"WITH new AS MATERIALIZED (SELECT * FROM {_NEW})"
+            f" SELECT id, {guard} FROM {self._table} WHERE {_has_same(index)}",
+            params,
+        )
+
+    @cached_property
     def create_together(self) -> JointStatement:
         """Rows of number, version, head and data for parallel columns of ids, data and owners.
         `rest` is the version of the definition."""
         rule = RowParams()
         guard = self._condition("create", rule)
-        asked = _asked(rule, {"new_id": "uuid", "new_data": "jsonb", "new_owner": "uuid"})
+        given_rows = asked(rule, {"new_id": "uuid", "new_data": "jsonb", "new_owner": "uuid"})
         callers = "".join(f", {each.column}" for each in rule.callers)
         last = len(rule) + 4 + len(rule.callers)
         given = shown(self._hidden, "new_data")
         return JointStatement(
-            f"WITH _asked AS (SELECT * FROM {asked}),"
+            f"WITH _asked AS (SELECT * FROM {given_rows}),"
             f" changed AS (INSERT INTO {self._table} (id, data, owner)"
             " SELECT id, data, owner FROM (SELECT new_id AS id, 1::bigint AS version,"
             " now() AS created_at, now() AS updated_at, new_owner AS owner, new_data AS data"
             f"{callers} FROM _asked) AS new WHERE {guard} AND {self._current(last)}"
-            f" ON CONFLICT (id) DO NOTHING RETURNING {self._returned}),"
+            f" ON CONFLICT DO NOTHING RETURNING {self._returned}),"
             f" event AS ({self._event('created', 'owner')})"
             f" SELECT number, version, {self._head}, {given}"
             " FROM changed JOIN _asked ON id = new_id",
@@ -236,7 +191,7 @@ class Statements:
             " FROM unnest($1::uuid[], $2::jsonb[]) AS given (id, data))"
             f" AS new WHERE {guard} AND {self._current(4)}"
             # A statement that waits for another's record has no greater ids yet.
-            " ORDER BY id ON CONFLICT (id) DO NOTHING RETURNING id, version),"
+            " ORDER BY id ON CONFLICT DO NOTHING RETURNING id, version),"
             f" event AS ({self._event('created', '$3')})"
             " SELECT id, version FROM changed",
             params,
@@ -281,7 +236,7 @@ class Statements:
         columns = {"asked_id": "uuid", "given": "jsonb", "known": "bigint", "actor": "uuid"}
         last = len(rule) + len(columns) + 1 + len(rule.callers)
         return JointStatement(
-            f"WITH _asked AS MATERIALIZED (SELECT * FROM {_asked(rule, columns)}),"
+            f"WITH _asked AS MATERIALIZED (SELECT * FROM {asked(rule, columns)}),"
             # All conditions are here: a record that stays as it is must not be locked.
             f" free AS MATERIALIZED (SELECT id AS free_id, number AS free_number"
             f" FROM {self._table} AS present JOIN _asked ON id = asked_id"
@@ -383,6 +338,14 @@ class Statements:
 
     def _event(self, verb: str, actor: str) -> str:
         return _EVENT.format(verb=verb, name=self._name, actor=actor)
+
+
+def _has_same(index: Index) -> str:
+    """The condition for a record whose unique values are those of `new`."""
+    assert index.key is not None
+    condition, values = index.key.condition, ", ".join(index.key.values)
+    # The condition itself stands here, too, so that the index serves the statement.
+    return f"{condition} AND ({values}) = (SELECT {values} FROM new WHERE {condition})"
 
 
 _statements: WeakKeyDictionary[Collection, tuple[Statements, Statements]] = WeakKeyDictionary()
