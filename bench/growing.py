@@ -80,10 +80,12 @@ class Data:
             execute(bench.database_url, *moved, "ANALYZE")
             rows = fetch(
                 bench.database_url,
-                f"SELECT (row_number() OVER (ORDER BY id) - 1) / {each} AS number, id"
-                " FROM records.bench ORDER BY random() LIMIT 20000",
+                # A remainder that gives no whole collection was not moved.
+                f"SELECT place / {each} AS number, id FROM (SELECT row_number() OVER (ORDER BY id)"
+                f" - 1 AS place, id FROM records.bench) AS placed WHERE place < {size * each}"
+                " ORDER BY random() LIMIT 20000",
             )
-            gets = [f"/collections/bench-{row[0] % size}/records/{row[1]}" for row in rows]
+            gets = [f"/collections/bench-{row[0]}/records/{row[1]}" for row in rows]
             pages = [f"/collections/{name}/records?sort={SORT}&limit={PAGE}" for name in names]
             lua = {
                 "get": _drawn(bench.folder / "get", gets, "wrk.format('GET', {})"),
