@@ -8,9 +8,11 @@ from app.auth.users.router import router as users
 from app.collections.router import router as collections
 from app.ops.docs import router as docs
 from app.ops.router import router as operations
+from app.records.aggregates.router import router as aggregates
 from app.records.router import router as records
+from app.transfers.router import router as transfers
 
 # These routes bypass FastAPI, see http/plain.py. They are tried before all others, since most
 # requests are for records.
-PLAIN_ROUTES = records.routes
+PLAIN_ROUTES = [*records.routes, *aggregates.routes, *transfers.routes]
 ROUTERS = (collections, auth, api_keys, users, operations, docs)

@@ -32,6 +32,7 @@ class RoutePolicy:
     `public`: the same for all callers; credentials are ignored, and requests not counted.
     `login`: each request hashes a password.
     `keyed`: an idempotency key takes effect.
+    `long`: may take longer than REQUEST_TIMEOUT, and bounds its own time.
     `per_session`: counted by session, so that other sessions of the user cannot use up its limit.
     `cost`: the upper bound of a request's cost, by its query and its Content-Length.
     """
@@ -40,6 +41,7 @@ class RoutePolicy:
     public: bool = False
     login: bool = False
     keyed: bool = True
+    long: bool = False
     per_session: bool = False
     cost: Callable[[bytes, bytes | None], int] = _cost_of_one
 

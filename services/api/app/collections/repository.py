@@ -8,6 +8,7 @@ import asyncpg
 
 from app.collections.models import LARGEST, TOPIC, Collection, Definition
 from app.db.pool.budget import room
+from app.db.pool.long import NAME as LONG
 from app.db.session import affected
 from app.filters.paths import sql_literal
 
@@ -60,6 +61,12 @@ SELECT coalesce(bool_or(a.usesysid IS NULL), false) AS vacuum,
 
 # The maximum number of groups of duplicates that a fault names.
 _SHOWN_DUPLICATES = 5
+# A session between two fetches has no statement that could be cancelled.
+_END_EXPORTS = """
+SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+ WHERE l.granted AND l.relation = $1::regclass AND a.application_name = $2
+   AND a.usesysid = current_user::regrole
+"""
 _AT_A_TIME = 500
 _BYTES_AT_A_TIME = 8 << 20
 # A table that only gets new rows: with updates, writers of records would wait for each other.
@@ -165,6 +172,11 @@ async def make_way(session: Session, names: Sequence[str]) -> bool:
     """Cancel index builds on these tables; returns whether PostgreSQL's own vacuum works on any."""
     row = await session.fetchrow(_MAKE_WAY, [table(name) for name in names], BUILDER)
     return row is not None and row["vacuum"]
+
+
+async def end_exports(session: Session, name: str) -> None:
+    """End the sessions of long work that read the table."""
+    await session.execute(_END_EXPORTS, table(name), LONG)
 
 
 async def oldest_in_progress(session: Session) -> str:

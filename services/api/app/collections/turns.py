@@ -30,18 +30,29 @@ async def take(session: Session, names: Sequence[str]) -> None:
 async def block_writers(session: Session, names: Sequence[str]) -> None:
     """Readers continue; writers wait until the transaction ends, and then see its changes. Raises
     CollectionBusy."""
-    await _acquire(session, lambda attempt: repository.block_writes(attempt, names), names)
+    await _acquire(
+        session,
+        lambda attempt: repository.block_writes(attempt, names),
+        lambda own: repository.make_way(own, names),
+    )
 
 
 async def block_all(session: Session, name: str) -> None:
-    """Readers and writers wait until the transaction ends. Raises CollectionBusy."""
-    await _acquire(session, lambda attempt: repository.block_reads(attempt, name), (name,))
+    """Readers and writers wait until the transaction ends; exports end. Raises CollectionBusy."""
+
+    async def make_way(own: Session) -> bool:
+        await repository.end_exports(own, name)
+        return await repository.make_way(own, (name,))
+
+    await _acquire(session, lambda attempt: repository.block_reads(attempt, name), make_way)
 
 
 async def _acquire(
-    session: Session, lock: Callable[[Session], Awaitable[object]], names: Sequence[str]
+    session: Session,
+    lock: Callable[[Session], Awaitable[object]],
+    make_way: Callable[[Session], Awaitable[bool]],
 ) -> None:
     try:
-        await locks.acquire(session, lock, lambda own: repository.make_way(own, names))
+        await locks.acquire(session, lock, make_way)
     except LockTimeout as error:
         raise CollectionBusy from error

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     )
     debug: bool = Field(False, description="Log at DEBUG, SQL included.", examples=["false"])
     database_url: SecretStr = Field(
-        description="Where PostgreSQL is (16 or newer).",
+        description="Where PostgreSQL is (17 or newer).",
         examples=["postgresql://app:PASSWORD@localhost:5432/listo"],
     )
     database_app_role: str | None = Field(

@@ -19,6 +19,7 @@ from app.db.pool.budget import Budget, Memory
 from app.db.pool.gate import Gate, caller_now
 from app.db.pool.gathering import Gatherings
 from app.db.pool.lists import ListPool
+from app.db.pool.long import LongPool
 from app.db.pool.pooled import CONNECT_TIMEOUT, Pooled, walked
 from app.observability.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 
@@ -139,7 +140,8 @@ class Transaction:
 class Database(Pooled):
     """A pool of connections to PostgreSQL. As a `Session`, each statement commits by itself.
 
-    `lists` runs the statements that may take long, where they keep nothing else waiting.
+    `lists` runs the statements that may take long, and `long` those that do, where they keep
+    nothing else waiting.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting
@@ -153,7 +155,8 @@ class Database(Pooled):
         memory: Memory | None = None,
         name: str = "listo",
     ) -> None:
-        """With a `list_timeout`, two in five connections are for `lists`."""
+        """With a `list_timeout`, two in five connections are for `lists`, and LONG_PLACES further
+        connections for `long`."""
         of_sessions = ENDS | {
             "application_name": name,
             "statement_timeout": str(int(statement_timeout * 1000)),
@@ -166,6 +169,7 @@ class Database(Pooled):
         budget = Budget(memory or Memory(), pool_size, lambda: self.notifications.listeners)
         super().__init__(url, of_sessions, Gate(max(1, pool_size - for_lists)), budget)
         self.lists: Pooled = self
+        self.long = LongPool(url, of_sessions, budget)
         if list_timeout is not None:
             self.lists = ListPool(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)
@@ -187,22 +191,25 @@ class Database(Pooled):
 
     def add_query_logger(self, callback: Callable[[Any], None]) -> None:
         """Have `callback` see every statement of connections opened from now on."""
-        self.query_loggers.append(callback)
-        if self.lists is not self:
-            self.lists.query_loggers.append(callback)
+        for pool in (self, *self._apart):
+            pool.query_loggers.append(callback)
+
+    @property
+    def _apart(self) -> list[Pooled]:
+        return [pool for pool in (self.lists, self.long) if pool is not self]
 
     async def open(self, *, at_once: int = 1) -> None:
         """Connect. Raises DatabaseUnavailable."""
         await super().open(at_once=at_once)
-        if self.lists is not self:
-            await self.lists.open()
+        for pool in self._apart:
+            await pool.open(at_once=0)
         read_from(POOL_MAX, lambda: self.load()[0])
         read_from(POOL_SIZE, lambda: self.load()[1])
         read_from(POOL_IN_USE, lambda: self.load()[2])
 
     async def close(self) -> None:
-        if self.lists is not self:
-            await self.lists.close()
+        for pool in self._apart:
+            await pool.close()
         await super().close()
 
     def load(self) -> tuple[int, int, int]:

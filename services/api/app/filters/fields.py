@@ -153,6 +153,12 @@ class Fields:
             found = found[key]
         return found
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether records have declared fields only."""
+        schema, _ = self._plain(self._schema)
+        return isinstance(schema, dict) and _is_closed(schema)
+
     @cached_property
     def _one_resource(self) -> bool:
         """Whether all references start at the same root: no subschema has an `$id`."""

@@ -39,6 +39,11 @@ def field_sql(path: Path, position: int | None = None, format_: Format | None = 
     return f"coalesce({_steps(path)}, 'null'::jsonb)"
 
 
+def plain_sql(path: Path) -> str:
+    """SQL of the value at `path` within the data; NULL if it is absent."""
+    return _steps(path)
+
+
 def elements_sql(path: Path, format_: Format | None) -> str:
     """SQL of the list at `path`, whose strings have the form that they are compared by."""
     if format_ is not None and format_.function is not None:

@@ -1,9 +1,9 @@
 """Routes that bypass FastAPI: without dependencies and models, and not in the OpenAPI document. An
-endpoint takes the parameters of its path and the request, and returns an `Answer`."""
+endpoint takes the parameters of its path and the request, and returns an answer to send."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 from starlette.requests import Request
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    Endpoint = Callable[..., Awaitable["Answer"]]
+    Endpoint = Callable[..., Awaitable["Sendable"]]
 
 JSON = "application/json"
+
+
+class Sendable(Protocol):
+    """An answer: an `Answer`, or one that is made while it is sent."""
+
+    async def send(self, send: Send) -> None: ...
 
 
 class Answer:

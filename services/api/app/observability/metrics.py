@@ -54,6 +54,11 @@ JOINT_STATEMENTS = Counter(
     "Statements that requests share: answered, or split since one of their rows made them fail.",
     ["outcome"],
 )
+LONG_WORK_SECONDS = Counter(
+    "listo_long_work_seconds_total",
+    "PostgreSQL's time for exports, by collection.",
+    ["kind", "collection"],
+)
 REQUEST_SECONDS = Histogram(
     "http_request_duration_seconds",
     "Time from request to the end of the response, by route template.",

@@ -18,6 +18,10 @@ class Deadlines:
         self._expired: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
+    def count(self) -> int:
+        """How many tasks are in here."""
+        return len(self._running)
+
     def count_older_than(self, seconds: float) -> int:
         """How many tasks in here entered more than `seconds` ago."""
         before = time.monotonic() - seconds

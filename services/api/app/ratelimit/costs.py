@@ -9,7 +9,12 @@ from __future__ import annotations
 # A list with `count=exact`: PostgreSQL visits every record that matches.
 EXACT_COUNT = 10
 
-# A list that takes PostgreSQL longer is counted afterwards, as PER_SECOND requests per second.
+# An aggregate and an export: PostgreSQL visits every record that matches.
+AGGREGATE = 10
+EXPORT = 10
+
+# A list or an export that takes PostgreSQL longer is counted afterwards, as PER_SECOND requests
+# per second.
 SLOW_SECONDS = 0.5
 PER_SECOND = 10
 

@@ -25,8 +25,8 @@ _SENT = (
     "X-Request-ID", "X-Requested-With", "traceparent", "tracestate", "baggage",
 )  # fmt: skip
 _SHOWN = (
-    "Age", "Allow", "Cache-Status", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit",
-    "RateLimit-Policy", "Retry-After", "X-Request-ID",
+    "Age", "Allow", "Cache-Status", "Content-Disposition", "ETag", "Idempotency-Replayed", "Link",
+    "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID",
 )  # fmt: skip
 
 

@@ -74,14 +74,21 @@ class ProtectionMiddleware:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        counting = self._counting(receive, request, importance)
+        if policy_of(scope).long:
+            await self.app(scope, counting, send)
+        else:
+            await self._in_time(scope, counting, send, importance)
+
+    async def _in_time(self, scope: Scope, receive: Receive, send: Send, importance: str) -> None:
+        request = context_of(scope)
         task = self.deadlines.enter()
         try:
-            counting = self._counting(receive, request, importance)
             size = self._size(request)
             if size <= PART_BYTES:
-                await self.app(scope, counting, send)
+                await self.app(scope, receive, send)
             else:
-                await self._in_turn(size, scope, counting, send)
+                await self._in_turn(size, scope, receive, send)
         except asyncio.CancelledError:
             if not self.deadlines.expired(task):
                 raise

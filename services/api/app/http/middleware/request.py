@@ -48,6 +48,9 @@ SECURITY_HEADERS = (
 # The scope's key for the security headers of a route that serves a page.
 SECURITY_HEADERS_KEY = "listo.security_headers"
 
+# The scope's key that tells a route that its body will not be sent.
+HEAD_KEY = "listo.head"
+
 PART_BYTES = 262_144
 
 
@@ -157,7 +160,7 @@ def _with_single_fields(scope: Scope) -> tuple[Scope, FieldDoubled | None]:
 def _as_get(scope: Scope) -> Scope:
     """Every route that answers GET answers HEAD (RFC 9110, section 9.1)."""
     # The server's own scope stays unchanged: its method tells the server that no body follows.
-    return {**scope, "method": "GET"}
+    return {**scope, "method": "GET", HEAD_KEY: True}
 
 
 def _parts(message: Message) -> Iterable[Message]:

@@ -28,7 +28,7 @@ def record_columns(names: str, collection: Collection) -> list[str]:
     if not names:
         return [head(collection), shown(fields.hidden)]
     parts = [SYSTEM_FIELDS["id"]]
-    for name, position in _top_level(names).items():
+    for name, position in top_level(names).items():
         if name == "id":
             continue
         if name in SYSTEM_FIELDS:
@@ -41,7 +41,7 @@ def record_columns(names: str, collection: Collection) -> list[str]:
     return [f"'{{' || concat_ws(',', {', '.join(parts)})", "NULL::jsonb"]
 
 
-def _top_level(names: str) -> dict[str, int]:
+def top_level(names: str) -> dict[str, int]:
     """The names in a comma-separated list, and where each starts; backticks quote any name."""
     if len(names) > MAX_LENGTH:
         raise InvalidParameter(f"fields has at most {MAX_LENGTH} characters.", position=MAX_LENGTH)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import orjson
 
+from app.core.errors import InvalidParameter
 from app.db.pool.budget import ALONE_LOCK
 from app.records import sizes
 from app.records.repository import faults
@@ -35,6 +37,17 @@ async def page(
             session.open_cursor(sql, *args, lock=ALONE_LOCK if alone else None) as cursor,
         ):
             return await _filled(cursor, largest)
+
+
+async def groups(
+    session: ReadSession, sql: str, args: Sequence[object], *, limit: int, largest: int
+) -> tuple[Sequence[Any], bool]:
+    """As `page`, for the groups of an aggregate. Raises InvalidParameter for a time zone that
+    PostgreSQL does not know."""
+    try:
+        return await page(session, sql, args, limit=limit, largest=largest)
+    except asyncpg.InvalidParameterValueError as error:
+        raise InvalidParameter(f"PostgreSQL refuses a parameter: {error}.") from error
 
 
 async def _filled(cursor: Cursor, largest: int) -> tuple[Sequence[Any], bool]:

@@ -8,6 +8,10 @@ from app.filters import sort
 from app.filters.language import parser
 from app.http.openapi import ONLY_CREATE, precondition, problems
 from app.ratelimit import costs
+from app.records.aggregates.aggregate import FUNCTIONS, MAX_KEYS
+from app.records.aggregates.keys import PARTS
+from app.records.aggregates.parameters import DEFAULT_LIMIT as DEFAULT_GROUPS
+from app.records.aggregates.parameters import MAX_LIMIT as MAX_GROUPS
 from app.records.lists import fields
 from app.records.lists.listing import DEFAULT_LIMIT, MAX_LIMIT
 from app.records.openapi.components import identifier, reference
@@ -33,34 +37,79 @@ _CACHED = {
 }
 
 
-def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+def parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
-_LIST_PARAMETERS = [
-    _parameter(
+LIST_PARAMETERS = [
+    parameter(
         "filter",
         {"type": "string", "maxLength": parser.MAX_LENGTH},
         "An expression, see the guide.",
     ),
-    _parameter(
+    parameter(
         "sort", {"type": "string", "maxLength": sort.MAX_LENGTH}, "Fields, - in front descends."
     ),
-    _parameter(
+    parameter(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
         f"Items, {DEFAULT_LIMIT} where it is not given.",
     ),
-    _parameter("cursor", {"type": "string"}, "next or prev of another page of the same list."),
-    _parameter(
+    parameter("cursor", {"type": "string"}, "next or prev of another page of the same list."),
+    parameter(
         "fields", {"type": "string", "maxLength": fields.MAX_LENGTH}, "Only these top-level fields."
     ),
-    _parameter(
+    parameter(
         "count",
         {"type": "string", "enum": ["none", "estimated", "exact"]},
         f"Fill `total`, else it is absent. `exact` counts for {costs.EXACT_COUNT} requests.",
     ),
 ]
+_FILTER = LIST_PARAMETERS[0]
+_LIST_OF_FIELDS = {"type": "string", "maxLength": sort.MAX_LENGTH}
+_AGGREGATE_PARAMETERS = [
+    parameter(
+        "group",
+        _LIST_OF_FIELDS,
+        f"Up to {MAX_KEYS} keys: fields, or {', '.join(PARTS)} of one, like month(created_at).",
+    ),
+    *(
+        parameter(name, _LIST_OF_FIELDS, f"Fields of numbers: their {meaning} in each group.")
+        for name, meaning in (
+            ("sum", "sum"), ("avg", "average"), ("min", "least"), ("max", "greatest"),
+        )
+    ),
+    _FILTER,
+    parameter(
+        "sort", _LIST_OF_FIELDS, "count, functions like sum(size), and keys; - in front descends."
+    ),
+    parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_GROUPS},
+        f"Groups, {DEFAULT_GROUPS} where it is not given.",
+    ),
+    parameter("zone", {"type": "string"}, "The time zone of parts of times, UTC if not given."),
+]  # fmt: skip
+_NUMBERS = {"type": "object", "additionalProperties": True}
+_GROUPS = {
+    "type": "object",
+    "required": ["items", "truncated"],
+    "properties": {
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["group", "count"],
+                "properties": {
+                    "group": {"type": "object", "additionalProperties": True},
+                    "count": {"type": "integer"},
+                    **dict.fromkeys(FUNCTIONS, _NUMBERS),
+                },
+            },
+        },
+        "truncated": {"type": "boolean", "description": "Whether there are more groups."},
+    },
+}
 _ID = {
     "name": "record_id", "in": "path", "required": True,
     "schema": {"type": "string", "format": "uuid"},
@@ -83,6 +132,7 @@ class _Paths:
         operations = {
             self.base: {"get": self.list_(), "post": self.create()},
             f"{self.base}:batch": {"post": self.batch()},
+            f"/collections/{self.collection.name}/aggregate": {"get": self.aggregate()},
             f"{self.base}/{{record_id}}": {
                 "get": self.get(), "put": self.put(),
                 "patch": self.patch(), "delete": self.delete(),
@@ -108,7 +158,7 @@ class _Paths:
         }
 
     def list_(self) -> dict[str, Any] | None:
-        parameters, headers, more = _LIST_PARAMETERS, None, {}
+        parameters, headers, more = LIST_PARAMETERS, None, {}
         if self.collection.list_cache is not None:
             parameters = [*parameters, precondition("If-None-Match")]
             headers = {**_LIST_ETAG, **_CACHED}
@@ -128,13 +178,13 @@ class _Paths:
         present = {}
         if unique := self._readable_unique():
             more["parameters"] = [
-                _parameter(
+                parameter(
                     "on_conflict",
                     {"type": "string", "enum": unique},
                     "Fields of a unique index: a record that has their values already is no "
                     "conflict. Goes with `resolution`.",
                 ),
-                _parameter(
+                parameter(
                     "resolution",
                     {"type": "string", "enum": list(get_args(Resolution))},
                     "`merge` patches that record, `replace` replaces its fields, `ignore` leaves "
@@ -174,6 +224,15 @@ class _Paths:
                 "200": _json("All done", {"$ref": f"{COMPONENTS}BatchResults"}),
                 **_problems(403, 404, 409, 412, 415, 422),
             },
+        )  # fmt: skip
+
+    def aggregate(self) -> dict[str, Any] | None:
+        return self._operation(
+            ("list",), "aggregate_{}_records", "Count, sum and average over groups of records",
+            description=f"Counts for {costs.AGGREGATE} requests, and more if it takes PostgreSQL "
+            "long.",
+            parameters=_AGGREGATE_PARAMETERS,
+            responses={"200": _json("The groups", _GROUPS), **_problems(403, 404)},
         )  # fmt: skip
 
     def get(self) -> dict[str, Any] | None:

@@ -1,0 +1,49 @@
+"""A few connections for work that takes minutes, so that it keeps no other statement waiting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.core import context
+from app.db.pool.gate import Gate, PendingAcquire
+from app.db.pool.pooled import Pooled
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from app.db.pool.budget import Budget
+
+# The connections of a process, of which a caller may have one.
+PLACES = 2
+# The application_name of their sessions in pg_stat_activity.
+NAME = "listo-long"
+_ANONYMOUS = "anonymous"
+_SETTINGS = {
+    "application_name": NAME,
+    "statement_timeout": "600000",
+    "lock_timeout": "10000",
+    # The answer itself notices a client that takes nothing, and ends long before these.
+    "idle_in_transaction_session_timeout": "900000",
+    "transaction_timeout": "3900000",
+}
+
+
+class LongPool(Pooled):
+    """PLACES connections, opened when they are needed. All anonymous callers are one."""
+
+    def __init__(self, url: str, settings: Mapping[str, str], budget: Budget) -> None:
+        super().__init__(url, {**settings, **_SETTINGS}, Gate(PLACES, lambda _: 1), budget)
+
+    def has_place(self) -> bool:
+        """Whether the caller would get a connection without waiting."""
+        return self._gate.has_place(_caller())
+
+    def _acquire(self) -> PendingAcquire:
+        pending = super()._acquire()
+        pending.caller = _caller()
+        return pending
+
+
+def _caller() -> Hashable:
+    request = context.current()
+    return _ANONYMOUS if request is None else request.actor.id or _ANONYMOUS

@@ -1,0 +1,57 @@
+"""The parameters of an aggregate, from the URL's query."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from app.core.errors import InvalidParameter
+from app.filters.fields import did_you_mean
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 100
+# Names of places: PostgreSQL keeps each zone that it is asked for, and makes up any number of
+# others.
+_ZONE = re.compile(r"UTC|[A-Za-z_]{1,20}(/[A-Za-z0-9_+-]{1,20}){1,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """As the client wrote them."""
+
+    group: str = ""
+    sum: str = ""
+    avg: str = ""
+    min: str = ""
+    max: str = ""
+    filter: str = ""
+    sort: str = ""
+    limit: int = DEFAULT_LIMIT
+    zone: str = "UTC"
+
+
+def parse(query_string: bytes) -> Parameters:
+    """Raises InvalidParameter for an unknown, repeated or wrong parameter."""
+    given: dict[str, str] = {}
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        if name in given:
+            raise InvalidParameter(f"{name} is given more than once.")
+        if name not in Parameters.__slots__:
+            hint = did_you_mean(name, Parameters.__slots__) or "."
+            raise InvalidParameter(f"There is no parameter {name[:64]!r}{hint}")
+        given[name] = value
+    limit = _limit(given.pop("limit", str(DEFAULT_LIMIT)))
+    if "zone" in given and not _ZONE.fullmatch(given["zone"]):
+        raise unknown_zone()
+    return Parameters(**given, limit=limit)
+
+
+def unknown_zone() -> InvalidParameter:
+    return InvalidParameter("zone must be a time zone like Europe/Berlin.")
+
+
+def _limit(text: str) -> int:
+    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_LIMIT:
+        return int(text[:9])
+    raise InvalidParameter(f"limit must be 1 to {MAX_LIMIT}.")

@@ -1,0 +1,72 @@
+"""Exports over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from app.core.context import context_of
+from app.core.errors import Overloaded, RequestTimeout
+from app.db.dependencies import database_of
+from app.http.middleware.request import HEAD_KEY
+from app.http.plain import Answer, PlainRouter, Sendable
+from app.http.stream import StreamedAnswer
+from app.observability.metrics import LONG_WORK_SECONDS
+from app.overload.pace import Pace
+from app.ratelimit import costs
+from app.ratelimit.dependencies import charge, charge_query_time
+from app.records.access import Access
+from app.route_policy import RoutePolicy
+from app.services import services_of
+from app.transfers import encodings, export
+from app.transfers.parameters import parse
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from app.http.stream import Write
+
+router = PlainRouter("/collections/{collection}")
+
+# Seconds. An old snapshot keeps PostgreSQL from removing old rows of all tables.
+_LONGEST = 3600.0
+_RETRY_AFTER = 10
+
+
+@router.route("GET", "/export")
+@RoutePolicy(long=True, cost=lambda _query, _length: costs.EXPORT)
+async def export_records(collection: str, request: Request) -> Sendable:
+    parameters = parse(request.scope["query_string"])
+    services, context = services_of(request.scope), context_of(request.scope)
+    found = await services.registry.get(collection)
+    prepared = export.prepare(Access(database_of(request), context.actor, found), parameters)
+    if not services.database.long.has_place():
+        raise Overloaded("All places for exports are taken, or yours is.", retry_after=_RETRY_AFTER)
+    await charge(request, costs.EXPORT)
+    coding = encodings.chosen(context.field(b"accept-encoding"))
+    pace = Pace(services.deadlines.count)
+
+    async def make(write: Write) -> None:
+        put, end = encodings.compressing(coding, write)
+        async with charge_query_time(request, costs.EXPORT):
+            try:
+                async with asyncio.timeout(_LONGEST):
+                    await prepared.write(services.database.long, put, pace)
+            except TimeoutError:
+                raise RequestTimeout("An export takes an hour at most.") from None
+            finally:
+                context.query_seconds += prepared.seconds
+                LONG_WORK_SECONDS.labels("export", collection).inc(prepared.seconds)
+        await end()
+
+    fields = {
+        "Content-Type": prepared.format.media_type,
+        "Content-Disposition": f'attachment; filename="{collection}.{parameters.format}"',
+        "Cache-Control": "private, no-store",
+        "Vary": "Authorization, Accept-Encoding",
+    }
+    if coding is not None:
+        fields["Content-Encoding"] = coding
+    if request.scope.get(HEAD_KEY):
+        return Answer(fields=fields)
+    return StreamedAnswer(request, make, fields=fields, patience=services.settings.request_timeout)
