@@ -336,11 +336,22 @@ def test_a_caller_has_one_export_at_a_time_in_a_process(
     path = big(admin, database_url)
     with begun(admin, path):
         second = admin.get(f"{path}/export")
-        assert (second.status_code, second.json()["code"]) == (503, "overloaded")
+        assert (second.status_code, second.json()["code"]) == (429, "export_in_progress")
         assert "retry-after" in second.headers
         assert ada.get(f"{path}/export", params={"filter": "n < 3"}).status_code == 200
         # Single records and lists do not wait.
         assert admin.get(f"{path}/records", params={"limit": 1}).status_code == 200
+
+
+def test_when_all_places_are_taken_others_come_later(
+    admin: httpx.Client, ada: httpx.Client, bob: httpx.Client, database_url: str
+) -> None:
+    path = big(admin, database_url)
+    with begun(admin, path), begun(ada, path):
+        third = bob.get(f"{path}/export")
+        assert (third.status_code, third.json()["code"]) == (503, "overloaded")
+        assert "retry-after" in third.headers
+        assert bob.head(f"{path}/export").status_code == 200
 
 
 def test_all_strangers_together_have_one_export(
@@ -348,7 +359,7 @@ def test_all_strangers_together_have_one_export(
 ) -> None:
     path = big(admin, database_url)
     with begun(server.client(), path):
-        assert server.client().get(f"{path}/export").status_code == 503
+        assert server.client().get(f"{path}/export").status_code == 429
         assert admin.get(f"{path}/export", params={"filter": "n < 3"}).status_code == 200
 
 

@@ -19,7 +19,7 @@ from app.db.pool.budget import Budget, Memory
 from app.db.pool.gate import Gate, caller_now
 from app.db.pool.gathering import Gatherings
 from app.db.pool.lists import ListPool
-from app.db.pool.long import LongPool
+from app.db.pool.long import PLACES, LongPool
 from app.db.pool.pooled import CONNECT_TIMEOUT, Pooled, walked
 from app.observability.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 
@@ -155,8 +155,8 @@ class Database(Pooled):
         memory: Memory | None = None,
         name: str = "listo",
     ) -> None:
-        """With a `list_timeout`, two in five connections are for `lists`, and LONG_PLACES further
-        connections for `long`."""
+        """With a `list_timeout`, two in five connections are for `lists`, and a few further
+        connections are for `long`."""
         of_sessions = ENDS | {
             "application_name": name,
             "statement_timeout": str(int(statement_timeout * 1000)),
@@ -166,7 +166,9 @@ class Database(Pooled):
             "jit": "off",
         }
         for_lists = 0 if list_timeout is None else max(1, pool_size * 2 // 5)
-        budget = Budget(memory or Memory(), pool_size, lambda: self.notifications.listeners)
+        budget = Budget(
+            memory or Memory(), pool_size + PLACES, lambda: self.notifications.listeners
+        )
         super().__init__(url, of_sessions, Gate(max(1, pool_size - for_lists)), budget)
         self.lists: Pooled = self
         self.long = LongPool(url, of_sessions, budget)

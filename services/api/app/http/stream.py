@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.http")
 
+# Bytes a second. A client that takes less keeps a connection to PostgreSQL and a snapshot from all.
+LEAST_RATE = 16_384
 # The server takes as much without waiting for the client.
 _STEP_BYTES = 65_536
 
@@ -30,7 +33,8 @@ class StreamedAnswer:
     """`make` writes the body; a problem that it raises before the first byte is the answer.
 
     A problem after that closes the connection: the client sees an incomplete body. `make` is
-    cancelled as soon as the client leaves, or takes nothing for `patience` seconds.
+    cancelled as soon as the client leaves, or has kept it waiting for `patience` seconds more than
+    LEAST_RATE bytes a second would.
     """
 
     def __init__(
@@ -47,7 +51,9 @@ class StreamedAnswer:
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in fields.items()
         ]
+        # The seconds that the client may still keep us waiting.
         self._patience = patience
+        self._most_patience = patience
         self._gone = False
 
     async def send(self, send: Send) -> None:
@@ -76,13 +82,7 @@ class StreamedAnswer:
         async def write(part: bytes) -> None:
             await start()
             for at in range(0, len(part), _STEP_BYTES):
-                piece = part[at : at + _STEP_BYTES]
-                try:
-                    async with asyncio.timeout(self._patience):
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-                except TimeoutError:
-                    logger.warning("given up: the client took nothing for %g s", self._patience)
-                    raise ClientDisconnect from None
+                await self._put(send, part[at : at + _STEP_BYTES])
 
         try:
             await self._make(write)
@@ -94,6 +94,19 @@ class StreamedAnswer:
         else:
             await start()
             await send({"type": "http.response.body", "body": b""})
+
+    async def _put(self, send: Send, piece: bytes) -> None:
+        self._patience += len(piece) / LEAST_RATE
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._patience):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except TimeoutError:
+            logger.warning("given up: the client takes too little")
+            raise ClientDisconnect from None
+        # A quick client saves up no time.
+        waited = time.monotonic() - began
+        self._patience = min(self._patience - waited, self._most_patience)
 
     async def _watch(self, task: asyncio.Task[object]) -> None:
         # A body that is refused for its size is as good a reason to end.

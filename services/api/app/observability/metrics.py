@@ -54,6 +54,7 @@ JOINT_STATEMENTS = Counter(
     "Statements that requests share: answered, or split since one of their rows made them fail.",
     ["outcome"],
 )
+EXPORTS = Counter("listo_exports_total", "Exports, whole or broken off.", ["outcome"])
 LONG_WORK_SECONDS = Counter(
     "listo_long_work_seconds_total",
     "PostgreSQL's time for exports, by collection.",

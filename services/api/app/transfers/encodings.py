@@ -31,14 +31,12 @@ def chosen(accepted: str | None) -> str | None:
     for part in (accepted or "").lower().split(","):
         name, _, rest = part.partition(";")
         weights[name.strip()] = _weight(rest)
-    for coding in ("zstd", "gzip"):
-        if weights.get(coding, 0) > 0:
-            return coding
-    return None
+    known = [coding for coding in ("zstd", "gzip") if weights.get(coding, 0) > 0]
+    return max(known, key=lambda coding: weights[coding], default=None)
 
 
 def _weight(parameters: str) -> float:
-    name, _, value = parameters.strip().partition("=")
+    name, _, value = parameters.rpartition(";")[2].strip().partition("=")
     if name.strip() != "q":
         return 1.0
     try:

@@ -67,7 +67,8 @@ class Export:
 
 
 def prepare(access: Access, parameters: Parameters) -> Export:
-    """Raises as `Access.require` does, FilterError and InvalidParameter (400)."""
+    """Raises as `Access.require` does, FilterError and InvalidParameter (400), and RecordsTooLarge
+    (503)."""
     access.require("list")
     collection, actor = access.collection, access.actor
     query = Query(parameters.filter, parameters.sort, parameters.fields)
@@ -81,6 +82,7 @@ def prepare(access: Access, parameters: Parameters) -> Export:
     # Without names of their own, the columns would be what the keys of the sort refer to.
     columns = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(format_.columns))
     sql = f"SELECT {columns} FROM {plan.table} WHERE {plan.where} ORDER BY {order_by(plan.keys)}"
+    repository.require_memory(access.session.budget, sql, plan.largest)
     return Export(
         format_,
         sql,

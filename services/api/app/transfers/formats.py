@@ -97,9 +97,6 @@ class Csv:
     def __init__(self, collection: Collection, fields: str, *, raw: bool = False) -> None:
         readable = collection.readable
         names = [*top_level(fields)] if fields else readable.names(())
-        for name in names:
-            if name not in SYSTEM_TYPES:
-                readable.types((name,))
         self._raw = raw
         system = ["id", *(name for name in names if name in SYSTEM_TYPES and name != "id")]
         self._own = [name for name in names if name not in SYSTEM_TYPES]

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from app.collections.errors import CollectionNotFound
-from app.core.errors import ServiceUnavailable
 from app.records import sizes
+from app.transfers.errors import RecordsTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
     from asyncpg import Record
 
+    from app.db.pool.budget import Budget
     from app.db.session import Cursor, ReadSession
 
 # The aims for the rows that are fetched at a time, and the maximum bytes of large ones.
@@ -25,10 +26,10 @@ _MOST_BYTES = 16 << 20
 _AT_FIRST = 100
 
 
-class RecordsTooLarge(ServiceUnavailable):
-    """The collection has records so large that the server's memory is too small to export them."""
-
-    code = "records_too_large"
+def require_memory(budget: Budget, sql: str, largest: int) -> None:
+    """Raises RecordsTooLarge if PostgreSQL's memory does not suffice for the statement."""
+    if sizes.memory_to_read(sql, largest) > budget.most:
+        raise RecordsTooLarge
 
 
 async def rows(
@@ -41,11 +42,9 @@ async def rows(
     """The rows of the statement, some at a time, all as they are when it begins; at least one
     answer, which may be empty. `spend` is told the seconds that PostgreSQL takes.
 
-    Raises RecordsTooLarge, and CollectionNotFound.
+    Raises CollectionNotFound.
     """
     need, most = sizes.memory_to_read(sql, largest), max(1, _MOST_BYTES // largest)
-    if need > reading.budget.most:
-        raise RecordsTooLarge
     some = min(_AT_FIRST, most)
 
     async def fetch(cursor: Cursor, number: int) -> Sequence[Record]:
@@ -60,11 +59,33 @@ async def rows(
     try:
         async with reading.open_cursor(sql, *args, lock=None) as cursor:
             fetched = await fetch(cursor, some)
-            yield fetched
-            while len(fetched) == some:
-                octets = sum([len(value) for row in fetched for value in row if value is not None])
-                some = max(1, min(_MOST_ROWS, most, _BYTES * some // max(1, octets)))
+            more = len(fetched) == some
+            for part in _parts(fetched):
+                yield part
+            while more:
+                some = max(1, min(_MOST_ROWS, most, _BYTES * some // max(1, _octets(fetched))))
                 fetched = await fetch(cursor, some)
-                yield fetched
+                more = len(fetched) == some
+                for part in _parts(fetched):
+                    yield part
     except asyncpg.UndefinedTableError as error:
         raise CollectionNotFound from error
+
+
+def _octets(rows: Sequence[Record]) -> int:
+    # Counts characters: text that is not ASCII has more bytes.
+    return sum([len(value) for row in rows for value in row if value is not None])
+
+
+def _parts(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """The rows in parts of about _BYTES, since each part holds up the event loop."""
+    if _octets(rows) <= 2 * _BYTES:
+        yield rows
+        return
+    start, octets = 0, 0
+    for number, row in enumerate(rows):
+        octets += _octets([row])
+        if octets > _BYTES:
+            yield rows[start : number + 1]
+            start, octets = number + 1, 0
+    yield rows[start:]

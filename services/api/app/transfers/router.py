@@ -11,7 +11,7 @@ from app.db.dependencies import database_of
 from app.http.middleware.request import HEAD_KEY
 from app.http.plain import Answer, PlainRouter, Sendable
 from app.http.stream import StreamedAnswer
-from app.observability.metrics import LONG_WORK_SECONDS
+from app.observability.metrics import EXPORTS, LONG_WORK_SECONDS
 from app.overload.pace import Pace
 from app.ratelimit import costs
 from app.ratelimit.dependencies import charge, charge_query_time
@@ -19,18 +19,20 @@ from app.records.access import Access
 from app.route_policy import RoutePolicy
 from app.services import services_of
 from app.transfers import encodings, export
+from app.transfers.errors import RETRY_AFTER, ExportInProgress
 from app.transfers.parameters import parse
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from app.db.pool.long import LongPool
     from app.http.stream import Write
+    from app.transfers.export import Export
 
 router = PlainRouter("/collections/{collection}")
 
 # Seconds. An old snapshot keeps PostgreSQL from removing old rows of all tables.
 _LONGEST = 3600.0
-_RETRY_AFTER = 10
 
 
 @router.route("GET", "/export")
@@ -40,25 +42,7 @@ async def export_records(collection: str, request: Request) -> Sendable:
     services, context = services_of(request.scope), context_of(request.scope)
     found = await services.registry.get(collection)
     prepared = export.prepare(Access(database_of(request), context.actor, found), parameters)
-    if not services.database.long.has_place():
-        raise Overloaded("All places for exports are taken, or yours is.", retry_after=_RETRY_AFTER)
-    await charge(request, costs.EXPORT)
     coding = encodings.chosen(context.field(b"accept-encoding"))
-    pace = Pace(services.deadlines.count)
-
-    async def make(write: Write) -> None:
-        put, end = encodings.compressing(coding, write)
-        async with charge_query_time(request, costs.EXPORT):
-            try:
-                async with asyncio.timeout(_LONGEST):
-                    await prepared.write(services.database.long, put, pace)
-            except TimeoutError:
-                raise RequestTimeout("An export takes an hour at most.") from None
-            finally:
-                context.query_seconds += prepared.seconds
-                LONG_WORK_SECONDS.labels("export", collection).inc(prepared.seconds)
-        await end()
-
     fields = {
         "Content-Type": prepared.format.media_type,
         "Content-Disposition": f'attachment; filename="{collection}.{parameters.format}"',
@@ -69,4 +53,41 @@ async def export_records(collection: str, request: Request) -> Sendable:
         fields["Content-Encoding"] = coding
     if request.scope.get(HEAD_KEY):
         return Answer(fields=fields)
+    _require_place(services.database.long)
+    await charge(request, costs.EXPORT)
+    # Another request may have taken the place meanwhile.
+    _require_place(services.database.long)
+
+    async def make(write: Write) -> None:
+        outcome = "broken_off"
+        try:
+            put, end = encodings.compressing(coding, write)
+            async with charge_query_time(request, costs.EXPORT):
+                await _write(request, prepared, put, collection)
+            await end()
+            outcome = "whole"
+        finally:
+            EXPORTS.labels(outcome).inc()
+
     return StreamedAnswer(request, make, fields=fields, patience=services.settings.request_timeout)
+
+
+def _require_place(pool: LongPool) -> None:
+    """Raises ExportInProgress (429) and Overloaded (503)."""
+    if not pool.has_place():
+        if pool.is_taken_by_caller():
+            raise ExportInProgress
+        raise Overloaded("All places for exports are taken.", retry_after=RETRY_AFTER)
+
+
+async def _write(request: Request, export_: Export, put: Write, collection: str) -> None:
+    services, context = services_of(request.scope), context_of(request.scope)
+    pace = Pace(services.deadlines.count)
+    try:
+        async with asyncio.timeout(_LONGEST):
+            await export_.write(services.database.long, put, pace)
+    except TimeoutError:
+        raise RequestTimeout("An export takes an hour at most.") from None
+    finally:
+        context.query_seconds += export_.seconds
+        LONG_WORK_SECONDS.labels("export", collection).inc(export_.seconds)

@@ -54,6 +54,10 @@ class Gate:
         # While there are free places, only callers wait that may not have more.
         return bool(self._free) and self._held.get(caller, 0) < self._most(caller)
 
+    def holds(self, caller: Hashable) -> bool:
+        """Whether the caller has a place."""
+        return caller in self._held
+
     def take(self, caller: Hashable) -> bool:
         """Take a place if there is one; returns whether. A taken place has to be left."""
         if not self.has_place(caller):

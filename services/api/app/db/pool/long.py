@@ -22,7 +22,7 @@ _SETTINGS = {
     "application_name": NAME,
     "statement_timeout": "600000",
     "lock_timeout": "10000",
-    # The answer itself notices a client that takes nothing, and ends long before these.
+    # The answer itself notices a client that takes too little, and ends before these.
     "idle_in_transaction_session_timeout": "900000",
     "transaction_timeout": "3900000",
 }
@@ -32,11 +32,16 @@ class LongPool(Pooled):
     """PLACES connections, opened when they are needed. All anonymous callers are one."""
 
     def __init__(self, url: str, settings: Mapping[str, str], budget: Budget) -> None:
-        super().__init__(url, {**settings, **_SETTINGS}, Gate(PLACES, lambda _: 1), budget)
+        gate = Gate(PLACES, lambda _: 1, "long_waited")
+        super().__init__(url, {**settings, **_SETTINGS}, gate, budget)
 
     def has_place(self) -> bool:
         """Whether the caller would get a connection without waiting."""
         return self._gate.has_place(_caller())
+
+    def is_taken_by_caller(self) -> bool:
+        """Whether the caller has its place."""
+        return self._gate.holds(_caller())
 
     def _acquire(self) -> PendingAcquire:
         pending = super()._acquire()

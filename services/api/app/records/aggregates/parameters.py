@@ -11,9 +11,8 @@ from app.filters.fields import did_you_mean
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
-# Names of places: PostgreSQL keeps each zone that it is asked for, and makes up any number of
-# others.
-_ZONE = re.compile(r"UTC|[A-Za-z_]{1,20}(/[A-Za-z0-9_+-]{1,20}){1,2}")
+# Names of places: with digits, PostgreSQL makes up any number of zones, and keeps them.
+_ZONE = re.compile(r"UTC|Etc/GMT[+-][0-9]{1,2}|[A-Za-z_-]{1,20}(/[A-Za-z_-]{1,20}){1,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,8 @@ def parse(query_string: bytes) -> Parameters:
         given[name] = value
     limit = _limit(given.pop("limit", str(DEFAULT_LIMIT)))
     if "zone" in given and not _ZONE.fullmatch(given["zone"]):
-        raise unknown_zone()
+        raise InvalidParameter("zone must be a time zone like Europe/Berlin.")
     return Parameters(**given, limit=limit)
-
-
-def unknown_zone() -> InvalidParameter:
-    return InvalidParameter("zone must be a time zone like Europe/Berlin.")
 
 
 def _limit(text: str) -> int:
