@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def orders(admin: httpx.Client) -> None:
-    unique = {"fields": ["note"], "unique": True}
+    unique = {"fields": ["code"], "unique": True}
     body = {"schema": SCHEMA, "rules": ANYONE, "indexes": [unique]}
     assert admin.put("/collections/orders", json=body).is_success
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("orders")
 
-UPSERT = {"on_conflict": "note", "resolution": "merge"}
+UPSERT = {"on_conflict": "code", "resolution": "merge"}
 
 
 def test_a_create_is_replayed_byte_for_byte(ada: httpx.Client, database_url: str, key: str) -> None:
@@ -54,7 +54,7 @@ def test_quotes_are_no_part_of_the_key(ada: httpx.Client, key: str) -> None:
         ({"json": {"n": 2}}, "POST", PATH),
         ({"content": b'{"n": 1 }'}, "POST", PATH),
         ({"content": b"not JSON"}, "POST", PATH),
-        ({"json": {"n": 1, "note": "x"}, "params": UPSERT}, "POST", PATH),
+        ({"json": {"n": 1, "code": "x"}, "params": UPSERT}, "POST", PATH),
         ({"json": {"n": 1}, "headers": {"If-Match": "*"}}, "POST", PATH),
     ],
 )
