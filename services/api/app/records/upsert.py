@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
-from urllib.parse import parse_qsl
 
 from app.collections import indexes
 from app.core import json
 from app.core.errors import FieldError, InvalidParameter, Overloaded
-from app.filters.fields import did_you_mean
 from app.filters.language.parser import parse_path, split_list
 from app.filters.paths import SYSTEM_TYPES
+from app.filters.query import parse_query
 from app.records import batch, repository, service
 from app.records.errors import InvalidRecord, NotUnique, RecordNotFound
 
@@ -35,14 +34,7 @@ _TRIES = 10
 def parse_parameters(query_string: bytes) -> tuple[str, Resolution] | None:
     """The fields that decide, and what happens to the record that has their values; None without
     parameters. Raises InvalidParameter."""
-    given: dict[str, str] = {}
-    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if name not in PARAMETERS:
-            hint = did_you_mean(name, PARAMETERS) or "."
-            raise InvalidParameter(f"There is no parameter {name[:64]!r}{hint}")
-        if name in given:
-            raise InvalidParameter(f"{name} is given more than once.")
-        given[name] = value
+    given = parse_query(query_string, PARAMETERS)
     if not given:
         return None
     if len(given) < len(PARAMETERS):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 from app.core.errors import InvalidParameter
-from app.filters.fields import did_you_mean
+from app.filters.query import parse_query
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
@@ -32,14 +31,7 @@ class Parameters:
 
 def parse(query_string: bytes) -> Parameters:
     """Raises InvalidParameter for an unknown, repeated or wrong parameter."""
-    given: dict[str, str] = {}
-    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if name in given:
-            raise InvalidParameter(f"{name} is given more than once.")
-        if name not in Parameters.__slots__:
-            hint = did_you_mean(name, Parameters.__slots__) or "."
-            raise InvalidParameter(f"There is no parameter {name[:64]!r}{hint}")
-        given[name] = value
+    given = parse_query(query_string, Parameters.__slots__)
     limit = _limit(given.pop("limit", str(DEFAULT_LIMIT)))
     if "zone" in given and not _ZONE.fullmatch(given["zone"]):
         raise InvalidParameter("zone must be a time zone like Europe/Berlin.")

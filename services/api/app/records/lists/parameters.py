@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from app.core.errors import InvalidParameter
-from app.filters.fields import did_you_mean
+from app.filters.query import parse_query
 from app.records.lists.listing import MAX_LIMIT, Query
 
 # Clients send the same queries again and again, and short ones take little memory.
@@ -33,14 +33,7 @@ def parse(query_string: bytes) -> Parameters:
 
 
 def _parse(query_string: bytes) -> Parameters:
-    given: dict[str, Any] = {}
-    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if name in given:
-            raise InvalidParameter(f"{name} is given more than once.")
-        if name not in Query.__slots__:
-            hint = did_you_mean(name, Query.__slots__) or "."
-            raise InvalidParameter(f"There is no parameter {name[:64]!r}{hint}")
-        given[name] = value
+    given: dict[str, Any] = {**parse_query(query_string, Query.__slots__)}
     rest = urlencode({name: value for name, value in given.items() if name != "cursor"})
     if "limit" in given:
         if not given["limit"].isascii() or not given["limit"].isdecimal():
