@@ -21,7 +21,7 @@ RECORDS = 100_000
 PLAIN = {"Accept-Encoding": "identity"}
 FILL = """
 INSERT INTO records."{name}" (id, data)
-SELECT gen_random_uuid(), jsonb_build_object('n', i, 'text', repeat('lorem ipsum ', 20))
+SELECT gen_random_uuid(), jsonb_build_object('n', i, 'text', repeat('lorem ipsum ', 80))
 FROM generate_series(1, {count}) i
 """
 READERS = """
@@ -60,7 +60,8 @@ def test_a_slow_client_sets_the_pace_and_one_that_leaves_ends_it(stack: Stack, f
         path = f"/collections/{filled}/export"
         with admin.stream("GET", path, headers=PLAIN) as response:
             assert response.status_code == 200
-            next(response.iter_raw())
+            parts = response.iter_raw()
+            next(parts)
             # The rest fits into no buffer, so PostgreSQL waits with it.
             assert sql(stack, READERS.format(name=filled)) != "0"
         stack.wait(lambda: sql(stack, READERS.format(name=filled)) == "0", "the export goes on")
