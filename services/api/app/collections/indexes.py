@@ -40,7 +40,7 @@ State = Literal["ready", "building", "failed"]
 
 
 class States:
-    """The states of all collections' indexes."""
+    """The states of indexes."""
 
     def __init__(self, existing: dict[str, BuiltIndex], building: set[str]) -> None:
         self._existing = existing
@@ -54,8 +54,10 @@ class States:
         return ("ready", None) if found.valid else ("failed", found.fault)
 
 
-async def states(session: Session) -> States:
-    return States(await repository.indexes(session), await repository.indexes_in_progress(session))
+async def states(session: Session, name: str | None = None) -> States:
+    """The states of all collections' indexes, or of those of one collection."""
+    existing = await repository.indexes(session, name)
+    return States(existing, await repository.indexes_in_progress(session))
 
 
 async def require_ready(session: Session, collection: Collection, index: Index) -> None:
@@ -63,7 +65,7 @@ async def require_ready(session: Session, collection: Collection, index: Index) 
     as the definition, which `collection` belongs to."""
     if index.name in collection.ready_indexes:
         return
-    state, _ = (await states(session)).state_of(index)
+    state, _ = (await states(session, collection.name)).state_of(index)
     if state != "ready":
         raise IndexNotReady(f"The unique index is {state}; the collection's GET tells more.")
     collection.ready_indexes.add(index.name)

@@ -35,23 +35,19 @@ def field_sql(path: Path, position: int | None = None, format_: Format | None = 
             raise FilterError(f"{path[0]} has no fields of its own.", position=position)
         return f"coalesce(owner, '{NO_OWNER}'::uuid)" if path[0] == "owner" else path[0]
     if format_ is not None and format_.function is not None:
-        return f"listo.{format_.function}({_steps(path)})"
-    return f"coalesce({_steps(path)}, 'null'::jsonb)"
-
-
-def plain_sql(path: Path) -> str:
-    """SQL of the value at `path` within the data; NULL if it is absent."""
-    return _steps(path)
+        return f"listo.{format_.function}({plain_sql(path)})"
+    return f"coalesce({plain_sql(path)}, 'null'::jsonb)"
 
 
 def elements_sql(path: Path, format_: Format | None) -> str:
     """SQL of the list at `path`, whose strings have the form that they are compared by."""
     if format_ is not None and format_.function is not None:
-        return f"listo.each({_steps(path)}, '{format_.name}')"
+        return f"listo.each({plain_sql(path)}, '{format_.name}')"
     return field_sql(path)
 
 
-def _steps(path: Path) -> str:
+def plain_sql(path: Path) -> str:
+    """SQL of the value at `path` within the data; NULL if it is absent."""
     return "data" + "".join(f"->{sql_literal(key)}" for key in path)
 
 

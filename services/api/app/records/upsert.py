@@ -34,7 +34,8 @@ _TRIES = 10
 def parse_parameters(query_string: bytes) -> tuple[str, Resolution] | None:
     """The fields that decide, and what happens to the record that has their values; None without
     parameters. Raises InvalidParameter."""
-    given = parse_query(query_string, PARAMETERS)
+    # Most creates have none.
+    given = parse_query(query_string, PARAMETERS) if query_string else {}
     if not given:
         return None
     if len(given) < len(PARAMETERS):

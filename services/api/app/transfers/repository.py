@@ -58,14 +58,11 @@ async def rows(
 
     try:
         async with reading.open_cursor(sql, *args, lock=None) as cursor:
-            fetched = await fetch(cursor, some)
-            more = len(fetched) == some
-            for part in _parts(fetched):
-                yield part
+            more = True
             while more:
-                some = max(1, min(_MOST_ROWS, most, _BYTES * some // max(1, _octets(fetched))))
                 fetched = await fetch(cursor, some)
                 more = len(fetched) == some
+                some = max(1, min(_MOST_ROWS, most, _BYTES * some // max(1, _octets(fetched))))
                 for part in _parts(fetched):
                     yield part
     except asyncpg.UndefinedTableError as error:
