@@ -86,6 +86,18 @@ def test_several_fields_in_any_order_and_defaults_decide(
     assert [each.status_code for each in (first, again, other)] == [201, 200, 201]
 
 
+def test_of_two_indexes_on_the_same_fields_either_finds_the_record(
+    admin: httpx.Client, ada: httpx.Client
+) -> None:
+    plain = {"fields": ["slug"], "unique": True}
+    path = define(admin, {**plain, "filter": 'section = "x"'}, plain)
+    statuses = [
+        put(ada, path, "merge", {"slug": slug, "section": section}).status_code
+        for slug, section in (("a", "y"), ("a", "y"), ("b", "x"), ("b", "x"))
+    ]
+    assert statuses == [201, 200, 201, 200]
+
+
 def test_all_of_many_at_once_are_applied(admin: httpx.Client, ada: httpx.Client) -> None:
     path = define(admin, SLUG)
     with ThreadPoolExecutor(16) as pool:
