@@ -116,6 +116,16 @@ write_settings() {
     } >"$run/settings.conf"
 }
 
+# From 1.27.4 on, nginx can leave the connections of clients open when it reads its configuration
+# again; the next answer then says `Connection: close`. Earlier versions close idle connections at
+# once, and a request that was on its way gets no answer.
+write_keepalive() {
+    version=$(nginx -v 2>&1 | sed 's|.*/||')
+    minimum=
+    if printf '1.27.4\n%s\n' "$version" | sort -CV; then minimum="keepalive_min_timeout 30s;"; fi
+    echo "$minimum" >"$run/keepalive.conf"
+}
+
 # The hybrid of X25519 and ML-KEM-768 comes first if OpenSSL knows it (3.5 or later): nginx refuses
 # an unknown group.
 write_groups() {
@@ -146,6 +156,7 @@ mkdir -p "$run/spool"
     { say ERROR "no certificate in $certificates"; exit 1; }
 write_workers
 write_settings
+write_keepalive
 write_groups
 known=$(replicas) || known=
 # shellcheck disable=SC2086 # one word for each address

@@ -118,6 +118,26 @@ def test_an_openssl_without_that_key_exchange_serves_the_others() -> None:
         assert "Peer Temp Key: X25519" in one.run(HELLO.format("")).stdout
 
 
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [
+        ("1.26.3", ""),
+        ("1.27.4", "keepalive_min_timeout 30s;"),
+        ("1.30.5", "keepalive_min_timeout 30s;"),
+    ],
+)
+def test_an_nginx_that_can_leaves_connections_open_when_it_reads_its_files_again(
+    idle_box: Container, version: str, kept: str
+) -> None:
+    fake = f"printf '#!/bin/sh\nif [ $1 = -v ]; then echo nginx version: nginx/{version} >&2; fi\n'"
+    idle_box.must(
+        f"mkdir /tmp/other && {fake} >/tmp/other/nginx && chmod +x /tmp/other/nginx "
+        "&& /etc/listo/nginx/authority.sh >/dev/null "
+        '&& PATH="/tmp/other:$PATH" /etc/listo/nginx/entrypoint.sh check'
+    )
+    assert idle_box.must("cat /run/nginx/keepalive.conf") == kept
+
+
 @pytest.mark.parametrize("url", ["https://localhost:8443/x", "http://localhost:8080/x"])
 @pytest.mark.parametrize(
     ("sent", "status", "code"),
