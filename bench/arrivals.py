@@ -98,7 +98,8 @@ class _Arrivals:
         self.requests = requests
         self.loop: asyncio.AbstractEventLoop
         self.began = 0.0
-        self.idle: list[_Client] = []
+        # Used in turn: the connections that were used last are those of the slowest worker.
+        self.idle: deque[_Client] = deque()
         self.open = 0
         self.tasks: set[asyncio.Task[object]] = set()
         # Outcomes that are not told yet, and until when they wait for answers.
@@ -139,7 +140,7 @@ class _Arrivals:
         if UNIQUE in request:
             request = request.replace(UNIQUE, b"%016x" % random.getrandbits(64))
         if self.idle:
-            self.idle.pop().ask(outcome, kind, request)
+            self.idle.popleft().ask(outcome, kind, request)
         elif self.open < MOST_CONNECTIONS:
             self.open += 1
             task = self.loop.create_task(self._open(outcome, kind, request))
