@@ -10,7 +10,7 @@ from app.ops.docs import router as docs
 from app.ops.router import router as operations
 from app.records.aggregates.router import router as aggregates
 from app.records.router import router as records
-from app.transfers.router import router as transfers
+from app.transfers.exports.router import router as transfers
 
 # These routes bypass FastAPI, see http/plain.py. They are tried before all others, since most
 # requests are for records.

@@ -20,7 +20,7 @@ from app.http.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES, problems
 from app.idempotency.openapi import describe
 from app.records.openapi.components import SHARED, components_of
 from app.records.openapi.paths import paths_of
-from app.transfers.openapi import paths_of as transfer_paths_of
+from app.transfers.exports.openapi import paths_of as transfer_paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,16 +18,16 @@ from app.ratelimit.dependencies import charge, charge_query_time
 from app.records.access import Access
 from app.route_policy import RoutePolicy
 from app.services import services_of
-from app.transfers import encodings, export
-from app.transfers.errors import RETRY_AFTER, ExportInProgress
-from app.transfers.parameters import parse
+from app.transfers.exports import encodings, export
+from app.transfers.exports.errors import RETRY_AFTER, ExportInProgress
+from app.transfers.exports.parameters import parse
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from app.db.pool.long import LongPool
     from app.http.stream import Write
-    from app.transfers.export import Export
+    from app.transfers.exports.export import Export
 
 router = PlainRouter("/collections/{collection}")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from app.filters.sort import order_by
 from app.records.lists.listing import Query, plan_of
-from app.transfers import repository
-from app.transfers.formats import end_mark, format_of
+from app.transfers.exports import repository
+from app.transfers.exports.formats import end_mark, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from app.db.session import ReadSession
     from app.overload.pace import Pace
     from app.records.access import Access
-    from app.transfers.formats import Format
-    from app.transfers.parameters import Parameters
+    from app.transfers.exports.formats import Format
+    from app.transfers.exports.parameters import Parameters
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.core.errors import InvalidParameter
 from app.filters.query import parse_query
-from app.transfers.formats import NAMES
+from app.transfers.exports.formats import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

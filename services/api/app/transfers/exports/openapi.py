@@ -8,7 +8,7 @@ from app.http.openapi import problems
 from app.ratelimit import costs
 from app.records.openapi.components import identifier, reference
 from app.records.openapi.paths import LIST_PARAMETERS, parameter
-from app.transfers.parameters import CHOICES
+from app.transfers.exports.parameters import CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import asyncpg
 
 from app.collections.errors import CollectionNotFound
 from app.records import sizes
-from app.transfers.errors import RecordsTooLarge
+from app.transfers.exports.errors import RecordsTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
