@@ -10,9 +10,10 @@ from app.ops.docs import router as docs
 from app.ops.router import router as operations
 from app.records.aggregates.router import router as aggregates
 from app.records.router import router as records
-from app.transfers.exports.router import router as transfers
+from app.transfers.exports.router import router as exports
+from app.transfers.imports.router import router as imports
 
 # These routes bypass FastAPI, see http/plain.py. They are tried before all others, since most
 # requests are for records.
-PLAIN_ROUTES = [*records.routes, *aggregates.routes, *transfers.routes]
+PLAIN_ROUTES = [*records.routes, *aggregates.routes, *exports.routes, *imports.routes]
 ROUTERS = (collections, auth, api_keys, users, operations, docs)

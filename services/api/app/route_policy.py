@@ -33,6 +33,7 @@ class RoutePolicy:
     `login`: each request hashes a password.
     `keyed`: an idempotency key takes effect.
     `long`: may take longer than REQUEST_TIMEOUT, and bounds its own time.
+    `file`: takes a body of up to MAX_IMPORT_BYTES, compressed or not, as it arrives.
     `per_session`: counted by session, so that other sessions of the user cannot use up its limit.
     `cost`: the upper bound of a request's cost, by its query and its Content-Length.
     """
@@ -42,6 +43,7 @@ class RoutePolicy:
     login: bool = False
     keyed: bool = True
     long: bool = False
+    file: bool = False
     per_session: bool = False
     cost: Callable[[bytes, bytes | None], int] = _cost_of_one
 

@@ -188,6 +188,14 @@ class Settings(BaseSettings):
         description="Largest record, at most MAX_BODY_BYTES; larger ones get 422.",
         examples=["1048576"],
     )
+    max_import_bytes: int = Field(
+        1_073_741_824,
+        ge=1024,
+        le=1_099_511_627_776,
+        description="Largest file of an import, as sent and once it is decompressed; larger ones "
+        "get 413.",
+        examples=["1073741824"],
+    )
     request_timeout: float = Field(
         30.0,
         gt=0,

@@ -21,6 +21,7 @@ from app.db.pool.gathering import Gatherings
 from app.db.pool.lists import ListPool
 from app.db.pool.long import PLACES, LongPool
 from app.db.pool.pooled import CONNECT_TIMEOUT, Pooled, walked
+from app.db.pool.stepwise import Stepwise
 from app.observability.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
+    from app.db.pool.stepwise import Pending
     from app.db.session import Cursor, Session
 
     Acknowledge = Callable[[], Awaitable[None]]
@@ -227,10 +229,13 @@ class Database(Pooled):
         self.gatherings.refuse_late()
         return self._gate.strain()
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A session in one transaction: committed when the block ends, rolled back if it raises."""
-        pending = self._acquire()
+        return self.transaction_on(self._acquire())
+
+    @asynccontextmanager
+    async def transaction_on(self, pending: Pending) -> AsyncIterator[Transaction]:
+        """As `transaction`, on the connection that `pending` gets and gives back."""
         with translated:
             connection = await pending.acquire()
         try:
@@ -269,6 +274,12 @@ class Database(Pooled):
                 logger.exception("after a commit")
             # The commit is done, so no caller may take this for a refusal.
             raise DatabaseUnavailable from error
+
+    @asynccontextmanager
+    async def stepwise(self) -> AsyncIterator[Stepwise]:
+        """A place of `long` for work in several steps, until the block ends."""
+        async with self.long.kept() as connection:
+            yield Stepwise(self, connection)
 
     def atomic(self) -> AbstractAsyncContextManager[Transaction]:
         return self.transaction()

@@ -55,9 +55,12 @@ JOINT_STATEMENTS = Counter(
     ["outcome"],
 )
 EXPORTS = Counter("listo_exports_total", "Exports, whole or broken off.", ["outcome"])
+IMPORTS = Counter(
+    "listo_imports_total", "Imports: done, tried (dry_run), refused or broken off.", ["outcome"]
+)
 LONG_WORK_SECONDS = Counter(
     "listo_long_work_seconds_total",
-    "PostgreSQL's time for exports, by collection.",
+    "PostgreSQL's time for exports and imports, by collection.",
     ["kind", "collection"],
 )
 REQUEST_SECONDS = Histogram(

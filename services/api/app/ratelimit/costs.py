@@ -12,9 +12,11 @@ EXACT_COUNT = 10
 # An aggregate and an export: PostgreSQL visits every record that matches.
 AGGREGATE = 10
 EXPORT = 10
+# An import, whatever it has; its time is counted, too.
+IMPORT = 10
 
-# A list or an export that takes PostgreSQL longer is counted afterwards, as PER_SECOND requests
-# per second.
+# A list, an export or an import that takes PostgreSQL longer is counted afterwards, as PER_SECOND
+# requests per second.
 SLOW_SECONDS = 0.5
 PER_SECOND = 10
 

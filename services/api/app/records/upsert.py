@@ -106,15 +106,19 @@ async def upsert(
 
 def _require_values(access: Access, data: Body, index: Index) -> None:
     """Without a value there is no conflict, so that each repetition would make a record."""
-    assert index.key is not None
-    missing = [path for path in index.key.paths if _value(access, data, path) is None]
-    if missing:
+    if missing := missing_values(access, data, index):
         raise InvalidRecord(
             errors=[
                 FieldError(json.pointer(*path), "is needed by on_conflict", "required")
                 for path in missing
             ]
         )
+
+
+def missing_values(access: Access, data: Body, index: Index) -> list[Path]:
+    """The fields of the unique index that the record would have no value for."""
+    assert index.key is not None
+    return [path for path in index.key.paths if _value(access, data, path) is None]
 
 
 def _value(access: Access, data: Body, path: Path) -> object:

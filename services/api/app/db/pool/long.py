@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from app.core import context
+from app.db.errors import translated
 from app.db.pool.gate import Gate, PendingAcquire
 from app.db.pool.pooled import Pooled
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import AsyncIterator, Hashable, Mapping
+
+    import asyncpg
+    from asyncpg import Record
 
     from app.db.pool.budget import Budget
 
@@ -42,6 +47,22 @@ class LongPool(Pooled):
     def is_taken_by_caller(self) -> bool:
         """Whether the caller has its place."""
         return self._gate.holds(_caller())
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[asyncpg.Connection[Record]]:
+        """A connection until the block ends; its temporary tables end with it."""
+        pending = self._acquire()
+        with translated:
+            connection: asyncpg.Connection[Record] = await pending.acquire()
+        try:
+            yield connection
+        finally:
+            try:
+                if not connection.is_closed():
+                    with translated:
+                        await connection.execute("DISCARD TEMP")
+            finally:
+                await pending.release()
 
     def _acquire(self) -> PendingAcquire:
         pending = super()._acquire()

@@ -50,7 +50,7 @@ class ProtectionMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings, deadlines: Deadlines) -> None:
         self.app = app
-        self.max_body = settings.max_body_bytes
+        self._max_body, self._max_file = settings.max_body_bytes, settings.max_import_bytes
         most = max(0, machine.share() - _OWN_BYTES) // _TIMES
         self._bodies = Room(lambda: most)
         self.deadlines = deadlines
@@ -70,11 +70,15 @@ class ProtectionMiddleware:
             await problem.response(refused)(scope, receive, send)
             return
         importance = NAMES[scope[IMPORTANCE_KEY]]
-        refusal = self._refusal(scope, request, importance)
+        takes_file = policy_of(scope).file
+        most = self._max_file if takes_file else self._max_body
+        refusal = self._refusal(scope, request, importance, most)
+        if refusal is None and not takes_file and _is_encoded(request):
+            refusal = problem.response(_Encoded(headers={"Accept-Encoding": "identity"}))
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        counting = self._counting(receive, request, importance)
+        counting = self._counting(receive, request, importance, most)
         if policy_of(scope).long:
             await self.app(scope, counting, send)
         else:
@@ -101,16 +105,17 @@ class ProtectionMiddleware:
         finally:
             self.deadlines.leave(task)
 
-    def _refusal(self, scope: Scope, request: RequestContext, importance: str) -> Response | None:
+    @staticmethod
+    def _refusal(
+        scope: Scope, request: RequestContext, importance: str, most: int
+    ) -> Response | None:
         length = request.fields.get(b"content-length", b"0")
-        if length.isdigit() and int(length[:20]) > self.max_body:
+        if length.isdigit() and int(length[:20]) > most:
             REQUESTS_SHED.labels("body", importance).inc()
-            refused = problem.response(ContentTooLarge(self._body_detail()))
+            refused = problem.response(_too_large(most))
             # The client is still sending a body that nobody reads.
             refused.headers["Connection"] = "close"
             return refused
-        if _is_encoded(request.fields.get(b"content-encoding", b"")):
-            return problem.response(_Encoded(headers={"Accept-Encoding": "identity"}))
         headers = scope["headers"]
         size = sum([len(name) + len(value) for name, value in headers])
         if size > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
@@ -121,16 +126,17 @@ class ProtectionMiddleware:
             return problem.response(_TargetTooLong())
         return None
 
-    def _counting(self, receive: Receive, request: RequestContext, importance: str) -> Receive:
+    @staticmethod
+    def _counting(receive: Receive, request: RequestContext, importance: str, most: int) -> Receive:
         total = 0
 
         async def counting() -> Message:
             nonlocal total
             message = await receive()
             total += len(message.get("body", b""))
-            if total > self.max_body:
+            if total > most:
                 REQUESTS_SHED.labels("body", importance).inc()
-                raise ContentTooLarge(self._body_detail())
+                raise _too_large(most)
             if _CLOSE in request.headers and not message.get("more_body", False):
                 request.headers.remove(_CLOSE)
             return message
@@ -142,7 +148,7 @@ class ProtectionMiddleware:
         length = request.fields.get(b"content-length", b"")
         if length.isdigit():
             return int(length)
-        return self.max_body if b"transfer-encoding" in request.fields else 0
+        return self._max_body if b"transfer-encoding" in request.fields else 0
 
     async def _in_turn(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
         """Begin once there is room for the body, and keep the room until the answer is sent."""
@@ -155,8 +161,9 @@ class ProtectionMiddleware:
             else:
                 await self.app(scope, receive, send)
 
-    def _body_detail(self) -> str:
-        return f"The body is larger than the {self.max_body} bytes that this server accepts."
+
+def _too_large(most: int) -> ContentTooLarge:
+    return ContentTooLarge(f"The body is larger than the {most} bytes that this server accepts.")
 
 
 class _Encoded(UnsupportedMediaType):
@@ -175,6 +182,7 @@ class _TargetTooLong(Problem):
     status, code, title = 414, "uri_too_long", "URI too long"
 
 
-def _is_encoded(field: bytes) -> bool:
-    """Whether a Content-Encoding names a coding that would have to be undone."""
+def _is_encoded(request: RequestContext) -> bool:
+    """Whether the Content-Encoding names a coding that would have to be undone."""
+    field = request.fields.get(b"content-encoding", b"")
     return bool({each.strip().lower() for each in field.split(b",")} - {b"", b"identity"})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HEAD_COLUMNS = "id, version, created_at, updated_at, owner"
 # Exact to the digit: 1.0 differs from 1. The order of members and escapes in strings are ignored.
-_SAME = "record_image_eq(ROW(data), ROW({}))"
+SAME = "record_image_eq(ROW(data), ROW({}))"
 
 # A record that is not stored yet, of $1 id, $2 data, $3 owner, as a row that rules can read.
 _NEW = (
@@ -55,9 +55,10 @@ class Statements:
     def _guard(self, operation: Operation, start: int) -> tuple[str, Params]:
         """The condition for an operation, and its values from number `start` on."""
         params = Params(start)
-        return self._condition(operation, params), params
+        return self.condition(operation, params), params
 
-    def _condition(self, operation: Operation, params: Params) -> str:
+    def condition(self, operation: Operation, params: Params) -> str:
+        """SQL of whether the caller may do this to a record, by the rules."""
         # A caller must see the records that they may change.
         operations: tuple[Operation, ...] = (operation,)
         if operation in ("update", "delete"):
@@ -87,7 +88,7 @@ class Statements:
     def _records(self, operation: Operation, data: str) -> JointStatement:
         """Rows of number, version, head and data for a column of ids."""
         rule = RowParams()
-        guard = self._condition(operation, rule)
+        guard = self.condition(operation, rule)
         return JointStatement(
             f"SELECT number, version, {self._head}, {data}"
             f" FROM {asked(rule, {'asked_id': 'uuid'})}"
@@ -161,7 +162,7 @@ class Statements:
         """Rows of number, version, head and data for parallel columns of ids, data and owners.
         `rest` is the version of the definition."""
         rule = RowParams()
-        guard = self._condition("create", rule)
+        guard = self.condition("create", rule)
         given_rows = asked(rule, {"new_id": "uuid", "new_data": "jsonb", "new_owner": "uuid"})
         callers = "".join(f", {each.column}" for each in rule.callers)
         last = len(rule) + 4 + len(rule.callers)
@@ -232,7 +233,7 @@ class Statements:
         """As `replace_free`: rows of number, version, head and data for parallel columns of ids,
         data, versions or nulls, and actors' ids. `rest` is the version of the definition."""
         rule = RowParams()
-        guard = self._condition("update", rule)
+        guard = self.condition("update", rule)
         columns = {"asked_id": "uuid", "given": "jsonb", "known": "bigint", "actor": "uuid"}
         last = len(rule) + len(columns) + 1 + len(rule.callers)
         return JointStatement(
@@ -253,7 +254,7 @@ class Statements:
 
     def _differs(self, data: str) -> str:
         """The condition for a change; without it a caller could guess hidden fields."""
-        return "true" if self._hidden else f"NOT {_SAME.format(data)}"
+        return "true" if self._hidden else f"NOT {SAME.format(data)}"
 
     @cached_property
     def unchanged(self) -> Statement:
@@ -262,7 +263,7 @@ class Statements:
         return Statement(
             f"SELECT version, {self._head}, {self._shown} FROM {self._table}"
             f" WHERE id = $1 AND ($3::bigint IS NULL OR version = $3) AND {guard}"
-            f" AND {_SAME.format('$2::jsonb')}",
+            f" AND {SAME.format('$2::jsonb')}",
             params,
         )
 
@@ -283,7 +284,7 @@ class Statements:
     def lock(self) -> Statement:
         """$1 ids to update, $2 ids to delete: locks them against other writers until the end."""
         update, params = self._guard("update", 3)
-        delete = self._condition("delete", params)
+        delete = self.condition("delete", params)
         return Statement(
             f"SELECT FROM {self._table} WHERE id = ANY($1::uuid[]) AND {update}"
             f" OR id = ANY($2::uuid[]) AND {delete} ORDER BY id FOR UPDATE",

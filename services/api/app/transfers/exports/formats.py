@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # The column of a CSV file for fields that the schema allows but does not name, as a JSON object.
 REST: Final = "_rest"
 # Spreadsheets run a cell that begins with one of these characters; the last four are full-width.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 # A record's own fields, each as PostgreSQL's JSON text: parsed numbers would lose digits.
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -104,7 +104,7 @@ class Csv:
         self.columns = [*map(_system_column, system), own]
         header = [*system, *self._own]
         if self._rest:
-            header.append(_unused(REST, self._own))
+            header.append(unused(REST, self._own))
         self.head = _line([self._text(name) for name in header]).encode()
 
     def write(self, rows: Sequence[Row], *, first: bool) -> bytes:  # noqa: ARG002
@@ -131,7 +131,7 @@ class Csv:
         return None if text == "null" else text
 
     def _text(self, text: str) -> str:
-        return text if self._raw or not text.startswith(_FORMULA) else f"'{text}"
+        return text if self._raw or not text.startswith(FORMULA) else f"'{text}"
 
 
 NAMES: Final = ("ndjson", "csv", "json")
@@ -156,7 +156,7 @@ def _system_column(name: str) -> str:
     return f"listo.rfc3339({name})" if SYSTEM_TYPES[name] == "timestamptz" else f"{name}::text"
 
 
-def _unused(name: str, taken: Sequence[str]) -> str:
+def unused(name: str, taken: Sequence[str]) -> str:
     while name in taken:
         name = f"_{name}"
     return name
