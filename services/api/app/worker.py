@@ -25,15 +25,19 @@ from app.db.pool.pooled import CONNECT_TIMEOUT
 from app.events import repository as events_repository
 from app.idempotency import repository as idempotency_repository
 from app.idempotency import service as idempotency
+from app.jobs import runner
 from app.observability import log
 from app.observability.metrics import LOOP_LAST_SUCCESS, LOOP_RUNNING, LOOP_RUNS, LOOP_SECONDS
 from app.records import removal
+from app.transfers.exports import queue as exports
+from app.transfers.imports import queue as imports
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from app.core.settings import Settings
     from app.db.leases import Lease
+    from app.jobs.models import Kind
 
 logger = logging.getLogger("listo.worker")
 
@@ -93,6 +97,19 @@ async def remove_records(lease: Lease, settings: Settings) -> int:
     return 0
 
 
+async def run_jobs(lease: Lease, settings: Settings) -> int:
+    """Run exports and imports that clients do not wait for, in the order in which they came."""
+    while await runner.run_next(lease, settings, RUNNERS):
+        pass
+    return 0
+
+
+async def purge_jobs(lease: Lease, _: Settings) -> int:
+    """Forget jobs, with their files, a day after their end."""
+    async with lease.transaction() as session:
+        return await runner.purge(session, _SLICE)
+
+
 async def build_indexes(lease: Lease, _: Settings) -> int:
     """Finish the indexes whose building was interrupted.
 
@@ -106,6 +123,8 @@ async def build_indexes(lease: Lease, _: Settings) -> int:
     return 0
 
 
+RUNNERS: dict[Kind, runner.Runner] = {"import": imports.run, "export": exports.run}
+
 LOOPS = (
     Loop("purge_sessions", 60, purge_sessions),
     Loop("purge_refresh_tokens", 60, purge_refresh_tokens),
@@ -113,6 +132,8 @@ LOOPS = (
     Loop("purge_idempotency_keys", 60, purge_idempotency_keys),
     Loop("remove_records", 60, remove_records),
     Loop("build_indexes", 60, build_indexes),
+    Loop("run_jobs", 1, run_jobs),
+    Loop("purge_jobs", 60, purge_jobs),
 )
 
 

@@ -58,6 +58,7 @@ EXPORTS = Counter("listo_exports_total", "Exports, whole or broken off.", ["outc
 IMPORTS = Counter(
     "listo_imports_total", "Imports: done, tried (dry_run), refused or broken off.", ["outcome"]
 )
+JOBS = Counter("listo_jobs_total", "Jobs that ended, by kind and outcome.", ["kind", "outcome"])
 LONG_WORK_SECONDS = Counter(
     "listo_long_work_seconds_total",
     "PostgreSQL's time for exports and imports, by collection.",

@@ -20,6 +20,10 @@ _KEY = (
     "k.id, k.user_id, k.name, k.prefix, k.scopes, k.collections, k.created_at, k.expires_at,"
     " k.last_used_at, k.rate_limit"
 )
+_FIND = (
+    f"SELECT {_KEY}, u.roles FROM listo.api_keys k JOIN listo.users u ON u.id = k.user_id"
+    " WHERE (k.expires_at IS NULL OR k.expires_at > now()) AND u.disabled_at IS NULL"
+)
 
 
 async def insert(  # noqa: PLR0913 - the columns of one row
@@ -82,12 +86,13 @@ async def of_user(session: Session, user_id: UUID) -> list[ApiKey]:
 
 async def find(session: Session, hashed: bytes) -> tuple[ApiKey, frozenset[str]] | None:
     """A key that is valid now, and its user's roles."""
-    row = await session.fetchrow(
-        f"SELECT {_KEY}, u.roles FROM listo.api_keys k JOIN listo.users u ON u.id = k.user_id"
-        " WHERE k.hash = $1 AND (k.expires_at IS NULL OR k.expires_at > now())"
-        " AND u.disabled_at IS NULL",
-        hashed,
-    )
+    row = await session.fetchrow(f"{_FIND} AND k.hash = $1", hashed)
+    return None if row is None else (_api_key(row), frozenset(row["roles"]))
+
+
+async def find_by_id(session: Session, id_: UUID) -> tuple[ApiKey, frozenset[str]] | None:
+    """As `find`."""
+    row = await session.fetchrow(f"{_FIND} AND k.id = $1", id_)
     return None if row is None else (_api_key(row), frozenset(row["roles"]))
 
 

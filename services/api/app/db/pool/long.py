@@ -50,7 +50,7 @@ class LongPool(Pooled):
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[asyncpg.Connection[Record]]:
-        """A connection until the block ends; its temporary tables end with it."""
+        """A connection until the block ends; its temporary tables and locks end with it."""
         pending = self._acquire()
         with translated:
             connection: asyncpg.Connection[Record] = await pending.acquire()
@@ -60,7 +60,7 @@ class LongPool(Pooled):
             try:
                 if not connection.is_closed():
                     with translated:
-                        await connection.execute("DISCARD TEMP")
+                        await connection.execute("SELECT pg_advisory_unlock_all(); DISCARD TEMP")
             finally:
                 await pending.release()
 

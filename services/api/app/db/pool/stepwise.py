@@ -40,6 +40,12 @@ class Stepwise:
         with translated:
             await self._connection.execute(query)
 
+    async def try_lock(self, number: int) -> bool:
+        """Take an advisory lock until the session ends; False if another session has it."""
+        with translated:
+            taken: bool = await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
+        return taken
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """As `Database.transaction`, on this connection."""
         return self._database.transaction_on(_Kept(self._connection))

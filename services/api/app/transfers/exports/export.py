@@ -32,8 +32,9 @@ class Export:
     # The maximum weight of a record, see `Collection.largest`.
     largest: int
     with_end_mark: bool
-    # The seconds that PostgreSQL took so far.
+    # The seconds that PostgreSQL took so far, and the records that were put.
     seconds: float = 0.0
+    count: int = 0
 
     def _spend(self, seconds: float) -> None:
         self.seconds += seconds
@@ -46,22 +47,22 @@ class Export:
         The first part is put once PostgreSQL has given the first records, so what it refuses is
         raised before.
         """
-        digest, count = hashlib.sha256(), 0
+        digest = hashlib.sha256()
         read = repository.rows(reading, self.sql, self.args, self.largest, self._spend)
         async with aclosing(read):
             async for rows in read:
-                part = self.format.write(rows, first=not count) if rows else b""
-                if not count:
+                part = self.format.write(rows, first=not self.count) if rows else b""
+                if not self.count:
                     part = self.format.head + part
-                count += len(rows)
+                self.count += len(rows)
                 if self.with_end_mark:
                     digest.update(part)
                 if part:
                     await put(part)
                 await pace.step()
-        last = self.format.tail(any_records=bool(count))
+        last = self.format.tail(any_records=bool(self.count))
         if self.with_end_mark:
-            last += end_mark(count, digest.hexdigest())
+            last += end_mark(self.count, digest.hexdigest())
         if last:
             await put(last)
 

@@ -11,6 +11,7 @@ from app.db.dependencies import database_of
 from app.http.middleware.request import HEAD_KEY
 from app.http.plain import Answer, PlainRouter, Sendable
 from app.http.stream import StreamedAnswer
+from app.jobs.schemas import accepted
 from app.observability.metrics import EXPORTS, LONG_WORK_SECONDS
 from app.overload.pace import Pace
 from app.ratelimit import costs
@@ -18,7 +19,7 @@ from app.ratelimit.dependencies import charge, charge_query_time
 from app.records.access import Access
 from app.route_policy import RoutePolicy
 from app.services import services_of
-from app.transfers.exports import encodings, export
+from app.transfers.exports import encodings, export, queue
 from app.transfers.exports.errors import RETRY_AFTER, ExportInProgress
 from app.transfers.exports.parameters import parse
 
@@ -70,6 +71,21 @@ async def export_records(collection: str, request: Request) -> Sendable:
             EXPORTS.labels(outcome).inc()
 
     return StreamedAnswer(request, make, fields=fields, patience=services.settings.request_timeout)
+
+
+@router.route("POST", "/exports")
+@RoutePolicy(cost=lambda _query, _length: costs.EXPORT)
+async def export_later(collection: str, request: Request) -> Answer:
+    """The export as a job."""
+    parameters = parse(request.scope["query_string"])
+    services, context = services_of(request.scope), context_of(request.scope)
+    found = await services.registry.get(collection)
+    database = database_of(request)
+    export.prepare(Access(database, context.actor, found), parameters)
+    coding = encodings.chosen(context.field(b"accept-encoding"))
+    await charge(request, costs.EXPORT)
+    job = await queue.submit(database, context.actor, found, parameters, coding)
+    return accepted(job)
 
 
 def _require_place(pool: LongPool) -> None:

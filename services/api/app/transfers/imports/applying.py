@@ -265,7 +265,7 @@ class Applying:
         count: int = await session.fetchval("SELECT count(*) FROM pg_temp.import_refused")
         if count:
             rows = await session.fetch(statements.REFUSED, MOST_REFUSALS)
-            told.first += [Refusal(line, _faults(faults)) for line, faults, _ in rows]
+            told.first += [Refusal(line, _faults(faults)) for line, faults in rows]
             told.first.sort(key=lambda refusal: refusal.line)
             del told.first[MOST_REFUSALS:]
             told.count += count

@@ -46,6 +46,11 @@ class Parameters:
     keep_system_fields: bool = False
     columns: Mapping[str, str | None] = field(default_factory=dict)
 
+    @property
+    def aborts(self) -> bool:
+        """Whether a refused line keeps all others out."""
+        return not self.skip and not self.dry_run
+
 
 def parse(query_string: bytes, content_type: str | None) -> Parameters:
     """Raises InvalidParameter (400), and UnsupportedMediaType (415) where neither tells the

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.requests import ClientDisconnect
 
 from app.core.context import context_of
 from app.core.errors import Overloaded, RequestTimeout, UnsupportedMediaType
-from app.db.dependencies import database_of
 from app.http.plain import Answer, PlainRouter
 from app.http.stream import LEAST_RATE
+from app.jobs.schemas import accepted
 from app.observability.metrics import IMPORTS, LONG_WORK_SECONDS
 from app.overload.pace import Pace
 from app.ratelimit import costs
@@ -20,17 +20,22 @@ from app.ratelimit.dependencies import charge, charge_query_time
 from app.records.access import Access
 from app.route_policy import RoutePolicy
 from app.services import services_of
-from app.transfers.imports.reading.decoding import decoded
+from app.transfers.imports import keeping, queue
 from app.transfers.imports.errors import RETRY_AFTER, ImportInProgress
+from app.transfers.imports.keyed import Keyed
 from app.transfers.imports.parameters import parse
+from app.transfers.imports.reading.decoding import decoded
 from app.transfers.imports.run import Import
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator
 
     from starlette.requests import Request
 
+    from app.db.database import Transaction
     from app.db.pool.long import LongPool
+    from app.jobs.models import Job
+    from app.transfers.imports.reading.ndjson import Reader
     from app.transfers.imports.run import Report
 
 router = PlainRouter("/collections/{collection}")
@@ -44,12 +49,22 @@ _CODINGS = {"", "identity", "gzip", "x-gzip", "zstd"}
 @RoutePolicy(long=True, keyed=False, file=True, cost=lambda _query, _length: costs.IMPORT)
 async def import_records(collection: str, request: Request) -> Answer:
     services, context = services_of(request.scope), context_of(request.scope)
-    parameters = parse(request.scope["query_string"], context.field(b"content-type"))
+    content_type = context.field(b"content-type")
+    parameters = parse(request.scope["query_string"], content_type)
     coding = (context.field(b"content-encoding") or "").strip().lower()
     if coding not in _CODINGS:
         raise UnsupportedMediaType("Compress the file by gzip or zstd, or not at all.")
     found = await services.registry.get(collection)
-    prepared = Import(Access(database_of(request), context.actor, found), parameters)
+    prepared = Import(Access(services.database, context.actor, found), parameters)
+    keyed = Keyed(request)
+    parts = keyed.digesting(_received(request, services.settings.request_timeout))
+    earlier = await keyed.earlier(services.database, parts)
+    if earlier is not None:
+        return _replay(earlier)
+    if _prefers_async(context.field(b"prefer")):
+        await charge(request, costs.IMPORT)
+        job = await queue.receive(services.database, prepared, keyed, parts)
+        return accepted(job)
     _require_place(services.database.long)
     await charge(request, costs.IMPORT)
     # Another request may have taken the place meanwhile.
@@ -57,14 +72,27 @@ async def import_records(collection: str, request: Request) -> Answer:
     outcome = "refused"
     try:
         async with charge_query_time(request, costs.IMPORT):
-            report = await _run(request, prepared, collection)
-        outcome = "tried" if report.dry_run else "done"
+            report = await _run(request, prepared, keyed, parts)
+        outcome = "tried" if parameters.dry_run else "done"
     except (ClientDisconnect, asyncio.CancelledError):
         outcome = "broken_off"
         raise
     finally:
         IMPORTS.labels(outcome).inc()
-    return Answer(orjson.dumps(report.as_dict()))
+    return Answer(orjson.dumps(report))
+
+
+def _replay(job: Job) -> Answer:
+    replayed = {"Idempotency-Replayed": "true"}
+    if job.parameters.get("is_async"):
+        return accepted(job, replayed)
+    return Answer(orjson.dumps(job.result), fields=replayed)
+
+
+def _prefers_async(field: str | None) -> bool:
+    """Whether a Prefer field asks for a job (RFC 7240, section 4.1)."""
+    preferences = (field or "").lower().split(",")
+    return any(each.partition(";")[0].strip() == "respond-async" for each in preferences)
 
 
 def _require_place(pool: LongPool) -> None:
@@ -75,20 +103,28 @@ def _require_place(pool: LongPool) -> None:
         raise Overloaded("All places for imports are taken.", retry_after=RETRY_AFTER)
 
 
-async def _run(request: Request, prepared: Import, collection: str) -> Report:
+async def _run(
+    request: Request, prepared: Import, keyed: Keyed, parts: AsyncIterable[bytes]
+) -> dict[str, Any]:
     services, context = services_of(request.scope), context_of(request.scope)
     pace = Pace(services.deadlines.count)
-    parts = decoded(
-        _received(request, services.settings.request_timeout), services.settings.max_import_bytes
-    )
+    plain = decoded(parts, services.settings.max_import_bytes)
+    kept: list[Job] = []
+
+    async def finish(transaction: Transaction, report: Report, reader: Reader) -> None:
+        kept.append(await keeping.keep_report(transaction, prepared, report, reader, keyed))
+
     try:
         async with asyncio.timeout(_LONGEST), services.database.stepwise() as session:
-            return await prepared.run(session, parts, pace)
+            await keyed.lock(session)
+            report = await prepared.run(session, plain, pace, finish)
     except TimeoutError:
         raise RequestTimeout("An import takes an hour at most.") from None
     finally:
         context.query_seconds += prepared.seconds
-        LONG_WORK_SECONDS.labels("import", collection).inc(prepared.seconds)
+        LONG_WORK_SECONDS.labels("import", prepared.collection).inc(prepared.seconds)
+    result = kept[0].result if kept else None
+    return report.as_dict() if result is None else result
 
 
 async def _received(request: Request, patience: float) -> AsyncIterator[bytes]:

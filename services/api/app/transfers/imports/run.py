@@ -6,6 +6,7 @@ While the file arrives its records are checked and staged; one transaction then 
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from app.core.errors import InvalidParameter
 from app.records.upsert import indexes_on
 from app.transfers.imports import statements
 from app.transfers.imports.applying import Applying
-from app.transfers.imports.reading.csv import Csv
 from app.transfers.imports.errors import ImportRefused, Refusal
+from app.transfers.imports.reading.csv import Csv
 from app.transfers.imports.reading.ndjson import Ndjson
 from app.transfers.imports.staging import Staging
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Sequence
 
     from app.collections.declared_index import Index
+    from app.db.database import Transaction
     from app.db.pool.stepwise import Stepwise
     from app.overload.pace import Pace
     from app.records.access import Access
@@ -50,6 +52,10 @@ class Report:
         return told
 
 
+# Keeps what is to be kept of the import, in its transaction.
+Finish = Callable[["Transaction", Report, "Reader"], Awaitable[None]]
+
+
 class _Undone(Exception):
     """Rolls the transaction back."""
 
@@ -66,62 +72,71 @@ class Import:
             access.require("update")
         if parameters.keep_system_fields and not access.actor.is_admin:
             raise InvalidParameter("system_fields=keep is for admins.")
-        self._access = access
-        self._parameters = parameters
+        self.access = access
+        self.parameters = parameters
         self._index = _index(access, parameters)
         # Seconds that PostgreSQL took so far.
         self.seconds = 0.0
+        self.staging: Staging | None = None
 
-    async def run(self, session: Stepwise, parts: AsyncIterable[bytes], pace: Pace) -> Report:
-        """Import the file's bytes.
+    async def run(
+        self, session: Stepwise, parts: AsyncIterable[bytes], pace: Pace, finish: Finish
+    ) -> Report:
+        """Import the file's bytes. `finish` is called unless nothing was done.
 
         Raises UnreadableFile and ImportRefused with `errors`, IndexNotReady and DefinitionChanged
         (409), and CollectionNotFound; nothing was imported then.
         """
-        access, parameters = self._access, self._parameters
+        access, parameters = self.access, self.parameters
         if self._index is not None:
             await indexes.require_ready(access.session, access.collection, self._index)
         await session.execute(statements.TABLES)
-        staging = Staging(access, session, parameters, self._index)
+        self.staging = staging = Staging(access, session, parameters, self._index)
+        reader = self._reader()
         try:
-            await staging.take(parts, self._reader(), pace)
+            await staging.take(parts, reader, pace)
         finally:
             self.seconds += staging.seconds
-        if staging.refusals.count and not parameters.skip and not parameters.dry_run:
+        if staging.refusals.count and parameters.aborts:
             raise _refused(staging)
         began = time.monotonic()
         try:
-            return await self._apply(session, staging)
+            return await self._apply(session, staging, reader, finish)
         finally:
             self.seconds += time.monotonic() - began
 
-    async def _apply(self, session: Stepwise, staging: Staging) -> Report:
+    async def _apply(
+        self, session: Stepwise, staging: Staging, reader: Reader, finish: Finish
+    ) -> Report:
         await session.execute(statements.ANALYZE)
         report: Report | None = None
         try:
             async with session.transaction() as transaction:
-                applying = Applying(
-                    self._access, transaction, staging, self._parameters, self._index
-                )
+                applying = Applying(self.access, transaction, staging, self.parameters, self._index)
                 counts = await applying.run()
-                report = Report(counts, staging.refusals.first, self._parameters.dry_run)
-                if self._parameters.dry_run or (counts.refused and not self._parameters.skip):
+                report = Report(counts, staging.refusals.first, self.parameters.dry_run)
+                if self.parameters.dry_run or (counts.refused and self.parameters.aborts):
                     raise _Undone
+                await finish(transaction, report, reader)
         except _Undone:
-            if not self._parameters.dry_run:
+            if not self.parameters.dry_run:
                 raise _refused(staging) from None
         assert report is not None
         return report
 
+    @property
+    def collection(self) -> str:
+        return self.access.collection.name
+
     def _reader(self) -> Reader:
-        longest = _TIMES_A_RECORD * self._access.session.budget.largest_record
-        if self._parameters.format == "ndjson":
+        longest = _TIMES_A_RECORD * self.access.session.budget.largest_record
+        if self.parameters.format == "ndjson":
             return Ndjson(longest)
         return Csv(
-            self._access.collection,
+            self.access.collection,
             longest,
-            self._parameters.columns,
-            raw=self._parameters.raw_formulas,
+            self.parameters.columns,
+            raw=self.parameters.raw_formulas,
         )
 
 

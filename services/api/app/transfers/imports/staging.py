@@ -68,6 +68,7 @@ class Staging:
         self._parameters = parameters
         self._index = index
         self._owner = access.actor.id
+        self._keeps_raw = parameters.skip and not parameters.dry_run
         self.read = 0
         self.refusals = Refusals()
         # Whether a line has an id of its own; the largest weight of a record, and the most bytes of
@@ -107,12 +108,14 @@ class Staging:
                 if self._octets > _SLICE_BYTES:
                     await self._copy()
                 return
-            made = Refusal(made.line, row, made.raw.encode())
+            made = Refusal(made.line, row, made.raw)
         self.refusals.add(made)
+        if self._keeps_raw:
+            self._stage(_row([made.line, _hex(made.raw), "t"]))
 
     def _stage(self, row: str) -> None:
         # Once nothing will be kept, the rest is only checked.
-        if self.refusals.count and not self._parameters.skip:
+        if self.refusals.count and self._parameters.aborts:
             self._rows.clear()
             self._octets = 0
             return
@@ -171,32 +174,31 @@ class Staging:
         self._need = max(self._need, size.memory_to_write)
         self.most_memory = max(self.most_memory, self._need)
         self.heaviest = max(self.heaviest, size.weight)
-        raw = given.raw if self._parameters.skip else None
         told = None if data is not None else orjson.dumps([f.as_dict() for f in faults]).decode()
-        return self._row(given, data, patch, told, raw)
+        return self._row(given, data, patch, told)
 
-    def _row(
-        self, given: Given, data: str | None, patch: str | None, faults: str | None, raw: str | None
-    ) -> str:
+    def _row(self, given: Given, data: str | None, patch: str | None, faults: str | None) -> str:
         chosen = given.system.get("id") is not None
         self.any_id = self.any_id or chosen
         system, keeps = given.system, self._parameters.keep_system_fields
         owner: Any = system.get("owner", self._owner) if keeps else self._owner
-        cells: Sequence[object] = (
-            given.line,
-            given.system["id"] if chosen else uuid7(),
-            "t" if chosen else "f",
-            _escaped(data),
-            _escaped(patch),
-            _escaped(faults),
-            _escaped(raw),
-            *(
-                _NULL if not keeps or system.get(name) is None else system[name]
-                for name in ("version", "created_at", "updated_at")
-            ),
-            _NULL if owner is None else owner,
+        return _row(
+            [
+                given.line,
+                _hex(given.raw) if self._keeps_raw else _NULL,
+                "f",
+                given.system["id"] if chosen else uuid7(),
+                "t" if chosen else "f",
+                _escaped(data),
+                _escaped(patch),
+                _escaped(faults),
+                *(
+                    _NULL if not keeps or system.get(name) is None else system[name]
+                    for name in ("version", "created_at", "updated_at")
+                ),
+                _NULL if owner is None else owner,
+            ]
         )
-        return "\t".join(map(str, cells)) + "\n"
 
     def _faults_of_system_fields(self, system: dict[str, Any]) -> list[FieldError]:
         if not system:
@@ -225,6 +227,16 @@ def _is_uuid(value: object) -> bool:
 
 def _is_time(value: object) -> bool:
     return isinstance(value, str) and _TIME.fullmatch(value) is not None
+
+
+def _row(cells: Sequence[object]) -> str:
+    """A row as COPY reads it; cells that are not given are NULL."""
+    missing = [_NULL] * (len(statements.COLUMNS) - len(cells))
+    return "\t".join([*map(str, cells), *missing]) + "\n"
+
+
+def _hex(raw: bytes | None) -> str:
+    return _NULL if raw is None else f"\\\\x{raw.hex()}"
 
 
 def _escaped(text: str | None) -> str:

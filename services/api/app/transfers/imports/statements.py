@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from app.records.access import Access
 
 LINES = "import_lines"
-# A line without `data` is no whole record, and `faults` tells why. `patch` is what the line changes
-# of a record that is present, where that is not `data`.
+# A line that is `refused` is here for its `raw` text. Any other line without `data` is no whole
+# record, and `faults` tells why. `patch` is what the line changes of a record that is present, where
+# that is not `data`.
 COLUMNS = (
-    "line", "id", "chosen", "data", "patch", "faults", "raw",
+    "line", "raw", "refused", "id", "chosen", "data", "patch", "faults",
     "version", "created_at", "updated_at", "owner",
 )  # fmt: skip
 # `import_refused` has the lines that are refused by what is stored, `import_matched` those of
 # records that are present, `import_changes` the records that were written, with their data before.
 TABLES = f"""
 CREATE TEMP TABLE {LINES} (
-    line bigint, id uuid, chosen boolean, data jsonb, patch jsonb, faults jsonb, raw text,
+    line bigint, refused boolean, id uuid, chosen boolean, data jsonb, patch jsonb, faults jsonb,
+    raw bytea,
     version bigint, created_at timestamptz, updated_at timestamptz, owner uuid
 );
 CREATE TEMP TABLE import_refused (line bigint PRIMARY KEY, faults jsonb);
@@ -42,7 +44,8 @@ CREATE TEMP TABLE import_changes (id uuid, version bigint, before jsonb);
 ANALYZE = f"ANALYZE pg_temp.{LINES}"
 # Lines of which nothing is decided yet.
 _OPEN = (
-    "NOT EXISTS (SELECT FROM pg_temp.import_refused AS r WHERE r.line = l.line)"
+    "NOT l.refused"
+    " AND NOT EXISTS (SELECT FROM pg_temp.import_refused AS r WHERE r.line = l.line)"
     " AND NOT EXISTS (SELECT FROM pg_temp.import_matched AS m WHERE m.line = l.line)"
     " AND NOT EXISTS"
     " (SELECT FROM pg_temp.import_changes AS c WHERE c.id = l.id AND c.before IS NULL)"
@@ -250,6 +253,16 @@ SELECT * FROM unnest($1::bigint[], $2::jsonb[]) ON CONFLICT DO NOTHING
 DONE = "UPDATE pg_temp.import_matched SET done = true WHERE NOT done"
 # $1 the most lines.
 REFUSED = """
-SELECT line, faults::text, raw FROM pg_temp.import_refused AS r
-JOIN pg_temp.import_lines AS l USING (line) ORDER BY line LIMIT $1
+SELECT line, faults::text FROM pg_temp.import_refused ORDER BY line LIMIT $1
+"""
+# The lines that are refused, as they came.
+REJECTS = f"""
+SELECT raw FROM pg_temp.{LINES} AS l
+WHERE refused OR EXISTS (SELECT FROM pg_temp.import_refused AS r WHERE r.line = l.line)
+ORDER BY line
+"""
+# $1 job.
+KEEP_CHANGES = """
+INSERT INTO listo.import_changes (job, record, version, before)
+SELECT $1, id, version, before FROM pg_temp.import_changes
 """

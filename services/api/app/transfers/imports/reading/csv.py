@@ -138,7 +138,7 @@ class Csv:
             members.append(rest.strip().removeprefix("{").removesuffix("}"))
         if faults:
             return Refusal(number, faults)
-        return read_object(number, f"{{{','.join(filter(None, members))}}}".encode(), text)
+        return read_object(number, f"{{{','.join(filter(None, members))}}}".encode(), row)
 
     def _begin(self, row: bytes) -> None:
         """Raises UnreadableFile for a header that does not fit."""

@@ -82,17 +82,19 @@ class _Compressed:
         # A full step may have left something, although all input is used.
         while part or len(made) == _STEP:
             stream = self._stream = self._stream or self._open()
+            rest = b""
             try:
                 if self._coding == "gzip":
                     made = stream.decompress(part, _STEP)
                     part = stream.unconsumed_tail
                 else:
+                    rest = part[_PIECE:]
                     made = stream.decompress(part[:_PIECE])
-                    part = part[_PIECE:]
+                    part = rest
             except (zlib.error, zstandard.ZstdError) as error:
                 raise UnreadableFile(f"The file is no whole {self._coding}: {error}.") from None
             if stream.eof:
-                part = stream.unused_data + part
+                part = stream.unused_data + rest
                 self._stream = None
             if made:
                 yield made

@@ -31,7 +31,7 @@ class Given:
     line: int
     data: Body
     system: dict[str, Any]
-    raw: str
+    raw: bytes
 
 
 class Reader(Protocol):
@@ -109,7 +109,7 @@ def too_long(number: int, longest: int) -> Refusal:
     return Refusal(number, [FieldError("", message, "line_too_long")])
 
 
-def read_object(number: int, line: bytes, raw: str | None = None) -> Given | Refusal:
+def read_object(number: int, line: bytes, raw: bytes | None = None) -> Given | Refusal:
     """The record of a JSON object; `raw` if it was written in another way."""
     try:
         body = Body.from_json(line)
@@ -117,7 +117,7 @@ def read_object(number: int, line: bytes, raw: str | None = None) -> Given | Ref
         return Refusal(number, faults_of(problem))
     if not isinstance(body.value, dict):
         return Refusal(number, [FieldError("", "must be an object", "type")])
-    raw = body.text if raw is None else raw
+    raw = line if raw is None else raw
     if body.value.keys().isdisjoint(RESERVED):
         return Given(number, body, {}, raw)
     system = {name: body.value.pop(name) for name in RESERVED if name in body.value}

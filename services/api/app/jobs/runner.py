@@ -1,0 +1,154 @@
+"""The worker's duty to run jobs, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from app.auth.api_keys import repository as api_keys
+from app.auth.users import repository as users
+from app.core.actor import Actor
+from app.core.errors import Forbidden, Problem
+from app.jobs import repository
+from app.jobs.files import JobGone
+from app.jobs.models import KEPT
+from app.observability.metrics import JOBS
+
+if TYPE_CHECKING:
+    from app.core.settings import Settings
+    from app.db.database import Database
+    from app.db.leases import Lease
+    from app.db.session import Session
+    from app.jobs.models import Job, Kind
+
+logger = logging.getLogger("listo.jobs")
+
+# How often a job's progress is kept, and its cancellation noticed.
+_REPORT_SECONDS = 1.0
+# A job that takes its worker down each time is given up.
+_MOST_ATTEMPTS = 5
+
+
+@dataclass(slots=True)
+class Running:
+    """A job in work. Its runner writes `progress`, and ends the job by `repository.finish`."""
+
+    job: Job
+    actor: Actor
+    database: Database
+    settings: Settings
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+Runner = Callable[[Running], Awaitable[None]]
+
+
+class TooManyAttempts(Problem):
+    """The workers that took this job up were lost, or it failed for other reasons than its own."""
+
+    code, title = "job_lost", "Job lost"
+
+
+async def run_next(lease: Lease, settings: Settings, runners: Mapping[Kind, Runner]) -> bool:
+    """Run the next job to its end; False if there is none.
+
+    Raises Problem where the job is to be taken up again.
+    """
+    async with lease.transaction() as session:
+        job = await repository.take(session)
+    if job is None:
+        return False
+    try:
+        if job.attempt > _MOST_ATTEMPTS:
+            raise TooManyAttempts
+        actor = await _actor_of(lease.database, job)
+        await _run(Running(job, actor, lease.database, settings), runners[job.kind])
+        outcome = "succeeded"
+    except JobGone:
+        outcome = "gone"
+    except _Cancelled:
+        outcome = "cancelled"
+        await repository.finish(lease.database, job, "cancelled")
+    except Problem as problem:
+        if problem.status > HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.warning("job %s is taken up again: %s", job.id, problem.in_one_line)
+            raise
+        outcome = "failed"
+        await repository.finish(lease.database, job, "failed", problem=_told(problem))
+    JOBS.labels(job.kind, outcome).inc()
+    logger.info("job %s: %s of %s %s", job.id, job.kind, job.collection, outcome)
+    return True
+
+
+class _Cancelled(Exception):
+    """The job's user has cancelled it."""
+
+
+async def _run(running: Running, runner: Runner) -> None:
+    task = asyncio.ensure_future(runner(running))
+    reporting = asyncio.create_task(_report(running, task))
+    try:
+        await asyncio.wait({task})
+    finally:
+        reporting.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await reporting
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+    if task.cancelled():
+        job = await repository.find(running.database, running.job.id)
+        raise _Cancelled if job is not None and job.cancel_requested else JobGone
+    task.result()
+
+
+async def _report(running: Running, task: asyncio.Future[None]) -> None:
+    while not task.done():
+        await asyncio.sleep(_REPORT_SECONDS)
+        # While the database is away, the job itself finds out.
+        with suppress(Problem):
+            if not await repository.report(running.database, running.job, running.progress):
+                task.cancel()
+
+
+async def _actor_of(session: Session, job: Job) -> Actor:
+    """The job's user, with the rights of today. Raises Forbidden if there are none left."""
+    assert job.user_id is not None
+    if job.api_key_id is not None:
+        found = await api_keys.find_by_id(session, job.api_key_id)
+        if found is None:
+            raise Forbidden("The API key that asked for this is not valid any more.")
+        key, roles = found
+        return Actor(
+            "api_key", key.user_id, roles, api_key_id=key.id, scopes=key.scopes,
+            collections=key.collections,
+        )  # fmt: skip
+    user = await users.user(session, job.user_id)
+    if user is None or user.disabled_at is not None:
+        raise Forbidden("The user who asked for this is disabled.")
+    return Actor("user", user.id, user.roles)
+
+
+def _told(problem: Problem) -> dict[str, Any]:
+    """The problem as the job's users see it."""
+    told: dict[str, Any] = {
+        "code": problem.code,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        **problem.members,
+    }
+    if problem.errors:
+        told["errors"] = [error.as_dict() for error in problem.errors]
+    return told
+
+
+async def purge(session: Session, size: int) -> int:
+    """Forget jobs a day after their end, and then what undoing them would have taken."""
+    jobs = await repository.purge(session, KEPT, size)
+    return max(jobs, await repository.purge_changes(session, size))

@@ -1,0 +1,86 @@
+"""Jobs as their users see them: their own; admins see all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.core.actor import Scope
+from app.core.clock import utcnow
+from app.core.errors import Unauthorized
+from app.core.ids import uuid7
+from app.jobs import repository
+from app.jobs.errors import JobEnded, JobNotFound, TooManyJobs
+from app.jobs.models import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+    from uuid import UUID
+
+    from app.collections.models import Collection
+    from app.core.actor import Actor
+    from app.db.session import Session
+    from app.jobs.models import Kind, State
+
+# Jobs of one user that wait or run.
+MOST_JOBS = 5
+
+
+def new(
+    actor: Actor,
+    kind: Kind,
+    collection: Collection,
+    parameters: dict[str, Any],
+    state: State,
+    result: dict[str, Any] | None = None,
+) -> Job:
+    """A job of the caller, which is not stored yet."""
+    return Job(
+        uuid7(), kind, collection.name, collection.id, actor.id, actor.api_key_id, parameters,
+        state, 0, False, {}, result, None, utcnow(), None, None,
+    )  # fmt: skip
+
+
+async def require_room(session: Session, actor: Actor) -> None:
+    """Raises Unauthorized for an anonymous caller, and TooManyJobs (429)."""
+    if actor.id is None:
+        raise Unauthorized
+    if await repository.unfinished(session, actor.id) >= MOST_JOBS:
+        raise TooManyJobs
+
+
+async def get(session: Session, actor: Actor, id_: UUID) -> Job:
+    """Raises JobNotFound."""
+    job = await repository.find(session, id_)
+    if job is None or not _is_visible(job, actor):
+        raise JobNotFound
+    return job
+
+
+async def get_all(
+    session: Session, actor: Actor, *, before: UUID | None, limit: int
+) -> Sequence[Job]:
+    """The caller's jobs, newest first; an admin's are all. Raises Unauthorized."""
+    if actor.is_anonymous:
+        raise Unauthorized
+    if not actor.has_scope(Scope.RECORDS_READ):
+        return []
+    user = None if actor.is_admin else actor.id
+    return await repository.get_all(session, user, actor.collections, before=before, limit=limit)
+
+
+async def cancel(session: Session, actor: Actor, id_: UUID) -> Job:
+    """End a job; one that runs ends within seconds. Raises JobNotFound, JobEnded (409)."""
+    await get(session, actor, id_)
+    job = await repository.cancel(session, id_)
+    if job is None:
+        raise JobEnded
+    return job
+
+
+def _is_visible(job: Job, actor: Actor) -> bool:
+    if actor.is_anonymous or not actor.reaches(job.collection):
+        return False
+    if not actor.has_scope(Scope.RECORDS_READ):
+        return False
+    return actor.is_admin or job.user_id == actor.id

@@ -1,0 +1,73 @@
+"""Exports as jobs: a worker writes the file, which is kept for a day."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from app.collections import repository as collections
+from app.collections.errors import CollectionNotFound
+from app.jobs import files, repository, service
+from app.jobs.files import FileWriter, JobGone
+from app.observability.metrics import EXPORTS, LONG_WORK_SECONDS
+from app.overload.pace import Pace
+from app.records.access import Access
+from app.transfers.exports import encodings, export
+from app.transfers.exports.parameters import Parameters
+
+if TYPE_CHECKING:
+    from app.collections.models import Collection
+    from app.core.actor import Actor
+    from app.db.database import Database
+    from app.jobs.models import Job
+    from app.jobs.runner import Running
+
+
+async def submit(
+    database: Database,
+    actor: Actor,
+    collection: Collection,
+    parameters: Parameters,
+    coding: str | None,
+) -> Job:
+    """A job that waits. Raises Unauthorized and TooManyJobs (429)."""
+    await service.require_room(database, actor)
+    given = {**asdict(parameters), "coding": coding}
+    job = service.new(actor, "export", collection, given, "waiting")
+    await repository.insert(database, job)
+    return job
+
+
+async def run(running: Running) -> None:
+    """Write the file. Raises JobGone where another worker has the job by now."""
+    job, database = running.job, running.database
+    given = dict(job.parameters)
+    coding = given.pop("coding")
+    collection = await collections.get(database, job.collection)
+    if collection is None or collection.id != job.collection_id:
+        raise CollectionNotFound
+    prepared = export.prepare(Access(database, running.actor, collection), Parameters(**given))
+    # A worker that is gone may have written a part.
+    await files.remove(database, job.id, "result")
+    writer = FileWriter(database, job.id, "result", attempt=job.attempt)
+
+    async def write(part: bytes) -> None:
+        await writer.write(part)
+        running.progress |= {"records": prepared.count, "bytes": writer.octets}
+
+    put, end = encodings.compressing(coding, write)
+    try:
+        await prepared.write(database.long, put, Pace(lambda: 0))
+        await end()
+    finally:
+        LONG_WORK_SECONDS.labels("export", job.collection).inc(prepared.seconds)
+    digest = await writer.end()
+    result = {
+        "records": prepared.count,
+        "bytes": writer.octets,
+        "sha256": digest.hex(),
+        "file": f"/jobs/{job.id}/result",
+    }
+    if not await repository.finish(database, job, "succeeded", result=result):
+        raise JobGone
+    EXPORTS.labels("whole").inc()
