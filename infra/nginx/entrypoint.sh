@@ -3,6 +3,7 @@
 # the configuration again when replicas or the certificate change. A reload ends no request.
 #
 # MAX_BODY_BYTES   largest body of a request
+# MAX_IMPORT_BYTES largest file of an import
 # REQUEST_TIMEOUT  the API's upper bound for a request, in seconds
 # HTTPS_PORT       the port that clients use to reach port 8443
 # UPSTREAM         the name that resolves to every replica, and their port
@@ -114,6 +115,7 @@ write_settings() {
         echo "    default \"$suffix\";"
         echo "}"
     } >"$run/settings.conf"
+    echo "client_max_body_size ${MAX_IMPORT_BYTES:-1073741824};" >"$run/import.conf"
 }
 
 # From 1.27.4 on, nginx can leave the connections of clients open when it reads its configuration

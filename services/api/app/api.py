@@ -12,8 +12,8 @@ from app.ops.router import router as operations
 from app.records.aggregates.router import router as aggregates
 from app.records.router import router as records
 from app.transfers.exports.router import router as exports
-from app.transfers.imports.router import router as imports
-from app.transfers.imports.undo_router import router as undo
+from app.transfers.imports.http.router import router as imports
+from app.transfers.imports.http.undo_router import router as undo
 
 # These routes bypass FastAPI, see http/plain.py. They are tried before all others, since most
 # requests are for records.

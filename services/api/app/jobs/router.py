@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -33,7 +33,7 @@ _MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8; header=present",
     "json": "application/json",
 }
-_FILE = {
+_FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "content": {"application/octet-stream": {}}},
     206: {"description": "A part of the file"},
     **problems(401, 404, 416),
@@ -77,7 +77,7 @@ async def cancel_job(session: SessionDep, actor: CurrentActor, job_id: UUID) -> 
 )
 @RoutePolicy(long=True)
 async def get_result(request: Request, actor: CurrentActor, job_id: UUID) -> Response:
-    """What an export gave. `Range` goes on where a client left off."""
+    """The file of an export. `Range` goes on where a client left off."""
     return await _file(request, actor, job_id, "result")
 
 

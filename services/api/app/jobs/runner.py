@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from app.auth.api_keys import repository as api_keys
-from app.auth.users import repository as users
-from app.core.actor import Actor
-from app.core.errors import Forbidden, Problem
+from app.auth.identity.standing import actor_now
+from app.core.errors import Problem
 from app.jobs import repository
 from app.jobs.files import JobGone
 from app.jobs.models import KEPT
 from app.observability.metrics import JOBS
 
 if TYPE_CHECKING:
+    from app.core.actor import Actor
     from app.core.settings import Settings
     from app.db.database import Database
     from app.db.leases import Lease
@@ -66,7 +65,8 @@ async def run_next(lease: Lease, settings: Settings, runners: Mapping[Kind, Runn
     try:
         if job.attempt > _MOST_ATTEMPTS:
             raise TooManyAttempts
-        actor = await _actor_of(lease.database, job)
+        assert job.user_id is not None
+        actor = await actor_now(lease.database, job.user_id, job.api_key_id)
         await _run(Running(job, actor, lease.database, settings), runners[job.kind])
         outcome = "succeeded"
     except JobGone:
@@ -114,24 +114,6 @@ async def _report(running: Running, task: asyncio.Future[None]) -> None:
         with suppress(Problem):
             if not await repository.report(running.database, running.job, running.progress):
                 task.cancel()
-
-
-async def _actor_of(session: Session, job: Job) -> Actor:
-    """The job's user, with the rights of today. Raises Forbidden if there are none left."""
-    assert job.user_id is not None
-    if job.api_key_id is not None:
-        found = await api_keys.find_by_id(session, job.api_key_id)
-        if found is None:
-            raise Forbidden("The API key that asked for this is not valid any more.")
-        key, roles = found
-        return Actor(
-            "api_key", key.user_id, roles, api_key_id=key.id, scopes=key.scopes,
-            collections=key.collections,
-        )  # fmt: skip
-    user = await users.user(session, job.user_id)
-    if user is None or user.disabled_at is not None:
-        raise Forbidden("The user who asked for this is disabled.")
-    return Actor("user", user.id, user.roles)
 
 
 def _told(problem: Problem) -> dict[str, Any]:

@@ -125,9 +125,7 @@ async def _write(
         cached.append(collection.cache_group("list"))
     if collection.record_cache is not None:
         cached += [collection.record_groups(id_)[1] for id_ in ids]
-    largest = max((size.weight for size in given), default=0)
-    if largest > collection.largest:
-        await collections.announce(session, collection, largest)
+    await announce(access, max((size.weight for size in given), default=0))
     need = sum(size.memory_to_write for size in given)
     need += statement.unpackings * collection.largest * max(1, len(given))
     if sizes.WITHOUT in statement.sql:
@@ -143,6 +141,12 @@ async def _write(
                         transaction.invalidate(group)
     session.after_commit(lambda: EVENTS_PUBLISHED.labels(event).inc(len(rows)))
     return rows
+
+
+async def announce(access: Access, weight: int) -> None:
+    """Before a record of that weight is written: have all processes know of it."""
+    if weight > access.collection.largest:
+        await collections.announce(access.session, access.collection, weight)
 
 
 async def create(access: Access, id_: UUID, data: Size, *, ids: Sequence[UUID] = ()) -> Row | None:

@@ -11,6 +11,7 @@ from app.auth.api_keys import repository as api_key_repository
 from app.auth.api_keys import service as api_keys
 from app.auth.errors import InvalidToken
 from app.auth.identity import secrets
+from app.auth.identity.standing import actor_of_key
 from app.auth.sessions import repository, service
 from app.core.actor import ANONYMOUS, Actor
 from app.core.clock import utcnow
@@ -104,15 +105,7 @@ class Authenticator:
         api_key, roles = found
         self._used[api_key.id] = utcnow()
         expires = api_key.expires_at.timestamp() if api_key.expires_at else float("inf")
-        return expires, Actor(
-            "api_key",
-            api_key.user_id,
-            roles,
-            api_key_id=api_key.id,
-            scopes=api_key.scopes,
-            collections=api_key.collections,
-            rate_limit=api_key.rate_limit,
-        )
+        return expires, actor_of_key(api_key, roles)
 
     def _remember(self, authorization: str, expires: float, actor: Actor) -> None:
         self._known[authorization] = (expires, actor)

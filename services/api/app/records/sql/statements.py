@@ -41,7 +41,7 @@ class Statements:
 
     def __init__(self, collection: Collection, *, unrestricted: bool) -> None:
         # Holds no reference to the collection, so that `_statements` can drop its entry.
-        self._id, self._table = collection.id, table(collection.name)
+        self._id, self.table = collection.id, table(collection.name)
         self._name = collection.name
         self._rules, self._fields = collection.rules, collection.fields
         self._unique = collection.unique_indexes
@@ -76,7 +76,7 @@ class Statements:
     def read(self) -> Statement:
         guard, params = self._guard("read", 2)
         return Statement(
-            f"SELECT version, {self._head}, {self._shown} FROM {self._table}"
+            f"SELECT version, {self._head}, {self._shown} FROM {self.table}"
             f" WHERE id = $1 AND {guard}",
             params,
         )
@@ -92,7 +92,7 @@ class Statements:
         return JointStatement(
             f"SELECT number, version, {self._head}, {data}"
             f" FROM {asked(rule, {'asked_id': 'uuid'})}"
-            f" JOIN {self._table} ON id = asked_id WHERE {guard}",
+            f" JOIN {self.table} ON id = asked_id WHERE {guard}",
             rule,
         )
 
@@ -103,7 +103,7 @@ class Statements:
         return Statement(
             f"SELECT version, {self._head},"
             f" CASE WHEN {UNPACKED} <= $2::bigint THEN {self._shown} END,"
-            f" {UNPACKED} FROM {self._table} WHERE id = $1 AND {guard}",
+            f" {UNPACKED} FROM {self.table} WHERE id = $1 AND {guard}",
             params,
         )
 
@@ -115,7 +115,7 @@ class Statements:
         """
         guard, params = self._guard("create", 5)
         return Statement(
-            f"WITH changed AS (INSERT INTO {self._table} (id, data, owner)"
+            f"WITH changed AS (INSERT INTO {self.table} (id, data, owner)"
             f" SELECT id, data, owner FROM {_NEW} WHERE {guard} AND {self._current(4)}"
             f" ON CONFLICT DO NOTHING RETURNING {self._returned}),"
             f" event AS ({self._event('created', '$3')})"
@@ -132,13 +132,13 @@ class Statements:
         guard, params = self._guard("create", 4)
         columns = "".join(
             # An index that is still being built does not make this quick.
-            f", CASE WHEN free THEN EXISTS (SELECT FROM {self._table} WHERE {_has_same(index)}) END"
+            f", CASE WHEN free THEN EXISTS (SELECT FROM {self.table} WHERE {_has_same(index)}) END"
             for index in self._unique
         )
         return Statement(
             f"WITH new AS MATERIALIZED (SELECT * FROM {_NEW})"
             f" SELECT free{columns} FROM (SELECT {guard} AND NOT EXISTS"
-            f" (SELECT FROM {self._table} WHERE id = $1) AS free FROM new) AS asked",
+            f" (SELECT FROM {self.table} WHERE id = $1) AS free FROM new) AS asked",
             params,
             new=True,
         )
@@ -153,7 +153,7 @@ class Statements:
         guard, params = self._guard("read", 4)
         return Statement(
             f"WITH new AS MATERIALIZED (SELECT * FROM {_NEW})"
-            f" SELECT id, {guard} FROM {self._table} WHERE {_has_same(index)}",
+            f" SELECT id, {guard} FROM {self.table} WHERE {_has_same(index)}",
             params,
         )
 
@@ -169,7 +169,7 @@ class Statements:
         given = shown(self._hidden, "new_data")
         return JointStatement(
             f"WITH _asked AS (SELECT * FROM {given_rows}),"
-            f" changed AS (INSERT INTO {self._table} (id, data, owner)"
+            f" changed AS (INSERT INTO {self.table} (id, data, owner)"
             " SELECT id, data, owner FROM (SELECT new_id AS id, 1::bigint AS version,"
             " now() AS created_at, now() AS updated_at, new_owner AS owner, new_data AS data"
             f"{callers} FROM _asked) AS new WHERE {guard} AND {self._current(last)}"
@@ -186,7 +186,7 @@ class Statements:
         """$1 ids, $2 data, $3 owner, $4 version of the definition; rows in no special order."""
         guard, params = self._guard("create", 5)
         return Statement(
-            f"WITH changed AS (INSERT INTO {self._table} (id, data, owner)"
+            f"WITH changed AS (INSERT INTO {self.table} (id, data, owner)"
             " SELECT id, data, owner FROM (SELECT id, 1::bigint AS version,"
             " now() AS created_at, now() AS updated_at, $3::uuid AS owner, data"
             " FROM unnest($1::uuid[], $2::jsonb[]) AS given (id, data))"
@@ -211,7 +211,7 @@ class Statements:
     def replace_free(self) -> Statement:
         """As `replace`, but a record that another transaction has locked is not waited for."""
         return self._replace(
-            f"id = (SELECT id FROM {self._table} WHERE {{}} FOR NO KEY UPDATE SKIP LOCKED)"
+            f"id = (SELECT id FROM {self.table} WHERE {{}} FOR NO KEY UPDATE SKIP LOCKED)"
         )
 
     def _replace(self, which: str) -> Statement:
@@ -221,7 +221,7 @@ class Statements:
             f" AND {guard} AND {self._current(4)} AND {self._differs('$2::jsonb')}"
         )
         return Statement(
-            f"WITH changed AS (UPDATE {self._table} SET data = $2::jsonb, version = version + 1,"
+            f"WITH changed AS (UPDATE {self.table} SET data = $2::jsonb, version = version + 1,"
             f" updated_at = now() WHERE {which.format(conditions)} RETURNING {self._returned}),"
             f" event AS ({self._event('updated', '$5::uuid')})"
             f" SELECT version, {self._head}, {self._given} FROM changed",
@@ -240,10 +240,10 @@ class Statements:
             f"WITH _asked AS MATERIALIZED (SELECT * FROM {asked(rule, columns)}),"
             # All conditions are here: a record that stays as it is must not be locked.
             f" free AS MATERIALIZED (SELECT id AS free_id, number AS free_number"
-            f" FROM {self._table} AS present JOIN _asked ON id = asked_id"
+            f" FROM {self.table} AS present JOIN _asked ON id = asked_id"
             f" WHERE (known IS NULL OR version = known) AND {guard} AND {self._current(last)}"
             f" AND {self._differs('given')} FOR NO KEY UPDATE OF present SKIP LOCKED),"
-            f" changed AS (UPDATE {self._table} SET data = given, version = version + 1,"
+            f" changed AS (UPDATE {self.table} SET data = given, version = version + 1,"
             " updated_at = now() FROM free JOIN _asked ON number = free_number WHERE id = free_id"
             f" RETURNING {self._returned}, number, actor),"
             f" event AS ({self._event('updated', 'changed.actor')})"
@@ -261,7 +261,7 @@ class Statements:
         """$1 id, $2 data, $3 version or null: the record, if that is its data."""
         guard, params = self._guard("update", 4)
         return Statement(
-            f"SELECT version, {self._head}, {self._shown} FROM {self._table}"
+            f"SELECT version, {self._head}, {self._shown} FROM {self.table}"
             f" WHERE id = $1 AND ($3::bigint IS NULL OR version = $3) AND {guard}"
             f" AND {SAME.format('$2::jsonb')}",
             params,
@@ -272,7 +272,7 @@ class Statements:
         """$1 id: the record that is to be changed, with its hidden fields."""
         guard, params = self._guard("update", 2)
         return Statement(
-            f"SELECT version, {self._head}, data FROM {self._table} WHERE id = $1 AND {guard}",
+            f"SELECT version, {self._head}, data FROM {self.table} WHERE id = $1 AND {guard}",
             params,
         )
 
@@ -286,7 +286,7 @@ class Statements:
         update, params = self._guard("update", 3)
         delete = self.condition("delete", params)
         return Statement(
-            f"SELECT FROM {self._table} WHERE id = ANY($1::uuid[]) AND {update}"
+            f"SELECT FROM {self.table} WHERE id = ANY($1::uuid[]) AND {update}"
             f" OR id = ANY($2::uuid[]) AND {delete} ORDER BY id FOR UPDATE",
             params,
         )
@@ -296,7 +296,7 @@ class Statements:
         """$1 id, $2 version or null, $3 the actor's id, $4 version of the definition."""
         guard, params = self._guard("delete", 5)
         return Statement(
-            f"WITH changed AS (DELETE FROM {self._table} WHERE id = $1"
+            f"WITH changed AS (DELETE FROM {self.table} WHERE id = $1"
             f" AND ($2::bigint IS NULL OR version = $2) AND {guard} AND {self._current(4)}"
             " RETURNING id, version),"
             f" event AS ({self._event('deleted', '$3::uuid')})"
@@ -312,9 +312,9 @@ class Statements:
         All records stay if the definition has changed.
         """
         return Statement(
-            f"WITH part AS (SELECT id, owner FROM {self._table} WHERE ($2::uuid IS NULL OR id > $2)"
+            f"WITH part AS (SELECT id, owner FROM {self.table} WHERE ($2::uuid IS NULL OR id > $2)"
             f" AND {self._current(4)} ORDER BY id LIMIT $3),"
-            f" changed AS (DELETE FROM {self._table} WHERE owner = $1"
+            f" changed AS (DELETE FROM {self.table} WHERE owner = $1"
             " AND id IN (SELECT id FROM part WHERE owner = $1) RETURNING id, version),"
             f" event AS ({self._event('deleted', '$5::uuid')})"
             f" SELECT {self._current(4)} AS current, (SELECT count(*) FROM part) AS seen,"
@@ -327,7 +327,7 @@ class Statements:
     def visible_version(self) -> Statement:
         """$1 id: the version of a record that the caller may read."""
         guard, params = self._guard("read", 2)
-        return Statement(f"SELECT version FROM {self._table} WHERE id = $1 AND {guard}", params)
+        return Statement(f"SELECT version FROM {self.table} WHERE id = $1 AND {guard}", params)
 
     def _current(self, number: int) -> str:
         # The data was checked against one version of the schema; this condition holds only if

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from app.collections import repository as collections
+from app.collections import service as collections
 from app.collections.errors import CollectionNotFound
 from app.jobs import files, repository, service
 from app.jobs.files import FileWriter, JobGone
@@ -18,23 +18,23 @@ from app.transfers.exports.parameters import Parameters
 if TYPE_CHECKING:
     from app.collections.models import Collection
     from app.core.actor import Actor
-    from app.db.database import Database
+    from app.db.session import Session
     from app.jobs.models import Job
     from app.jobs.runner import Running
 
 
 async def submit(
-    database: Database,
+    session: Session,
     actor: Actor,
     collection: Collection,
     parameters: Parameters,
     coding: str | None,
 ) -> Job:
     """A job that waits. Raises Unauthorized and TooManyJobs (429)."""
-    await service.require_room(database, actor)
+    await service.require_room(session, actor)
     given = {**asdict(parameters), "coding": coding}
     job = service.new(actor, "export", collection, given, "waiting")
-    await repository.insert(database, job)
+    await repository.insert(session, job)
     return job
 
 
@@ -44,7 +44,7 @@ async def run(running: Running) -> None:
     given = dict(job.parameters)
     coding = given.pop("coding")
     collection = await collections.get(database, job.collection)
-    if collection is None or collection.id != job.collection_id:
+    if collection.id != job.collection_id:
         raise CollectionNotFound
     prepared = export.prepare(Access(database, running.actor, collection), Parameters(**given))
     # A worker that is gone may have written a part.

@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import orjson
 
-from app.collections import repository as collections
 from app.collections.json_schema import keywords
-from app.collections.models import CACHE_KINDS
 from app.core import json
 from app.core.errors import FieldError, Problem
 from app.db.pool.budget import room
 from app.db.session import affected
-from app.events import outbox
-from app.events.models import Event
 from app.records import repository, service, sizes
 from app.records.errors import InvalidRecord, not_unique
 from app.records.merging import merge
 from app.records.service import Body, DefinitionChanged
 from app.transfers.imports import statements
+from app.transfers.imports.announcing import announce
 from app.transfers.imports.errors import Refusal
 from app.transfers.imports.reading.ndjson import faults_of
 from app.transfers.imports.staging import MOST_REFUSALS
@@ -87,19 +84,14 @@ class Applying:
         """
         session, collection, counts = self._session, self._access.collection, self.counts
         await self._lock()
-        if self._staging.heaviest > collection.largest:
-            await collections.announce(session, collection, self._staging.heaviest)
+        await repository.announce(self._access, self._staging.heaviest)
         with repository.Faults(collection):
             await self._write()
         counts.refused = await self._refusals()
         counts.check()
         if counts.inserted or counts.updated:
-            for kind in CACHE_KINDS:
-                if collection.definition.caches(kind):
-                    session.invalidate(collection.cache_group(kind))
             told = {"inserted": counts.inserted, "updated": counts.updated}
-            event = Event("collection.imported", collection.id, collection.name, data=told)
-            await outbox.publish(session, self._access.actor, event)
+            await announce(self._access, session, "collection.imported", told)
         return counts
 
     async def _lock(self) -> None:
@@ -120,7 +112,7 @@ class Applying:
         if self._index is not None:
             left -= affected(await self._session.execute(self._sql.refuse_repeated_keys))
         # Others may create records meanwhile, which lines can be matched with in the next round.
-        changes, done = self._mode != "insert", True
+        changes, done = self._mode != "insert", left
         while left and done:
             matched = await self._change_matched() if changes else 0
             inserted = await self._run(self._sql.insert) if left > matched else 0

@@ -1,4 +1,4 @@
-"""What is kept of an import for a day: its report, what undoing it takes, and the refused lines."""
+"""Keeps for a day of an import: its report, what undoing it takes, and the refused lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from app.db.database import Transaction
     from app.jobs.models import Job
-    from app.transfers.imports.keyed import Keyed
     from app.transfers.imports.parameters import Parameters
     from app.transfers.imports.reading.ndjson import Reader
     from app.transfers.imports.run import Import, Report
@@ -25,15 +24,22 @@ _LINES = 200
 
 
 async def keep_report(
-    transaction: Transaction, import_: Import, report: Report, reader: Reader, keyed: Keyed
+    transaction: Transaction,
+    import_: Import,
+    report: Report,
+    reader: Reader,
+    *,
+    key: bytes | None,
+    digest: bytes | None,
 ) -> Job:
-    """Keep a job that has succeeded, for an import whose client waited for it."""
+    """Keep a job that has succeeded, for an import whose client waited for it; `key` and `digest`
+    are those of a request with an idempotency key."""
     access, parameters = import_.access, import_.parameters
     job = service.new(
         access.actor, "import", access.collection, asdict(parameters), "succeeded", {}
     )
     # Rejects refer to the job.
-    await repository.insert(transaction, job, key=keyed.id, digest=keyed.digest)
+    await repository.insert(transaction, job, key=key, digest=digest)
     has_rejects = await keep(transaction, job.id, reader, parameters)
     job = replace(job, result=result_of(report, job.id, has_rejects=has_rejects))
     await repository.set_result(transaction, job)

@@ -38,7 +38,7 @@ _TIMES_A_RECORD = 4
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an import did, or would do; `refusals` are the first ones."""
+    """The outcome of an import, or of a dry run; `refusals` are the first ones."""
 
     counts: Counts
     refusals: Sequence[Refusal]

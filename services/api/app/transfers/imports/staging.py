@@ -156,7 +156,7 @@ class Staging:
             if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
             faults = faults_of(problem)
-            # What is no whole record may still change one.
+            # A line that is no whole record may still change one.
             stays = not isinstance(problem, InvalidRecord) or _STAYING & {f.code for f in faults}
             if not merges or stays:
                 return faults

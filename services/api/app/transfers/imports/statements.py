@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from app.collections.repository import table
 from app.filters.params import Params
 from app.records.sql.statement import Statement
 from app.records.sql.statements import SAME
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
 LINES = "import_lines"
 # A line that is `refused` is here for its `raw` text. Any other line without `data` is no whole
-# record, and `faults` tells why. `patch` is what the line changes of a record that is present, where
-# that is not `data`.
+# record, and `faults` tells why. `patch` is what the line changes of a record that is present,
+# where that is not `data`.
 COLUMNS = (
     "line", "raw", "refused", "id", "chosen", "data", "patch", "faults",
     "version", "created_at", "updated_at", "owner",
@@ -93,7 +92,7 @@ class Statements:
     def __init__(self, access: Access, index: Index | None) -> None:
         self._rules = access.statements
         self._collection = access.collection
-        self._table = table(access.collection.name)
+        self._table = access.statements.table
         self._index = index
         self._unique = access.collection.unique_indexes
         # Without a comparison, nobody can guess hidden fields.

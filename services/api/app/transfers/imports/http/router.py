@@ -20,9 +20,10 @@ from app.ratelimit.dependencies import charge, charge_query_time
 from app.records.access import Access
 from app.route_policy import RoutePolicy
 from app.services import services_of
-from app.transfers.imports import keeping, queue
+from app.transfers.imports import keeping
 from app.transfers.imports.errors import RETRY_AFTER, ImportInProgress
-from app.transfers.imports.keyed import Keyed
+from app.transfers.imports.http.keyed import Keyed
+from app.transfers.imports.http.receiving import receive
 from app.transfers.imports.parameters import parse
 from app.transfers.imports.reading.decoding import decoded
 from app.transfers.imports.run import Import
@@ -63,7 +64,7 @@ async def import_records(collection: str, request: Request) -> Answer:
         return _replay(earlier)
     if _prefers_async(context.field(b"prefer")):
         await charge(request, costs.IMPORT)
-        job = await queue.receive(services.database, prepared, keyed, parts)
+        job = await receive(services.database, prepared, keyed, parts)
         return accepted(job)
     _require_place(services.database.long)
     await charge(request, costs.IMPORT)
@@ -112,7 +113,11 @@ async def _run(
     kept: list[Job] = []
 
     async def finish(transaction: Transaction, report: Report, reader: Reader) -> None:
-        kept.append(await keeping.keep_report(transaction, prepared, report, reader, keyed))
+        kept.append(
+            await keeping.keep_report(
+                transaction, prepared, report, reader, key=keyed.id, digest=keyed.digest
+            )
+        )
 
     try:
         async with asyncio.timeout(_LONGEST), services.database.stepwise() as session:
