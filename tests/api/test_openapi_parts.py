@@ -135,7 +135,7 @@ def test_a_collection_that_is_named_must_be_visible(
 
 @pytest.mark.parametrize(
     ("bound", "value", "described"),
-    [("MAX_COLLECTIONS", 3, 3), ("MAX_BYTES", 75_000, 4), ("_MAX_COLLECTION_BYTES", 10, 0)],
+    [("MAX_COLLECTIONS", 3, 3), ("MAX_BYTES", 105_000, 4), ("_MAX_COLLECTION_BYTES", 10, 0)],
 )
 def test_collections_that_do_not_fit_are_left_out_and_counted(
     cluster_url: str, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, described: int

@@ -20,7 +20,8 @@ from app.http.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES, problems
 from app.idempotency.openapi import describe
 from app.records.openapi.components import SHARED, components_of
 from app.records.openapi.paths import paths_of
-from app.transfers.exports.openapi import paths_of as transfer_paths_of
+from app.transfers.exports.openapi import paths_of as export_paths_of
+from app.transfers.imports.http.openapi import paths_of as import_paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ _MAX_COLLECTION_BYTES = MAX_BYTES // 8
 # The limit of all texts that a process keeps; the least recently used text is dropped first.
 _KEPT_BYTES = 4 * MAX_BYTES
 
-_STATUSES = (400, 401, 403, 404, 409, 412, 413, 414, 415, 422, 429, 431, 500, 503)
+_STATUSES = (400, 401, 403, 404, 409, 412, 413, 414, 415, 416, 422, 429, 431, 500, 503)
 _RESPONSES = {str(status): response for status, response in problems(*_STATUSES).items()}
 
 
@@ -134,7 +135,8 @@ def _collection_texts(collection: Collection, actor: Actor) -> bytes:
     """A digest, the paths and the schemas of the collection in lines; empty if it is too large."""
     if len(collection.definition.schema_text) > _MAX_SCHEMA_BYTES:
         return b""
-    paths = paths_of(collection, actor) | transfer_paths_of(collection, actor)
+    paths = paths_of(collection, actor) | export_paths_of(collection, actor)
+    paths |= import_paths_of(collection, actor)
     describe(paths)
     _share_responses(paths)
     text = _members(paths) + b"\n" + _members(components_of(collection))

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from app.collections.models import Collection
     from app.core.actor import Actor
 
+# The answer for a job that was begun.
+ACCEPTED: dict[str, Any] = {
+    "description": "The job, which waits for a worker",
+    "headers": {"Location": {"schema": {"type": "string"}, "description": "Where the job is."}},
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobOut"}}},
+}
 _TEXT = {"schema": {"type": "string"}}
 
 
@@ -34,7 +40,7 @@ _PARAMETERS = [
 
 
 def paths_of(collection: Collection, actor: Actor) -> dict[str, Any]:
-    """The path of the export, if the caller may try it."""
+    """The paths of exports, if the caller may try them."""
     if not actor.is_admin and collection.rules["list"] is False:
         return {}
     records = {"type": "array", "items": reference(collection.name, "record")}
@@ -57,4 +63,18 @@ def paths_of(collection: Collection, actor: Actor) -> dict[str, Any]:
             **{str(status): response for status, response in problems(403, 404).items()},
         },
     }
-    return {f"/collections/{collection.name}/export": {"get": operation}}
+    later = {
+        "operationId": f"begin_export_{identifier(collection.name)}_records",
+        "summary": "Export all records as a job",
+        "description": "A worker writes the file, which is kept for a day: `/jobs/{id}/result`.",
+        "tags": [collection.name],
+        "parameters": _PARAMETERS,
+        "responses": {
+            "202": ACCEPTED,
+            **{str(status): each for status, each in problems(401, 403, 404, 429).items()},
+        },
+    }
+    return {
+        f"/collections/{collection.name}/export": {"get": operation},
+        f"/collections/{collection.name}/exports": {"post": later},
+    }

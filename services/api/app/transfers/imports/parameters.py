@@ -24,6 +24,7 @@ CHOICES: dict[str, Sequence[str]] = {
 }
 NAMES = (*CHOICES, "key", "columns")
 _MEDIA_TYPES = {
+    "application/octet-stream": "ndjson",
     "application/x-ndjson": "ndjson",
     "application/ndjson": "ndjson",
     "application/jsonl": "ndjson",
