@@ -116,7 +116,9 @@ def test_each_duty_is_done_by_one(url: str) -> None:
         all_idle = "SELECT count(*) FROM listo.leases WHERE holder IS NULL AND due_at > now()"
         wait_until(lambda: value(url, all_idle) == len(LOOPS))
         # Each duty was due once, and one of the two did it once.
-        assert value(url, "SELECT array_agg(DISTINCT token) FROM listo.leases") == [1]
+        # Jobs are looked for all the time.
+        tokens = "SELECT array_agg(DISTINCT token) FROM listo.leases WHERE name <> 'run_jobs'"
+        assert value(url, tokens) == [1]
         for program in (one, other):
             assert program.stop(signal.SIGTERM) == 0
 
