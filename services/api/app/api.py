@@ -10,9 +10,10 @@ from app.ops.docs import router as docs
 from app.ops.router import router as operations
 from app.records.aggregates.router import router as aggregates
 from app.records.router import router as records
+from app.records.search.router import router as searches
 from app.transfers.router import router as transfers
 
 # These routes bypass FastAPI, see http/plain.py. They are tried before all others, since most
 # requests are for records.
-PLAIN_ROUTES = [*records.routes, *aggregates.routes, *transfers.routes]
+PLAIN_ROUTES = [*records.routes, *aggregates.routes, *searches.routes, *transfers.routes]
 ROUTERS = (collections, auth, api_keys, users, operations, docs)

@@ -28,6 +28,7 @@ from app.idempotency import service as idempotency
 from app.observability import log
 from app.observability.metrics import LOOP_LAST_SUCCESS, LOOP_RUNNING, LOOP_RUNS, LOOP_SECONDS
 from app.records import removal
+from app.records.search import counting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,6 +107,13 @@ async def build_indexes(lease: Lease, _: Settings) -> int:
     return 0
 
 
+async def count_words(lease: Lease, _: Settings) -> int:
+    """Count the words of collections with a search, by which misspelt words are corrected."""
+    for collection in await collections_repository.get_all(lease.database):
+        await counting.count_words(lease, collection)
+    return 0
+
+
 LOOPS = (
     Loop("purge_sessions", 60, purge_sessions),
     Loop("purge_refresh_tokens", 60, purge_refresh_tokens),
@@ -113,6 +121,7 @@ LOOPS = (
     Loop("purge_idempotency_keys", 60, purge_idempotency_keys),
     Loop("remove_records", 60, remove_records),
     Loop("build_indexes", 60, build_indexes),
+    Loop("count_words", 60, count_words),
 )
 
 

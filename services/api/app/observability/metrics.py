@@ -55,6 +55,11 @@ JOINT_STATEMENTS = Counter(
     ["outcome"],
 )
 EXPORTS = Counter("listo_exports_total", "Exports, whole or broken off.", ["outcome"])
+SLOW_SEARCHES = Counter(
+    "listo_slow_searches_total",
+    "Searches that took PostgreSQL over half a second, by collection.",
+    ["collection"],
+)
 LONG_WORK_SECONDS = Counter(
     "listo_long_work_seconds_total",
     "PostgreSQL's time for exports, by collection.",
