@@ -116,16 +116,17 @@ async def _near(
 ) -> list[tuple[str, int]]:
     """Words and their distance, the nearest first, the more frequent first among them."""
     most = 2 if len(word) >= TWO_SLIPS else 1
+    near: dict[str, tuple[int, int]] = {}
     for allowed in range(1, most + 1):
+        # A near word that is out of sight must not keep back farther ones.
+        if near and by_count:
+            break
         sought = keys(word) if allowed == 1 else keys_of_two(word)
-        found = await repository.words_with(
+        for other, records in await repository.words_with(
             reading, collection, sought, len(word) - allowed, len(word) + allowed
-        )
-        near = [
-            (distance, -records if by_count else 0, other)
-            for other, records in found
-            if (distance := slips(word, other, most)) <= most
-        ]
-        if near:
-            return [(other, distance) for distance, _, other in sorted(near)]
-    return []
+        ):
+            distance = slips(word, other, most)
+            if distance <= most:
+                near[other] = (distance, -records if by_count else 0)
+    ordered = sorted(near, key=lambda other: (*near[other], other))
+    return [(other, near[other][0]) for other in ordered]
