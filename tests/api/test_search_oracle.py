@@ -52,9 +52,15 @@ def has_phrase(words: list[str], phrase: Sequence[str]) -> bool:
     return any(words[at : at + len(phrase)] == list(phrase) for at in range(len(words)))
 
 
+def different(number: int) -> list[str]:
+    while len(set(words := some(number, number))) < number:
+        pass
+    return words
+
+
 def asked() -> tuple[str, Callable[[list[str], list[str]], bool]]:
     """A query, and whether it matches the words of a title and a body."""
-    one, two, three = some(3, 3)
+    one, two, three = different(3)
     match _RANDOM.randrange(7):
         case 0 | 1:
             return one, lambda a, b: one in a + b

@@ -94,7 +94,7 @@ class Search:
         return (
             f"WITH _found AS MATERIALIZED ({found}), _page AS MATERIALIZED ("
             f"SELECT id, _rank FROM (SELECT id, {rank} FROM {table}"
-            " WHERE id IN (SELECT id FROM _found)) AS _ranked"
+            " WHERE id = ANY (ARRAY(SELECT id FROM _found))) AS _ranked"
             f"{after} ORDER BY _rank DESC, id DESC LIMIT {params.add(limit + 1, 'bigint')}"
             f"), _counted AS (SELECT count(*) > {2 * most} OR"
             f" count(*) FILTER (WHERE _rest) > {most} AS _approximate FROM _found) SELECT {columns}"
