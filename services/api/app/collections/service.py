@@ -246,7 +246,7 @@ def _checked_search(name: str, given: CollectionIn) -> SearchSpec:
     search = given.search
     assert search is not None
     spec = SearchSpec(tuple(search.fields.items()), search.language, search.boost, search.recency)
-    # What callers may not read, they may not find either.
+    # Callers find nothing by fields that they may not read.
     fields = Fields(given.json_schema, hidden=Annotations(given.json_schema).write_only)
     if search.language not in LANGUAGES:
         wrong("/search/language", f"must be one of {', '.join(LANGUAGES)}", "invalid_search")

@@ -179,8 +179,8 @@ STATEMENTS = (
     LANGUAGE sql IMMUTABLE PARALLEL UNSAFE COST 1000
     RETURN ts_rank_cd(v, q)::float8
     """,
-    # What a word of four letters or more is found by, see app/records/search/words.py: itself, all
-    # that it is without one letter, and for a long word '2' before its first seven letters without
+    # The keys that a word is found by, see app/records/search/words.py: itself, all that it is
+    # without one letter, and for a long word '2' before its first seven letters without
     # two of them.
     """
     CREATE FUNCTION listo.deletions(word text) RETURNS text[]

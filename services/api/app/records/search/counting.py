@@ -1,7 +1,7 @@
 """Counts in how many records each word of a collection stands, which corrections need.
 
-A duty of the worker. It reads the newest records part by part, counts in its own memory, and writes
-what has changed, so no write of a record has to wait for it.
+A duty of the worker, which reads the newest records part by part, counts in its own memory, and
+writes the counts that have changed, so no write of a record has to wait for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BYTES_AT_A_TIME: Final = 64 << 20
 MOST_WORDS: Final = 200_000
 _MOST_IN_MEMORY: Final = 400_000
 _WORDS_AT_A_TIME: Final = 2000
-# Of this many records, words that stand in a single one are mostly slips themselves.
+# With this many records, words that stand in a single one are mostly slips themselves.
 _MANY: Final = 10_000
 # A count is out of date after as many writes as this part of the records, and after an hour.
 _PART: Final = 0.1
@@ -36,7 +36,7 @@ async def count_words(lease: Lease, collection: Collection) -> None:
     index = collection.search_index
     if index is None or not await _is_due(lease, collection, index):
         return
-    # What is written meanwhile makes the next count due the sooner.
+    # Records that are written meanwhile make the next count due the sooner.
     writes = await repository.writes(lease.database, collection.name)
     counts, records = await _counted(lease, collection, index)
     await _store(lease, collection, counts)
@@ -46,7 +46,7 @@ async def count_words(lease: Lease, collection: Collection) -> None:
 
 async def _is_due(lease: Lease, collection: Collection, index: SearchIndex) -> bool:
     before: Counted | None = await repository.last_count(lease.database, collection.id)
-    if before is None or before.index != index.name:
+    if before is None or before.index_name != index.name:
         return True
     # PostgreSQL's own count begins anew after a crash.
     writes = abs(await repository.writes(lease.database, collection.name) - before.writes)

@@ -20,7 +20,7 @@ class Counted(NamedTuple):
     """When the words were counted last: the search's index, the writes to the table until then,
     the records that were read, and whether that is an hour ago."""
 
-    index: str
+    index_name: str
     writes: int
     records: int
     is_old: bool

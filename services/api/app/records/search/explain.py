@@ -53,7 +53,7 @@ def _corrected(typed: str, q: str) -> dict[str, str]:
 
 
 def _steps(node: dict[str, Any], search: Search) -> Iterator[str]:
-    """What PostgreSQL read, in its order, without what it never came to."""
+    """The reads of PostgreSQL in their order, without those that it never came to."""
     loops = node["Actual Loops"]
     if not loops:
         return

@@ -161,7 +161,7 @@ async def _compiled(
 
 
 async def _correct(request: Request, reading: ReadSession, search: Search) -> Found | None:
-    """What a query with corrected words finds; a word that is only begun is left as it is."""
+    """The page of a query with corrected words; a word that is only begun is left as it is."""
     q, prefix = request.parameters.q, request.parameters.prefix
     finished = split_begun(q)[0] if prefix else q
     other = await words.corrected(

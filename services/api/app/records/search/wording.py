@@ -28,7 +28,7 @@ _PART = re.compile(
     r"|(?P<phrase><(?:-|\d+)>)|(?P<other>&)"
 )
 _SINGLE = re.compile(rf"('{_LETTERS}')(?!:)")
-# What is typed between blanks, quoted text as a whole.
+# Typed text between blanks, a quoted one as a whole.
 _TYPED = re.compile(r'-?"[^"]*"?|\S+')
 _WORD = re.compile(r"\w+")
 _BEGUN = re.compile(r"\w+\Z")
@@ -39,7 +39,7 @@ _COARSE: Final = "kgdba"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked for, as texts of PostgreSQL's type `tsquery`: the whole query, and by level
+    """Texts of PostgreSQL's type `tsquery`: the whole query, and by level
     from the heaviest on the records that have each of its words on that level."""
 
     query: str
@@ -58,7 +58,7 @@ class Typed:
 
 
 def split_begun(q: str) -> tuple[str, str]:
-    """What is finished, and the last word if it is only begun: not quoted, not excluded."""
+    """The finished words, and the last one if it is only begun: not quoted, not excluded."""
     found = _BEGUN.search(q)
     if found is None or q.count('"') % 2 or q[: found.start()].endswith("-"):
         return q, ""
