@@ -122,6 +122,7 @@ def test_small_bounds_are_said(
     from app.records.search import statement
 
     monkeypatch.setattr(statement, "MOST_OF_A_WORD", 20)
+    monkeypatch.setattr(statement, "MOST_OF_ALL", 40)
     path, texts = stage
     word = WORDS[0]
     matching = sum(word in title + body for title, body in texts.values())
@@ -134,4 +135,4 @@ def test_small_bounds_are_said(
         pages += 1
     assert len(ids) == len(set(ids))
     assert 20 <= len(ids) < matching
-    assert pages <= 6
+    assert pages <= 9

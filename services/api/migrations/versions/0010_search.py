@@ -123,26 +123,22 @@ STATEMENTS = (
         asciihword, hword, numword, numhword, hword_numpart, email, url, host, url_path, file,
         version, sfloat, float, int, uint
     """,
-    # Texts of an array have a control character between them, and none within.
+    # The texts of an array, with a control character between them; the texts have none of those
+    # that searches use.
     """
-    CREATE FUNCTION listo.search_text(v jsonb, most int) RETURNS text
+    CREATE FUNCTION listo.search_texts(v jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 100 AS $$
-    DECLARE
-        t text;
     BEGIN
-        CASE jsonb_typeof(v)
-            WHEN 'string' THEN
-                t := translate(v #>> '{}', E'\\x1e', ' ');
-            WHEN 'array' THEN
+        IF jsonb_typeof(v) = 'array' THEN
+            RETURN (
                 SELECT string_agg(
-                    translate(e #>> '{}', E'\\x1e', ' '), E'\\x1e' ORDER BY n)
-                INTO t FROM jsonb_array_elements(v) WITH ORDINALITY AS _ (e, n)
-                WHERE jsonb_typeof(e) = 'string';
-            ELSE
-                RETURN '';
-        END CASE;
-        RETURN left(
-            translate(t, E'\\x02\\x03', '  '), most);
+                    CASE jsonb_typeof(e) WHEN 'string'
+                        THEN translate(e #>> '{}', E'\\x02\\x03\\x1e', '   ') ELSE '' END,
+                    E'\\x1e' ORDER BY n)
+                FROM jsonb_array_elements(v) WITH ORDINALITY AS _ (e, n)
+            );
+        END IF;
+        RETURN NULL;
     END
     $$
     """,

@@ -11,6 +11,7 @@ from app.filters import spelling
 from app.filters.language.parser import parse_path, split_list
 from app.filters.paths import SYSTEM_TYPES, plain_sql
 from app.filters.sort import MAX_LENGTH
+from app.records.search.statement import planned_each_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ def statement(
         f" GROUP BY _each ORDER BY count(*) DESC, _each LIMIT {MAX_VALUES})"
         for number in range(len(facets))
     )
-    return f"WITH _matched AS MATERIALIZED ({matched}) {counts}", params
+    return planned_each_time(f"WITH _matched AS MATERIALIZED ({matched}) {counts}"), params
 
 
 def dump(facets: dict[str, Path], rows: Sequence[Any]) -> bytes:

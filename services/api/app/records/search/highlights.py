@@ -1,7 +1,7 @@
 """Highlights: where the words of a query stand in a record's texts, and fragments around them.
 
-PostgreSQL marks the words by control characters, which texts from the function `listo.search_text`
-do not have otherwise. So offsets are exact, and the fragments are escaped here.
+PostgreSQL marks the words by control characters, in place of which texts have blanks. So offsets
+are exact, and the fragments are escaped here.
 """
 
 from __future__ import annotations
@@ -35,12 +35,17 @@ Span = tuple[int, int]
 def column(index: SearchIndex, name: str, query: str) -> str:
     """SQL of a field's text with marks; texts of a list have BETWEEN before each. `query` is SQL of
     a `tsquery`."""
-    text = f"left({index.texts[name]}, {_LOOKED_AT})"
+    value = index.values[name]
+    plain = f"translate({value} #>> '{{}}', '{START}{STOP}{BETWEEN}', '   ')"
+    text = (
+        f"left(CASE jsonb_typeof({value}) WHEN 'string' THEN {plain}"
+        f" ELSE listo.search_texts({value}) END, {_LOOKED_AT})"
+    )
     if index.spec.language != CJK:
         options = sql_literal(_OPTIONS)
         text = f"ts_headline({index.configuration}, {text}, {query}, {options})"
-    value = index.values[name]
-    return f"CASE jsonb_typeof({value}) WHEN 'array' THEN '{BETWEEN}' ELSE '' END || {text}"
+    in_list = f"CASE jsonb_typeof({value}) WHEN 'array' THEN '{BETWEEN}' ELSE '' END"
+    return f"{in_list} || coalesce({text}, '')"
 
 
 def highlights(index: SearchIndex, texts: Sequence[str], q: str) -> dict[str, list[dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.records.repository import faults
+from app.records.search.statement import planned_each_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,5 +121,7 @@ async def value(reading: ReadSession, sql: str, args: Sequence[object]) -> Any:
 
 async def count(reading: ReadSession, sql: str, args: Sequence[object]) -> int:
     with faults:
-        found: int = await reading.fetchval(f"SELECT count(*) FROM ({sql}) AS _found", *args)
+        found: int = await reading.fetchval(
+            planned_each_time(f"SELECT count(*) FROM ({sql}) AS _found"), *args
+        )
     return found

@@ -116,7 +116,8 @@ async def _answer(request: Request, reading: ReadSession, cursors: CursorCodec) 
         other = await _correct(request, reading, found.search)
         if other is not None and other.rows:
             found, corrected = other, other.q
-    tail: dict[str, Any] = {"next": _next(request, found, cursors)}
+    given = len(found.rows) + (position.given if position else 0)
+    tail: dict[str, Any] = {"next": _next(request, found, given, cursors)}
     tail["approximate"] = found.approximate
     if corrected is not None:
         tail["did_you_mean"] = corrected
@@ -136,7 +137,7 @@ async def _find(
     if search is None:
         return Found(q, None)
     limit = request.parameters.limit
-    sql, params = search.page(limit, _most(request, search), position)
+    sql, params = search.page(limit, _most(request, search, position), position)
     rows, full = await lists.page(
         reading, sql, request.bind(params), limit=limit + 1, largest=request.plan.largest
     )
@@ -197,7 +198,7 @@ async def _total(request: Request, reading: ReadSession, found: Found) -> int:
 async def _facets(request: Request, reading: ReadSession, found: Found) -> bytes:
     if not request.facets or found.search is None:
         return faceting.dump(request.facets, ())
-    most, largest = _most(request, found.search), request.plan.largest
+    most, largest = _most(request, found.search, None), request.plan.largest
     sql, params = faceting.statement(found.search, request.facets, most, largest)
     rows, _ = await lists.page(
         reading, sql, request.bind(params), limit=faceting.MOST_ROWS, largest=largest
@@ -211,7 +212,7 @@ async def _explain(
     if found.search is None:
         return {"query": "", "first": "The text names nothing to find: its words are left out."}
     parameters = request.parameters
-    most = _most(request, found.search)
+    most = _most(request, found.search, position)
     sql, params = found.search.page(parameters.limit, most, position)
     page = (sql, request.bind(params))
     told = await explained(reading, found.search, page, parameters.q, found.q)
@@ -225,19 +226,19 @@ async def _explain(
     return told
 
 
-def _most(request: Request, search: Search) -> int:
+def _most(request: Request, search: Search, position: Position | None) -> int:
     limit, largest = request.parameters.limit, request.plan.largest
-    return most_candidates(request.index, search.wanted, largest, limit)
+    return most_candidates(request.index, search.wanted, largest, limit, position)
 
 
-def _next(request: Request, found: Found, cursors: CursorCodec) -> str | None:
+def _next(request: Request, found: Found, given: int, cursors: CursorCodec) -> str | None:
     if not found.more or not found.rows:
         return None
     last = found.rows[-1]
     corrected = found.q if found.q != request.parameters.q else ""
     began = str((last[_NOW] - _EPOCH) // _MICROSECOND)
     rank = struct.pack(">d", last[_RANK]).hex()
-    position = (corrected, began, rank, last[2])
+    position = (corrected, began, str(given), rank, last[2])
     return cursors.encode(position, backward=False, binding=request.binding)
 
 
@@ -248,10 +249,11 @@ def _position(request: Request, cursors: CursorCodec) -> tuple[Position, str]:
     except InvalidCursor:
         CURSOR_REJECTIONS.inc()
         raise
-    corrected, began, rank, id_ = cursor.position
+    corrected, began, given, rank, id_ = cursor.position
     position = Position(
         struct.unpack(">d", bytes.fromhex(rank))[0],
         UUID(id_),
         _EPOCH + int(began) * _MICROSECOND,
+        int(given),
     )
     return position, corrected or request.parameters.q

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from app.db.pool.pooled import LONGEST_PREPARED
 from app.filters.paths import SYSTEM_TYPES, plain_sql
 from app.records.search import highlights
 
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from app.records.lists.listing import Plan
     from app.records.search.wording import Wanted
 
-# The candidates of a single word, whose level is nearly its rank, and of other queries.
-MOST_OF_A_WORD = 100
+# The candidates for the first page of a single word, whose level is nearly its rank, and of other
+# queries. Further pages have as many more as records were given before, up to a limit.
+MOST_OF_A_WORD = 40
 MOST = 300
+MOST_OF_ALL = 1000
 # Bytes of candidates at their heaviest.
 MOST_BYTES = 64 << 20
 _LEAST: Final = 25
@@ -40,12 +43,24 @@ class Position:
     rank: float
     id: UUID
     began: datetime
+    # How many records were given until here.
+    given: int
 
 
-def most_candidates(index: SearchIndex, wanted: Wanted, largest: int, limit: int) -> int:
-    """The number of matches up to which an answer is exact; records weigh `largest` at most."""
+def planned_each_time(sql: str) -> str:
+    """The statement, too long to be prepared: a plan that serves all words alike would read each
+    record with a frequent one."""
+    return sql.ljust(LONGEST_PREPARED + 1)
+
+
+def most_candidates(
+    index: SearchIndex, wanted: Wanted, largest: int, limit: int, position: Position | None
+) -> int:
+    """The number of matches up to which a page is exact; records weigh `largest` at most."""
     plain = wanted.is_single and index.spec.boost is None and index.spec.recency is None
     most = MOST_OF_A_WORD if plain else MOST
+    if position is not None:
+        most = min(most + position.given, MOST_OF_ALL)
     return max(limit, min(most, max(_LEAST, MOST_BYTES // largest)))
 
 
@@ -91,7 +106,7 @@ class Search:
             "_approximate",
             *(f"{text} AS _text{number}" for number, text in enumerate(marked)),
         ])  # fmt: skip
-        return (
+        return planned_each_time(
             f"WITH _found AS MATERIALIZED ({found}), _page AS MATERIALIZED ("
             f"SELECT id, _rank FROM (SELECT id, {rank} FROM {table}"
             " WHERE id = ANY (ARRAY(SELECT id FROM _found))) AS _ranked"
