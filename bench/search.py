@@ -15,7 +15,6 @@ from urllib.parse import quote
 import asyncpg
 
 from app import worker
-from app.core.settings import Settings
 from app.db.database import Database
 from app.dev.postgres import PostgresError
 from bench.command import INTERRUPTED, interruptible, line, progress
@@ -23,6 +22,7 @@ from bench.pages import table
 from bench.stage import ADMIN, MEMBER, PRODUCT, stage, wrk
 from bench.texts import texts
 from fixtures.cluster import execute, fetch
+from fixtures.server import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,17 +148,13 @@ def _build(admin: httpx.Client, url: str) -> None:
 
 def _count(made: Stage) -> None:
     (loop,) = (loop for loop in worker.LOOPS if loop.name == "count_words")
-    settings = Settings(
-        _env_file=None,  # type: ignore[call-arg]
-        database_url=made.database_url,
-        jwt_secret=made.environment["JWT_SECRET"],
-    )
+    configured = settings(made.database_url)
 
     async def run() -> None:
         database = Database(made.database_url, pool_size=4, statement_timeout=600)
         await database.open()
         try:
-            assert await worker.run_once(loop, database, settings)
+            assert await worker.run_once(loop, database, configured)
         finally:
             await database.close()
 

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.ratelimit import costs
+from fixtures.cluster import database
 from fixtures.searches import count_words, define, fill, search, titles
+from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
     import httpx
@@ -266,3 +269,32 @@ def test_an_admin_has_a_search_explained(
     refused = ada.get(f"{path}/search", params={"q": "x", "explain": "true"})
     assert refused.status_code == 403
     assert "first" in search(admin, path, q="?!", explain="true")["explain"]
+
+
+def test_slow_searches_are_counted_by_collection(
+    admin: httpx.Client, ada: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = define(admin)
+    counted = f'listo_slow_searches_total{{collection="{path.rpartition("/")[2]}"}} 1.0'
+    assert titles(ada, path, q="boat") == []
+    assert counted not in ada.get("/metrics").text
+    monkeypatch.setattr(costs, "SLOW_SECONDS", -1)
+    assert titles(ada, path, q="boat") == []
+    assert counted in ada.get("/metrics").text
+
+
+def left(response: httpx.Response) -> int:
+    return int(response.headers["ratelimit"].split(";")[1].removeprefix("r="))
+
+
+def test_facets_and_counts_count_for_more(cluster_url: str) -> None:
+    with (
+        database(cluster_url) as url,
+        serving(settings(url, rate_limit_user="10000/day")) as limited,
+    ):
+        path = define(limited.admin())
+        ada = limited.member("counted@example.com")
+        for params, cost in (({}, 1), ({"facets": "section"}, 10), ({"count": "exact"}, 10)):
+            before = left(ada.get("/auth/me"))
+            response = ada.get(f"{path}/search", params={"q": "boat", **params})
+            assert before - left(response) == cost

@@ -77,12 +77,12 @@ async def serving(session: Session, collection: Collection) -> SearchIndex:
         raise NotSearchable
     if declared.name in collection.ready_indexes:
         return declared
-    built = await repository.built_searches(session, collection.name)
-    if declared.name in built:
+    complete = await repository.complete_indexes(session, collection.name)
+    if declared.name in complete:
         collection.ready_indexes.add(declared.name)
         return declared
-    for former in built.values():
-        if former.is_readable(collection.readable):
+    for former in complete.values():
+        if former is not None and former.is_readable(collection.readable):
             return former
     raise IndexNotReady("The index of the search is not complete; the collection's GET tells more.")
 

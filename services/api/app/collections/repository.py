@@ -251,16 +251,20 @@ async def keep_search(session: Session, index: SearchIndex) -> None:
     )
 
 
-async def built_searches(session: Session, name: str) -> dict[str, SearchIndex]:
-    """The collection's searches, of present and former definitions, whose indexes are complete."""
+async def complete_indexes(session: Session, name: str) -> dict[str, SearchIndex | None]:
+    """The collection's indexes that are complete, with the searches that they are known to be of,
+    former ones as well."""
     rows = await session.fetch(
-        "SELECT s.settings FROM listo.search_indexes s JOIN pg_class c ON c.relname = s.name"
-        " JOIN pg_index i ON i.indexrelid = c.oid AND i.indisvalid"
-        " WHERE c.relnamespace = 'records'::regnamespace AND i.indrelid = to_regclass($1)",
+        "SELECT c.relname, s.settings FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " LEFT JOIN listo.search_indexes s ON s.name = c.relname"
+        " WHERE i.indisvalid AND i.indrelid = to_regclass($1)",
         table(name),
     )
-    specs = [SearchSpec.from_json(json.loads(row["settings"])) for row in rows]
-    return {index.name: index for index in (SearchIndex(name, spec) for spec in specs)}
+    return {
+        row["relname"]: row["settings"]
+        and SearchIndex(name, SearchSpec.from_json(json.loads(row["settings"])))
+        for row in rows
+    }
 
 
 async def is_search(session: Session, name: str) -> bool:

@@ -53,11 +53,14 @@ def highlights(index: SearchIndex, texts: Sequence[str], q: str) -> dict[str, li
     of it, `offsets` are pairs of code points within the field's text, and `index` is the place of
     the text in a list."""
     found = {}
+    by_letters = index.spec.language == CJK
     for name, text in zip(index.fields, texts, strict=True):
+        if not by_letters and START not in text:
+            continue
         parts = text.split(BETWEEN)
         made: list[dict[str, Any]] = []
         for number, part in enumerate(parts):
-            plain, spans = _by_letters(part, q) if index.spec.language == CJK else _spans(part)
+            plain, spans = _by_letters(part, q) if by_letters else _spans(part)
             place = {"index": number - 1} if number else {}
             made += [{**place, **each} for each in _fragments(plain, spans[:_MOST_OFFSETS])]
         if made:

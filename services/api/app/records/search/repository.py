@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.records.repository import faults
@@ -20,19 +21,24 @@ _MOST_ENDINGS = 50
 # A shorter beginning stands for too many words.
 _LEAST_BEGUN = 3
 _LAST = "\U0010ffff"
+# Queries that are kept, by configuration and text: a configuration never changes.
+_MOST_ASKED = 1000
+_asked: OrderedDict[tuple[str, str], Asked] = OrderedDict()
 
 
 class Asked(NamedTuple):
-    """A query's text, and what PostgreSQL makes of the words: by word of the collection's language
-    its lexemes, none of a stop word."""
+    """The text of a `tsquery`, and whether it names something to find, not just to leave out."""
 
     query: str
     finds: bool
 
 
 async def query_of(reading: ReadSession, index: SearchIndex, text: str) -> Asked:
-    """The query of a text for PostgreSQL's websearch_to_tsquery, and whether it names something to
-    find, not only what to leave out."""
+    """The query of a text for PostgreSQL's websearch_to_tsquery; those of the latest are kept."""
+    known = _asked.get((index.configuration, text))
+    if known is not None:
+        _asked.move_to_end((index.configuration, text))
+        return known
     with faults:
         row = await reading.fetchrow(
             "SELECT _q::text AS query, querytree(_q) NOT IN ('', 'T') AS finds"
@@ -40,7 +46,10 @@ async def query_of(reading: ReadSession, index: SearchIndex, text: str) -> Asked
             text,
         )
     assert row is not None
-    return Asked(row["query"], row["finds"])
+    asked = _asked[index.configuration, text] = Asked(row["query"], row["finds"])
+    if len(_asked) > _MOST_ASKED:
+        _asked.popitem(last=False)
+    return asked
 
 
 async def begun(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # The candidates for the first page of a single word, whose level is nearly its rank, and of other
 # queries. Further pages have as many more as records were given before, up to a limit.
-MOST_OF_A_WORD = 40
+MOST_OF_A_WORD = 30
 MOST = 300
 MOST_OF_ALL = 1000
 # Bytes of candidates at their heaviest.
