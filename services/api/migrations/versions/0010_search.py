@@ -150,7 +150,8 @@ STATEMENTS = (
     CREATE FUNCTION listo.search_marked(v tsvector, lightest float8) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 5000 AS $$
     DECLARE
-        levels CONSTANT float8[] := '{2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 16, 24}';
+        levels CONSTANT float8[] := '{2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 7.5, 8,
+            9, 10, 11, 12, 13, 14, 16, 18, 20, 24, 28, 32, 40}';
         marks text[];
     BEGIN
         SELECT array_agg(E'\\x01' || chr(96 + width_bucket(times, levels)) || lexeme) INTO marks

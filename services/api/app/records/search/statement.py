@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from app.records.search.wording import Wanted
 
 # The candidates for the first page of a single word, whose level is nearly its rank, and of other
-# queries. Further pages have as many more as records were given before, up to a limit.
+# queries. Further pages have as many more as records were given before, up to a limit, which holds
+# from the first page on for phrases: they are looked for in the texts of candidates.
 MOST_OF_A_WORD = 30
 MOST = 300
 MOST_OF_ALL = 1000
@@ -58,7 +59,7 @@ def most_candidates(
 ) -> int:
     """The number of matches up to which a page is exact; records weigh `largest` at most."""
     plain = wanted.is_single and index.spec.boost is None and index.spec.recency is None
-    most = MOST_OF_A_WORD if plain else MOST
+    most = MOST_OF_A_WORD if plain else MOST if wanted.is_exact else MOST_OF_ALL
     if position is not None:
         most = min(most + position.given, MOST_OF_ALL)
     return max(limit, min(most, max(_LEAST, MOST_BYTES // largest)))
@@ -108,8 +109,10 @@ class Search:
         ])  # fmt: skip
         return planned_each_time(
             f"WITH _found AS MATERIALIZED ({found}), _page AS MATERIALIZED ("
-            f"SELECT id, _rank FROM (SELECT id, {rank} FROM {table}"
-            " WHERE id = ANY (ARRAY(SELECT id FROM _found))) AS _ranked"
+            f"SELECT id, _rank FROM (SELECT id, {rank} FROM ("
+            f"SELECT *, {self.index.vector} AS _words FROM {table}"
+            " WHERE id = ANY (ARRAY(SELECT id FROM _found)) OFFSET 0) AS _candidates"
+            f" WHERE _words @@ {self._query}) AS _ranked"
             f"{after} ORDER BY _rank DESC, id DESC LIMIT {params.add(limit + 1, 'bigint')}"
             f"), _counted AS (SELECT count(*) > {2 * most} OR"
             f" count(*) FILTER (WHERE _rest) > {most} AS _approximate FROM _found) SELECT {columns}"
@@ -133,19 +136,21 @@ class Search:
         levels = f"{params.add(list(self.wanted.levels), 'text[]')}::tsquery[]"
         older = "" if before is None else f" AND created_at <= {before}"
         table, where = self.plan.table, f"{self.plan.where}{older}"
-        both = f" AND {self.index.marked} @@ {self._query}" if self.wanted.both else ""
+        loose = self._query
+        if not self.wanted.is_exact:
+            loose = f"{params.add(self.wanted.loose, 'text')}::tsquery"
         newest = f"ORDER BY id DESC LIMIT {most + 1}"
         # PostgreSQL begins an arm when the arms before it have not given enough.
         return (
             f"SELECT id, _rest FROM ((SELECT _one.id, false AS _rest FROM unnest({levels}) AS _of"
             f" (_level) CROSS JOIN LATERAL (SELECT id FROM {table}"
-            f" WHERE {self.index.marked} @@ _level{both} AND {where} {newest}) AS _one)"
-            f" UNION ALL (SELECT id, true FROM {table} WHERE {self.index.marked} @@ {self._query}"
+            f" WHERE {self.index.marked} @@ _level AND {where} {newest}) AS _one)"
+            f" UNION ALL (SELECT id, true FROM {table} WHERE {self.index.marked} @@ {loose}"
             f" AND {where} {newest})) AS _arms LIMIT {2 * most + 1}"
         )
 
     def _rank(self, now: str) -> str:
-        rank = f"listo.search_rank({self.index.vector}, {self._query})"
+        rank = f"listo.search_rank(_words, {self._query})"
         if self.index.boost is not None:
             rank += f" * {_boosted(self.index.boost)}"
         if self.index.spec.recency is not None:

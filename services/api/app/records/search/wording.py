@@ -34,19 +34,27 @@ _WORD = re.compile(r"\w+")
 _BEGUN = re.compile(r"\w+\Z")
 # Levels of several words at once: a word of any level above counts as well, which makes the query
 # longer, so these are fewer.
-_COARSE: Final = "kgdba"
+_COARSE: Final = "ogdba"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Texts of PostgreSQL's type `tsquery`: the whole query, and by level
-    from the heaviest on the records that have each of its words on that level."""
+    """Texts of PostgreSQL's type `tsquery`.
+
+    The index cannot tell where words stand. So `loose` takes the words of a phrase in any place,
+    and leaves out no phrase. `levels` do as well, from the heaviest on: they match the records that
+    have each of the words on that level.
+    """
 
     query: str
+    loose: str
     levels: tuple[str, ...]
-    # Whether a record on a level also has to match the whole query.
-    both: bool
     is_single: bool
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the index tells all that the query asks."""
+        return self.query == self.loose
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,22 +142,28 @@ def wanted(query: str, language: str) -> Wanted:
     if language == CJK:
         # A single letter begins a pair, or is the last of a run.
         query = _SINGLE.sub(r"\1:*", query)
-    parts = list(_PART.finditer(query))
+    loose = _PART.sub(_loosened, query)
+    parts = list(_PART.finditer(loose))
     lexemes = sum(part["lexeme"] is not None for part in parts)
-    joined = lexemes > 1 and any(part["phrase"] or part["other"] for part in parts)
-    levels = tuple(_at_level(query, level, joined) for level in (_COARSE if joined else LEVELS))
-    both = any(part["phrase"] or part["excluded"] for part in parts)
-    return Wanted(query, levels, both, lexemes == 1)
+    joined = lexemes > 1 and any(part["other"] for part in parts)
+    levels = tuple(_at_level(loose, level, joined) for level in (_COARSE if joined else LEVELS))
+    return Wanted(query, loose, levels, lexemes == 1)
 
 
-def _at_level(query: str, level: str, joined: bool) -> str:  # noqa: FBT001 - of one caller
+def _loosened(part: re.Match[str]) -> str:
+    if part["excluded"] and "(" in part["excluded"]:
+        return f"!{quoted(MARK)}"
+    return "&" if part["phrase"] else part[0]
+
+
+def _at_level(loose: str, level: str, joined: bool) -> str:  # noqa: FBT001 - of one caller
     """The query for marks of this level, or of this one and those above if words are `joined`."""
     enough = LEVELS[: LEVELS.index(level) + 1] if joined else level
 
     def marked(part: re.Match[str]) -> str:
         if part["lexeme"] is None:
-            return "&" if part["phrase"] else part[0]
+            return part[0]
         marks = [f"'{MARK}{each}{part['lexeme']}'{part['weights']}" for each in enough]
         return f"( {' | '.join(marks)} )"
 
-    return _PART.sub(marked, query)
+    return _PART.sub(marked, loose)
