@@ -47,6 +47,12 @@ _LANGUAGES = f"""
         found record;
         dictionaries text;
     BEGIN
+        IF EXISTS (
+            SELECT FROM pg_ts_dict
+            WHERE dictname = 'unaccented' AND dictnamespace = 'listo'::regnamespace
+        ) THEN
+            RETURN;
+        END IF;
         EXECUTE format(
             'CREATE TEXT SEARCH DICTIONARY listo.unaccented'
             ' (TEMPLATE = %s.unaccent, RULES = unaccent)',
@@ -77,6 +83,12 @@ _LANGUAGES = f"""
                 'ALTER TEXT SEARCH CONFIGURATION listo.%I'
                 ' ALTER MAPPING FOR word, hword, hword_part WITH %s', found.name, dictionaries);
         END LOOP;
+        CREATE TEXT SEARCH CONFIGURATION listo.cjk (COPY = listo.simple);
+        -- The words that misspelt ones are corrected to: whole ones, no numbers and addresses.
+        CREATE TEXT SEARCH CONFIGURATION listo.words (COPY = listo.simple);
+        ALTER TEXT SEARCH CONFIGURATION listo.words DROP MAPPING FOR
+            asciihword, hword, numword, numhword, hword_numpart, email, url, host, url_path, file,
+            version, sfloat, float, int, uint;
     END
     $$
 """
@@ -89,7 +101,7 @@ _CJK = (
     "\\U00020000-\\U0003134f]"
 )
 _BIGRAMS = f"""
-    CREATE FUNCTION listo.bigrams(t text) RETURNS text
+    CREATE OR REPLACE FUNCTION listo.bigrams(t text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000 AS $$
     BEGIN
         IF t !~ '{_CJK}' THEN
@@ -115,18 +127,10 @@ _BIGRAMS = f"""
 STATEMENTS = (
     _EXTENSION,
     _LANGUAGES,
-    "CREATE TEXT SEARCH CONFIGURATION listo.cjk (COPY = listo.simple)",
-    # The words that misspelt ones are corrected to: whole ones, without numbers and addresses.
-    "CREATE TEXT SEARCH CONFIGURATION listo.words (COPY = listo.simple)",
-    """
-    ALTER TEXT SEARCH CONFIGURATION listo.words DROP MAPPING FOR
-        asciihword, hword, numword, numhword, hword_numpart, email, url, host, url_path, file,
-        version, sfloat, float, int, uint
-    """,
     # The texts of an array, with a control character between them; the texts have none of those
     # that searches use.
     """
-    CREATE FUNCTION listo.search_texts(v jsonb) RETURNS text
+    CREATE OR REPLACE FUNCTION listo.search_texts(v jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 100 AS $$
     BEGIN
         IF jsonb_typeof(v) = 'array' THEN
@@ -147,7 +151,7 @@ STATEMENTS = (
     # lexeme of the second level, E'\x01b' || lexeme. The price is what keeps the planner from
     # computing vectors of many records where the index tells.
     """
-    CREATE FUNCTION listo.search_marked(v tsvector, lightest float8) RETURNS tsvector
+    CREATE OR REPLACE FUNCTION listo.search_marked(v tsvector, lightest float8) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 5000 AS $$
     DECLARE
         levels CONSTANT float8[] := '{2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 7.5, 8,
@@ -172,7 +176,7 @@ STATEMENTS = (
     """,
     # Not for parallel plans, by which PostgreSQL would look for candidates beyond the first enough.
     """
-    CREATE FUNCTION listo.search_rank(v tsvector, q tsquery) RETURNS float8
+    CREATE OR REPLACE FUNCTION listo.search_rank(v tsvector, q tsquery) RETURNS float8
     LANGUAGE sql IMMUTABLE PARALLEL UNSAFE COST 1000
     RETURN ts_rank_cd(v, q)::float8
     """,
@@ -180,7 +184,7 @@ STATEMENTS = (
     # without one letter, and for a long word '2' before its first seven letters without
     # two of them.
     """
-    CREATE FUNCTION listo.deletions(word text) RETURNS text[]
+    CREATE OR REPLACE FUNCTION listo.deletions(word text) RETURNS text[]
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000 AS $$
     DECLARE
         found text[] := ARRAY[word];
@@ -204,7 +208,7 @@ STATEMENTS = (
     """,
     # The settings of each search index, by which a former one serves until the next is built.
     """
-    CREATE TABLE listo.search_indexes (
+    CREATE TABLE IF NOT EXISTS listo.search_indexes (
         name text PRIMARY KEY,
         settings text NOT NULL
     )
@@ -212,7 +216,7 @@ STATEMENTS = (
     # How often each word stands in the records of a collection, and how much had been written to
     # the collection when that was counted.
     """
-    CREATE TABLE listo.search_counts (
+    CREATE TABLE IF NOT EXISTS listo.search_counts (
         collection uuid PRIMARY KEY,
         index text NOT NULL,
         writes bigint NOT NULL,
@@ -221,7 +225,7 @@ STATEMENTS = (
     )
     """,
     """
-    CREATE TABLE listo.search_words (
+    CREATE TABLE IF NOT EXISTS listo.search_words (
         collection uuid NOT NULL,
         word text COLLATE "C" NOT NULL,
         records bigint NOT NULL,
@@ -230,8 +234,8 @@ STATEMENTS = (
     """,
     # Searches read the entries that are pending, so these are few.
     """
-    CREATE INDEX search_words_deletions ON listo.search_words USING gin (listo.deletions(word))
-        WITH (gin_pending_list_limit = 256)
+    CREATE INDEX IF NOT EXISTS search_words_deletions
+        ON listo.search_words USING gin (listo.deletions(word)) WITH (gin_pending_list_limit = 256)
     """,
 )
 

@@ -20,7 +20,7 @@ from app.records.search import facets as faceting
 from app.records.search import repository, words
 from app.records.search.explain import explained, reason_of_first
 from app.records.search.highlights import highlights
-from app.records.search.statement import Position, Search, most_candidates
+from app.records.search.statement import Bounds, Position, Search, bounds
 from app.records.search.wording import for_websearch, split_begun, wanted, with_begun
 from app.records.text import rendered
 
@@ -137,7 +137,7 @@ async def _find(
     if search is None:
         return Found(q, None)
     limit = request.parameters.limit
-    sql, params = search.page(limit, _most(request, search, position), position)
+    sql, params = search.page(limit, _bounds(request, search, position), position)
     rows, full = await lists.page(
         reading, sql, request.bind(params), limit=limit + 1, largest=request.plan.largest
     )
@@ -198,7 +198,7 @@ async def _total(request: Request, reading: ReadSession, found: Found) -> int:
 async def _facets(request: Request, reading: ReadSession, found: Found) -> bytes:
     if not request.facets or found.search is None:
         return faceting.dump(request.facets, ())
-    most, largest = _most(request, found.search, None), request.plan.largest
+    most, largest = _bounds(request, found.search, None).most, request.plan.largest
     sql, params = faceting.statement(found.search, request.facets, most, largest)
     rows, _ = await lists.page(
         reading, sql, request.bind(params), limit=faceting.MOST_ROWS, largest=largest
@@ -212,23 +212,23 @@ async def _explain(
     if found.search is None:
         return {"query": "", "first": "The text names nothing to find: its words are left out."}
     parameters = request.parameters
-    most = _most(request, found.search, position)
-    sql, params = found.search.page(parameters.limit, most, position)
+    within = _bounds(request, found.search, position)
+    sql, params = found.search.page(parameters.limit, within, position)
     page = (sql, request.bind(params))
     told = await explained(reading, found.search, page, parameters.q, found.q)
     if found.approximate:
         told["approximate"] = (
-            f"Over {most} records match, so those with the words in heavier fields and more often,"
-            " and then the newest, were ranked."
+            f"Over {within.most} records match, so those with the words in heavier fields and more"
+            " often, and then the newest, were ranked."
         )
     if found.rows:
         told["first"] = await reason_of_first(reading, found.search, found.rows[0])
     return told
 
 
-def _most(request: Request, search: Search, position: Position | None) -> int:
+def _bounds(request: Request, search: Search, position: Position | None) -> Bounds:
     limit, largest = request.parameters.limit, request.plan.largest
-    return most_candidates(request.index, search.wanted, largest, limit, position)
+    return bounds(request.index, search.wanted, largest, limit, position)
 
 
 def _next(request: Request, found: Found, given: int, cursors: CursorCodec) -> str | None:

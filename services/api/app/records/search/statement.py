@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from app.records.lists.listing import Plan
     from app.records.search.wording import Wanted
 
-# The candidates for the first page of a single word, whose level is nearly its rank, and of other
-# queries. Further pages have as many more as records were given before, up to a limit, which holds
-# from the first page on for phrases: they are looked for in the texts of candidates.
-MOST_OF_A_WORD = 30
+# The matches up to which a first page is exact, of a single word and of other queries. Further
+# pages take as many more as records were given before, up to a limit, which holds from the first
+# page on for phrases: they are looked for in the texts of candidates.
+MOST_OF_A_WORD = 100
 MOST = 300
 MOST_OF_ALL = 1000
 # Bytes of candidates at their heaviest.
@@ -54,15 +54,30 @@ def planned_each_time(sql: str) -> str:
     return sql.ljust(LONGEST_PREPARED + 1)
 
 
-def most_candidates(
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The number of matches up to which a page is exact, and of candidates that are ranked if there
+    are more matches."""
+
+    most: int
+    ranked: int
+
+
+def bounds(
     index: SearchIndex, wanted: Wanted, largest: int, limit: int, position: Position | None
-) -> int:
-    """The number of matches up to which a page is exact; records weigh `largest` at most."""
-    plain = wanted.is_single and index.spec.boost is None and index.spec.recency is None
-    most = MOST_OF_A_WORD if plain else MOST if wanted.is_exact else MOST_OF_ALL
-    if position is not None:
-        most = min(most + position.given, MOST_OF_ALL)
-    return max(limit, min(most, max(_LEAST, MOST_BYTES // largest)))
+) -> Bounds:
+    """For a page of `limit` records that weigh `largest` at most."""
+    given = 0 if position is None else position.given
+    # The level of a single word is nearly its rank.
+    by_level = wanted.is_single and index.spec.boost is None and index.spec.recency is None
+    if not wanted.is_exact:
+        most = MOST_OF_ALL
+    else:
+        most = min((MOST_OF_A_WORD if by_level else MOST) + given, MOST_OF_ALL)
+    most = max(limit, min(most, max(_LEAST, MOST_BYTES // largest)))
+    # A candidate that comes by its level may come once more without.
+    enough = 2 * (given + limit + 1)
+    return Bounds(most, min(enough, 2 * most + 1) if by_level and wanted.is_exact else 2 * most + 1)
 
 
 class Search:
@@ -84,10 +99,10 @@ class Search:
             self.params,
         )
 
-    def page(self, limit: int, most: int, position: Position | None) -> tuple[str, Params]:
+    def page(self, limit: int, within: Bounds, position: Position | None) -> tuple[str, Params]:
         """Rows of head, own fields and id, then `_rank`, `_now`, `_approximate`, and a text with
         marks for each searchable field."""
-        params = self.params.copy()
+        params, most = self.params.copy(), within.most
         began = None if position is None else position.began
         now = f"coalesce({params.add(began, 'timestamptz')}, now())"
         found = self._candidates(params, most, now if position else None)
@@ -108,14 +123,17 @@ class Search:
             *(f"{text} AS _text{number}" for number, text in enumerate(marked)),
         ])  # fmt: skip
         return planned_each_time(
-            f"WITH _found AS MATERIALIZED ({found}), _page AS MATERIALIZED ("
+            f"WITH _found AS MATERIALIZED ({found}), _counted AS MATERIALIZED ("
+            f"SELECT count(*) > {2 * most} OR count(*) FILTER (WHERE _rest) > {most}"
+            " AS _approximate FROM _found), _ids AS (SELECT id FROM _found LIMIT"
+            f" (SELECT CASE WHEN _approximate THEN {within.ranked} END FROM _counted)),"
+            " _page AS MATERIALIZED ("
             f"SELECT id, _rank FROM (SELECT id, {rank} FROM ("
             f"SELECT *, {self.index.vector} AS _words FROM {table}"
-            " WHERE id = ANY (ARRAY(SELECT id FROM _found)) OFFSET 0) AS _candidates"
+            " WHERE id = ANY (ARRAY(SELECT id FROM _ids)) OFFSET 0) AS _candidates"
             f" WHERE _words @@ {self._query}) AS _ranked"
             f"{after} ORDER BY _rank DESC, id DESC LIMIT {params.add(limit + 1, 'bigint')}"
-            f"), _counted AS (SELECT count(*) > {2 * most} OR"
-            f" count(*) FILTER (WHERE _rest) > {most} AS _approximate FROM _found) SELECT {columns}"
+            f") SELECT {columns}"
             f" FROM _page JOIN {table} USING (id) CROSS JOIN _counted ORDER BY _rank DESC, id DESC"
         ), params
 
