@@ -66,15 +66,6 @@ class SearchSpec:
         return cls(**{**raw, "fields": tuple(raw["fields"].items())})
 
 
-def _text(value: str, most: int) -> str:
-    # Not by a function of our own, which would take half of the time that a vector takes.
-    text = (
-        f"CASE jsonb_typeof({value}) WHEN 'string' THEN {value} #>> '{{}}'"
-        f" ELSE listo.search_texts({value}) END"
-    )
-    return f"coalesce(left({text}, {most}), '')"
-
-
 @dataclass(frozen=True, slots=True)
 class Boost:
     """The function, log, sqrt or empty, and the field that it is of."""
@@ -96,7 +87,9 @@ class SearchIndex:
         most = _MOST_CHARACTERS // len(spec.fields)
         # SQL by field: its JSON, and its text, which is empty for other values.
         self.values = {name: plain_sql(path) for name, path in self.paths.items()}
-        self.texts = {name: _text(value, most) for name, value in self.values.items()}
+        self.texts = {
+            name: f"listo.search_text({value}, {most})" for name, value in self.values.items()
+        }
         lightest = min(WEIGHTS[weight] for _, weight in spec.fields)
         # SQL of all lexemes with their places and weights, and of what the index has.
         self.vector = " || ".join(

@@ -146,6 +146,23 @@ STATEMENTS = (
     END
     $$
     """,
+    # The text that is searched, and the one that is highlighted: that has no control characters but
+    # one before each text of an array. PostgreSQL puts the bodies of such functions in their place.
+    """
+    CREATE OR REPLACE FUNCTION listo.search_text(v jsonb, most int) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN coalesce(left(
+        CASE jsonb_typeof(v) WHEN 'string' THEN v #>> '{}' ELSE listo.search_texts(v) END, most
+    ), '')
+    """,
+    """
+    CREATE OR REPLACE FUNCTION listo.search_shown(v jsonb, most int) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN coalesce(left(CASE jsonb_typeof(v)
+        WHEN 'string' THEN translate(v #>> '{}', E'\\x02\\x03\\x1e', '   ')
+        ELSE E'\\x1e' || listo.search_texts(v) END, most
+    ), '')
+    """,
     _BIGRAMS,
     # A vector with marks of the lexemes that weigh more than one in the lightest field: for a
     # lexeme of the second level, E'\x01b' || lexeme. The price is what keeps the planner from

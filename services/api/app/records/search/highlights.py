@@ -35,17 +35,10 @@ Span = tuple[int, int]
 def column(index: SearchIndex, name: str, query: str) -> str:
     """SQL of a field's text with marks; texts of a list have BETWEEN before each. `query` is SQL of
     a `tsquery`."""
-    value = index.values[name]
-    plain = f"translate({value} #>> '{{}}', '{START}{STOP}{BETWEEN}', '   ')"
-    text = (
-        f"left(CASE jsonb_typeof({value}) WHEN 'string' THEN {plain}"
-        f" ELSE listo.search_texts({value}) END, {_LOOKED_AT})"
-    )
-    if index.spec.language != CJK:
-        options = sql_literal(_OPTIONS)
-        text = f"ts_headline({index.configuration}, {text}, {query}, {options})"
-    in_list = f"CASE jsonb_typeof({value}) WHEN 'array' THEN '{BETWEEN}' ELSE '' END"
-    return f"{in_list} || coalesce({text}, '')"
+    text = f"listo.search_shown({index.values[name]}, {_LOOKED_AT})"
+    if index.spec.language == CJK:
+        return text
+    return f"ts_headline({index.configuration}, {text}, {query}, {sql_literal(_OPTIONS)})"
 
 
 def highlights(index: SearchIndex, texts: Sequence[str], q: str) -> dict[str, list[dict[str, Any]]]:
