@@ -136,3 +136,17 @@ def test_small_bounds_are_said(
     assert len(ids) == len(set(ids))
     assert 20 <= len(ids) < matching
     assert pages <= 9
+
+
+def test_a_phrase_that_is_not_among_the_candidates_may_be_there(
+    admin: httpx.Client, ada: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.records.search import statement
+
+    path = define(admin, {"fields": FIELDS, "language": "simple"})
+    fill(ada, path, {"title": "red boat"}, *({"title": "boat red"} for _ in range(60)))
+    assert len(search(ada, path, q='"red boat"')["items"]) == 1
+    monkeypatch.setattr(statement, "MOST_OF_ALL", 20)
+    found = search(ada, path, q='"red boat"')
+    assert found["items"] == []
+    assert found["approximate"] is True

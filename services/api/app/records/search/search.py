@@ -141,9 +141,9 @@ async def _find(
     rows, full = await lists.page(
         reading, sql, request.bind(params), limit=limit + 1, largest=request.plan.largest
     )
-    return Found(
-        q, search, rows[:limit], full or len(rows) > limit, bool(rows) and rows[0][_APPROXIMATE]
-    )
+    approximate = rows[0][_APPROXIMATE]
+    records = [row for row in rows if row[0] is not None]
+    return Found(q, search, records[:limit], full or len(records) > limit, approximate)
 
 
 async def _compiled(

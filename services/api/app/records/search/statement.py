@@ -101,7 +101,7 @@ class Search:
 
     def page(self, limit: int, within: Bounds, position: Position | None) -> tuple[str, Params]:
         """Rows of head, own fields and id, then `_rank`, `_now`, `_approximate`, and a text with
-        marks for each searchable field."""
+        marks for each searchable field. Without any record there is a row with `_approximate`."""
         params, most = self.params.copy(), within.most
         began = None if position is None else position.began
         now = f"coalesce({params.add(began, 'timestamptz')}, now())"
@@ -134,7 +134,8 @@ class Search:
             f" WHERE _words @@ {self._query}) AS _ranked"
             f"{after} ORDER BY _rank DESC, id DESC LIMIT {params.add(limit + 1, 'bigint')}"
             f") SELECT {columns}"
-            f" FROM _page JOIN {table} USING (id) CROSS JOIN _counted ORDER BY _rank DESC, id DESC"
+            f" FROM _counted LEFT JOIN (_page JOIN {table} USING (id)) ON true"
+            " ORDER BY _rank DESC, id DESC"
         ), params
 
     def parts_of_rank(self, id_: str) -> tuple[str, list[object]]:
