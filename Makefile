@@ -21,7 +21,7 @@ endif
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
-	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-guard bench-growth bench-soak bench-edge bench-login-flood bench-protections bench-overload drill clean bench
+	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-guard bench-growth bench-search bench-soak bench-edge bench-login-flood bench-protections bench-overload drill clean bench
 
 ##@ Use
 
@@ -138,6 +138,9 @@ bench-guard: setup ## Fail where this code is slower than a commit's (BASE=main;
 bench-growth: setup ## Latency and memory as records, collections, users, pages and connections grow (SIZES="10000 1000000 10000000"; DIMENSIONS="records pages"; WRITE=1 writes docs/performance.md; needs wrk and redis-server)
 	@exec $(PY) -m bench.growth $(if $(SIZES),--sizes $(SIZES)) $(if $(DIMENSIONS),--dimensions $(DIMENSIONS)) \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WRITE),--write)
+
+bench-search: setup ## How long searches of a million records take, and how misspelt words are corrected (RECORDS=1000000; SECONDS=10; needs wrk and redis-server)
+	@exec $(PY) -m bench.search $(if $(RECORDS),--records $(RECORDS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 bench-soak: setup ## A mixed load for MINUTES=60, and whether memory, latency or tables grow (WRITE=1 writes docs/performance.md; needs redis-server and, as all of these, a quiet machine)
 	@exec $(PY) -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(EVERY),--every $(EVERY)) \

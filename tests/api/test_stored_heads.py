@@ -83,6 +83,7 @@ def former_url(cluster_url: str) -> Iterator[str]:
             "ALTER TABLE records.small DROP COLUMN head",
             "ALTER TABLE records.large DROP COLUMN head",
             "DROP FUNCTION listo.record_head",
+            "DROP TABLE listo.job_files, listo.jobs, listo.import_changes",
             "INSERT INTO records.small (id, data) VALUES (gen_random_uuid(), '{}')",
             "INSERT INTO records.large (id, data)"
             " SELECT gen_random_uuid(), jsonb_build_object('n', i, 'text', repeat('x', 1500))"

@@ -29,6 +29,7 @@ from app.jobs import runner
 from app.observability import log
 from app.observability.metrics import LOOP_LAST_SUCCESS, LOOP_RUNNING, LOOP_RUNS, LOOP_SECONDS
 from app.records import removal
+from app.records.search import counting
 from app.transfers.exports import queue as exports
 from app.transfers.imports import queue as imports
 
@@ -123,7 +124,15 @@ async def build_indexes(lease: Lease, _: Settings) -> int:
     return 0
 
 
+async def count_words(lease: Lease, _: Settings) -> int:
+    """Count the words of collections with a search, by which misspelt words are corrected."""
+    for collection in await collections_repository.get_all(lease.database):
+        await counting.count_words(lease, collection)
+    return 0
+
+
 RUNNERS: dict[Kind, runner.Runner] = {"import": imports.run, "export": exports.run}
+
 
 LOOPS = (
     Loop("purge_sessions", 60, purge_sessions),
@@ -134,6 +143,7 @@ LOOPS = (
     Loop("build_indexes", 60, build_indexes),
     Loop("run_jobs", 1, run_jobs),
     Loop("purge_jobs", 60, purge_jobs),
+    Loop("count_words", 60, count_words),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.filters.compiler import compile_filter
 from app.filters.language.parser import parse_filter
@@ -58,6 +58,23 @@ class UniqueKey:
     condition: str
 
 
+class Buildable(Protocol):
+    """An index that the collection's definition asks for."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> UniqueKey | None: ...
+
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+
+    def create(self, table: str, *, concurrently: bool) -> str:
+        """The SQL that builds the index."""
+        ...
+
+
 class Index:
     """One declared index of a collection; `key` is None unless it is unique.
 
@@ -66,6 +83,7 @@ class Index:
 
     def __init__(self, collection: str, spec: IndexSpec, fields: Fields) -> None:
         self.spec = spec
+        self.fields = spec.fields
         keys = parse_sort(",".join(spec.fields), fields)
         self.has_array = any(_is_array(key.path, fields) for key in keys)
         self.key = _unique_key(keys[: len(spec.fields)], spec, fields) if spec.unique else None
@@ -85,7 +103,6 @@ class Index:
         self.name = f"{collection}${hashlib.sha256(digested.encode()).hexdigest()[:12]}"
 
     def create(self, table: str, *, concurrently: bool) -> str:
-        """The SQL that builds the index."""
         unique = "UNIQUE " if self.spec.unique else ""
         how = "CONCURRENTLY " if concurrently else ""
         return f'CREATE {unique}INDEX {how}"{self.name}" ON {table} {self.definition}'

@@ -30,10 +30,16 @@ class RecordsDoNotFit(Conflict):
 
 
 class IndexNotReady(Conflict):
-    """The unique index is not complete."""
+    """The index is not complete."""
 
     code = "index_not_ready"
     retryable = True
+
+
+class NotSearchable(Conflict):
+    """The collection declares no search."""
+
+    code = "not_searchable"
 
 
 class CollectionBusy(ServiceUnavailable):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import asyncpg
 
 from app.collections import repository
-from app.collections.errors import IndexNotReady
+from app.collections.errors import IndexNotReady, NotSearchable
 from app.core.errors import Problem
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from asyncpg import Connection
 
-    from app.collections.declared_index import Index
+    from app.collections.declared_index import Buildable, Index
+    from app.collections.declared_search import SearchIndex
     from app.collections.models import Collection
     from app.collections.repository import BuiltIndex
     from app.db.database import Database
@@ -35,6 +36,8 @@ _BUILDER = {
 # Maximum number of tries if building is cancelled; seconds between tries to get the lock.
 _ATTEMPTS = 20
 _LOOK_SECONDS = 0.1
+# How long the index of a former search is kept once nobody needs it any more.
+_FORMER_SECONDS = 1.0
 
 State = Literal["ready", "building", "failed"]
 
@@ -42,11 +45,15 @@ State = Literal["ready", "building", "failed"]
 class States:
     """The states of indexes."""
 
-    def __init__(self, existing: dict[str, BuiltIndex], building: set[str]) -> None:
+    def __init__(self, existing: dict[str, BuiltIndex], building: dict[str, float | None]) -> None:
         self._existing = existing
         self._building = building
 
-    def state_of(self, index: Index) -> tuple[State, str | None]:
+    def progress_of(self, index: Buildable) -> float | None:
+        """The share of the table that the builder has read, 0 to 1, while it reads it."""
+        return self._building.get(index.name)
+
+    def state_of(self, index: Buildable) -> tuple[State, str | None]:
         """The state, and the fault of a failed index if another try would fail as well."""
         found = self._existing.get(index.name)
         if found is None or (not found.valid and index.name in self._building):
@@ -58,6 +65,26 @@ async def states(session: Session, name: str | None = None) -> States:
     """The states of all collections' indexes, or of those of one collection."""
     existing = await repository.indexes(session, name)
     return States(existing, await repository.indexes_in_progress(session))
+
+
+async def serving(session: Session, collection: Collection) -> SearchIndex:
+    """The collection's search, or a former one while the index of that is not complete.
+
+    Raises NotSearchable (409), and IndexNotReady (409) where there is no former one.
+    """
+    declared = collection.search_index
+    if declared is None:
+        raise NotSearchable
+    if declared.name in collection.ready_indexes:
+        return declared
+    complete = await repository.complete_indexes(session, collection.name)
+    if declared.name in complete:
+        collection.ready_indexes.add(declared.name)
+        return declared
+    for former in complete.values():
+        if former is not None and former.is_readable(collection.readable):
+            return former
+    raise IndexNotReady("The index of the search is not complete; the collection's GET tells more.")
 
 
 async def require_ready(session: Session, collection: Collection, index: Index) -> None:
@@ -132,29 +159,35 @@ async def _reconcile(connection: Connection[Any], collection: Collection) -> boo
             if not await _build(connection, collection.name, missing):
                 return False
         elif stale:
+            if await repository.is_search(connection, stale[0]):
+                # Requests that were told to use it may not have asked PostgreSQL yet.
+                await asyncio.sleep(_FORMER_SECONDS)
             await repository.drop_index(connection, stale[0])
+            await repository.forget_search(connection, stale[0])
         else:
             return True
 
 
 def _differences(
     collection: Collection, existing: dict[str, BuiltIndex]
-) -> tuple[list[Index], list[str]]:
+) -> tuple[list[Buildable], list[str]]:
     """The declared indexes that are missing, and the names of existing undeclared indexes.
 
     An index with a fault does not count as missing: records would have to change first.
     """
-    declared = {index.name: index for index in collection.indexes}
+    declared = {index.name: index for index in collection.to_build}
     there = {name for name, found in existing.items() if found.valid or found.fault}
     missing = [index for name, index in declared.items() if name not in there]
     return missing, [name for name in existing if name not in declared]
 
 
-async def _build(connection: Connection[Any], collection: str, missing: Sequence[Index]) -> bool:
+async def _build(
+    connection: Connection[Any], collection: str, missing: Sequence[Buildable]
+) -> bool:
     """Build each index separately; returns False if any needs another try."""
     succeeded = True
     for index in missing:
-        spec = list(index.spec.fields)
+        spec = list(index.fields)
         try:
             fault = await repository.build_index(connection, collection, index)
         except asyncpg.QueryCanceledError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.caching.coherent import CachePolicy
 from app.collections.declared_index import Index, IndexSpec
+from app.collections.declared_search import SearchIndex, SearchSpec
 from app.collections.json_schema.keywords import Annotations
 from app.collections.json_schema.validator import RecordValidator
 from app.core.actor import COLLECTION_NAME
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from app.collections.declared_index import Buildable
     from app.core.actor import Actor
     from app.filters.language.syntax import Expression
 
@@ -62,6 +64,7 @@ class Definition:
     indexes: tuple[IndexSpec, ...] = ()
     # {"list": "30s", "stale_while_revalidate": "60s", "record": "30s"}, or a part of it.
     cache: dict[str, str] | None = None
+    search: SearchSpec | None = None
 
     def caches(self, kind: CacheKind) -> bool:
         return self.cache is not None and kind in self.cache
@@ -79,13 +82,16 @@ class Definition:
         }
         if self.cache is not None:
             dumped["cache"] = self.cache
+        if self.search is not None:
+            dumped["search"] = self.search.dump()
         return json.dumps(dumped, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Definition:
         raw = json.loads(text)
         indexes = tuple(IndexSpec.from_json(index) for index in raw["indexes"])
-        return cls(raw["schema"], raw["rules"], indexes, raw.get("cache"))
+        search = SearchSpec.from_json(raw["search"]) if "search" in raw else None
+        return cls(raw["schema"], raw["rules"], indexes, raw.get("cache"), search)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +108,8 @@ class Collection:
     largest: int = LARGEST
     # Whether the table has the heads of records as a column.
     stores_head: bool = True
-    # The names of the unique indexes that were seen complete, which they stay.
+    # The names of the indexes, unique ones and that of the search, that were seen complete, which
+    # they stay.
     ready_indexes: set[str] = field(default_factory=set)
 
     @cached_property
@@ -126,6 +133,16 @@ class Collection:
     @cached_property
     def indexes(self) -> tuple[Index, ...]:
         return tuple(Index(self.name, spec, self.fields) for spec in self.definition.indexes)
+
+    @cached_property
+    def search_index(self) -> SearchIndex | None:
+        search = self.definition.search
+        return None if search is None else SearchIndex(self.name, search)
+
+    @cached_property
+    def to_build(self) -> tuple[Buildable, ...]:
+        """All indexes that the definition asks for."""
+        return (*self.indexes, *([self.search_index] if self.search_index else []))
 
     @cached_property
     def unique_indexes(self) -> tuple[Index, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
+from app.collections.declared_search import SearchIndex, SearchSpec
 from app.collections.models import LARGEST, TOPIC, Collection, Definition
 from app.db.pool.budget import room
 from app.db.pool.long import NAME as LONG
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Connection, Record
 
-    from app.collections.declared_index import Index
+    from app.collections.declared_index import Buildable
     from app.db.session import Session
 
 # A collection's name is checked before it gets here; quoting is for words that SQL reserves.
@@ -156,6 +158,11 @@ async def announce(session: Session, collection: Collection, size: int) -> None:
 async def delete(session: Session, collection: Collection) -> None:
     await session.execute("DELETE FROM listo.collections WHERE id = $1", collection.id)
     await session.execute("DELETE FROM listo.record_sizes WHERE collection = $1", collection.id)
+    for counted in ("search_counts", "search_words"):
+        await session.execute(f"DELETE FROM listo.{counted} WHERE collection = $1", collection.id)
+    await session.execute(
+        "DELETE FROM listo.search_indexes WHERE starts_with(name, $1)", f"{collection.name}$"
+    )
     await session.execute(f"DROP TABLE {table(collection.name)}")
 
 
@@ -226,12 +233,50 @@ async def indexes(session: Session, name: str | None = None) -> dict[str, BuiltI
     }
 
 
-async def indexes_in_progress(session: Session) -> set[str]:
+async def indexes_in_progress(session: Session) -> dict[str, float | None]:
+    """The indexes that are being built, with the share of the table that was read, 0 to 1."""
     rows = await session.fetch(
-        "SELECT c.relname FROM pg_stat_progress_create_index p"
-        " JOIN pg_class c ON c.oid = p.index_relid"
+        "SELECT c.relname, p.blocks_done::float8 / nullif(p.blocks_total, 0) AS share"
+        " FROM pg_stat_progress_create_index p JOIN pg_class c ON c.oid = p.index_relid"
     )
-    return {row["relname"] for row in rows}
+    return {row["relname"]: row["share"] for row in rows}
+
+
+async def keep_search(session: Session, index: SearchIndex) -> None:
+    """Remember the settings of a search, by which its index serves until the next is built."""
+    await session.execute(
+        "INSERT INTO listo.search_indexes (name, settings) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        index.name,
+        index.settings(),
+    )
+
+
+async def complete_indexes(session: Session, name: str) -> dict[str, SearchIndex | None]:
+    """The collection's indexes that are complete, with the searches that they are known to be of,
+    former ones as well."""
+    rows = await session.fetch(
+        "SELECT c.relname, s.settings FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " LEFT JOIN listo.search_indexes s ON s.name = c.relname"
+        " WHERE i.indisvalid AND i.indrelid = to_regclass($1)",
+        table(name),
+    )
+    return {
+        row["relname"]: row["settings"]
+        and SearchIndex(name, SearchSpec.from_json(json.loads(row["settings"])))
+        for row in rows
+    }
+
+
+async def is_search(session: Session, name: str) -> bool:
+    """Whether the index of that name is or was that of a search."""
+    found: bool = await session.fetchval(
+        "SELECT EXISTS (SELECT FROM listo.search_indexes WHERE name = $1)", name
+    )
+    return found
+
+
+async def forget_search(session: Session, name: str) -> None:
+    await session.execute("DELETE FROM listo.search_indexes WHERE name = $1", name)
 
 
 async def try_lock_indexes(connection: Connection[Any], id_: UUID) -> bool:
@@ -239,12 +284,12 @@ async def try_lock_indexes(connection: Connection[Any], id_: UUID) -> bool:
     return locked
 
 
-async def create_index(session: Session, collection: str, index: Index) -> None:
+async def create_index(session: Session, collection: str, index: Buildable) -> None:
     """Build the index of a table that other transactions do not see yet."""
     await session.execute(index.create(table(collection), concurrently=False))
 
 
-async def build_index(connection: Connection[Any], collection: str, index: Index) -> str | None:
+async def build_index(connection: Connection[Any], collection: str, index: Buildable) -> str | None:
     """Build while records are read and written. If another try would fail as well, returns the
     fault, which is also kept on the invalid index. Raises UniqueViolationError if another try may
     succeed."""
@@ -272,7 +317,7 @@ async def comment_on_index(session: Session, name: str, fault: str | None) -> No
     await session.execute(f'COMMENT ON INDEX records."{name}" IS {text}')
 
 
-async def _duplicates(connection: Connection[Any], collection: str, index: Index) -> str:
+async def _duplicates(connection: Connection[Any], collection: str, index: Buildable) -> str:
     """The first records that have the same unique values; empty if there are none any more."""
     assert index.key is not None
     rows = await connection.fetch(
@@ -281,7 +326,7 @@ async def _duplicates(connection: Connection[Any], collection: str, index: Index
         f" GROUP BY {', '.join(index.key.values)} HAVING count(*) > 1 ORDER BY one LIMIT $1",
         _SHOWN_DUPLICATES,
     )
-    same = " and ".join(index.spec.fields)
+    same = " and ".join(index.fields)
     return "; ".join(
         f"{row['records']} records have the same {same}, such as {row['one']} and {row['other']}"
         for row in rows

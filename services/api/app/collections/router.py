@@ -18,6 +18,7 @@ from app.collections.schemas import (
     CollectionsOut,
     IndexOut,
     Rules,
+    SearchOut,
 )
 from app.core.actor import COLLECTION_NAME, Actor, Scope
 from app.core.errors import InvalidPrecondition
@@ -157,8 +158,26 @@ def _collection_out(collection: Collection, states: indexes.States | None) -> Co
     if states is not None:
         out.rules = Rules(**definition.rules)
         out.cache = Cache(**definition.cache) if definition.cache else None
+        out.search = _search_out(collection, states)
         out.indexes = [_index_out(index, *states.state_of(index)) for index in collection.indexes]
     return out
+
+
+def _search_out(collection: Collection, states: indexes.States) -> SearchOut | None:
+    index = collection.search_index
+    if index is None:
+        return None
+    state, reason = states.state_of(index)
+    progress = states.progress_of(index) if state == "building" else None
+    return SearchOut(
+        fields=dict(index.spec.fields),
+        language=index.spec.language,
+        boost=index.spec.boost,
+        recency=index.spec.recency,
+        state=state,
+        progress=progress,
+        reason=reason,
+    )
 
 
 def _index_out(index: Index, state: indexes.State, reason: str | None) -> IndexOut:

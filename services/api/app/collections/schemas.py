@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.collections.declared_search import LANGUAGES, MAX_FIELDS, Recency, Weight
 from app.collections.models import seconds
 from app.filters.language import parser
 
@@ -116,6 +117,37 @@ class IndexIn(BaseModel):
     )
 
 
+class Search(BaseModel):
+    """The fields that `GET …/search` looks for words in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fields: dict[str, Weight] = Field(
+        description="Fields of texts or lists of texts with their weights, A the heaviest.",
+        min_length=1,
+        max_length=MAX_FIELDS,
+        examples=[{"title": "A", "body": "B"}],
+    )
+    language: str = Field(
+        default="simple",
+        description="The language whose word endings and stop words count; `simple` has neither, "
+        "`cjk` is for Chinese, Japanese and Korean.",
+        json_schema_extra={"enum": list(LANGUAGES)},
+        examples=["english"],
+    )
+    boost: str | None = Field(
+        None,
+        description="A field of numbers that raises ranks: `downloads`, `log(downloads)` or "
+        "`sqrt(downloads)`.",
+        max_length=200,
+        min_length=1,
+        examples=["log(downloads)"],
+    )
+    recency: Recency | None = Field(
+        None, description="The time by which newer records rank higher.", examples=["created_at"]
+    )
+
+
 def _index(given: Any) -> Any:
     if isinstance(given, str):
         return {"fields": [given]}
@@ -149,6 +181,7 @@ class CollectionIn(BaseModel):
         examples=[["title", ["section", "-created_at"], {"fields": ["slug"], "unique": True}]],
     )
     cache: Cache | None = Field(None, description="Null: nothing is cached.")
+    search: Search | None = Field(None, description="Null: the collection has no search.")
 
 
 class IndexOut(BaseModel):
@@ -164,14 +197,27 @@ class IndexOut(BaseModel):
     )
 
 
+class SearchOut(Search):
+    """A declared search, and how far its index is."""
+
+    state: Literal["ready", "building", "failed"]
+    progress: float | None = Field(
+        None, description="The share of the records that was read, while it is building."
+    )
+    reason: str | None = Field(
+        None, description="Why it cannot be built with the records that there are."
+    )
+
+
 class CollectionOut(BaseModel):
-    """A collection. `rules`, `indexes` and `cache` are shown to admins only."""
+    """A collection. `rules`, `indexes`, `cache` and `search` are shown to admins only."""
 
     name: str
     json_schema: dict[str, Any] = Field(alias="schema")
     rules: Rules | None = None
     indexes: list[IndexOut] | None = None
     cache: Cache | None = None
+    search: SearchOut | None = None
     version: int
     created_at: datetime
     updated_at: datetime

@@ -9,6 +9,13 @@ from app.auth.api_keys import service as api_keys
 from app.collections import repository, turns
 from app.collections.checking import pool as checking
 from app.collections.declared_index import Index, IndexSpec, has_case
+from app.collections.declared_search import (
+    LANGUAGES,
+    SearchIndex,
+    SearchSpec,
+    fault_of_boost,
+    fault_of_field,
+)
 from app.collections.errors import (
     CheckTooCostly,
     CollectionNotFound,
@@ -17,6 +24,7 @@ from app.collections.errors import (
     InvalidDefinition,
     RecordsDoNotFit,
 )
+from app.collections.json_schema.keywords import Annotations
 from app.collections.json_schema.schema import check_schema, wrong
 from app.collections.models import CACHE_KINDS, NAME, OPERATIONS, TOPIC, Collection, Definition
 from app.core import json
@@ -26,7 +34,7 @@ from app.core.ids import uuid7
 from app.filters import spelling
 from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
-from app.filters.language.parser import parse_filter, split_list
+from app.filters.language.parser import parse_filter, parse_path, split_list
 from app.filters.params import Literals, Params
 from app.filters.paths import SYSTEM_TYPES
 from app.filters.sort import MAX_KEYS, parse_sort
@@ -69,7 +77,8 @@ def define(name: str, given: CollectionIn) -> Definition:
         names.add(made.name)
     by_operation = {operation: rules[operation] for operation in OPERATIONS}
     cache = None if given.cache is None else given.cache.model_dump(exclude_none=True)
-    return Definition(given.json_schema, by_operation, tuple(specs), cache)
+    search = None if given.search is None else _checked_search(name, given)
+    return Definition(given.json_schema, by_operation, tuple(specs), cache, search)
 
 
 async def get(session: Session, name: str) -> Collection:
@@ -103,8 +112,9 @@ async def put(
     _check_match(present, if_match)
     if present is None:
         created = await repository.insert(session, uuid7(), name, definition)
-        for index in created.indexes:
+        for index in created.to_build:
             await repository.create_index(session, name, index)
+        await _keep_searches(session, created)
         await session.notify(TOPIC, name)
         return created, True
     if present.definition.dump() == definition.dump():
@@ -118,6 +128,7 @@ async def put(
     if blocks_writers(present.definition, definition):
         await turns.block_writers(session, (name,))
     changed = await repository.update(session, present.id, definition)
+    await _keep_searches(session, present, changed)
     if new_schema:
         await _check_records(session, changed, since=oldest)
     await session.notify(TOPIC, name)
@@ -223,6 +234,38 @@ def _invalid(at: str, problem: Problem) -> InvalidDefinition:
     invalid = InvalidDefinition(errors=[FieldError(at, problem.detail, problem.code)])
     invalid.members.update(problem.members)
     return invalid
+
+
+async def _keep_searches(session: Session, *collections: Collection) -> None:
+    for collection in collections:
+        if collection.search_index is not None:
+            await repository.keep_search(session, collection.search_index)
+
+
+def _checked_search(name: str, given: CollectionIn) -> SearchSpec:
+    search = given.search
+    assert search is not None
+    spec = SearchSpec(tuple(search.fields.items()), search.language, search.boost, search.recency)
+    # Callers find nothing by fields that they may not read.
+    fields = Fields(given.json_schema, hidden=Annotations(given.json_schema).write_only)
+    if search.language not in LANGUAGES:
+        wrong("/search/language", f"must be one of {', '.join(LANGUAGES)}", "invalid_search")
+    for field in search.fields:
+        at = json.pointer("search", "fields", field)
+        try:
+            fault = fault_of_field(parse_path(field), fields)
+        except Problem as problem:
+            wrong(at, problem.detail, problem.code)
+        if fault is not None:
+            wrong(at, f"{field} {fault}", "invalid_search")
+    try:
+        boost = SearchIndex(name, spec).boost
+        fault = None if boost is None else fault_of_boost(boost, fields)
+    except Problem as problem:
+        wrong("/search/boost", problem.detail, problem.code)
+    if fault is not None:
+        wrong("/search/boost", f"{search.boost} {fault}", "invalid_search")
+    return spec
 
 
 def _checked_index(number: int, spec: IndexSpec, name: str, fields: Fields) -> Index:

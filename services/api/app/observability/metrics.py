@@ -59,6 +59,11 @@ IMPORTS = Counter(
     "listo_imports_total", "Imports: done, tried (dry_run), refused or broken off.", ["outcome"]
 )
 JOBS = Counter("listo_jobs_total", "Jobs that ended, by kind and outcome.", ["kind", "outcome"])
+SLOW_SEARCHES = Counter(
+    "listo_slow_searches_total",
+    "Searches that took PostgreSQL over half a second, by collection.",
+    ["collection"],
+)
 LONG_WORK_SECONDS = Counter(
     "listo_long_work_seconds_total",
     "PostgreSQL's time for exports and imports, by collection.",

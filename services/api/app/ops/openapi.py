@@ -20,6 +20,7 @@ from app.http.openapi import PROBLEM_SCHEMA, SECURITY_SCHEMES, problems
 from app.idempotency.openapi import describe
 from app.records.openapi.components import SHARED, components_of
 from app.records.openapi.paths import paths_of
+from app.records.openapi.searches import paths_of as search_paths_of
 from app.transfers.exports.openapi import paths_of as export_paths_of
 from app.transfers.imports.http.openapi import paths_of as import_paths_of
 
@@ -135,8 +136,8 @@ def _collection_texts(collection: Collection, actor: Actor) -> bytes:
     """A digest, the paths and the schemas of the collection in lines; empty if it is too large."""
     if len(collection.definition.schema_text) > _MAX_SCHEMA_BYTES:
         return b""
-    paths = paths_of(collection, actor) | export_paths_of(collection, actor)
-    paths |= import_paths_of(collection, actor)
+    paths = paths_of(collection, actor) | search_paths_of(collection, actor)
+    paths |= export_paths_of(collection, actor) | import_paths_of(collection, actor)
     describe(paths)
     _share_responses(paths)
     text = _members(paths) + b"\n" + _members(components_of(collection))

@@ -6,7 +6,8 @@ the work. The route policy's `cost` is an upper bound, for callers refused befor
 
 from __future__ import annotations
 
-# A list with `count=exact`: PostgreSQL visits every record that matches.
+# A list or a search with `count=exact`, and a search with facets: PostgreSQL visits every record
+# that matches.
 EXACT_COUNT = 10
 
 # An aggregate and an export: PostgreSQL visits every record that matches.
@@ -15,7 +16,7 @@ EXPORT = 10
 # An import, whatever it has; its time is counted, too.
 IMPORT = 10
 
-# A list, an export or an import that takes PostgreSQL longer is counted afterwards, as PER_SECOND
+# A list, a search, an export or an import that takes longer is counted afterwards, as PER_SECOND
 # requests per second.
 SLOW_SECONDS = 0.5
 PER_SECOND = 10
@@ -49,6 +50,12 @@ def of_document(collections: int) -> int:
 def of_query(query: bytes, _length: bytes | None) -> int:
     """The upper bound of a list's cost, before its query is read."""
     return EXACT_COUNT if b"count" in query or b"%" in query else 1
+
+
+def of_search(query: bytes, _length: bytes | None) -> int:
+    """The upper bound of a search's cost, before its query is read."""
+    costly = b"count" in query or b"facets" in query or b"%" in query
+    return EXACT_COUNT if costly else 1
 
 
 def of_length(_query: bytes, length: bytes | None) -> int:

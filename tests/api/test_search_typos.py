@@ -1,0 +1,157 @@
+"""Misspelt words: which are corrected, to what, and what a correction may tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fixtures.searches import SEARCH, count_words, define, fill, search
+
+if TYPE_CHECKING:
+    import httpx
+
+    from fixtures.server import Server
+
+OWN = {"list": "owner = @user.id", "create": "", "read": ""}
+
+
+@pytest.fixture(scope="module")
+def path(server: Server, admin: httpx.Client, ada: httpx.Client) -> str:
+    made = define(admin)
+    fill(
+        ada,
+        made,
+        {"title": "Prometheus alerts", "body": "monitoring of containers"},
+        {"title": "Prometheus again", "body": "Élan and straße, horse and house"},
+        {"title": "house of cards", "body": "small talk, http2"},
+        {"title": "xylophone"},
+    )
+    count_words(server)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("q", "meant"),
+    [
+        ("promethues", "prometheus"),  # two letters in the wrong order
+        ("prometeus", "prometheus"),  # a letter missing
+        ("promettheus", "prometheus"),  # a letter too many
+        ("promotheus", "prometheus"),  # a wrong letter
+        ("promotheuss", "prometheus"),  # two slips in a long word
+        ("brometheus", "prometheus"),  # a wrong first letter in a long word
+        ("hosue", "house"),
+        ("PROMETHUES", "prometheus"),
+        ("strase", "strasse"),
+        ("prometheus contaners", "prometheus containers"),
+        ("promethues contaners", "prometheus containers"),
+        ("promethues -house", "prometheus -house"),
+        ("promethues or nothing", "prometheus or nothing"),
+        ('promethues "alerts"', 'prometheus "alerts"'),
+    ],
+)
+def test_slips_are_corrected(ada: httpx.Client, path: str, q: str, meant: str) -> None:
+    found = search(ada, path, q=q)
+    assert found["did_you_mean"] == meant
+    assert found["items"]
+    assert found["items"] == search(ada, path, q=meant)["items"]
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        "hose",  # four letters: too short
+        "xouse",  # a wrong first letter counts twice
+        "huose cards nothing",  # the rest finds nothing either
+        "huosse",  # two slips in a short word
+        "-promethues",
+        '"promethues"',
+        "ylophonee",
+        "http3",
+        "prometheus",
+        "zzzzzzzzz",
+        "",
+    ],
+)
+def test_other_words_stay(ada: httpx.Client, path: str, q: str) -> None:
+    assert "did_you_mean" not in search(ada, path, q=q)
+
+
+def test_the_finished_words_of_a_prefix_are_corrected(ada: httpx.Client, path: str) -> None:
+    found = search(ada, path, q="promethues aler", prefix="true")
+    assert found["did_you_mean"] == "prometheus aler"
+    assert [item["title"] for item in found["items"]] == ["Prometheus alerts"]
+
+
+def test_further_pages_go_on_with_the_correction(ada: httpx.Client, path: str) -> None:
+    first = search(ada, path, q="promethues", limit=1)
+    second = search(ada, path, q="promethues", limit=1, cursor=first["next"])
+    assert second["did_you_mean"] == "prometheus"
+    assert {first["items"][0]["title"], second["items"][0]["title"]} == {
+        "Prometheus alerts", "Prometheus again",
+    }  # fmt: skip
+
+
+def test_the_more_frequent_word_is_meant(
+    server: Server, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    path = define(admin)
+    fill(ada, path, {"title": "mouse"}, {"title": "moose"}, {"title": "a moose"})
+    count_words(server)
+    assert search(ada, path, q="mo_se mosse")["items"] == []
+    assert search(ada, path, q="mosse")["did_you_mean"] == "moose"
+
+
+def test_corrections_tell_nothing_of_the_records_of_others(
+    server: Server, admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
+) -> None:
+    path = define(admin, rules=OWN)
+    fill(bob, path, {"title": "confidential merger"}, {"title": "confidential merger"})
+    fill(ada, path, {"title": "confidantial"}, {"title": "mergar"})
+    count_words(server)
+    assert search(bob, path, q="confidentail")["did_you_mean"] == "confidential"
+    # The nearest word is out of sight, and the word that is wrong for ada is right for bob.
+    assert search(ada, path, q="confidentail")["did_you_mean"] == "confidantial"
+    assert search(ada, path, q="merger")["did_you_mean"] == "mergar"
+    assert "did_you_mean" not in search(bob, path, q="merger")
+
+
+def test_words_of_other_fields_are_in_no_correction(
+    server: Server, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    path = define(admin)
+    fill(ada, path, {"title": "x", "secret": "password", "section": "category"})
+    count_words(server)
+    for q in ("pasword", "categroy", "password", "category"):
+        found = search(ada, path, q=q)
+        assert found["items"] == []
+        assert "did_you_mean" not in found
+
+
+def test_words_are_counted_anew_after_many_writes(
+    server: Server, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    path = define(admin)
+    (former,) = fill(ada, path, {"title": "caravan"})
+    count_words(server)
+    assert search(ada, path, q="carvan")["did_you_mean"] == "caravan"
+    fill(ada, path, {"title": "lantern"})
+    assert ada.delete(f"{path}/records/{former}").status_code == 204
+    count_words(server)
+    assert search(ada, path, q="lantren")["did_you_mean"] == "lantern"
+    assert "did_you_mean" not in search(ada, path, q="carvan")
+
+
+def test_words_of_a_deleted_collection_are_forgotten(
+    server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    from fixtures.cluster import fetch
+
+    path = define(admin, SEARCH)
+    fill(ada, path, {"title": "forgettable"})
+    count_words(server)
+    left = "SELECT count(*) FROM listo.search_words WHERE word = 'forgettable'"
+    assert fetch(database_url, left)[0][0] == 1
+    name = path.rpartition("/")[2]
+    assert admin.delete(path, params={"confirm": name}).status_code == 204
+    assert fetch(database_url, left)[0][0] == 0
