@@ -19,6 +19,7 @@ _SETTINGS = ROOT / ".listo" / "env"
 _MOVING = {
     "dump": (),
     "restore": ("--on-conflict",),
+    "import": ("--on-conflict", "--from"),
 }
 # Where a container sees the folders of the host.
 _HOST = "/host"

@@ -89,6 +89,7 @@ def test_commands_that_move_a_project_see_the_folder_of_their_file(
     for given in (
         f"dump {tmp_path}/a.tar.zst --json",
         f"restore --on-conflict skip {tmp_path}/a.tar.zst",
+        f"import --from pocketbase {tmp_path}/pb_data --dry-run",
     ):
         assert run(checkout, "./listo", *given.split()).returncode == 0
         assert last_call(checkout) == f"{call} {given.replace(str(tmp_path), f'/host{tmp_path}')}"

@@ -15,7 +15,7 @@ from app.auth.api_keys import service as api_keys
 from app.auth.schemas import ApiKeyIn, RegisterIn, UserIn
 from app.auth.users import repository
 from app.auth.users import service as users
-from app.cli import collections, moving, servers
+from app.cli import collections, importing, moving, servers
 from app.cli.rehearsal import rehearse
 from app.cli.shared import AsJson, Failed, checked, say, with_auth
 from app.collections.files import reading as files
@@ -45,6 +45,7 @@ app.command("serve")(servers.serve)
 app.command("worker")(servers.work)
 app.command("dump")(moving.dump_project)
 app.command("restore")(moving.restore_project)
+app.command("import")(importing.import_data)
 
 Email = Annotated[str, typer.Argument(help="The e-mail address.")]
 Password = Annotated[
