@@ -193,6 +193,36 @@ def test_two_dumps_while_clients_write_show_one_moment_each(
         admin.delete(f"/collections/{name}?confirm={name}")
 
 
+def test_a_terminal_gets_bars_and_a_pipe_gets_lines(
+    listo: Listo, facts: dict[str, Any], database_url: str, tmp_path: Path
+) -> None:
+    import os
+    import pty
+    from contextlib import suppress
+
+    from fixtures.background_program import API
+    from fixtures.listo import COMMAND, environment
+
+    piped = listo.succeed("dump", tmp_path / "piped")
+    assert piped.errors == ""
+    assert piped.output.startswith("4 records dumped, ")
+    assert f"{tmp_path / 'piped'}, of 20" in piped.output
+    reader, writer = pty.openpty()
+    command = (*COMMAND, "dump", str(tmp_path / "shown"))
+    with subprocess.Popen(
+        command, cwd=API, env=environment(database_url, TERM="xterm"), stdout=writer, stderr=writer
+    ):
+        os.close(writer)
+        shown = b""
+        # At the end of its output, reading from a terminal raises an error.
+        with suppress(OSError):
+            while read := os.read(reader, 4096):
+                shown += read
+    os.close(reader)
+    assert b"records dumped" in shown
+    assert b"4/4" in shown
+
+
 def test_a_table_without_stored_heads_is_dumped_as_well(
     listo: Listo, facts: dict[str, Any], empty_url: str, tmp_path: Path
 ) -> None:

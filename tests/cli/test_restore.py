@@ -247,6 +247,36 @@ def test_unique_values_that_come_twice_in_an_edited_dump_are_named(
     assert people(other_url) == []
 
 
+def test_clients_go_on_writing_during_a_restore(
+    other: Server, other_url: str, dump: Path, facts: dict[str, Any]
+) -> None:
+    from threading import Event, Thread
+
+    listo = Listo(other_url)
+    listo.succeed("restore", dump)
+    execute(other_url, f"DELETE FROM records.notes WHERE id = '{facts['of_bob']}'")
+    ada = other.login("ada@example.com", PASSWORD)
+    began, stop = Event(), Event()
+    answers: list[int] = []
+
+    def write() -> None:
+        while not stop.is_set():
+            body = {"title": f"new {len(answers)}"}
+            answers.append(ada.post("/collections/notes/records", json=body).status_code)
+            answers.append(ada.patch(facts["path"], json={"size": len(answers)}).status_code)
+            began.set()
+
+    writer = Thread(target=write)
+    writer.start()
+    assert began.wait(30)
+    report = listo.succeed("restore", dump, "--on-conflict", "skip", "--json").report
+    stop.set()
+    writer.join()
+    assert report["collections"]["notes"]["records"] == {"new": 1, "replaced": 0, "kept": 3}
+    assert set(answers) == {200, 201}
+    assert len(rows(other_url, "notes")) == 4 + answers.count(201)
+
+
 def test_the_last_admin_stays_one(other: Server, other_url: str, dump: Path) -> None:
     amend(
         dump,

@@ -56,9 +56,9 @@ def dump_project(
     records = sum(each.records.lines for each in made.collections)
     say(
         report,
-        f"{target}: {len(made.collections):,} collections, {records:,} records, "
-        f"{made.users.lines:,} users and {made.api_keys.lines:,} API keys "
-        f"of {made.moment:%Y-%m-%d %H:%M:%S} UTC.",
+        f"{target}, of {made.moment:%Y-%m-%d %H:%M:%S} UTC: {records:,} records, "
+        f"{len(made.collections):,} collections, {made.users.lines:,} users, "
+        f"{made.api_keys.lines:,} API keys",
         as_json,
     )
 

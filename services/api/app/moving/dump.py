@@ -44,7 +44,7 @@ async def _write(taken: Snapshot, made: Dump, progress: Progress) -> Manifest:
         await taken.users(put)
     with made.adding(manifest.API_KEYS) as put:
         await taken.api_keys(put)
-    progress.begin("records", await taken.estimate() or None)
+    progress.begin("dumped", await taken.estimate() or None)
     done = 0
     for collection in taken.collections:
         name = manifest.records_file(collection.name)

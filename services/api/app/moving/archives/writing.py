@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -79,11 +77,11 @@ class Dump:
 
 @contextmanager
 def writing(target: Path) -> Iterator[Dump]:
-    """The block writes a dump, a single file if the target's name ends so. If the block raises, or
-    the process is told to end, nothing is left. Raises CannotMove."""
+    """The block writes a dump, a single file if the target's name ends so. If the block raises,
+    nothing is left. Raises CannotMove."""
     with _explained(target):
         _refuse_existing(target)
-        with _ending_by_signal(), _beside(target) as unfinished:
+        with _beside(target) as unfinished:
             made = unfinished / "dump"
             if target.name.endswith(SUFFIX):
                 with creating(made) as stream:
@@ -117,20 +115,6 @@ def _beside(target: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _ending_by_signal() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # That of asyncio cancels the task, which raises nothing between two lines of ours.
-    before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _sync(folder: Path) -> None:

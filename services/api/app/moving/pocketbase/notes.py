@@ -39,10 +39,11 @@ def _accounts(people: People) -> Iterator[str]:
         )
     if people.without_email:
         yield f"{people.without_email:,} users without an e-mail address are no users here."
-    if people.clashes:
+    if people.clashing:
+        more = ", …" if people.clashing > len(people.clashes) else ""
         yield (
-            "These addresses belong to another user already, so their users are none here: "
-            f"{', '.join(people.clashes)}."
+            f"{people.clashing:,} users have the address of another one, so they are none here: "
+            f"{', '.join(people.clashes)}{more}."
         )
     if people.unverified:
         yield (

@@ -37,6 +37,8 @@ class People:
     without_email: int = 0
     unverified: int = 0
     superusers_left_out: int = 0
+    clashing: int = 0
+    # The first of these.
     clashes: list[str] = field(default_factory=list)
 
 
@@ -78,10 +80,9 @@ def _lines(
         if not email or len(email) > _LONGEST_EMAIL:
             people.without_email += 1
         elif taken.get(email, row["uuid"]) != row["uuid"]:
+            people.clashing += 1
             if len(people.clashes) < _SHOWN:
                 people.clashes.append(f"{email} of {collection.name}")
-            else:
-                people.clashes[-1] = "…"
         else:
             yield _line(row, collection, naming, moment, people)
 
