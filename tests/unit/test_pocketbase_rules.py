@@ -143,6 +143,7 @@ UNSAID = {
     "tag = @request.auth.id": "no id of a user",
     "id = @request.auth.id": "no id of a user",
     "author.name = 'x'": "another record",
+    "author.id != @request.auth.id": "another record",
     "meta.a = 1": "another record, or into one",
     "where.lat > 1": "another record, or into one",
     "@request.auth.verified = true": "id and roles",
@@ -208,6 +209,24 @@ def test_a_rule_that_would_mean_another_thing_is_for_admins_only(rule: str, reas
     assert found.here is None
     assert found.why is not None
     assert reason in found.why
+
+
+def test_no_two_collections_share_a_name_or_a_role() -> None:
+    long = "x" * 60
+    names = [
+        f"{long}a",
+        f"{long}b",
+        "Admin",
+        "admin",
+        "admin_users",
+        "member",
+        "A b",
+        "a_b",
+        "_a_b",
+    ]
+    naming = Naming([collection(each, [], "auth") for each in names])
+    assert len(set(naming.names.values())) == len(set(naming.roles.values())) == len(names)
+    assert not {"admin", "member"} & set(naming.roles.values())
 
 
 def test_no_rule_stays_for_admins_only() -> None:

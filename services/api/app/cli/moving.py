@@ -109,14 +109,14 @@ def show(restored: Restored) -> None:
 
 
 def _table(restored: Restored) -> Table:
-    table = Table("", "definition", *(f"{part}" for part in ("new", "replaced", "kept")))
+    table = Table("collection", "definition", *(f"{part}" for part in ("new", "replaced", "kept")))
     for column in table.columns[2:]:
         column.justify = "right"
     for name, counts in restored.records.items():
         table.add_row(name, _definition(restored, name), *_numbers(counts))
     table.add_section()
-    table.add_row("users", "", *_numbers(restored.users))
-    table.add_row("API keys", "", *_numbers(restored.api_keys))
+    table.add_row("— users", "", *_numbers(restored.users))
+    table.add_row("— API keys", "", *_numbers(restored.api_keys))
     return table
 
 

@@ -9,7 +9,7 @@ from app.collections.json_schema.keywords import RESERVED
 from app.core.actor import ADMIN_ROLE, COLLECTION_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from app.moving.pocketbase.source import Field, SourceCollection
 
@@ -19,6 +19,7 @@ FORMER_ID = "pocketbase_id"
 _OF_USERS = ("password", "tokenKey", "email", "emailVisibility")
 _LONGEST = 48
 _LONGEST_ROLE = 32
+_KNOWN_ROLES = (ADMIN_ROLE, "member")
 _WORDS = frozenset(
     ("and", "or", "not", "in", "has", "like", "ilike", "is", "null", "true", "false")
 )
@@ -34,7 +35,7 @@ class Naming:
         # By id of the collection.
         self.names = _collection_names(self.taken)
         # The role that the users of an auth collection get, by the collection's id.
-        self.roles = {each.id: _role(self.names[each.id]) for each in self.taken if each.is_auth}
+        self.roles = _roles({each.id: self.names[each.id] for each in self.taken if each.is_auth})
 
     def system(self, collection: SourceCollection) -> dict[str, str]:
         """The fields that become `created_at`, `updated_at` and `owner`."""
@@ -89,20 +90,24 @@ def _collection_names(found: Sequence[SourceCollection]) -> dict[str, str]:
     for each in found:
         name = each.name.lower()
         if not re.fullmatch(COLLECTION_NAME, name):
-            name = f"c_{re.sub('[^a-z0-9_-]', '_', name)}"[:_LONGEST]
-        names[each.id] = _unused(name, set(names.values()))
+            name = f"c_{re.sub('[^a-z0-9_-]', '_', name)}"
+        names[each.id] = _unused(name, names.values(), _LONGEST)
     return names
 
 
-def _unused(name: str, taken: set[str]) -> str:
-    number, free = 1, name
+def _roles(names: dict[str, str]) -> dict[str, str]:
+    """A role for each name. Collections may be called like the roles that everybody knows."""
+    roles: dict[str, str] = {}
+    for id_, name in names.items():
+        wanted = f"{name}_users" if name in _KNOWN_ROLES else name
+        roles[id_] = _unused(wanted, roles.values(), _LONGEST_ROLE)
+    return roles
+
+
+def _unused(wanted: str, taken: Collection[str], longest: int) -> str:
+    number, free = 1, wanted[:longest]
     while free in taken:
         number += 1
-        free = f"{name[: _LONGEST - 6]}_{number}"
+        end = f"_{number}"
+        free = f"{wanted[: longest - len(end)]}{end}"
     return free
-
-
-def _role(name: str) -> str:
-    # A collection may be called like the role that may do everything.
-    name = f"{name}_users" if name in (ADMIN_ROLE, "member") else name
-    return name[:_LONGEST_ROLE]

@@ -89,7 +89,8 @@ class Comparisons:
             raise Untranslatable(f"{text} is no field of the records here")
         if sent and (field.type not in _SENDABLE or field.is_multiple or operator not in _EQUAL):
             raise Untranslatable(f"{text} cannot be told from the record that is made of it")
-        if rest and not (rest == "id" and field.type == "relation"):
+        # Only `=`: the record may be gone, and have no id then.
+        if rest and not (rest == "id" and field.type == "relation" and operator in ("=", "?=")):
             raise Untranslatable(f"{text} leads to another record, or into one")
         each = field.is_multiple and bool(rest or modifier)
         if modifier and not each:
@@ -138,12 +139,9 @@ class Comparisons:
                 return f"{place.name} has @user.id"
             # The text of all ids holds the caller's only as one of them.
             if not place.each and operator in ("~", "!~") and not any_of:
-                condition = f"{place.name} has @user.id"
-                return (
-                    condition
-                    if operator == "~"
-                    else (f"(not ({condition}) and @user.id is not null)")
-                )
+                if operator == "~":
+                    return f"{place.name} has @user.id"
+                return f"(not ({place.name} has @user.id) and @user.id is not null)"
         elif (
             place.each
             and any_of
