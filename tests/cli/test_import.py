@@ -308,10 +308,11 @@ def test_options_that_present_records_do_not_satisfy_are_left_out(url: str, pock
         {"id": some_id(2), "title": "much longer", "n": 2.5, "link": "example"},
         {"id": some_id(3), "title": "a", "n": 99, "kinds": '["b"]'},
         {"id": some_id(4), "title": "a\0b", "n": 1},
+        {"id": some_id(5), "title": b"a\xff", "n": 1},
     )
     report = take_over(url, pocket)
     (things,) = report["collections"]
-    assert (things["records"], things["left_out"]) == (3, 1)
+    assert (things["records"], things["left_out"]) == (4, 1)
     assert things["left_out_shown"][0].startswith(some_id(4))
     for part in (
         "title: the pattern means nothing here",

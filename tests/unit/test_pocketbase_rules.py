@@ -167,6 +167,8 @@ UNSAID = {
     "title ~ 'é'": "case",
     "title ~ ''": "case",
     "title = 2": "a text",
+    "title = 'a\\b'": "backslash",
+    "title = 'a\\'": "not understood",
     "'x' ~ title": "on its left",
     "n = '1'": "another thing",
     "n = null": "another thing",

@@ -100,7 +100,12 @@ class Source:
         with _explained(), closing(self._connection.execute(sql, args)) as cursor:
             names = [column[0] for column in cursor.description]
             for row in cursor:
-                yield dict(zip(names, row, strict=True))
+                yield dict(zip(names, map(_as_text, row), strict=True))
+
+
+def _as_text(value: Any) -> Any:
+    """PocketBase stores no bytes; whatever else wrote them meant a text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def quoted(name: str) -> str:
@@ -121,7 +126,7 @@ def opened(path: Path) -> Iterator[Source]:
         with _explained(file):
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             connection.create_function("listo_id", 2, _id, deterministic=True)
-            connection.create_function("listo_lower", 1, str.lower, deterministic=True)
+            connection.create_function("listo_lower", 1, _lower, deterministic=True)
             connection.execute("BEGIN")
             found = _collections(connection, file)
         yield Source(connection, found)
@@ -129,6 +134,10 @@ def opened(path: Path) -> Iterator[Source]:
 
 def _id(collection: str, id_: object) -> str:
     return str(record_id(collection, str(id_)))
+
+
+def _lower(text: object) -> str | None:
+    return text.lower() if isinstance(text, str) else None
 
 
 def _collections(connection: sqlite3.Connection, file: Path) -> list[SourceCollection]:

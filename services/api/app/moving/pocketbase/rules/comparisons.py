@@ -208,14 +208,10 @@ def _text_constant(place: _Place, operator: str, right: Constant) -> str:
     if not value or not value.isascii():
         # SQLite knows upper and lower case of ASCII alone.
         raise Untranslatable(f"{right.text} is compared without regard to case otherwise here")
-    if not re.search(r"(?<!\\)%", value):
-        value = f"%{re.sub(r'([%_])', _escaped, value.replace(chr(92), chr(92) * 2))}%"
+    if "%" not in value:
+        value = f"%{value.replace('_', chr(92) + '_')}%"
     word = "ilike" if operator == "~" else "not ilike"
     return f"{place.name} {word} {_text(value)}"
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\{match[0]}"
 
 
 def _absent(name: str, operator: str) -> str:

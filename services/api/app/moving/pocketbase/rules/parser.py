@@ -109,7 +109,11 @@ class _Parser:
         token = self._next()
         if token.kind == "text":
             quote = token.text[0]
-            return Constant(token.text[1:-1].replace(f"\\{quote}", quote), token.text)
+            text = token.text[1:-1].replace(f"\\{quote}", quote)
+            if "\\" in text:
+                # PocketBase has rules of its own for where such a text ends.
+                raise Untranslatable(f"{token.text} holds a backslash")
+            return Constant(text, token.text)
         if token.kind == "number":
             value = float(token.text) if "." in token.text else int(token.text)
             return Constant(value, token.text)
