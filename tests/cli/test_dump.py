@@ -64,6 +64,14 @@ def test_a_project_comes_back_as_it_was(
     assert digests(tmp_path / "after") == digests(tmp_path / "before")
 
 
+@pytest.mark.parametrize("name", ["dump", "dump.tar.zst"])
+def test_nothing_is_a_project_as_well(empty_url: str, tmp_path: Path, name: str) -> None:
+    listo = Listo(empty_url)
+    report = listo.succeed("dump", tmp_path / name, "--json").report
+    assert (report["collections"], report["users"]) == ({}, 0)
+    assert listo.succeed("restore", tmp_path / name, "--json").report["collections"] == {}
+
+
 def test_users_and_keys_log_in_after_a_restore(
     listo: Listo, facts: dict[str, Any], empty_url: str, tmp_path: Path
 ) -> None:

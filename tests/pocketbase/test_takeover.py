@@ -86,7 +86,7 @@ UNSAID = [
     "@request.auth.verified = true",
     "tags:length > 1",
     "tag.label = 'x'",
-    "created >= @yesterday",
+    "created >= @now",
     "where.lat > 5",
     '@request.query.q = "x"',
 ]
