@@ -21,7 +21,7 @@ endif
 STACK := $(or $(PYTHON),python3) -m infra.stack
 
 .PHONY: help setup dev demo listo engine up down destroy rotate ps logs alerts shell-db firewall test test-stack test-large test-keys \
-	test-rotation test-crash test-model test-busy test-rows compare-answers lint fmt lock docs dashboards bench-api bench-guard bench-growth bench-search bench-soak bench-edge bench-login-flood bench-protections bench-overload drill clean bench
+	test-rotation test-crash test-model test-busy test-rows test-pocketbase compare-answers lint fmt lock docs dashboards bench-api bench-guard bench-growth bench-search bench-soak bench-edge bench-login-flood bench-protections bench-overload drill clean bench
 
 ##@ Use
 
@@ -96,6 +96,9 @@ test-busy: setup ## The whole suite ROUNDS=10 times, while a loop takes all of o
 
 test-rows: setup ## Filters and walks over 6,000 real rows
 	@ROWS=$${ROWS:-6000} $(PY) -m pytest tests/api/test_real_rows.py
+
+test-pocketbase: setup ## Take over the data of the real PocketBase, which it installs (RECORDS=10000)
+	@POCKETBASE=1 $(PY) -m pytest tests/pocketbase -n0
 
 compare-answers: setup ## Send the same requests to this code and to a commit's, and show other answers (BEFORE=main; SEED=2; KEEP=folder)
 	@exec $(PY) -m bench.answers $(if $(SEED),--seed '$(SEED)') $(if $(KEEP),--keep '$(KEEP)') -- '$(BEFORE)'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import bcrypt
 import pytest
 from argon2 import PasswordHasher
 from prometheus_client import REGISTRY
@@ -220,6 +221,25 @@ def test_a_hash_of_old_parameters_is_renewed(
 
 
 COMPOSED, DECOMPOSED = "pass w\u00f6rd \u1ebf", "pass wo\u0308rd e\u0302\u0301"
+
+
+def test_a_hash_of_bcrypt_is_renewed_by_the_first_log_in(
+    server: Server, anonymous: httpx.Client, database_url: str
+) -> None:
+    server.member("moved@example.com")
+    password = "pass w\u00f6rd \U0001f600"
+    # As Go's bcrypt writes it.
+    old = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4, b"2a")).decode()
+    query = "SELECT password_hash FROM listo.users WHERE email = 'moved@example.com'"
+    execute(
+        database_url, f"UPDATE listo.users SET password_hash = '{old}' WHERE email LIKE 'moved@%'"
+    )
+    for wrong in ("a wrong password", "", "x" * 73):
+        assert log_in(anonymous, "moved@example.com", wrong).status_code == 401
+    assert fetch(database_url, query)[0][0] == old
+    assert log_in(anonymous, "moved@example.com", password).status_code == 200
+    assert fetch(database_url, query)[0][0].startswith("$argon2id$")
+    assert log_in(anonymous, "moved@example.com", password).status_code == 200
 
 
 @pytest.mark.parametrize("given", [COMPOSED, DECOMPOSED])

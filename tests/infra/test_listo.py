@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -77,6 +78,30 @@ def test_a_file_goes_to_the_stack_by_standard_input(checkout: Checkout, tmp_path
         1,
         "listo: the stack takes one file at a time\n",
     )
+
+
+def test_commands_that_move_a_project_see_the_folder_of_their_file(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    user = f"--user {os.getuid()}:{os.getgid()}"
+    seen = f"--volume {tmp_path}:/host{tmp_path} --env TMPDIR=/host{tmp_path}"
+    call = f"compose run --rm --no-deps --no-TTY {user} {seen} api listo"
+    for given in (
+        f"dump {tmp_path}/a.tar.zst --json",
+        f"restore --on-conflict skip {tmp_path}/a.tar.zst",
+        f"import --from pocketbase {tmp_path}/pb_data --dry-run",
+    ):
+        assert run(checkout, "./listo", *given.split()).returncode == 0
+        assert last_call(checkout) == f"{call} {given.replace(str(tmp_path), f'/host{tmp_path}')}"
+    for given in ("dump", "dump a b", "restore --on-conflict skip"):
+        refused = run(checkout, "./listo", *given.split())
+        what = given.split()[0]
+        assert (refused.returncode, refused.stderr) == (
+            1,
+            f"listo: {what} takes one file or folder\n",
+        )
+    assert run(checkout, "./listo", "dump", "--help").returncode == 0
+    assert last_call(checkout) == f"{CALL} dump --help"
 
 
 def test_make_passes_on_quoted_arguments(checkout: Checkout) -> None:

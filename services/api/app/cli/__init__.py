@@ -15,7 +15,7 @@ from app.auth.api_keys import service as api_keys
 from app.auth.schemas import ApiKeyIn, RegisterIn, UserIn
 from app.auth.users import repository
 from app.auth.users import service as users
-from app.cli import collections, servers
+from app.cli import collections, importing, moving, servers
 from app.cli.rehearsal import rehearse
 from app.cli.shared import AsJson, Failed, checked, say, with_auth
 from app.collections.files import reading as files
@@ -26,6 +26,7 @@ from app.core.env_file import SettingsError
 from app.core.errors import DatabaseUnavailable, Problem
 from app.core.settings import Settings
 from app.db import migrations
+from app.moving.errors import CannotMove
 
 if TYPE_CHECKING:
     from app.auth.sessions.service import Auth
@@ -42,6 +43,9 @@ for name, group in (("admin", admin), ("keys", keys), ("collections", collection
 app.add_typer(settings, name="settings")
 app.command("serve")(servers.serve)
 app.command("worker")(servers.work)
+app.command("dump")(moving.dump_project)
+app.command("restore")(moving.restore_project)
+app.command("import")(importing.import_data)
 
 Email = Annotated[str, typer.Argument(help="The e-mail address.")]
 Password = Annotated[
@@ -188,7 +192,7 @@ def main() -> None:
         _fail(problem.in_one_line, 3 if away else 1, as_json)
     except migrations.WrongMigration as error:
         _fail(str(error), 3, as_json)
-    except (Failed, files.UnusableFile, migrations.CannotMigrate) as error:
+    except (Failed, CannotMove, files.UnusableFile, migrations.CannotMigrate) as error:
         _fail(str(error), 1, as_json)
     except asyncpg.PostgresError as error:
         _fail(f"PostgreSQL refused: {' '.join(str(error).split())}", 1, as_json)

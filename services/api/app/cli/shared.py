@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -51,6 +52,8 @@ def with_auth(work: Callable[[Auth], Awaitable[Result]]) -> Result:
     configured = Settings.load()
 
     async def run() -> Result:
+        # SIGTERM ends a command as Ctrl-C does, so that it tidies up.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
         url = configured.database_url.get_secret_value()
         database = Database(url, pool_size=2, statement_timeout=600, name="listo-cli")
         passwords = Passwords(1)

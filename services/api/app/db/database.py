@@ -15,6 +15,7 @@ from app.core.errors import DatabaseUnavailable, Problem
 from app.db.ends import ENDS
 from app.db.errors import translated
 from app.db.notifications import COVERED_SECONDS, Notifications
+from app.db.pool import copying
 from app.db.pool.budget import Budget, Memory
 from app.db.pool.gate import Gate, caller_now
 from app.db.pool.gathering import Gatherings
@@ -25,7 +26,7 @@ from app.db.pool.stepwise import Stepwise
 from app.observability.metrics import POOL_IN_USE, POOL_MAX, POOL_SIZE, read_from
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from asyncpg import Record
@@ -81,6 +82,15 @@ class Transaction:
         with translated:
             status: str = await self._connection.execute(query, *args)
             return status
+
+    async def copy_in(
+        self, schema: str, table: str, columns: Sequence[str], rows: AsyncIterable[bytes]
+    ) -> None:
+        """Append rows in the form of `copying`, some lines in each part."""
+        with translated:
+            await self._connection.copy_to_table(
+                table, source=rows, columns=columns, schema_name=schema, **copying.FORM
+            )
 
     @asynccontextmanager
     async def open_cursor(self, query: str, *args: Any, lock: int | None) -> AsyncIterator[Cursor]:

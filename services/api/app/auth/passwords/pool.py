@@ -1,4 +1,5 @@
-"""Passwords: argon2id with OWASP's parameters, hashed in a bounded number of processes."""
+"""Passwords: argon2id with OWASP's parameters, hashed in a bounded number of processes. Hashes of
+bcrypt are verified as well, and are always OUTDATED."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from queue import PriorityQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.auth.passwords.process import HashingProcess
-from app.auth.passwords.program import HASHER
+from app.auth.passwords.program import HASHER, needs_rehash
 from app.core import passwords
 from app.core.errors import Overloaded
 from app.observability.metrics import PASSWORD_QUEUE, PASSWORD_SECONDS, read_from
@@ -85,7 +86,7 @@ class Passwords:
         )
         if hashed is None or not (right or matches_as_typed):
             return Match.WRONG
-        outdated = matches_as_typed or HASHER.check_needs_rehash(hashed)
+        outdated = matches_as_typed or needs_rehash(hashed)
         return Match.OUTDATED if outdated else Match.RIGHT
 
     def close(self) -> None:

@@ -11,11 +11,14 @@ import os
 import signal
 import sys
 
+import bcrypt
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 # OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+# Hashes of bcrypt come with users from elsewhere: each is verified until its user's first log-in.
+_BCRYPT = "$2"
 # The niceness of the process that hashes even while all cores are busy: some 3 % of a core.
 _NICENESS = 15
 SPARE = "spare"
@@ -45,10 +48,25 @@ def _take_spare_time() -> None:
         os.nice(_NICENESS)
 
 
+def needs_rehash(hashed: str) -> bool:
+    """Whether the hash is of another kind, or of other parameters, than new ones."""
+    return hashed.startswith(_BCRYPT) or HASHER.check_needs_rehash(hashed)
+
+
 def _matches(hashed: str, password: str) -> bool:
+    if hashed.startswith(_BCRYPT):
+        return _matches_bcrypt(hashed, password)
     try:
         return HASHER.verify(hashed, password)
     except (VerificationError, InvalidHashError):
+        return False
+
+
+def _matches_bcrypt(hashed: str, password: str) -> bool:
+    try:
+        return bcrypt.checkpw(password.encode("utf-8", "surrogatepass"), hashed.encode())
+    except ValueError:
+        # The password is longer than the 72 bytes that bcrypt reads, or the hash is none.
         return False
 
 

@@ -40,7 +40,7 @@ def read(file: Path, name: str | None = None) -> list[tuple[str, Definition]]:
     try:
         found = _documents(file)
         default_name = name if len(found) == 1 else None
-        definitions = [_definition(document, default_name) for document in found]
+        definitions = [from_document(document, default_name) for document in found]
     except OSError as error:
         raise UnusableFile(f"{shown}: {error.strerror}.") from None
     except UnusableFile as error:
@@ -79,7 +79,9 @@ def _documents(file: Path) -> list[Any]:
         return [part for part in parts if part is not None]
 
 
-def _definition(document: Any, default_name: str | None) -> tuple[str, Definition]:
+def from_document(document: Any, default_name: str | None) -> tuple[str, Definition]:
+    """The collection of a parsed document, checked; without a name it gets `default_name`. Raises
+    UnusableFile, Problem."""
     if not isinstance(document, dict):
         raise UnusableFile("A collection is an object with a schema.")
     name = document.pop("name", default_name)
