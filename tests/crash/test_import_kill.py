@@ -35,7 +35,7 @@ RECORDS = 8_000
 CONTENT = b"".join([b'{"n":%d,"title":"%s"}\n' % (n, b"t" * 300) for n in range(RECORDS)])
 NDJSON = {"Content-Type": "application/x-ndjson"}
 # How long an undisturbed import may take, from which the moment to kill is drawn.
-_LONGEST = 2.0
+_LONGEST = 1.2
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from app.core import context
+from app.core.errors import DatabaseUnavailable
 from app.db.errors import translated
 from app.db.pool.gate import Gate, PendingAcquire
 from app.db.pool.pooled import Pooled
@@ -58,9 +59,9 @@ class LongPool(Pooled):
             yield connection
         finally:
             try:
-                if not connection.is_closed():
-                    with translated:
-                        await connection.execute("SELECT pg_advisory_unlock_all(); DISCARD TEMP")
+                # A connection that is gone has neither.
+                with suppress(DatabaseUnavailable), translated:
+                    await connection.execute("SELECT pg_advisory_unlock_all(); DISCARD TEMP")
             finally:
                 await pending.release()
 
