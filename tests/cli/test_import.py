@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fixtures.cluster import database, execute, fetch
+from fixtures.cluster import database, fetch
 from fixtures.listo import Listo
 from fixtures.pocketbase import CREATED, OPTIONS, TIMES, Pocket, relation, select, some_id
+from fixtures.server import PASSWORD as MEMBER
 from fixtures.server import serving, settings
 
 if TYPE_CHECKING:
@@ -380,12 +381,21 @@ def test_another_kind_is_wrong_usage(url: str, tmp_path: Path) -> None:
     assert Listo(url)("import", "--from", "firebase", tmp_path).status == 2
 
 
-def test_a_clash_with_users_here_follows_the_rule(url: str, server: Server, pocket: Pocket) -> None:
+@pytest.mark.parametrize("rule", ["skip", "replace"])
+def test_users_that_are_here_already_keep_their_ids_everywhere(
+    url: str, server: Server, pocket: Pocket, rule: str
+) -> None:
     there = blog(pocket)
     mine = server.member("ada@example.com").get("/auth/me").json()["id"]
-    assert Listo(url)(*FROM, pocket.folder).status == 1
-    report = take_over(url, pocket, "--on-conflict", "skip")
-    assert report["restored"]["users_with_another_id"] == 1
-    query = "SELECT owner::text FROM records.users WHERE data ->> 'pocketbase_id' = $1"
-    assert fetch(url, query, there["ada"])[0][0] == mine
-    execute(url, "SELECT 1")
+    refused = Listo(url)(*FROM, pocket.folder)
+    assert "these users are here already: ada@example.com" in refused.errors
+    for _ in range(2):
+        report = take_over(url, pocket, "--on-conflict", rule)
+        assert report["restored"]["users_with_another_id"] == 0
+    ada = server.login("ada@example.com", PASSWORD if rule == "replace" else MEMBER)
+    profile = ada.get(f"/collections/users/records/{mine}").json()
+    assert (profile["owner"], profile["pocketbase_id"]) == (mine, there["ada"])
+    # The list rule is about a relation to the user.
+    (one,) = ada.get("/collections/posts/records").json()["items"]
+    assert one["author"] == mine
+    assert ada.get("/auth/me").json()["id"] == mine

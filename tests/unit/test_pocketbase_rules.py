@@ -14,7 +14,7 @@ from app.filters.compiler import compile_filter
 from app.filters.fields import Fields
 from app.filters.language.parser import parse_filter
 from app.filters.params import Params
-from app.moving.pocketbase.ids import record_id
+from app.moving.pocketbase.ids import Ids, record_id
 from app.moving.pocketbase.names import Naming
 from app.moving.pocketbase.rules.translate import Rule, rules_of
 from app.moving.pocketbase.schema import schema_of
@@ -62,7 +62,7 @@ USERS = collection(
 ADMINS = collection("admin", [], "auth")
 TAGS = collection("tags", [{"name": "label", "type": "text"}])
 POSTS = collection("posts", _FIELDS)
-NAMING = Naming([USERS, ADMINS, TAGS, POSTS])
+NAMING = Naming([USERS, ADMINS, TAGS, POSTS], Ids())
 
 
 def said(rule: str, operation: str = "list", of: SourceCollection = POSTS) -> Rule:
@@ -226,7 +226,7 @@ def test_no_two_collections_share_a_name_or_a_role() -> None:
         "a_b",
         "_a_b",
     ]
-    naming = Naming([collection(each, [], "auth") for each in names])
+    naming = Naming([collection(each, [], "auth") for each in names], Ids())
     assert len(set(naming.names.values())) == len(set(naming.roles.values())) == len(names)
     assert not {"admin", "member"} & set(naming.roles.values())
 

@@ -54,8 +54,9 @@ def import_data(
             with shown(as_json=as_json) as progress:
                 with opened(path) as source:
                     report = await take_over(
-                        source, target, auth.settings, progress, with_superusers=superusers
-                    )
+                        auth.database, source, target, auth.settings, progress,
+                        with_superusers=superusers,
+                    )  # fmt: skip
                 if dry_run:
                     return report, None
                 return report, await restore(

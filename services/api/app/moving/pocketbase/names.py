@@ -11,6 +11,7 @@ from app.core.actor import ADMIN_ROLE, COLLECTION_NAME
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from app.moving.pocketbase.ids import Ids
     from app.moving.pocketbase.source import Field, SourceCollection
 
 # A record's id in PocketBase, by which its files are found.
@@ -26,9 +27,11 @@ _WORDS = frozenset(
 
 
 class Naming:
-    """The collections that are taken over, and the names that they and their fields get."""
+    """The collections that are taken over, and the names and ids that they, their fields and their
+    records get."""
 
-    def __init__(self, found: Sequence[SourceCollection]) -> None:
+    def __init__(self, found: Sequence[SourceCollection], ids: Ids) -> None:
+        self.ids = ids
         self.taken = [
             each for each in found if each.type in ("base", "auth") and not each.is_system
         ]

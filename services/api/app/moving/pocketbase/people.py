@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from app.db.session import Session
     from app.moving.pocketbase.names import Naming
     from app.moving.pocketbase.source import Source, SourceCollection
 
 # A hash with a higher cost would take the processes that hash passwords seconds.
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}")
 _SHOWN = 10
+_AT_A_TIME = 1000
+_HERE = "SELECT id, email FROM listo.users WHERE email = ANY ($1)"
 _LONGEST_EMAIL = 254
 _LONGEST_NAME = 200
 _MEMBER = "member"
@@ -52,6 +56,39 @@ def lines(
     return people, _lines(source, naming, moment, people, with_superusers=with_superusers)
 
 
+async def keep_ids(
+    session: Session, source: Source, naming: Naming, *, with_superusers: bool
+) -> None:
+    """Let users whose addresses are here already have the ids that they have here."""
+    here: dict[UUID, UUID] = {}
+    for some in _addresses(source, naming, with_superusers=with_superusers):
+        rows = await session.fetch(_HERE, list(some))
+        here |= {
+            some[row["email"]]: UUID(int=row["id"].int)
+            for row in rows
+            if row["id"] != some[row["email"]]
+        }
+    source.ids.keep(here)
+
+
+def _addresses(
+    source: Source, naming: Naming, *, with_superusers: bool
+) -> Iterator[dict[str, UUID]]:
+    """The id that the user of each address would get, some at a time."""
+    tables = _tables(source, naming, with_superusers=with_superusers)
+    if not tables:
+        return
+    everybody, args = _everybody(tables)
+    taken = _first_of_each(source, everybody, args)
+    some: dict[str, UUID] = {}
+    for row in source.query(f"SELECT email, uuid FROM ({everybody}) WHERE email <> ''", args):
+        some[row["email"]] = UUID(taken.get(row["email"], row["uuid"]))
+        if len(some) == _AT_A_TIME:
+            yield some
+            some = {}
+    yield some
+
+
 def may_log_in(collection: SourceCollection) -> tuple[bool, bool]:
     """Whether users of the collection may log in by a password: those that are verified, and the
     others."""
@@ -67,12 +104,10 @@ def may_log_in(collection: SourceCollection) -> tuple[bool, bool]:
 def _lines(
     source: Source, naming: Naming, moment: datetime, people: People, *, with_superusers: bool
 ) -> Iterator[bytes]:
-    tables = [each for each in source.collections if each.name == SUPERUSERS and with_superusers]
-    tables += [each for each in naming.taken if each.is_auth]
+    tables = _tables(source, naming, with_superusers=with_superusers)
     if not tables:
         return
-    everybody = " UNION ALL ".join(_select(number, each) for number, each in enumerate(tables))
-    args = [value for each in tables for value in (each.id, each.id)]
+    everybody, args = _everybody(tables)
     taken = _first_of_each(source, everybody, args)
     for row in source.query(f"SELECT * FROM ({everybody}) ORDER BY uuid", args):
         collection = tables[row["place"]]
@@ -87,6 +122,17 @@ def _lines(
             yield _line(row, collection, naming, moment, people)
 
 
+def _tables(source: Source, naming: Naming, *, with_superusers: bool) -> list[SourceCollection]:
+    found = [each for each in source.collections if each.name == SUPERUSERS and with_superusers]
+    return found + [each for each in naming.taken if each.is_auth]
+
+
+def _everybody(tables: list[SourceCollection]) -> tuple[str, list[str]]:
+    """SQL of all users, and its values."""
+    sql = " UNION ALL ".join(_select(number, each) for number, each in enumerate(tables))
+    return sql, [each.id for each in tables]
+
+
 def _select(place: int, collection: SourceCollection) -> str:
     columns = {each.name for each in collection.fields}
     chosen = ", ".join(
@@ -94,8 +140,8 @@ def _select(place: int, collection: SourceCollection) -> str:
         for name in ("password", "verified", "name", "created", "updated")
     )
     return (
-        f"SELECT {place} AS place, listo_id(?, id) AS uuid, listo_lower(trim(email)) AS email,"
-        f" {chosen} FROM {quoted(collection.name)} WHERE ? IS NOT NULL"
+        f"SELECT {place} AS place, id AS former, listo_id(?, id) AS uuid,"
+        f" listo_lower(trim(email)) AS email, {chosen} FROM {quoted(collection.name)}"
     )
 
 
@@ -104,7 +150,7 @@ def _first_of_each(source: Source, everybody: str, args: list[str]) -> dict[str,
     doubled = "SELECT email FROM everybody WHERE email <> '' GROUP BY email HAVING count(*) > 1"
     rows = source.query(
         f"WITH everybody AS ({everybody}) SELECT email, uuid FROM everybody"
-        f" WHERE email IN ({doubled}) ORDER BY place DESC, created DESC, uuid DESC",
+        f" WHERE email IN ({doubled}) ORDER BY place DESC, created DESC, former DESC",
         args,
     )
     return {row["email"]: row["uuid"] for row in rows}

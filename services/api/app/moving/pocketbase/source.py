@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.moving.errors import CannotMove
-from app.moving.pocketbase.ids import record_id
+from app.moving.pocketbase.ids import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,10 +80,12 @@ class SourceCollection:
 class Source:
     """Collections, and their records as rows."""
 
-    def __init__(self, connection: sqlite3.Connection, found: list[SourceCollection]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, found: list[SourceCollection], ids: Ids
+    ) -> None:
         self._connection = connection
         self.collections = found
-        self.by_id = {each.id: each for each in found}
+        self.ids = ids
 
     def rows(self, collection: SourceCollection) -> Iterator[dict[str, Any]]:
         """The records, in the order of the ids that they get here."""
@@ -125,15 +127,14 @@ def opened(path: Path) -> Iterator[Source]:
     with closing(connection):
         with _explained(file):
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            connection.create_function("listo_id", 2, _id, deterministic=True)
+            ids = Ids()
+            connection.create_function(
+                "listo_id", 2, lambda collection, id_: str(ids.of(collection, str(id_)))
+            )
             connection.create_function("listo_lower", 1, _lower, deterministic=True)
             connection.execute("BEGIN")
             found = _collections(connection, file)
-        yield Source(connection, found)
-
-
-def _id(collection: str, id_: object) -> str:
-    return str(record_id(collection, str(id_)))
+        yield Source(connection, found, ids)
 
 
 def _lower(text: object) -> str | None:

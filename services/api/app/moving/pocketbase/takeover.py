@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.core.settings import Settings
+    from app.db.session import Session
     from app.moving.archives.writing import Dump
     from app.moving.pocketbase.source import Source, SourceCollection
     from app.moving.progress import Progress
@@ -44,6 +45,7 @@ _TURN = 500
 
 
 async def take_over(
+    session: Session,
     source: Source,
     target: Path,
     settings: Settings,
@@ -51,9 +53,10 @@ async def take_over(
     *,
     with_superusers: bool,
 ) -> Report:
-    """Write the dump into a new folder. Raises CannotMove."""
+    """Write the dump into a new folder, for the database of the session. Raises CannotMove."""
     moment = utcnow()
-    naming = Naming(source.collections)
+    naming = Naming(source.collections, source.ids)
+    await persons.keep_ids(session, source, naming, with_superusers=with_superusers)
     most = min(settings.max_record_bytes, settings.max_body_bytes)
     taking = [_Taking(source, each, naming, moment, most) for each in naming.taken]
     taking.sort(key=lambda each: each.taken.name)

@@ -12,7 +12,6 @@ import orjson
 
 from app.core.errors import Problem
 from app.core.json import parse_strict
-from app.moving.pocketbase.ids import record_id
 from app.moving.pocketbase.names import FORMER_ID
 from app.moving.pocketbase.schema import zero_fits
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from app.moving.pocketbase.ids import Ids
     from app.moving.pocketbase.names import Naming
     from app.moving.pocketbase.source import Field, SourceCollection
 
@@ -32,12 +32,12 @@ class Converter:
 
     def __init__(self, collection: SourceCollection, naming: Naming, moment: datetime) -> None:
         names = naming.fields(collection)
-        self._collection = collection
+        self._collection, self._ids = collection, naming.ids
         self._moment = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         self._system = {name: own for own, name in naming.system(collection).items()}
         self._owner = collection.field("owner") if "owner" in self._system else None
         self._fields: list[tuple[str, bytes, Callable[[Any], bytes | None]]] = [
-            (field.name, orjson.dumps(names[field.name]), _converter(field))
+            (field.name, orjson.dumps(names[field.name]), _converter(field, naming.ids))
             for field in naming.kept(collection)
         ]
         self._former = orjson.dumps(FORMER_ID)
@@ -54,12 +54,12 @@ class Converter:
 
     def line(self, row: dict[str, Any], data: bytes) -> bytes:
         """The record as a line of a dump, with its own fields `data`."""
-        id_ = record_id(self._collection.id, str(row["id"]))
+        id_ = self._ids.of(self._collection.id, str(row["id"]))
         created = self._time(row, "created_at")
         updated = self._time(row, "updated_at") if "updated_at" in self._system else created
         owner = b"null"
         if self._owner is not None and row.get("owner"):
-            owner = b'"%s"' % str(record_id(self._owner.target, row["owner"])).encode()
+            owner = b'"%s"' % str(self._ids.of(self._owner.target, row["owner"])).encode()
         elif self._collection.is_auth:
             # A user's own profile.
             owner = b'"%s"' % str(id_).encode()
@@ -78,9 +78,9 @@ def time_of(value: Any) -> str | None:
     return f"{found[1]}T{found[2]}.{(found[3] or '').ljust(6, '0')}Z"
 
 
-def _converter(field: Field) -> Callable[[Any], bytes | None]:
+def _converter(field: Field, ids: Ids) -> Callable[[Any], bytes | None]:
     if field.type == "relation":
-        return _relations(field)
+        return _relations(field, ids)
     if field.is_multiple:
         return _list
     if field.type == "number" and zero_fits(field) and not field.required:
@@ -136,14 +136,12 @@ def _list(value: Any) -> bytes | None:
     return orjson.dumps(items) if items else None
 
 
-def _relations(field: Field) -> Callable[[Any], bytes | None]:
+def _relations(field: Field, ids: Ids) -> Callable[[Any], bytes | None]:
     def one(value: Any) -> bytes | None:
-        return (
-            None if value in (None, "") else orjson.dumps(str(record_id(field.target, str(value))))
-        )
+        return None if value in (None, "") else orjson.dumps(str(ids.of(field.target, str(value))))
 
     def several(value: Any) -> bytes | None:
-        items = [str(record_id(field.target, str(each))) for each in _items(value)]
+        items = [str(ids.of(field.target, str(each))) for each in _items(value)]
         return orjson.dumps(items) if items else None
 
     return several if field.is_multiple else one

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.filters.paths import SYSTEM_TYPES
-from app.moving.pocketbase.ids import record_id
 from app.moving.pocketbase.names import quoted
 from app.moving.pocketbase.rules.parser import Constant, Name, Untranslatable
 from app.moving.pocketbase.rules.times import compared_time
@@ -151,7 +150,7 @@ class Comparisons:
         ):
             value = right.value
             if field.type == "relation":
-                value = str(record_id(field.target, value))
+                value = str(self._naming.ids.of(field.target, value))
             return f"{place.name} has {_text(value)}"
         raise Untranslatable(f"{field.name} has several values, and has and in are all there is")
 
@@ -181,7 +180,7 @@ class Comparisons:
         if not isinstance(right.value, str):
             raise Untranslatable(f"{right.text} is no id")
         target = self._collection.id if place.name == "id" else place.field.target
-        return f"{place.name} {operator} {_text(str(record_id(target, right.value)))}"
+        return f"{place.name} {operator} {_text(str(self._naming.ids.of(target, right.value)))}"
 
     def _both(self, place: _Place, operator: str, other: _Place) -> str:
         kinds = {_kind(place.field), _kind(other.field)}
