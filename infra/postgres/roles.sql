@@ -47,6 +47,8 @@ SELECT 'CREATE DATABASE listo OWNER listo_owner'
 ALTER DATABASE listo OWNER TO listo_owner;
 REVOKE ALL ON DATABASE listo, postgres, template1 FROM PUBLIC;
 GRANT CONNECT ON DATABASE listo TO listo_app, listo_monitor, listo_backup;
+-- Imports stage their files in temporary tables.
+GRANT TEMPORARY ON DATABASE listo TO listo_app;
 GRANT CONNECT ON DATABASE postgres TO listo_monitor, listo_backup;
 
 

@@ -17,6 +17,10 @@ REVOKE INSERT, UPDATE, DELETE ON listo.migrations FROM {role};
 GRANT USAGE, CREATE ON SCHEMA records TO {role};
 """
 
+# Imports stage files in temporary tables, which every role may make unless somebody forbade it.
+_MAY_STAGE = "SELECT has_database_privilege($1, current_database(), 'TEMPORARY')"
+_LET_STAGE = "SELECT format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), $1::text)"
+
 # Tables that another role owns, because that role served the database or ran a migration.
 _NOT_ITS_OWN = """
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, $1::text)
@@ -44,6 +48,8 @@ async def grant(connection: asyncpg.Connection[Any], role: str) -> None:
         return
     async with connection.transaction():
         await connection.execute(_GRANTS.format(role=quoted))
+        if not await connection.fetchval(_MAY_STAGE, role):
+            await connection.execute(await connection.fetchval(_LET_STAGE, role))
     # Each statement commits by itself, so that a wait for one table holds no lock of another.
     for row in await connection.fetch(_NOT_ITS_OWN, role):
         await connection.execute(row[0])
