@@ -27,6 +27,8 @@ Recency = Literal["created_at", "updated_at"]
 WEIGHTS: Final[dict[Weight, float]] = {"A": 1.0, "B": 0.4, "C": 0.2, "D": 0.1}
 # Levels of marks, as the function `listo.search_marked` knows them, the heaviest first.
 LEVELS: Final = "zyxwvutsrqponmlkjihgfedcba"
+# Marks of several levels together: that of a step is also on all lexemes above it.
+STEPS: Final = "EDCBA"
 MARK: Final = "\x01"
 CJK: Final = "cjk"
 # Configurations of PostgreSQL 17, and two of our own, without and with pairs of letters.

@@ -165,7 +165,8 @@ STATEMENTS = (
     """,
     _BIGRAMS,
     # A vector with marks of the lexemes that weigh more than one in the lightest field: for a
-    # lexeme of the second level, E'\x01b' || lexeme. The price is what keeps the planner from
+    # lexeme of the second level, E'\x01b' || lexeme, and E'\x01A' || lexeme, since it is above the
+    # first of five steps. The price is what keeps the planner from
     # computing vectors of many records where the index tells.
     """
     CREATE OR REPLACE FUNCTION listo.search_marked(v tsvector, lightest float8) RETURNS tsvector
@@ -173,9 +174,10 @@ STATEMENTS = (
     DECLARE
         levels CONSTANT float8[] := '{2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 7.5, 8,
             9, 10, 11, 12, 13, 14, 16, 18, 20, 24, 28, 32, 40}';
+        steps CONSTANT float8[] := '{2.5, 3.5, 5, 7, 10}';
         marks text[];
     BEGIN
-        SELECT array_agg(E'\\x01' || chr(96 + width_bucket(times, levels)) || lexeme) INTO marks
+        SELECT array_agg(E'\\x01' || level || lexeme) INTO marks
         FROM (
             SELECT lexeme, (
                 SELECT sum(CASE w WHEN 'A' THEN 1 WHEN 'B' THEN 0.4 WHEN 'C' THEN 0.2 ELSE 0.1 END)
@@ -186,7 +188,11 @@ STATEMENTS = (
                 WHEN lightest > 0.9 THEN 'A' WHEN lightest > 0.3 THEN 'B'
                 WHEN lightest > 0.15 THEN 'C' ELSE 'D' END
             ORDER BY times DESC, lexeme LIMIT 500
-        ) AS weighed WHERE times >= 2;
+        ) AS weighed, LATERAL (
+            SELECT chr(96 + width_bucket(times, levels)) UNION ALL
+            SELECT chr(64 + step) FROM generate_series(1, width_bucket(times, steps)) AS step
+        ) AS of_lexeme (level)
+        WHERE times >= 2;
         RETURN CASE WHEN marks IS NULL THEN v ELSE v || array_to_tsvector(marks) END;
     END
     $$

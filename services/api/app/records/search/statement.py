@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # pages take as many more as records were given before, up to a limit, which holds from the first
 # page on for phrases: they are looked for in the texts of candidates.
 MOST_OF_A_WORD = 100
-MOST = 300
+MOST = 500
 MOST_OF_ALL = 1000
 # Bytes of candidates at their heaviest.
 MOST_BYTES = 64 << 20

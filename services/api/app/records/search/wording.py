@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from app.collections.declared_search import CJK, LEVELS, MARK
+from app.collections.declared_search import CJK, LEVELS, MARK, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,9 +32,6 @@ _SINGLE = re.compile(rf"('{_LETTERS}')(?!:)")
 _TYPED = re.compile(r'-?"[^"]*"?|\S+')
 _WORD = re.compile(r"\w+")
 _BEGUN = re.compile(r"\w+\Z")
-# Levels of several words at once: a word of any level above counts as well, which makes the query
-# longer, so these are fewer.
-_COARSE: Final = "ogdba"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class Wanted:
 
     The index cannot tell where words stand. So `loose` takes the words of a phrase in any place,
     and leaves out no phrase. `levels` do as well, from the heaviest on: they match the records that
-    have each of the words on that level.
+    have each of the words on that level, or above that step.
     """
 
     query: str
@@ -146,7 +143,8 @@ def wanted(query: str, language: str) -> Wanted:
     parts = list(_PART.finditer(loose))
     lexemes = sum(part["lexeme"] is not None for part in parts)
     joined = lexemes > 1 and any(part["other"] for part in parts)
-    levels = tuple(_at_level(loose, level, joined) for level in (_COARSE if joined else LEVELS))
+    # Several words are seldom on the same level.
+    levels = tuple(_at_level(loose, level) for level in (STEPS if joined else LEVELS))
     return Wanted(query, loose, levels, lexemes == 1)
 
 
@@ -156,14 +154,12 @@ def _loosened(part: re.Match[str]) -> str:
     return "&" if part["phrase"] else part[0]
 
 
-def _at_level(loose: str, level: str, joined: bool) -> str:  # noqa: FBT001 - of one caller
-    """The query for marks of this level, or of this one and those above if words are `joined`."""
-    enough = LEVELS[: LEVELS.index(level) + 1] if joined else level
+def _at_level(loose: str, level: str) -> str:
+    """The query for the marks of this level or step."""
 
     def marked(part: re.Match[str]) -> str:
         if part["lexeme"] is None:
             return part[0]
-        marks = [f"'{MARK}{each}{part['lexeme']}'{part['weights']}" for each in enough]
-        return f"( {' | '.join(marks)} )"
+        return f"'{MARK}{level}{part['lexeme']}'{part['weights']}"
 
     return _PART.sub(marked, loose)
