@@ -201,6 +201,34 @@ def test_a_change_that_takes_a_unique_value_of_another_is_refused(
     assert records(ada, path, "slug", "n") == [["a", 5], ["b", 1], ["c", 6]]
 
 
+def test_a_value_that_is_too_long_for_an_index_is_refused_alone(
+    admin: httpx.Client, ada: httpx.Client
+) -> None:
+    path = keyed(admin)
+    long = "".join(chr(0x4E00 + n * 7919 % 20_000) for n in range(4000))
+    content = ndjson(*({"slug": long if n == 6 else f"s{n}", "n": n} for n in range(20)))
+    report = imported(ada, path, content, on_error="skip")
+    assert (report["inserted"], report["refused"]) == (19, 1)
+    assert [(each["line"], each["code"]) for each in report["errors"]] == [
+        (7, "indexed_value_too_long")
+    ]
+    (id_,) = (each[0] for each in records(ada, path, "id", "n") if each[1] == 3)
+    report = imported(
+        ada, path, ndjson({"id": id_, "slug": long}, {"id": id_}), mode="upsert", on_error="skip"
+    )
+    assert report["refused"] == 2
+
+
+def test_a_default_counts_as_the_key(admin: httpx.Client, ada: httpx.Client) -> None:
+    path = f"/collections/d{uuid4().hex[:12]}"
+    schema = {"properties": {"slug": {"type": "string", "default": "x"}, "n": {"type": "integer"}}}
+    unique = [{"fields": ["slug"], "unique": True}]
+    admin.put(path, json={"schema": schema, "rules": OPEN, "indexes": unique})
+    imported(ada, path, ndjson({"n": 1}))
+    report = imported(ada, path, ndjson({"n": 2}), mode="upsert", key="slug")
+    assert (report["updated"], report["inserted"]) == (1, 0)
+
+
 def test_rules_hold_for_each_line(
     admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
 ) -> None:
@@ -219,8 +247,10 @@ def test_rules_hold_for_each_line(
     # An id that is taken by a record out of sight looks like any refusal.
     hidden = import_(bob, path, ndjson({"slug": "d", "n": 1, "id": record["id"]}))
     assert [each[2] for each in faults(hidden)] == ["forbidden"]
-    hidden = import_(bob, path, ndjson({"n": 2, "id": record["id"]}), mode="upsert")
-    assert [each[2] for each in faults(hidden)] == ["forbidden"]
+    for line in ({"n": 2}, {"slug": "e", "n": 11}):
+        hidden = import_(bob, path, ndjson({**line, "id": record["id"]}), mode="upsert")
+        absent = import_(bob, path, ndjson({**line, "id": str(uuid4())}), mode="upsert")
+        assert hidden.json()["errors"] == absent.json()["errors"]
     assert records(admin, path, "slug", "n") == [["a", 1]]
 
 

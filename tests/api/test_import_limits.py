@@ -93,6 +93,7 @@ WRONG: list[tuple[bytes, str, tuple[int, str, str] | str]] = [
     (b"n,tags\n1,{}\n", CSV, (2, "/tags", "type")),
     (b"n,tags\n1,[\n", CSV, (2, "/tags", "type")),
     (b"n,id\n1,7\n", CSV, (2, "/id", "invalid_id")),
+    (b",".join(b"c%d" % n for n in range(20_000)), CSV, "unreadable_file"),
     (b"n,version\n1,x\n", CSV, (2, "/version", "type")),
     (b'n,_rest\n1,"{""n"":2}"\n', CSV, (2, "", "invalid_json")),
     (b"n,_rest\n1,[]\n", CSV, (2, "", "invalid_json")),

@@ -236,6 +236,32 @@ def test_an_import_whose_records_changed_stays(admin: httpx.Client, ada: httpx.C
     assert {first["id"], third["id"]} < {each["id"] for each in lines(export(ada, path))}
 
 
+def test_a_record_that_was_made_again_stays(admin: httpx.Client, ada: httpx.Client) -> None:
+    path = define(admin)
+    content = ndjson({"n": 1, "id": str(uuid4())})
+    report = import_(ada, path, content).json()
+    (record,) = lines(export(ada, path))
+    ada.delete(f"{path}/records/{record['id']}")
+    import_(ada, path, content)
+    assert undo(ada, report).json()["code"] == "records_changed"
+    assert len(lines(export(ada, path))) == 1
+
+
+def test_unique_values_that_were_passed_on_come_back(
+    admin: httpx.Client, ada: httpx.Client
+) -> None:
+    path = f"/collections/u{uuid4().hex[:12]}"
+    unique = [{"fields": ["title"], "unique": True}]
+    admin.put(path, json={"schema": SCHEMA, "rules": OPEN, "indexes": unique})
+    fill(ada, path, {"title": "a"}, {"title": "b"})
+    a, b = (each["id"] for each in lines(export(ada, path)))
+    content = ndjson({"id": a, "title": "c"}, {"id": b, "title": "a"})
+    report = import_(ada, path, content, mode="upsert").json()
+    assert report["updated"] == 2
+    assert undo(ada, report).json() == {"deleted": 0, "restored": 2}
+    assert records(ada, path, "id", "title") == [[a, "a"], [b, "b"]]
+
+
 def test_only_who_may_delete_undoes(
     admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
 ) -> None:
@@ -282,6 +308,18 @@ def test_a_job_that_waits_is_cancelled_at_once(
     work()
     assert lines(export(ada, path)) == []
     assert ada.post(f"{where}/cancel").json()["code"] == "job_ended"
+    cancelled = ada.post(f"{path}/exports").headers["location"]
+    ada.post(f"{cancelled}/cancel")
+    assert ada.get(f"{cancelled}/result").json()["code"] == "job_file_not_found"
+
+
+def test_a_key_that_may_only_write_gets_its_job(admin: httpx.Client, server: Server) -> None:
+    path = define(admin)
+    eve = server.member(f"eve{uuid4().hex[:8]}@example.com")
+    body = {"name": "k", "scopes": ["records:write"]}
+    key = server.client(eve.post("/auth/api-keys", json=body).json()["key"])
+    where = later(key, path, ndjson({"n": 1}))
+    assert eve.post(f"{where}/cancel").status_code == 200
 
 
 def test_a_user_has_few_jobs_at_a_time(

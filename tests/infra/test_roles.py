@@ -75,8 +75,8 @@ def test_the_role_may_do_all_that_the_api_does(
     batch = {"operations": [{"op": "create", "data": {"title": str(n)}} for n in range(20)]}
     assert admin.post(f"{records}:batch", json=batch).status_code == 200
     assert admin.delete(path).status_code == 204
-    file = {"content": b'{"title":"b"}\n{"title":"c"}\n', "params": {"format": "ndjson"}}
-    done = admin.post("/collections/things/import", **file)
+    file = b'{"title":"b"}\n{"title":"c"}\n'
+    done = admin.post("/collections/things/import?format=ndjson", content=file)
     assert done.json()["inserted"] == 2, done.text
     undone = admin.post(f"/jobs/{done.json()['job']}/undo")
     assert undone.json() == {"deleted": 2, "restored": 0}, undone.text

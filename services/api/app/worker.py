@@ -20,6 +20,7 @@ from app.core.clock import utcnow
 from app.core.errors import Problem
 from app.db import leases
 from app.db.database import Database
+from app.db.pool.budget import Memory
 from app.db.pool.gate import ACQUIRE_TIMEOUT
 from app.db.pool.pooled import CONNECT_TIMEOUT
 from app.events import repository as events_repository
@@ -47,6 +48,8 @@ _SLICE = 1000
 _LOOK_SECONDS = 2.0
 # A worker that hangs must not keep its locks and its lease from others.
 _IDLE_SECONDS = 5.0
+# A job's transaction waits for room in memory, for ten seconds at most.
+_LONG_IDLE_SECONDS = 20.0
 _KEPT_SESSIONS = timedelta(days=7)
 
 
@@ -182,7 +185,11 @@ async def work(settings: Settings) -> None:
     # Each loop works on a connection, and renews its lease on another.
     database = Database(
         settings.database_url.get_secret_value(), pool_size=2 * len(LOOPS),
-        statement_timeout=600.0, idle_timeout=_IDLE_SECONDS, name="listo-worker",
+        statement_timeout=600.0, idle_timeout=_IDLE_SECONDS, long_idle_timeout=_LONG_IDLE_SECONDS,
+        memory=Memory(
+            settings.database_memory, min(settings.max_record_bytes, settings.max_body_bytes)
+        ),
+        name="listo-worker",
     )  # fmt: skip
     await database.open()
     logger.info("worker started")

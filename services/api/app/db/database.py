@@ -164,6 +164,7 @@ class Database(Pooled):
         statement_timeout: float = 20.0,
         list_timeout: float | None = None,
         idle_timeout: float = 60.0,
+        long_idle_timeout: float = 900.0,
         memory: Memory | None = None,
         name: str = "listo",
     ) -> None:
@@ -183,7 +184,7 @@ class Database(Pooled):
         )
         super().__init__(url, of_sessions, Gate(max(1, pool_size - for_lists)), budget)
         self.lists: Pooled = self
-        self.long = LongPool(url, of_sessions, budget)
+        self.long = LongPool(url, of_sessions, budget, long_idle_timeout)
         if list_timeout is not None:
             self.lists = ListPool(url, of_sessions, for_lists, list_timeout, budget)
         self.notifications = Notifications(self.connect)

@@ -32,6 +32,8 @@ class Job:
     parameters: dict[str, Any]
     state: State
     attempt: int
+    # How many workers were gone, or hung, while they did the job.
+    lost: int
     cancel_requested: bool
     progress: dict[str, Any]
     result: dict[str, Any] | None

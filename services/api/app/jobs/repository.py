@@ -84,12 +84,17 @@ async def get_all(
     return [_job(row) for row in rows]
 
 
-async def unfinished(session: Session, user: UUID) -> int:
-    """The number of the user's jobs that have not ended."""
-    number: int = await session.fetchval(
-        "SELECT count(*) FROM listo.jobs WHERE user_id = $1 AND finished_at IS NULL", user
+async def has_room(session: Session, user: UUID, most: int, most_bytes: int) -> bool:
+    """Whether the user may have one more job; others that ask wait until the transaction ends."""
+    await session.execute("SELECT FROM listo.users WHERE id = $1 FOR NO KEY UPDATE", user)
+    row = await session.fetchrow(
+        "SELECT (SELECT count(*) FROM listo.jobs WHERE user_id = $1 AND finished_at IS NULL),"
+        " (SELECT coalesce(sum(octet_length(f.bytes)), 0) FROM listo.job_files AS f"
+        " JOIN listo.jobs AS j ON j.id = f.job WHERE j.user_id = $1)",
+        user,
     )
-    return number
+    assert row is not None
+    return bool(row[0] < most and row[1] < most_bytes)
 
 
 async def received(
@@ -112,9 +117,10 @@ async def take(session: Session) -> Job | None:
     Only the holder of the lease calls this, so nobody else has a running job.
     """
     row = await session.fetchrow(
-        "UPDATE listo.jobs SET state = 'running', attempt = attempt + 1, started_at = now()"
-        " WHERE id = (SELECT id FROM listo.jobs WHERE state IN ('running', 'waiting')"
-        " AND finished_at IS NULL ORDER BY state, created_at, id LIMIT 1)"
+        "UPDATE listo.jobs SET state = 'running', attempt = attempt + 1, started_at = now(),"
+        " lost = lost + (state = 'running')::integer WHERE id = (SELECT id FROM listo.jobs"
+        " WHERE state IN ('running', 'waiting') AND finished_at IS NULL"
+        " ORDER BY state, created_at, id LIMIT 1)"
         f" RETURNING {_COLUMNS}"
     )
     return None if row is None else _job(row)
@@ -132,6 +138,16 @@ async def report(session: Session, job: Job, progress: dict[str, Any]) -> bool:
     return bool(goes_on)
 
 
+async def give_back(session: Session, job: Job) -> None:
+    """Have a running job wait again."""
+    await session.execute(
+        "UPDATE listo.jobs SET state = 'waiting' WHERE id = $1 AND attempt = $2"
+        " AND state = 'running'",
+        job.id,
+        job.attempt,
+    )
+
+
 async def finish(
     session: Session,
     job: Job,
@@ -140,10 +156,14 @@ async def finish(
     result: dict[str, Any] | None = None,
     problem: dict[str, Any] | None = None,
 ) -> bool:
-    """End a running job; False if another worker has taken it up, or it is gone."""
+    """End a running job; False if another worker has taken it up, if it is gone, or if it was
+    cancelled and is to succeed. Only the files of a success are kept."""
     status = await session.execute(
-        "UPDATE listo.jobs SET state = $3, result = $4, problem = $5,"
-        " finished_at = clock_timestamp() WHERE id = $1 AND attempt = $2 AND state = 'running'",
+        "WITH ended AS (UPDATE listo.jobs SET state = $3, result = $4, problem = $5,"
+        " finished_at = clock_timestamp() WHERE id = $1 AND attempt = $2 AND state = 'running'"
+        " AND NOT (cancel_requested AND $3 = 'succeeded') RETURNING id),"
+        " gone AS (DELETE FROM listo.job_files WHERE job IN (SELECT id FROM ended)"
+        " AND ($3 <> 'succeeded' OR name = 'input')) SELECT FROM ended",
         job.id,
         job.attempt,
         state,
@@ -156,7 +176,9 @@ async def finish(
 async def cancel(session: Session, id_: UUID) -> Job | None:
     """Cancel a job that waits, and ask for the end of one that runs; None if it has ended."""
     row = await session.fetchrow(
-        "UPDATE listo.jobs SET cancel_requested = true,"
+        "WITH gone AS (DELETE FROM listo.job_files AS f USING listo.jobs AS j"
+        " WHERE j.id = $1 AND f.job = j.id AND j.state = 'waiting')"
+        " UPDATE listo.jobs SET cancel_requested = true,"
         " state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END,"
         " finished_at = CASE state WHEN 'waiting' THEN now() END"
         f" WHERE id = $1 AND finished_at IS NULL RETURNING {_COLUMNS}",

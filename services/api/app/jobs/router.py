@@ -94,7 +94,9 @@ async def _file(request: Request, actor: Actor, job_id: UUID, name: FileName) ->
     database = services_of(request.scope).database
     job = await service.get(database, actor, job_id)
     size = await files.size(database, job_id, name)
-    if job.finished_at is None or (size is None and not _may_be_empty(job, name)):
+    if job.state not in ("succeeded", "undone"):
+        raise JobHasNoFile
+    if size is None and not (name == "result" and job.kind == "export"):
         raise JobHasNoFile
     size = size or 0
     context = context_of(request.scope)
@@ -108,10 +110,6 @@ async def _file(request: Request, actor: Actor, job_id: UUID, name: FileName) ->
     fields["Content-Length"] = str(end - first)
     body = files.read(database, job_id, name, first, end)
     return StreamingResponse(body, status, fields)
-
-
-def _may_be_empty(job: Job, name: FileName) -> bool:
-    return name == "result" and job.kind == "export" and job.state == "succeeded"
 
 
 def _bounds(wanted: re.Match[str], size: int) -> tuple[int, int]:

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("listo.jobs")
 
+# Jobs that are forgotten in a transaction.
+_FORGOTTEN = 10
 # How often a job's progress is kept, and its cancellation noticed.
 _REPORT_SECONDS = 1.0
-# A job that takes its worker down each time is given up.
-_MOST_ATTEMPTS = 5
+# A job that takes its worker down each time is given up, as is one that finds no room for hours.
+_MOST_LOST = 4
+_MOST_ATTEMPTS = 1000
 
 
 @dataclass(slots=True)
@@ -63,20 +66,23 @@ async def run_next(lease: Lease, settings: Settings, runners: Mapping[Kind, Runn
     if job is None:
         return False
     try:
-        if job.attempt > _MOST_ATTEMPTS:
+        if job.lost > _MOST_LOST or job.attempt > _MOST_ATTEMPTS:
             raise TooManyAttempts
         assert job.user_id is not None
         actor = await actor_now(lease.database, job.user_id, job.api_key_id)
         await _run(Running(job, actor, lease.database, settings), runners[job.kind])
         outcome = "succeeded"
     except JobGone:
-        outcome = "gone"
+        # Unless it is gone, it was cancelled at the very end.
+        cancelled = await repository.finish(lease.database, job, "cancelled")
+        outcome = "cancelled" if cancelled else "gone"
     except _Cancelled:
         outcome = "cancelled"
         await repository.finish(lease.database, job, "cancelled")
     except Problem as problem:
         if problem.status > HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.warning("job %s is taken up again: %s", job.id, problem.in_one_line)
+            await repository.give_back(lease.database, job)
             raise
         outcome = "failed"
         await repository.finish(lease.database, job, "failed", problem=_told(problem))
@@ -113,7 +119,9 @@ async def _report(running: Running, task: asyncio.Future[None]) -> None:
         # While the database is away, the job itself finds out.
         with suppress(Problem):
             if not await repository.report(running.database, running.job, running.progress):
+                # Once: a second time would break off what tidies up.
                 task.cancel()
+                return
 
 
 def _told(problem: Problem) -> dict[str, Any]:
@@ -131,6 +139,9 @@ def _told(problem: Problem) -> dict[str, Any]:
 
 
 async def purge(session: Session, size: int) -> int:
-    """Forget jobs a day after their end, and then what undoing them would have taken."""
-    jobs = await repository.purge(session, KEPT, size)
-    return max(jobs, await repository.purge_changes(session, size))
+    """Forget jobs a day after their end, and then what undoing them would have taken. The number of
+    what was forgotten; none is left below `size`."""
+    # The files of a job can be large.
+    jobs = await repository.purge(session, KEPT, _FORGOTTEN)
+    changes = await repository.purge_changes(session, size)
+    return size if jobs == _FORGOTTEN else changes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.core.actor import Scope
 from app.core.clock import utcnow
-from app.core.errors import Unauthorized
+from app.core.errors import Forbidden, Unauthorized
 from app.core.ids import uuid7
 from app.jobs import repository
 from app.jobs.errors import JobEnded, JobNotFound, TooManyJobs
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from app.db.session import Session
     from app.jobs.models import Kind, State
 
-# Jobs of one user that wait or run.
+# Jobs of one user that wait or run, and the bytes of all files of the user's jobs.
 MOST_JOBS = 5
+MOST_BYTES = 8 << 30
 
 
 def new(
@@ -37,16 +38,21 @@ def new(
     """A job of the caller, which is not stored yet."""
     return Job(
         uuid7(), kind, collection.name, collection.id, actor.id, actor.api_key_id, parameters,
-        state, 0, False, {}, result, None, utcnow(), None, None,
+        state, 0, 0, False, {}, result, None, utcnow(), None, None,
     )  # fmt: skip
 
 
-async def require_room(session: Session, actor: Actor) -> None:
-    """Raises Unauthorized for an anonymous caller, and TooManyJobs (429)."""
-    if actor.id is None:
+async def add(session: Session, job: Job) -> None:
+    """Store a job of the caller.
+
+    Raises Unauthorized for an anonymous caller, and TooManyJobs (429).
+    """
+    if job.user_id is None:
         raise Unauthorized
-    if await repository.unfinished(session, actor.id) >= MOST_JOBS:
-        raise TooManyJobs
+    async with session.atomic() as transaction:
+        if not await repository.has_room(transaction, job.user_id, MOST_JOBS, MOST_BYTES):
+            raise TooManyJobs
+        await repository.insert(transaction, job)
 
 
 async def get(session: Session, actor: Actor, id_: UUID) -> Job:
@@ -70,8 +76,11 @@ async def get_all(
 
 
 async def cancel(session: Session, actor: Actor, id_: UUID) -> Job:
-    """End a job; one that runs ends within seconds. Raises JobNotFound, JobEnded (409)."""
+    """End a job; one that runs ends within seconds. Raises JobNotFound, JobEnded (409), and
+    Forbidden for an API key that may not write."""
     await get(session, actor, id_)
+    if not actor.has_scope(Scope.RECORDS_WRITE):
+        raise Forbidden(f"The API key lacks the scope {Scope.RECORDS_WRITE}.")
     job = await repository.cancel(session, id_)
     if job is None:
         raise JobEnded

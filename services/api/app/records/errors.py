@@ -40,6 +40,13 @@ class NotUnique(Conflict):
     indexes: frozenset[str] = frozenset()
 
 
+class DefinitionChanged(Conflict):
+    """The collection's definition changed while the request was in work; send it again."""
+
+    code = "collection_changed"
+    retryable = True
+
+
 class VersionConflict(PreconditionFailed):
     """The record has changed since that version."""
 

@@ -14,7 +14,7 @@ from app.core.actor import SYSTEM
 from app.db.pool.budget import room
 from app.observability.metrics import EVENTS_PUBLISHED
 from app.records import sizes
-from app.records.errors import IndexedValueTooLong, not_unique
+from app.records.errors import DefinitionChanged, IndexedValueTooLong, not_unique
 from app.records.sql.statements import statements_of
 
 if TYPE_CHECKING:
@@ -354,6 +354,15 @@ async def visible_version(access: Access, id_: UUID) -> int | None:
             statement.sql, *statement.args(access.actor, id_)
         )
     return version
+
+
+async def lock_definition(access: Access) -> None:
+    """Keep the definition as it is until the transaction ends. Raises DefinitionChanged (409)."""
+    version = await access.session.fetchval(
+        "SELECT version FROM listo.collections WHERE id = $1 FOR SHARE", access.collection.id
+    )
+    if version != access.collection.version:
+        raise DefinitionChanged
 
 
 async def definition_version(access: Access) -> int | None:

@@ -22,10 +22,16 @@ from app.records import batch, service, upsert
 from app.records.access import Access
 from app.records.cached import lists, records
 from app.records.cached.fields import fields_of
-from app.records.errors import InvalidId, RecordExists, RecordNotFound, VersionConflict
+from app.records.errors import (
+    DefinitionChanged,
+    InvalidId,
+    RecordExists,
+    RecordNotFound,
+    VersionConflict,
+)
 from app.records.lists import listing
 from app.records.lists.parameters import parse as parse_parameters
-from app.records.service import Body, DefinitionChanged, Stored
+from app.records.service import Body, Stored
 from app.route_policy import RoutePolicy
 from app.services import services_of
 

@@ -15,11 +15,12 @@ from app.collections.checking import pool as checking
 from app.collections.json_schema import keywords
 from app.collections.json_schema.keywords import RESERVED
 from app.core import json
-from app.core.errors import Conflict, FieldError
+from app.core.errors import FieldError
 from app.core.ids import uuid7
 from app.observability.metrics import RULE_REJECTIONS
 from app.records import gathered, merging, repository
 from app.records.errors import (
+    DefinitionChanged,
     InvalidRecord,
     RecordExists,
     RecordNotFound,
@@ -74,13 +75,6 @@ class Stored:
     def value(self) -> dict[str, Any]:
         parsed: dict[str, Any] = json.parse_stored(self.json)
         return parsed
-
-
-class DefinitionChanged(Conflict):
-    """The collection's definition changed while the request was in work; send it again."""
-
-    code = "collection_changed"
-    retryable = True
 
 
 async def get(access: Access, id_: UUID) -> Stored:

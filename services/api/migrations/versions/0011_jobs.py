@@ -22,6 +22,7 @@ STATEMENTS = (
         state text NOT NULL,
         -- Counts how often a worker took it up, so that a former worker's late write is refused.
         attempt integer NOT NULL DEFAULT 0,
+        lost integer NOT NULL DEFAULT 0,
         cancel_requested boolean NOT NULL DEFAULT false,
         progress jsonb NOT NULL DEFAULT '{}',
         result jsonb,
@@ -52,7 +53,9 @@ STATEMENTS = (
     CREATE TABLE listo.import_changes (
         job uuid NOT NULL,
         record uuid NOT NULL,
+        -- Both tell whether the record is as the import left it.
         version bigint NOT NULL,
+        updated_at timestamptz NOT NULL,
         -- The data before, null for a record that was inserted.
         before jsonb
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from app.core import context
-from app.core.errors import DatabaseUnavailable
+from app.core.errors import Problem
 from app.db.errors import translated
 from app.db.pool.gate import Gate, PendingAcquire
 from app.db.pool.pooled import Pooled
@@ -14,7 +16,6 @@ from app.db.pool.pooled import Pooled
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable, Mapping
 
-    import asyncpg
     from asyncpg import Record
 
     from app.db.pool.budget import Budget
@@ -28,8 +29,6 @@ _SETTINGS = {
     "application_name": NAME,
     "statement_timeout": "600000",
     "lock_timeout": "10000",
-    # The answer itself notices a client that takes too little, and ends before these.
-    "idle_in_transaction_session_timeout": "900000",
     "transaction_timeout": "3900000",
 }
 
@@ -37,9 +36,13 @@ _SETTINGS = {
 class LongPool(Pooled):
     """PLACES connections, opened when they are needed. All anonymous callers are one."""
 
-    def __init__(self, url: str, settings: Mapping[str, str], budget: Budget) -> None:
+    def __init__(
+        self, url: str, settings: Mapping[str, str], budget: Budget, idle_timeout: float
+    ) -> None:
+        """The answer to a client that takes too little ends before `idle_timeout`, in seconds."""
         gate = Gate(PLACES, lambda _: 1, "long_waited")
-        super().__init__(url, {**settings, **_SETTINGS}, gate, budget)
+        idle = {"idle_in_transaction_session_timeout": str(int(idle_timeout * 1000))}
+        super().__init__(url, {**settings, **_SETTINGS, **idle}, gate, budget)
 
     def has_place(self) -> bool:
         """Whether the caller would get a connection without waiting."""
@@ -58,11 +61,16 @@ class LongPool(Pooled):
         try:
             yield connection
         finally:
+            clean = False
             try:
                 # A connection that is gone has neither.
-                with suppress(DatabaseUnavailable), translated:
+                with suppress(Problem), translated:
                     await connection.execute("SELECT pg_advisory_unlock_all(); DISCARD TEMP")
+                    clean = True
             finally:
+                if not clean:
+                    with suppress(asyncpg.InterfaceError):
+                        connection.terminate()
                 await pending.release()
 
     def _acquire(self) -> PendingAcquire:

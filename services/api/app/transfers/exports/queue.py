@@ -31,10 +31,9 @@ async def submit(
     coding: str | None,
 ) -> Job:
     """A job that waits. Raises Unauthorized and TooManyJobs (429)."""
-    await service.require_room(session, actor)
     given = {**asdict(parameters), "coding": coding}
     job = service.new(actor, "export", collection, given, "waiting")
-    await repository.insert(session, job)
+    await service.add(session, job)
     return job
 
 

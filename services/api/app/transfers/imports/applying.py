@@ -14,9 +14,10 @@ from app.core.errors import FieldError, Problem
 from app.db.pool.budget import room
 from app.db.session import affected
 from app.records import repository, service, sizes
-from app.records.errors import InvalidRecord, not_unique
+from app.records.errors import IndexedValueTooLong, InvalidRecord, not_unique
 from app.records.merging import merge
-from app.records.service import Body, DefinitionChanged
+from app.records.service import Body
+from app.records.sizes import Size
 from app.transfers.imports import statements
 from app.transfers.imports.announcing import announce
 from app.transfers.imports.errors import Refusal
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from app.transfers.imports.parameters import Parameters
     from app.transfers.imports.staging import Staging
 
+# Errors of a statement on many records that are of one of them.
+_OF_ONE_RECORD = (asyncpg.UniqueViolationError, asyncpg.ProgramLimitExceededError)
 # Lines that change records, at a time: number, and bytes of PostgreSQL's memory.
 _MOST_ROWS = 500
 _MOST_BYTES = 8 << 20
@@ -97,11 +100,7 @@ class Applying:
     async def _lock(self) -> None:
         """Keep the definition as it is, and batches from waiting for this import in a circle."""
         collection = self._access.collection
-        version = await self._session.fetchval(
-            "SELECT version FROM listo.collections WHERE id = $1 FOR SHARE", collection.id
-        )
-        if version != collection.version:
-            raise DefinitionChanged
+        await repository.lock_definition(self._access)
         if self._staging.any_id or collection.unique_indexes:
             await repository.lock_creation(self._access, alone=bool(collection.unique_indexes))
 
@@ -115,7 +114,7 @@ class Applying:
         changes, done = self._mode != "insert", left
         while left and done:
             matched = await self._change_matched() if changes else 0
-            inserted = await self._run(self._sql.insert) if left > matched else 0
+            inserted = await self._insert(0, self._staging.last_line) if left > matched else 0
             self.counts.inserted += inserted
             done = matched + inserted if changes else 0
             left -= matched + inserted
@@ -123,12 +122,25 @@ class Applying:
             await self._session.execute(statements.REFUSE_NO_RECORDS)
             await self._refuse_left()
 
-    async def _run(self, statement: Statement) -> int:
+    async def _insert(self, first: int, last: int) -> int:
+        """Create the records of open lines; a line with a value that is too long for an index is
+        refused."""
+        try:
+            async with self._session.nested():
+                return await self._run(self._sql.insert, first, last)
+        except asyncpg.ProgramLimitExceededError:
+            if first == last:
+                await self._refuse([(first, faults_of(IndexedValueTooLong()))])
+                return 0
+        middle = (first + last) // 2
+        return await self._insert(first, middle) + await self._insert(middle + 1, last)
+
+    async def _run(self, statement: Statement, *own: object) -> int:
         """The number of rows that the statement writes."""
         need = self._staging.most_memory + statement.unpackings * self._access.collection.largest
         async with room(self._session, need) as session:
             return affected(
-                await session.execute(statement.sql, *statement.args(self._access.actor))
+                await session.execute(statement.sql, *statement.args(self._access.actor, *own))
             )
 
     async def _change_matched(self) -> int:
@@ -138,6 +150,7 @@ class Applying:
             lines += await self._run(self._sql.match)
             stale = affected(await self._session.execute(self._sql.lock_matched))
             lines -= stale
+        await self._session.execute(statements.ANALYZE_MATCHED)
         await self._session.execute(
             statements.REFUSE_MATCHED,
             _dumped([FieldError("", "the update rule does not allow this", "forbidden")]),
@@ -159,12 +172,14 @@ class Applying:
 
     def _out_of_sight(self) -> Sequence[FieldError]:
         if self._index is None:
-            return [FieldError("/id", "the create rule does not allow this", "forbidden")]
+            return [FieldError("", "the create rule does not allow this", "forbidden")]
         return not_unique([self._index]).errors
 
     async def _change(self, rows: Sequence[Record]) -> None:
         """Change records by these lines, or refuse the lines."""
-        ids, data, lines = [], [], []
+        ids: list[UUID] = []
+        data: list[Size] = []
+        lines: list[int] = []
         refused: list[tuple[int, Sequence[FieldError]]] = []
         for line, id_, given, stored in rows:
             try:
@@ -179,16 +194,19 @@ class Applying:
                 continue
             lines.append(line)
             ids.append(id_)
-            data.append(text)
+            data.append(Size(text))
         if ids:
+            await repository.announce(self._access, max(size.weight for size in data))
             try:
                 await self._replace(ids, data)
-            except asyncpg.UniqueViolationError:
-                for line, id_, text in zip(lines, ids, data, strict=True):
+            except _OF_ONE_RECORD:
+                for line, id_, size in zip(lines, ids, data, strict=True):
                     try:
-                        await self._replace([id_], [text])
+                        await self._replace([id_], [size])
                     except asyncpg.UniqueViolationError as error:
                         refused.append((line, self._not_unique(error)))
+                    except asyncpg.ProgramLimitExceededError:
+                        refused.append((line, faults_of(IndexedValueTooLong())))
         await self._refuse(refused)
 
     async def _changed(self, given: str, stored: str) -> str:
@@ -208,10 +226,12 @@ class Applying:
             service.checked_size(self._access, text)
         return text
 
-    async def _replace(self, ids: Sequence[UUID], data: Sequence[str]) -> None:
-        """Raises UniqueViolationError, and then has changed nothing."""
-        async with self._session.nested() as session:
-            changed = await session.fetchval(self._sql.change, ids, data)
+    async def _replace(self, ids: Sequence[UUID], data: Sequence[Size]) -> None:
+        """Raises UniqueViolationError and ProgramLimitExceededError, and then has changed
+        nothing."""
+        need = sum(size.memory_to_write for size in data)
+        async with room(self._session, need), self._session.nested() as session:
+            changed = await session.fetchval(self._sql.change, ids, [size.text for size in data])
         self.counts.updated += changed
         self.counts.unchanged += len(ids) - changed
 

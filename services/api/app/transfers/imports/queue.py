@@ -59,7 +59,6 @@ async def run(running: Running) -> None:
         LONG_WORK_SECONDS.labels("import", job.collection).inc(import_.seconds)
     if report.dry_run:
         await _succeed(database, job, report.as_dict())
-    await files.remove(database, job.id, "input")
 
 
 async def _succeed(session: Any, job: Job, result: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ class Import:
     async def _apply(
         self, session: Stepwise, staging: Staging, reader: Reader, finish: Finish
     ) -> Report:
-        await session.execute(statements.ANALYZE)
+        await session.execute(statements.PREPARE)
         report: Report | None = None
         try:
             async with session.transaction() as transaction:

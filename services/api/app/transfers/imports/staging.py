@@ -7,6 +7,7 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +36,15 @@ if TYPE_CHECKING:
 
 # Refusals that are told with their reasons.
 MOST_REFUSALS = 1000
+# Other requests have their turn after so many records.
+_STEP = 200
 # The aim for the bytes of one COPY.
 _SLICE_BYTES = 524_288
 _NULL = "\\N"
 # Faults that stay, whichever record the line changes.
 _STAYING = {"read_only", "reserved_name"}
 # RFC 3339, as records have their times.
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6}\d*)?([Zz]|[+-]\d\d:\d\d)")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)")
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class Staging:
         self._owner = access.actor.id
         self._keeps_raw = parameters.skip and not parameters.dry_run
         self.read = 0
+        self.last_line = 0
         self.refusals = Refusals()
         # Whether a line has an id of its own; the largest weight of a record, and the most bytes of
         # memory that PostgreSQL takes to write one.
@@ -88,6 +92,8 @@ class Staging:
             async for part in parts:
                 for made in reader.feed(part):
                     await self._add(made)
+                    if not self.read % _STEP:
+                        await pace.step()
                 await pace.step()
             for made in reader.end():
                 await self._add(made)
@@ -101,6 +107,7 @@ class Staging:
 
     async def _add(self, made: Given | Refusal) -> None:
         self.read += 1
+        self.last_line = made.line
         if isinstance(made, Given):
             row = await self._checked(made)
             if isinstance(row, str):
@@ -226,7 +233,12 @@ def _is_uuid(value: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, str) and _TIME.fullmatch(value) is not None
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC).year > 1
+    except (ValueError, OverflowError):
+        return False
 
 
 def _row(cells: Sequence[object]) -> str:

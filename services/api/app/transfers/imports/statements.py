@@ -38,9 +38,12 @@ CREATE TEMP TABLE import_matched (
     line bigint PRIMARY KEY, id uuid, version bigint, is_readable boolean, may_change boolean,
     done boolean NOT NULL DEFAULT false
 );
-CREATE TEMP TABLE import_changes (id uuid, version bigint, before jsonb);
+CREATE TEMP TABLE import_changes (
+    id uuid, version bigint, updated_at timestamptz, before jsonb
+);
 """
-ANALYZE = f"ANALYZE pg_temp.{LINES}"
+PREPARE = f"CREATE INDEX ON pg_temp.{LINES} (line); ANALYZE pg_temp.{LINES}"
+ANALYZE_MATCHED = "ANALYZE pg_temp.import_matched"
 # Lines of which nothing is decided yet.
 _OPEN = (
     "NOT l.refused"
@@ -121,7 +124,7 @@ class Statements:
         values = self._index.key.values
         names = [f"k{number}" for number in range(len(values))]
         columns = ", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True))
-        lines = _as_record("coalesce(patch, data)", _OPEN)
+        lines = _as_record("coalesce(data, patch)", _OPEN)
         return f"SELECT line, {columns} FROM {lines} WHERE {self._index.key.condition}", names
 
     @cached_property
@@ -180,8 +183,8 @@ class Statements:
         return (
             "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::jsonb[])"
             " AS given (given_id, given_data)),"
-            " before AS (INSERT INTO pg_temp.import_changes (id, version, before)"
-            f" SELECT id, version + 1, data FROM {self._table} JOIN given ON id = given_id"
+            " before AS (INSERT INTO pg_temp.import_changes (id, version, updated_at, before)"
+            f" SELECT id, version + 1, now(), data FROM {self._table} JOIN given ON id = given_id"
             f" WHERE {self._differs}),"
             f" changed AS (UPDATE {self._table} SET data = given_data, version = version + 1,"
             f" updated_at = now() FROM given WHERE id = given_id AND {self._differs} RETURNING id)"
@@ -190,16 +193,18 @@ class Statements:
 
     @cached_property
     def insert(self) -> Statement:
-        """Creates the records of all open lines, but those that the create rule, an id or a unique
-        value of another record forbids."""
-        params = Params(1)
+        """Creates the records of the open lines from number $1 to $2, but those that the create
+        rule, an id or a unique value of another record forbids."""
+        params = Params(3)
         guard = self._rules.condition("create", params)
         return Statement(
             f"WITH changed AS (INSERT INTO {self._table}"
             " (id, version, created_at, updated_at, owner, data)"
             f" SELECT id, version, created_at, updated_at, owner, data FROM {_NEW}"
-            f" WHERE {guard} ORDER BY id ON CONFLICT DO NOTHING RETURNING id, version)"
-            " INSERT INTO pg_temp.import_changes (id, version) SELECT id, version FROM changed",
+            f" WHERE {guard} AND line BETWEEN $1 AND $2 ORDER BY id ON CONFLICT DO NOTHING"
+            " RETURNING id, version, updated_at)"
+            " INSERT INTO pg_temp.import_changes (id, version, updated_at)"
+            " SELECT id, version, updated_at FROM changed",
             params,
         )
 
@@ -241,8 +246,9 @@ REFUSE_LEFT = (
 # $1 the faults of a record that the caller may not change, $2 of one that is out of sight.
 REFUSE_MATCHED = """
 INSERT INTO pg_temp.import_refused (line, faults)
-SELECT line, CASE WHEN is_readable THEN $1::jsonb ELSE $2::jsonb END
-FROM pg_temp.import_matched WHERE NOT may_change AND NOT done
+SELECT line, CASE WHEN is_readable THEN $1::jsonb ELSE coalesce(l.faults, $2::jsonb) END
+FROM pg_temp.import_matched AS m JOIN pg_temp.import_lines AS l USING (line)
+WHERE NOT may_change AND NOT done
 """
 # $1 lines, $2 their faults.
 REFUSE = """
@@ -262,6 +268,6 @@ ORDER BY line
 """
 # $1 job.
 KEEP_CHANGES = """
-INSERT INTO listo.import_changes (job, record, version, before)
-SELECT $1, id, version, before FROM pg_temp.import_changes
+INSERT INTO listo.import_changes (job, record, version, updated_at, before)
+SELECT $1, id, version, updated_at, before FROM pg_temp.import_changes
 """

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Records that are told where the import cannot be undone.
 _TOLD = 20
+# Whether a record is not as the import left it. Another record of the same id can have the version.
+_CHANGED = "(present.version, present.updated_at) IS DISTINCT FROM (c.version, c.updated_at)"
 
 
 class NothingToUndo(Conflict):
@@ -35,13 +37,14 @@ class RecordsChanged(Conflict):
 async def undo(access: Access, session: Atomic, job: Job) -> dict[str, Any]:
     """The numbers of records that were `deleted` and `restored`.
 
-    Raises NothingToUndo and RecordsChanged (409), and Forbidden where the caller may not delete or
-    update one of the records.
+    Raises NothingToUndo, RecordsChanged and DefinitionChanged (409), and Forbidden where the
+    caller may not delete or update one of the records.
     """
     if job.kind != "import" or not await jobs.lock_succeeded(session, job.id):
         raise NothingToUndo
     access.require("delete")
     access.require("update")
+    await repository.lock_definition(access)
     with repository.Faults(access.collection):
         await _require_unchanged(access, session, job)
         told = await _write_back(access, session, job)
@@ -63,14 +66,15 @@ async def _require_unchanged(access: Access, session: Atomic, job: Job) -> None:
         job.id,
     )
     rows = await session.fetch(
-        "SELECT c.record, present.version IS DISTINCT FROM c.version AS changed"
+        f"SELECT c.record, {_CHANGED} AS changed"
         " FROM listo.import_changes AS c LEFT JOIN LATERAL"
-        f" (SELECT version, CASE WHEN c.before IS NULL THEN coalesce({deletable}, false)"
+        f" (SELECT version, updated_at,"
+        f" CASE WHEN c.before IS NULL THEN coalesce({deletable}, false)"
         f" ELSE coalesce({changeable}, false) END AS may FROM {name}"
         " WHERE id = c.record) AS present ON true WHERE c.job = $1"
         # An inserted record that is gone is as it was before.
         " AND NOT (c.before IS NULL AND present.version IS NULL)"
-        " AND (present.version IS DISTINCT FROM c.version OR NOT present.may)"
+        f" AND ({_CHANGED} OR NOT present.may)"
         f" LIMIT {_TOLD}",
         *(job.id, *params.bind(access.actor.id, access.actor.roles)),
     )
@@ -87,10 +91,13 @@ async def _write_back(access: Access, session: Atomic, job: Job) -> dict[str, An
         " WHERE c.job = $1 AND c.before IS NULL AND id = c.record",
         job.id,
     )
+    # All are taken out before any comes back: they may have passed a unique value on.
     restored = await session.execute(
-        f"UPDATE {name} AS present SET data = c.before, version = present.version + 1,"
-        " updated_at = now() FROM listo.import_changes AS c"
-        " WHERE c.job = $1 AND c.before IS NOT NULL AND id = c.record",
+        f"WITH gone AS (DELETE FROM {name} AS present USING listo.import_changes AS c"
+        " WHERE c.job = $1 AND c.before IS NOT NULL AND present.id = c.record"
+        " RETURNING present.id, present.version, present.created_at, present.owner, c.before)"
+        f" INSERT INTO {name} (id, version, created_at, updated_at, owner, data)"
+        " SELECT id, version + 1, created_at, now(), owner, before FROM gone ORDER BY id",
         job.id,
     )
     return {"deleted": affected(deleted), "restored": affected(restored)}

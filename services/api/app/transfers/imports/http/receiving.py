@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from app.core.errors import RequestTimeout
 from app.idempotency.errors import RequestInProgress
 from app.jobs import repository, service
-from app.jobs.files import FileWriter
+from app.jobs.errors import JobNotFound
+from app.jobs.files import FileWriter, JobGone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from app.jobs.models import Job
     from app.transfers.imports.http.keyed import Keyed
     from app.transfers.imports.run import Import
+
+# Below the time after which an unfinished file is taken for one that was left.
+_LONGEST = 3600.0
 
 
 async def receive(
@@ -29,14 +35,14 @@ async def receive(
     another request had meanwhile.
     """
     access = import_.access
-    await service.require_room(database, access.actor)
     parameters = {**asdict(import_.parameters), "is_async": True}
     job = service.new(access.actor, "import", access.collection, parameters, "receiving")
-    await repository.insert(database, job)
+    await service.add(database, job)
     try:
         writer = FileWriter(database, job.id, "input")
-        async for part in parts:
-            await writer.write(part)
+        async with asyncio.timeout(_LONGEST):
+            async for part in parts:
+                await writer.write(part)
         await writer.end()
         await repository.received(
             database, job.id, writer.octets, key=keyed.id, digest=keyed.digest
@@ -45,5 +51,12 @@ async def receive(
         await repository.remove(database, job.id)
         if isinstance(error, asyncpg.UniqueViolationError):
             raise RequestInProgress from error
+        if isinstance(error, TimeoutError):
+            raise RequestTimeout("A file is received for an hour at most.") from None
+        if isinstance(error, JobGone):
+            raise JobNotFound from error
         raise
-    return await service.get(database, access.actor, job.id)
+    found = await repository.find(database, job.id)
+    if found is None:
+        raise JobNotFound
+    return found

@@ -12,6 +12,7 @@ from app.core.context import context_of
 from app.core.errors import Overloaded, RequestTimeout, UnsupportedMediaType
 from app.http.plain import Answer, PlainRouter
 from app.http.stream import LEAST_RATE
+from app.idempotency.errors import RequestInProgress
 from app.jobs.schemas import accepted
 from app.observability.metrics import IMPORTS, LONG_WORK_SECONDS
 from app.overload.pace import Pace
@@ -122,6 +123,8 @@ async def _run(
     try:
         async with asyncio.timeout(_LONGEST), services.database.stepwise() as session:
             await keyed.lock(session)
+            if await keyed.is_known(services.database):
+                raise RequestInProgress
             report = await prepared.run(session, plain, pace, finish)
     except TimeoutError:
         raise RequestTimeout("An import takes an hour at most.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ _CELL = re.compile(r'(?:"((?:[^"]|"")*+)"|([^",]*+))(,|\Z)')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*+)")
 _BOOLEANS = {"true": "true", "false": "false", "TRUE": "true", "FALSE": "false"}
+_MOST_COLUMNS = 10_000
 _OTHER_DELIMITERS = {";": "a semicolon", "\t": "a tab"}
 
 
@@ -150,11 +152,14 @@ class Csv:
         if cells is None:
             raise UnreadableFile("The header has a quote in the middle of a name.")
         self.head = text
+        if len(cells) > _MOST_COLUMNS:
+            raise UnreadableFile(f"The header has more than {_MOST_COLUMNS:,} columns.")
         names = [self._text(cell) for cell, _ in cells]
-        if absent := [name for name in self._renamed if name not in names]:
+        if absent := [name for name in self._renamed if name not in set(names)]:
             raise UnreadableFile(f"The header has no column {absent[0]!r}, which columns names.")
         fields = [self._renamed.get(name, name) for name in names]
-        repeated = next((name for name in fields if name and fields.count(name) > 1), None)
+        counts = Counter(fields)
+        repeated = next((name for name in fields if name and counts[name] > 1), None)
         if repeated is not None:
             raise UnreadableFile(f"The header has the column {repeated!r} more than once.")
         for number, name in enumerate(fields):

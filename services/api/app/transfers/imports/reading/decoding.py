@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _LONGEST_MAGIC = 4
 _GZIP_WINDOW = 31
+# Other requests have their turn after so many bytes.
+_PART = 65_536
 # Bytes that come out of gzip at a time.
 _STEP = 262_144
 # Bytes that go into zstd at a time. Four of them can stand for 128 KiB.
@@ -25,7 +27,7 @@ _ZSTD_WINDOW = 8 << 20
 
 
 async def decoded(parts: AsyncIterable[bytes], most: int) -> AsyncIterator[bytes]:
-    """The file's bytes, whether compressed or not.
+    """The file's bytes, whether compressed or not, at most _PART at a time.
 
     Raises UnreadableFile (400) for a file that is cut or damaged, and ContentTooLarge (413) for
     more than `most` bytes.
@@ -35,7 +37,8 @@ async def decoded(parts: AsyncIterable[bytes], most: int) -> AsyncIterator[bytes
         total += len(part)
         if total > most:
             raise ContentTooLarge(f"The file has more than the {most} bytes that this takes.")
-        yield part
+        for at in range(0, len(part), _PART):
+            yield part[at : at + _PART]
 
 
 async def _decompressed(parts: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
