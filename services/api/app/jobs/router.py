@@ -33,6 +33,7 @@ _MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8; header=present",
     "json": "application/json",
 }
+_COMPRESSED = {"gzip": ("application/gzip", ".gz"), "zstd": ("application/zstd", ".zst")}
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "content": {"application/octet-stream": {}}},
     206: {"description": "A part of the file"},
@@ -125,13 +126,15 @@ def _bounds(wanted: re.Match[str], size: int) -> tuple[int, int]:
 
 
 def _fields(job: Job, name: FileName) -> dict[str, str]:
-    format_ = job.parameters["format"]
-    fields = {
-        "Content-Type": _MEDIA_TYPES[format_],
-        "Content-Disposition": f'attachment; filename="{job.collection}-{name}.{format_}"',
+    ending = job.parameters["format"]
+    media_type = _MEDIA_TYPES[ending]
+    compression = job.parameters.get("compression", "none") if name == "result" else "none"
+    if compression != "none":
+        media_type, compressed = _COMPRESSED[compression]
+        ending += compressed
+    return {
+        "Content-Type": media_type,
+        "Content-Disposition": f'attachment; filename="{job.collection}-{name}.{ending}"',
         "Accept-Ranges": "bytes",
         "ETag": f'"{job.id}-{name}"',
     }
-    if name == "result" and job.parameters.get("coding"):
-        fields["Content-Encoding"] = job.parameters["coding"]
-    return fields

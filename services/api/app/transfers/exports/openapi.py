@@ -68,7 +68,7 @@ def paths_of(collection: Collection, actor: Actor) -> dict[str, Any]:
         "summary": "Export all records as a job",
         "description": "A worker writes the file, which is kept for a day: `/jobs/{id}/result`.",
         "tags": [collection.name],
-        "parameters": _PARAMETERS,
+        "parameters": [*_PARAMETERS, _choice("compression", "Of the file; `none` by default.")],
         "responses": {
             "202": ACCEPTED,
             **{str(status): each for status, each in problems(401, 403, 404, 429).items()},

@@ -16,6 +16,7 @@ CHOICES: dict[str, Sequence[str]] = {
     "format": NAMES,
     "formulas": ("escaped", "raw"),
     "trailer": ("false", "true"),
+    "compression": ("none", "gzip", "zstd"),
 }
 
 
@@ -29,6 +30,8 @@ class Parameters:
     fields: str = ""
     formulas: str = "escaped"
     trailer: str = "false"
+    # A file that is kept can be compressed.
+    compression: str = "none"
 
 
 def parse(query_string: bytes) -> Parameters:

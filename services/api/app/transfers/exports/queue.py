@@ -28,11 +28,9 @@ async def submit(
     actor: Actor,
     collection: Collection,
     parameters: Parameters,
-    coding: str | None,
 ) -> Job:
     """A job that waits. Raises Unauthorized and TooManyJobs (429)."""
-    given = {**asdict(parameters), "coding": coding}
-    job = service.new(actor, "export", collection, given, "waiting")
+    job = service.new(actor, "export", collection, asdict(parameters), "waiting")
     await service.add(session, job)
     return job
 
@@ -40,12 +38,11 @@ async def submit(
 async def run(running: Running) -> None:
     """Write the file. Raises JobGone where another worker has the job by now."""
     job, database = running.job, running.database
-    given = dict(job.parameters)
-    coding = given.pop("coding")
     collection = await collections.get(database, job.collection)
     if collection.id != job.collection_id:
         raise CollectionNotFound
-    prepared = export.prepare(Access(database, running.actor, collection), Parameters(**given))
+    parameters = Parameters(**job.parameters)
+    prepared = export.prepare(Access(database, running.actor, collection), parameters)
     # A worker that is gone may have written a part.
     await files.remove(database, job.id, "result")
     writer = FileWriter(database, job.id, "result", attempt=job.attempt)
@@ -54,7 +51,8 @@ async def run(running: Running) -> None:
         await writer.write(part)
         running.progress |= {"records": prepared.count, "bytes": writer.octets}
 
-    put, end = encodings.compressing(coding, write)
+    coding = parameters.compression
+    put, end = encodings.compressing(None if coding == "none" else coding, write)
     try:
         await prepared.write(database.long, put, Pace(lambda: 0))
         await end()

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from app.core.context import context_of
-from app.core.errors import Overloaded, RequestTimeout
+from app.core.errors import InvalidParameter, Overloaded, RequestTimeout
 from app.db.dependencies import database_of
 from app.http.middleware.request import HEAD_KEY
 from app.http.plain import Answer, PlainRouter, Sendable
@@ -40,6 +40,8 @@ _LONGEST = 3600.0
 @RoutePolicy(long=True, cost=lambda _query, _length: costs.EXPORT)
 async def export_records(collection: str, request: Request) -> Sendable:
     parameters = parse(request.scope["query_string"])
+    if parameters.compression != "none":
+        raise InvalidParameter("compression is for exports as jobs; Accept-Encoding compresses.")
     services, context = services_of(request.scope), context_of(request.scope)
     found = await services.registry.get(collection)
     prepared = export.prepare(Access(database_of(request), context.actor, found), parameters)
@@ -82,9 +84,8 @@ async def export_later(collection: str, request: Request) -> Answer:
     found = await services.registry.get(collection)
     database = database_of(request)
     export.prepare(Access(database, context.actor, found), parameters)
-    coding = encodings.chosen(context.field(b"accept-encoding"))
     await charge(request, costs.EXPORT)
-    job = await queue.submit(database, context.actor, found, parameters, coding)
+    job = await queue.submit(database, context.actor, found, parameters)
     return accepted(job)
 
 
