@@ -61,7 +61,7 @@ class Request:
 
     @property
     def sees_all(self) -> bool:
-        """Whether the caller may list all records."""
+        """Whether the caller may list all records, and so may be told of the counted words."""
         return self.access.actor.is_admin or self.access.collection.rules["list"] is True
 
 
@@ -155,24 +155,24 @@ async def _compiled(
     asked = await repository.query_of(reading, index, for_websearch(finished, index.spec.language))
     query, finds = asked.query, asked.finds
     if begun:
-        plain, lexemes = await repository.begun(reading, index, request.access.collection.id, begun)
+        counted = request.access.collection.id if request.sees_all else None
+        plain, lexemes = await repository.begun(reading, index, counted, begun)
         if plain:
             query, finds = with_begun(query, plain, lexemes), True
     return Search(index, request.plan, wanted(query, index.spec.language)) if finds else None
 
 
 async def _correct(request: Request, reading: ReadSession, search: Search) -> Found | None:
-    """The page of a query with corrected words; a word that is only begun is left as it is."""
+    """The page of a query with corrected words; a word that is only begun is left as it is. None
+    without a correction, as for callers who may not list all records."""
+    if not request.sees_all:
+        return None
     q, prefix = request.parameters.q, request.parameters.prefix
     finished = split_begun(q)[0] if prefix else q
     other = await words.corrected(
-        reading,
-        search,
-        request.access.collection.id,
-        finished,
+        reading, search, request.access.collection.id, finished,
         request.bind(request.plan.params),
-        unrestricted=request.sees_all,
-    )
+    )  # fmt: skip
     if other is None:
         return None
     return await _find(request, reading, other + q[len(finished) :], None, prefix=prefix)
