@@ -61,13 +61,13 @@ async def _counted(
     records, before = 0, None
     some = max(1, min(_AT_A_TIME, _BYTES_AT_A_TIME // collection.largest))
     while records < MOST_RECORDS:
-        first = await repository.first_of(lease.database, collection.name, before, some)
+        first, number = await repository.first_of(lease.database, collection.name, before, some)
         if first is None:
             break
         words = await repository.word_counts(lease.database, collection.name, index, first, before)
         counts.update(words)
         _drop_rare(counts, _MOST_IN_MEMORY)
-        records, before = records + some, first
+        records, before = records + number, first
     if records > _MANY:
         counts = Counter({word: number for word, number in counts.items() if number > 1})
     return dict(counts.most_common(MOST_WORDS)), records

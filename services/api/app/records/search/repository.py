@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Words of a collection that a word which is only begun can become.
 _MOST_ENDINGS = 50
+# Words that a misspelt one is compared with.
+_MOST_NEAR = 200
 # A shorter beginning stands for too many words.
 _LEAST_BEGUN = 3
 _LAST = "\U0010ffff"
@@ -112,8 +114,8 @@ async def words_with(
         rows = await reading.fetch(
             "SELECT word, records FROM listo.search_words WHERE collection = $1"
             " AND listo.deletions(word) && $2::text[] AND length(word) BETWEEN $3 AND $4"
-            " ORDER BY records DESC, word LIMIT 1000",
-            collection, list(keys), shortest, longest,
+            " ORDER BY records DESC, word LIMIT $5",
+            collection, list(keys), shortest, longest, _MOST_NEAR,
         )  # fmt: skip
     return [(row["word"], row["records"]) for row in rows]
 

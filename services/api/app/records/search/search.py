@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 # The places in a row after head, own fields and id: rank, time, approximate, texts.
 _RANK, _NOW, _APPROXIMATE, _TEXTS = 3, 4, 5, 6
+# The characters of texts that are highlighted while other requests wait.
+_AT_ONCE = 200_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -126,7 +129,7 @@ async def _answer(request: Request, reading: ReadSession, cursors: CursorCodec) 
     if parameters.explain:
         tail["explain"] = await _explain(request, reading, found, position)
     facets = await _facets(request, reading, found)
-    items = b",".join(_item(request, found, row) for row in found.rows)
+    items = await _items(request, found)
     return b'{"items":[' + items + b'],"facets":' + facets + b"," + orjson.dumps(tail)[1:]
 
 
@@ -176,6 +179,14 @@ async def _correct(request: Request, reading: ReadSession, search: Search) -> Fo
     if other is None:
         return None
     return await _find(request, reading, other + q[len(finished) :], None, prefix=prefix)
+
+
+async def _items(request: Request, found: Found) -> bytes:
+    def made() -> bytes:
+        return b",".join(_item(request, found, row) for row in found.rows)
+
+    letters = sum(len(text) for row in found.rows for text in tuple(row)[_TEXTS:])
+    return made() if letters <= _AT_ONCE else await asyncio.to_thread(made)
 
 
 def _item(request: Request, found: Found, row: Any) -> bytes:

@@ -44,20 +44,24 @@ def keys_of_two(word: str) -> list[str]:
 def slips(one: str, other: str, most: int) -> int:
     """The slips between two words, `most + 1` if there are more; a wrong first letter counts
     twice. Damerau and Levenshtein's distance where no letter is moved twice."""
+    beyond = most + 1
     if abs(len(one) - len(other)) > most:
-        return most + 1
+        return beyond
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
-        last, row, before = before, [i], row
-        for j, wanted in enumerate(other, 1):
+        # Farther from the diagonal than `most`, there are more slips than that.
+        last, row, before = before, [beyond] * (len(other) + 1), row
+        row[0] = i
+        for j in range(max(1, i - most), min(len(other), i + most) + 1):
+            wanted = other[j - 1]
             cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
             if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
                 cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
+            row[j] = cost
         if min(row) > most:
-            return most + 1
-    return min(row[-1] + (one[0] != other[0]), most + 1)
+            return beyond
+    return min(row[-1] + (one[0] != other[0]), beyond)
 
 
 async def corrected(
