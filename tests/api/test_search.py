@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.ratelimit import costs
-from fixtures.cluster import database
+from app.records.search import search as searching
+from fixtures.cluster import database, execute
 from fixtures.searches import count_words, define, fill, search, titles
 from fixtures.server import serving, settings
 
@@ -269,6 +271,24 @@ def test_an_admin_has_a_search_explained(
     refused = ada.get(f"{path}/search", params={"q": "x", "explain": "true"})
     assert refused.status_code == 403
     assert "first" in search(admin, path, q="?!", explain="true")["explain"]
+
+
+def test_a_record_that_is_deleted_meanwhile_is_not_explained(
+    admin: httpx.Client, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = define(admin)
+    fill(admin, path, {"title": "boat"})
+    explained = searching.explained
+
+    async def before_the_end(*args: Any) -> dict[str, Any]:
+        told = await explained(*args)
+        await asyncio.to_thread(
+            execute, database_url, f'DELETE FROM records."{path.rpartition("/")[2]}"'
+        )
+        return told
+
+    monkeypatch.setattr(searching, "explained", before_the_end)
+    assert "deleted" in search(admin, path, q="boat", explain="true")["explain"]["first"]
 
 
 def test_slow_searches_are_counted_by_collection(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.collections import repository as collections
+from app.core.errors import QueryTooSlow
+from app.records.search import words
+from fixtures.cluster import fetch
 from fixtures.searches import SEARCH, count_words, define, fill, search
 
 if TYPE_CHECKING:
@@ -150,8 +155,6 @@ def test_words_are_counted_anew_after_many_writes(
 def test_words_of_a_deleted_collection_are_forgotten(
     server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client
 ) -> None:
-    from fixtures.cluster import fetch
-
     path = define(admin, SEARCH)
     fill(ada, path, {"title": "forgettable"})
     count_words(server)
@@ -160,3 +163,33 @@ def test_words_of_a_deleted_collection_are_forgotten(
     name = path.rpartition("/")[2]
     assert admin.delete(path, params={"confirm": name}).status_code == 204
     assert fetch(database_url, left)[0][0] == 0
+
+
+def test_other_collections_are_counted_when_one_is_deleted_meanwhile(
+    server: Server, admin: httpx.Client, ada: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, path = define(admin), define(admin)
+    fill(ada, path, {"title": "caravan"})
+    name, get_all = gone.rpartition("/")[2], collections.get_all
+
+    async def before_the_end(session: Any) -> Any:
+        found = await get_all(session)
+        await asyncio.to_thread(admin.delete, gone, params={"confirm": name})
+        return sorted(found, key=lambda each: each.name != name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collections, "get_all", before_the_end)
+        count_words(server)
+    assert admin.get(gone).status_code == 404
+    assert search(ada, path, q="carvan")["did_you_mean"] == "caravan"
+
+
+def test_a_correction_that_takes_too_long_is_left_out(
+    ada: httpx.Client, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(*_: object) -> None:
+        raise QueryTooSlow
+
+    monkeypatch.setattr(words, "corrected", slow)
+    found = search(ada, path, q="promethues")
+    assert (found["items"], found.get("did_you_mean")) == ([], None)

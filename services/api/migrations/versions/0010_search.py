@@ -240,7 +240,7 @@ STATEMENTS = (
     # the collection when that was counted.
     """
     CREATE TABLE IF NOT EXISTS listo.search_counts (
-        collection uuid PRIMARY KEY,
+        collection uuid PRIMARY KEY REFERENCES listo.collections (id) ON DELETE CASCADE,
         index text NOT NULL,
         writes bigint NOT NULL,
         records bigint NOT NULL,
@@ -249,7 +249,7 @@ STATEMENTS = (
     """,
     """
     CREATE TABLE IF NOT EXISTS listo.search_words (
-        collection uuid NOT NULL,
+        collection uuid NOT NULL REFERENCES listo.collections (id) ON DELETE CASCADE,
         word text COLLATE "C" NOT NULL,
         records bigint NOT NULL,
         PRIMARY KEY (collection, word)

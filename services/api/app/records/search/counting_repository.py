@@ -78,6 +78,14 @@ async def word_counts(
     return {row[0]: row[1] for row in rows}
 
 
+async def hold(session: Session, collection: UUID) -> bool:
+    """Keep the collection from being deleted until the transaction ends; False if it has been."""
+    held = await session.fetchval(
+        "SELECT true FROM listo.collections WHERE id = $1 FOR KEY SHARE", collection
+    )
+    return held is not None
+
+
 async def words_after(
     session: Session, collection: UUID, after: str, some: int
 ) -> list[tuple[str, int]]:

@@ -167,18 +167,20 @@ async def _compiled(
 
 async def _correct(request: Request, reading: ReadSession, search: Search) -> Found | None:
     """The page of a query with corrected words; a word that is only begun is left as it is. None
-    without a correction, as for callers who may not list all records."""
+    without a correction, or one in time, and for callers who may not list all records."""
     if not request.sees_all:
         return None
     q, prefix = request.parameters.q, request.parameters.prefix
     finished = split_begun(q)[0] if prefix else q
-    other = await words.corrected(
-        reading, search, request.access.collection.id, finished,
-        request.bind(request.plan.params),
-    )  # fmt: skip
-    if other is None:
+    collection, args = request.access.collection.id, request.bind(request.plan.params)
+    try:
+        other = await words.corrected(reading, search, collection, finished, args)
+        if other is None:
+            return None
+        return await _find(request, reading, other + q[len(finished) :], None, prefix=prefix)
+    except QueryTooSlow:
+        # The query's own answer, with nothing in it, is there.
         return None
-    return await _find(request, reading, other + q[len(finished) :], None, prefix=prefix)
 
 
 async def _items(request: Request, found: Found) -> bytes:
