@@ -88,6 +88,15 @@ def test_the_finished_words_of_a_prefix_are_corrected(ada: httpx.Client, path: s
     assert [item["title"] for item in found["items"]] == ["Prometheus alerts"]
 
 
+def test_words_with_marks_are_corrected_as_a_whole(
+    server: Server, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    path = define(admin, {"fields": {"title": "A"}, "language": "hindi"})
+    fill(ada, path, {"title": "हिन्दुस्तान"})
+    count_words(server)
+    assert search(ada, path, q="हिन्दुसतान")["did_you_mean"] == "हिन्दुस्तान"
+
+
 def test_further_pages_go_on_with_the_correction(ada: httpx.Client, path: str) -> None:
     first = search(ada, path, q="promethues", limit=1)
     second = search(ada, path, q="promethues", limit=1, cursor=first["next"])

@@ -163,6 +163,23 @@ STATEMENTS = (
         ELSE E'\\x1e' || listo.search_texts(v) END, most
     ), '')
     """,
+    # The text with marks; without any if PostgreSQL left something out, as it does with words of
+    # over 2,046 bytes: marks would tell wrong places.
+    """
+    CREATE OR REPLACE FUNCTION listo.search_marks(
+        configuration regconfig, t text, q tsquery, options text
+    ) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000 AS $$
+    DECLARE
+        marked text := ts_headline(configuration, t, q, options);
+    BEGIN
+        IF length(translate(marked, E'\\x02\\x03', '')) = length(t) THEN
+            RETURN marked;
+        END IF;
+        RETURN t;
+    END
+    $$
+    """,
     _BIGRAMS,
     # A vector with marks of the lexemes that weigh more than one in the lightest field: for a
     # lexeme of the second level, E'\x01b' || lexeme, and E'\x01A' || lexeme, since it is above the

@@ -42,7 +42,7 @@ def column(index: SearchIndex, name: str, query: str) -> str:
     text = f"listo.search_shown({index.values[name]}, {_LOOKED_AT})"
     if index.spec.language == CJK:
         return text
-    return f"ts_headline({index.configuration}, {text}, {query}, {sql_literal(_OPTIONS)})"
+    return f"listo.search_marks({index.configuration}, {text}, {query}, {sql_literal(_OPTIONS)})"
 
 
 def highlights(index: SearchIndex, texts: Sequence[str], q: str) -> dict[str, list[dict[str, Any]]]:

@@ -22,7 +22,14 @@ from app.records.search import repository, words
 from app.records.search.explain import explained, reason_of_first
 from app.records.search.highlights import highlights
 from app.records.search.statement import Bounds, Position, Search, bounds
-from app.records.search.wording import for_websearch, split_begun, wanted, with_begun
+from app.records.search.wording import (
+    BEGUN,
+    finds_begun,
+    for_websearch,
+    split_begun,
+    wanted,
+    with_begun,
+)
 from app.records.text import rendered
 
 if TYPE_CHECKING:
@@ -153,16 +160,20 @@ async def _compiled(
     request: Request, reading: ReadSession, q: str, *, prefix: bool
 ) -> Search | None:
     """None where the text names nothing to find."""
-    index = request.index
-    finished, begun = split_begun(q) if prefix else (q, "")
-    asked = await repository.query_of(reading, index, for_websearch(finished, index.spec.language))
-    query, finds = asked.query, asked.finds
+    index, language = request.index, request.index.spec.language
+    finished, begun = split_begun(q, language) if prefix else (q, "")
     if begun:
-        counted = request.access.collection.id if request.sees_all else None
-        plain, lexemes = await repository.begun(reading, index, counted, begun)
-        if plain:
-            query, finds = with_begun(query, plain, lexemes), True
-    return Search(index, request.plan, wanted(query, index.spec.language)) if finds else None
+        text = for_websearch(f"{finished} {BEGUN}", language)
+        asked = await repository.query_of(reading, index, text)
+        if asked.finds and finds_begun(asked.query):
+            counted = request.access.collection.id if request.sees_all else None
+            plain, lexemes = await repository.begun(reading, index, counted, begun)
+            if plain:
+                query = with_begun(asked.query, plain, lexemes)
+                return Search(index, request.plan, wanted(query, language))
+            q = finished
+    asked = await repository.query_of(reading, index, for_websearch(q, language))
+    return Search(index, request.plan, wanted(asked.query, language)) if asked.finds else None
 
 
 async def _correct(request: Request, reading: ReadSession, search: Search) -> Found | None:
@@ -171,7 +182,7 @@ async def _correct(request: Request, reading: ReadSession, search: Search) -> Fo
     if not request.sees_all:
         return None
     q, prefix = request.parameters.q, request.parameters.prefix
-    finished = split_begun(q)[0] if prefix else q
+    finished = split_begun(q, request.index.spec.language)[0] if prefix else q
     collection, args = request.access.collection.id, request.bind(request.plan.params)
     try:
         other = await words.corrected(reading, search, collection, finished, args)
