@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.ratelimit import costs
-from fixtures.cluster import database
+from app.records.search import search as searching
+from app.records.search.explain import explained
+from fixtures.cluster import database, execute
 from fixtures.searches import count_words, define, fill, search, titles
 from fixtures.server import serving, settings
 
@@ -82,6 +85,51 @@ def test_a_word_that_is_only_begun(server: Server, admin: httpx.Client, ada: htt
     assert titles(ada, path, q="reli") == []
     # So is a stop word that may become another word.
     assert titles(ada, path, q="th", prefix="true") == []
+
+
+@pytest.mark.parametrize(
+    ("q", "expected"),
+    [
+        ("table or rel", {"relief", "the table", "well-known"}),
+        ("table or the rel", {"relief", "the table", "well-known"}),
+        ("relief table or well kno", {"well-known"}),
+        ("well-kno", {"well-known"}),
+        ("table -rel", {"the table"}),
+        ("table - rel", {"the table"}),
+        ('"the table" -rel', {"the table"}),
+        # Exclusion alone finds nothing.
+        ("-rel", set()),
+        ("relief or -kno", set()),
+        ("-table or rel", set()),
+    ],
+)
+def test_the_begun_word_is_joined_as_any_other(
+    admin: httpx.Client, ada: httpx.Client, q: str, expected: set[str]
+) -> None:
+    path = define(admin)
+    fill(ada, path, {"title": "relief"}, {"title": "the table"})
+    fill(ada, path, {"title": "well-known", "body": "related"})
+    assert set(titles(ada, path, q=q, prefix="true")) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "q"),
+    [
+        ("東京都に住む", "東京都"),
+        ("東京都に住む", "東京都に"),
+        ("東京都に住む", "京"),
+        ("東京 tower", "東京tow"),
+        ("東京 tower", "tow"),
+        ("हिन्दी में", "हिन्"),
+        ("e\u0301tude", "e\u0301tu"),
+    ],
+)
+def test_words_of_other_scripts_are_begun(
+    admin: httpx.Client, ada: httpx.Client, text: str, q: str
+) -> None:
+    path = define(admin, {"fields": {"title": "A"}, "language": "cjk"})
+    fill(ada, path, {"title": text}, {"title": "other words"})
+    assert titles(ada, path, q=q, prefix="true") == [text]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +246,15 @@ def test_highlights_are_offsets_and_safe_text(admin: httpx.Client, ada: httpx.Cl
     assert item["title"] == text
 
 
+def test_a_text_with_a_word_that_is_left_out_has_no_highlights(
+    admin: httpx.Client, ada: httpx.Client
+) -> None:
+    path = define(admin)
+    fill(ada, path, {"title": "boat", "body": f"{'x' * 3000} a boat"})
+    (item,) = search(ada, path, q="boat")["items"]
+    assert list(item["_highlights"]) == ["title"]
+
+
 def test_long_texts_are_shown_in_fragments(admin: httpx.Client, ada: httpx.Client) -> None:
     path = define(admin)
     body = f"{'some words ' * 100}lantern {'other words ' * 100}lantern at last"
@@ -269,6 +326,22 @@ def test_an_admin_has_a_search_explained(
     refused = ada.get(f"{path}/search", params={"q": "x", "explain": "true"})
     assert refused.status_code == 403
     assert "first" in search(admin, path, q="?!", explain="true")["explain"]
+
+
+def test_a_record_that_is_deleted_meanwhile_is_not_explained(
+    admin: httpx.Client, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = define(admin)
+    fill(admin, path, {"title": "boat"})
+    async def before_the_end(*args: Any) -> dict[str, Any]:
+        told = await explained(*args)
+        await asyncio.to_thread(
+            execute, database_url, f'DELETE FROM records."{path.rpartition("/")[2]}"'
+        )
+        return told
+
+    monkeypatch.setattr(searching, "explained", before_the_end)
+    assert "deleted" in search(admin, path, q="boat", explain="true")["explain"]["first"]
 
 
 def test_slow_searches_are_counted_by_collection(

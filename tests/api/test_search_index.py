@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,17 @@ from uuid import uuid4
 
 import pytest
 
+from app.collections import repository
 from fixtures.cluster import execute, fetch
-from fixtures.indexes import existing
+from fixtures.indexes import existing, run_worker
 from fixtures.searches import OPEN, SCHEMA, SEARCH, define, fill, search, titles
 from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     import httpx
+    from asyncpg import Connection
 
+    from app.collections.declared_index import Buildable
     from fixtures.server import Server
 
 
@@ -93,6 +97,43 @@ def test_other_settings_are_built_while_the_former_serve(
     wait_until(lambda: [row[0] for row in fetch(database_url, kept, name)] != [former])
 
 
+def test_the_former_search_serves_while_the_declared_one_has_failed(
+    server: Server,
+    database_url: str,
+    admin: httpx.Client,
+    ada: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = define(admin)
+    name = path.rpartition("/")[2]
+    fill(ada, path, {"title": "boat", "downloads": 9}, {"title": "boat", "section": "harbour"})
+    (former,) = existing(database_url, name)
+
+    async def failing(connection: Connection[Any], _: str, index: Buildable) -> str:
+        await connection.execute(f'CREATE INDEX "{index.name}" ON records."{name}" (id)')
+        await connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass($1)",
+            f'records."{index.name}"',
+        )
+        await repository.comment_on_index(connection, index.name, "It is too large.")
+        return "It is too large."
+
+    declared = {"fields": {"title": "A", "section": "B"}, "boost": "downloads"}
+    with monkeypatch.context() as patched:
+        patched.setattr(repository, "build_index", failing)
+        admin.put(path, json={"schema": SCHEMA, "rules": OPEN, "search": declared})
+        wait_until(lambda: admin.get(path).json()["search"]["state"] == "failed")
+        assert run_worker(server)
+    assert former in existing(database_url, name)
+    assert titles(ada, path, q="harbour") == []
+    first, second = search(ada, path, q="boat")["items"]
+    # The boost that is declared now counts already.
+    assert first["_rank"] == pytest.approx(10 * second["_rank"])
+    admin.put(path, json={"schema": SCHEMA, "rules": OPEN, "search": declared})
+    wait_until(lambda: former not in existing(database_url, name))
+    assert titles(ada, path, q="harbour") == ["boat"]
+
+
 def test_a_search_is_added_and_taken_away(
     database_url: str, admin: httpx.Client, ada: httpx.Client
 ) -> None:
@@ -121,6 +162,10 @@ def test_records_with_huge_texts_are_written(admin: httpx.Client, ada: httpx.Cli
         response = ada.post(f"{path}/records", json=record)
         assert response.status_code == 201, response.text[:300]
     assert len(search(ada, path, q="word")["items"]) == 1
+    path = define(admin, {"fields": {"title": "A"}, "language": "cjk"})
+    # Nearly all pairs are different, and of eight bytes.
+    pairs = "".join(map(chr, random.Random(1).choices(range(0x20000, 0x31350), k=120_000)))
+    assert ada.post(f"{path}/records", json={"title": pairs}).status_code == 201
 
 
 def plan_of(server: Server, admin: httpx.Client, path: str, **params: str) -> list[str]:

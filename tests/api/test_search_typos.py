@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.collections import repository as collections
+from app.core.errors import QueryTooSlow
+from app.records.search import words
+from fixtures.cluster import fetch
 from fixtures.searches import SEARCH, count_words, define, fill, search
 
 if TYPE_CHECKING:
@@ -83,6 +88,15 @@ def test_the_finished_words_of_a_prefix_are_corrected(ada: httpx.Client, path: s
     assert [item["title"] for item in found["items"]] == ["Prometheus alerts"]
 
 
+def test_words_with_marks_are_corrected_as_a_whole(
+    server: Server, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    path = define(admin, {"fields": {"title": "A"}, "language": "hindi"})
+    fill(ada, path, {"title": "हिन्दुस्तान"})
+    count_words(server)
+    assert search(ada, path, q="हिन्दुसतान")["did_you_mean"] == "हिन्दुस्तान"
+
+
 def test_further_pages_go_on_with_the_correction(ada: httpx.Client, path: str) -> None:
     first = search(ada, path, q="promethues", limit=1)
     second = search(ada, path, q="promethues", limit=1, cursor=first["next"])
@@ -102,18 +116,23 @@ def test_the_more_frequent_word_is_meant(
     assert search(ada, path, q="mosse")["did_you_mean"] == "moose"
 
 
-def test_corrections_tell_nothing_of_the_records_of_others(
+def test_counted_words_are_for_callers_who_see_all_records(
     server: Server, admin: httpx.Client, ada: httpx.Client, bob: httpx.Client
 ) -> None:
     path = define(admin, rules=OWN)
-    fill(bob, path, {"title": "confidential merger"}, {"title": "confidential merger"})
-    fill(ada, path, {"title": "confidantial"}, {"title": "mergar"})
+    fill(bob, path, {"title": "organization of the relational merger"})
+    # The stems of some hidden words are those of her own.
+    fill(ada, path, {"title": "organ"}, {"title": "relations"}, {"title": "mergar"})
     count_words(server)
-    assert search(bob, path, q="confidentail")["did_you_mean"] == "confidential"
-    # The nearest word is out of sight, and the word that is wrong for ada is right for bob.
-    assert search(ada, path, q="confidentail")["did_you_mean"] == "confidantial"
-    assert search(ada, path, q="merger")["did_you_mean"] == "mergar"
-    assert "did_you_mean" not in search(bob, path, q="merger")
+    assert search(admin, path, q="organizatoin")["did_you_mean"] == "organization"
+    for q in ("organizatoin", "relatoinal", "merger", "mergra"):
+        found = search(ada, path, q=q)
+        assert (found["items"], found.get("did_you_mean")) == ([], None)
+    for q in ("organi", "organiza", "relationa"):
+        assert search(ada, path, q=q, prefix="true")["items"] == []
+        assert search(admin, path, q=q, prefix="true")["items"]
+    for q in ("orga", "rela"):
+        assert len(search(ada, path, q=q, prefix="true")["items"]) == 1
 
 
 def test_words_of_other_fields_are_in_no_correction(
@@ -145,8 +164,6 @@ def test_words_are_counted_anew_after_many_writes(
 def test_words_of_a_deleted_collection_are_forgotten(
     server: Server, database_url: str, admin: httpx.Client, ada: httpx.Client
 ) -> None:
-    from fixtures.cluster import fetch
-
     path = define(admin, SEARCH)
     fill(ada, path, {"title": "forgettable"})
     count_words(server)
@@ -155,3 +172,33 @@ def test_words_of_a_deleted_collection_are_forgotten(
     name = path.rpartition("/")[2]
     assert admin.delete(path, params={"confirm": name}).status_code == 204
     assert fetch(database_url, left)[0][0] == 0
+
+
+def test_other_collections_are_counted_when_one_is_deleted_meanwhile(
+    server: Server, admin: httpx.Client, ada: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, path = define(admin), define(admin)
+    fill(ada, path, {"title": "caravan"})
+    name, get_all = gone.rpartition("/")[2], collections.get_all
+
+    async def before_the_end(session: Any) -> Any:
+        found = await get_all(session)
+        await asyncio.to_thread(admin.delete, gone, params={"confirm": name})
+        return sorted(found, key=lambda each: each.name != name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collections, "get_all", before_the_end)
+        count_words(server)
+    assert admin.get(gone).status_code == 404
+    assert search(ada, path, q="carvan")["did_you_mean"] == "caravan"
+
+
+def test_a_correction_that_takes_too_long_is_left_out(
+    ada: httpx.Client, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(*_: object) -> None:
+        raise QueryTooSlow
+
+    monkeypatch.setattr(words, "corrected", slow)
+    found = search(ada, path, q="promethues")
+    assert (found["items"], found.get("did_you_mean")) == ([], None)

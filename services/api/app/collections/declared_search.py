@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -40,8 +40,10 @@ LANGUAGES: Final = (
 )  # fmt: skip
 MAX_FIELDS = 8
 # The characters of a record that are searched, in equal parts for its fields. Their lexemes fit
-# into PostgreSQL's limit of 1 MiB, whatever they are.
+# into PostgreSQL's limit of 1 MiB, whatever they are: with pairs of letters, there are as many
+# lexemes as letters, of up to twelve bytes each.
 _MOST_CHARACTERS = 100_000
+_MOST_IN_PAIRS = 80_000
 _BOOST = re.compile(r"\s*(?:(log|sqrt)\s*\((.+)\)|(.+))\s*", re.DOTALL)
 
 
@@ -82,11 +84,13 @@ class SearchIndex:
     key = None
 
     def __init__(self, collection: str, spec: SearchSpec) -> None:
+        self.collection = collection
         self.spec = spec
         self.fields = tuple(name for name, _ in spec.fields)
         self.paths = {name: parse_path(name) for name, _ in spec.fields}
         self.configuration = f"'listo.{spec.language}'::regconfig"
-        most = _MOST_CHARACTERS // len(spec.fields)
+        most = _MOST_IN_PAIRS if spec.language == CJK else _MOST_CHARACTERS
+        most //= len(spec.fields)
         # SQL by field: its JSON, and its text, which is empty for other values.
         self.values = {name: plain_sql(path) for name, path in self.paths.items()}
         self.texts = {
@@ -116,6 +120,11 @@ class SearchIndex:
         found = _BOOST.fullmatch(self.spec.boost)
         assert found is not None
         return Boost(found[1] or "", parse_path((found[2] or found[3]).strip()))
+
+    def ranked_as(self, other: SearchIndex) -> SearchIndex:
+        """The same index with the other's boost and recency, which are no part of it."""
+        spec = replace(self.spec, boost=other.spec.boost, recency=other.spec.recency)
+        return SearchIndex(self.collection, spec)
 
     def settings(self) -> str:
         return json.dumps(self.spec.dump(), ensure_ascii=False)

@@ -82,9 +82,14 @@ async def serving(session: Session, collection: Collection) -> SearchIndex:
         collection.ready_indexes.add(declared.name)
         return declared
     for former in complete.values():
-        if former is not None and former.is_readable(collection.readable):
-            return former
+        if former is not None and _may_serve(former, collection):
+            return former.ranked_as(declared)
     raise IndexNotReady("The index of the search is not complete; the collection's GET tells more.")
+
+
+def _may_serve(former: SearchIndex, collection: Collection) -> bool:
+    declared = collection.search_index
+    return declared is not None and former.ranked_as(declared).is_readable(collection.readable)
 
 
 async def require_ready(session: Session, collection: Collection, index: Index) -> None:
@@ -111,7 +116,7 @@ async def reconcile(database: Database, collection: Collection, *, again: bool =
         existing = await repository.indexes(database, collection.name)
         if again:
             existing = await _forget_faults(database, existing)
-        if not any(_differences(collection, existing)):
+        if not any(await _differences(database, collection, existing)):
             return True
         async with database.connection(**_BUILDER) as connection:
             # The lock ends with the connection.
@@ -139,6 +144,7 @@ async def _forget_faults(
 
 
 async def _reconcile(connection: Connection[Any], collection: Collection) -> bool:
+    unneeded = None
     while True:
         # Wait for changes of the collection, which cancel builds. Each try releases its lock.
         while not await repository.try_lock_name(connection, collection.name):  # noqa: ASYNC110 - no event tells of others' locks
@@ -148,7 +154,7 @@ async def _reconcile(connection: Connection[Any], collection: Collection) -> boo
         if present is None or present.id != collection.id:
             return True
         existing = await repository.indexes(connection, collection.name)
-        missing, stale = _differences(present, existing)
+        missing, stale = await _differences(connection, present, existing)
         # A stale index goes last, since another one may take its place. Nothing takes the place of
         # a unique index while only others are missing, and it must not refuse writes any longer.
         replaced = any(index.key for index in missing)
@@ -159,26 +165,41 @@ async def _reconcile(connection: Connection[Any], collection: Collection) -> boo
             if not await _build(connection, collection.name, missing):
                 return False
         elif stale:
-            if await repository.is_search(connection, stale[0]):
-                # Requests that were told to use it may not have asked PostgreSQL yet.
+            if stale[0] != unneeded and await repository.is_search(connection, stale[0]):
+                # Requests that were told to use it may not have asked PostgreSQL yet. Meanwhile it
+                # may be declared again.
                 await asyncio.sleep(_FORMER_SECONDS)
+                unneeded = stale[0]
+                continue
             await repository.drop_index(connection, stale[0])
             await repository.forget_search(connection, stale[0])
         else:
             return True
 
 
-def _differences(
-    collection: Collection, existing: dict[str, BuiltIndex]
+async def _differences(
+    session: Session, collection: Collection, existing: dict[str, BuiltIndex]
 ) -> tuple[list[Buildable], list[str]]:
-    """The declared indexes that are missing, and the names of existing undeclared indexes.
+    """The declared indexes that are missing, and the names of existing ones that nobody needs.
 
-    An index with a fault does not count as missing: records would have to change first.
+    An index with a fault does not count as missing: records would have to change first. Former
+    searches are needed until the declared one is complete, which one with a fault never is.
     """
     declared = {index.name: index for index in collection.to_build}
     there = {name for name, found in existing.items() if found.valid or found.fault}
     missing = [index for name, index in declared.items() if name not in there]
-    return missing, [name for name in existing if name not in declared]
+    stale = [name for name in existing if name not in declared]
+    search = collection.search_index
+    if stale and search is not None:
+        complete = await repository.complete_indexes(session, collection.name)
+        if search.name not in complete:
+            formers = {name: complete.get(name) for name in stale}
+            stale = [
+                name
+                for name, former in formers.items()
+                if former is None or not _may_serve(former, collection)
+            ]
+    return missing, stale
 
 
 async def _build(

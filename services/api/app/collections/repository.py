@@ -158,8 +158,6 @@ async def announce(session: Session, collection: Collection, size: int) -> None:
 async def delete(session: Session, collection: Collection) -> None:
     await session.execute("DELETE FROM listo.collections WHERE id = $1", collection.id)
     await session.execute("DELETE FROM listo.record_sizes WHERE collection = $1", collection.id)
-    for counted in ("search_counts", "search_words"):
-        await session.execute(f"DELETE FROM listo.{counted} WHERE collection = $1", collection.id)
     await session.execute(
         "DELETE FROM listo.search_indexes WHERE starts_with(name, $1)", f"{collection.name}$"
     )
@@ -253,18 +251,21 @@ async def keep_search(session: Session, index: SearchIndex) -> None:
 
 async def complete_indexes(session: Session, name: str) -> dict[str, SearchIndex | None]:
     """The collection's indexes that are complete, with the searches that they are known to be of,
-    former ones as well."""
+    former ones as well. The settings of an earlier version may now mean another index."""
     rows = await session.fetch(
         "SELECT c.relname, s.settings FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
         " LEFT JOIN listo.search_indexes s ON s.name = c.relname"
         " WHERE i.indisvalid AND i.indrelid = to_regclass($1)",
         table(name),
     )
-    return {
-        row["relname"]: row["settings"]
-        and SearchIndex(name, SearchSpec.from_json(json.loads(row["settings"])))
-        for row in rows
-    }
+    complete: dict[str, SearchIndex | None] = {}
+    for row in rows:
+        index = None
+        if row["settings"] is not None:
+            index = SearchIndex(name, SearchSpec.from_json(json.loads(row["settings"])))
+        is_of = index is not None and index.name == row["relname"]
+        complete[row["relname"]] = index if is_of else None
+    return complete
 
 
 async def is_search(session: Session, name: str) -> bool:

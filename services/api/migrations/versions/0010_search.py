@@ -163,6 +163,23 @@ STATEMENTS = (
         ELSE E'\\x1e' || listo.search_texts(v) END, most
     ), '')
     """,
+    # The text with marks; without any if PostgreSQL left something out, as it does with words of
+    # over 2,046 bytes: marks would tell wrong places.
+    """
+    CREATE OR REPLACE FUNCTION listo.search_marks(
+        configuration regconfig, t text, q tsquery, options text
+    ) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000 AS $$
+    DECLARE
+        marked text := ts_headline(configuration, t, q, options);
+    BEGIN
+        IF length(translate(marked, E'\\x02\\x03', '')) = length(t) THEN
+            RETURN marked;
+        END IF;
+        RETURN t;
+    END
+    $$
+    """,
     _BIGRAMS,
     # A vector with marks of the lexemes that weigh more than one in the lightest field: for a
     # lexeme of the second level, E'\x01b' || lexeme, and E'\x01A' || lexeme, since it is above the
@@ -240,7 +257,7 @@ STATEMENTS = (
     # the collection when that was counted.
     """
     CREATE TABLE IF NOT EXISTS listo.search_counts (
-        collection uuid PRIMARY KEY,
+        collection uuid PRIMARY KEY REFERENCES listo.collections (id) ON DELETE CASCADE,
         index text NOT NULL,
         writes bigint NOT NULL,
         records bigint NOT NULL,
@@ -249,7 +266,7 @@ STATEMENTS = (
     """,
     """
     CREATE TABLE IF NOT EXISTS listo.search_words (
-        collection uuid NOT NULL,
+        collection uuid NOT NULL REFERENCES listo.collections (id) ON DELETE CASCADE,
         word text COLLATE "C" NOT NULL,
         records bigint NOT NULL,
         PRIMARY KEY (collection, word)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
+
 from app.records.search import counting_repository as repository
 
 if TYPE_CHECKING:
@@ -38,10 +40,15 @@ async def count_words(lease: Lease, collection: Collection) -> None:
         return
     # Records that are written meanwhile make the next count due the sooner.
     writes = await repository.writes(lease.database, collection.name)
-    counts, records = await _counted(lease, collection, index)
+    try:
+        counts, records = await _counted(lease, collection, index)
+    except asyncpg.UndefinedTableError:
+        # The collection has been deleted.
+        return
     await _store(lease, collection, counts)
     async with lease.transaction() as session:
-        await repository.keep_count(session, collection.id, index.name, writes, records)
+        if await repository.hold(session, collection.id):
+            await repository.keep_count(session, collection.id, index.name, writes, records)
 
 
 async def _is_due(lease: Lease, collection: Collection, index: SearchIndex) -> bool:
@@ -61,13 +68,13 @@ async def _counted(
     records, before = 0, None
     some = max(1, min(_AT_A_TIME, _BYTES_AT_A_TIME // collection.largest))
     while records < MOST_RECORDS:
-        first = await repository.first_of(lease.database, collection.name, before, some)
+        first, number = await repository.first_of(lease.database, collection.name, before, some)
         if first is None:
             break
         words = await repository.word_counts(lease.database, collection.name, index, first, before)
         counts.update(words)
         _drop_rare(counts, _MOST_IN_MEMORY)
-        records, before = records + some, first
+        records, before = records + number, first
     if records > _MANY:
         counts = Counter({word: number for word, number in counts.items() if number > 1})
     return dict(counts.most_common(MOST_WORDS)), records
@@ -100,6 +107,8 @@ async def _store(lease: Lease, collection: Collection, counts: dict[str, int]) -
     changed = sorted(counts.items())
     for start in range(0, len(changed), _WORDS_AT_A_TIME):
         async with lease.transaction() as session:
+            if not await repository.hold(session, collection.id):
+                return
             await repository.keep_words(
                 session, collection.id, changed[start : start + _WORDS_AT_A_TIME]
             )

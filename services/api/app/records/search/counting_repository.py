@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from app.db.session import Session
 
 _SHORTEST, _LONGEST = 4, 40
+# Words of a part of the records, for which the worker has memory whatever the texts are.
+_MOST_WORDS = 100_000
 
 
 class Counted(NamedTuple):
@@ -45,31 +47,43 @@ async def writes(session: Session, name: str) -> int:
     return found or 0
 
 
-async def first_of(session: Session, name: str, before: UUID | None, some: int) -> UUID | None:
-    """The first id of the last `some` records before this id; None if there are none."""
-    found: UUID | None = await session.fetchval(
-        f"SELECT min(id::text)::uuid FROM (SELECT id FROM {table(name)}"
+async def first_of(
+    session: Session, name: str, before: UUID | None, some: int
+) -> tuple[UUID | None, int]:
+    """The first id of the last `some` records before this id, and their number; None and 0 if there
+    are none."""
+    row = await session.fetchrow(
+        f"SELECT min(id::text)::uuid, count(*) FROM (SELECT id FROM {table(name)}"
         " WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2) AS _some",
         before,
         some,
     )
-    return found
+    return (None, 0) if row is None else (row[0], row[1])
 
 
 async def word_counts(
     session: Session, name: str, index: SearchIndex, first: UUID, before: UUID | None
 ) -> dict[str, int]:
-    """The words of the records from `first` on, and in how many of these each stands."""
+    """The most frequent words of the records from `first` on, and in how many of these each is."""
     texts = " || ' ' || ".join(index.texts.values())
     rows = await session.fetch(
         f"SELECT _word, count(*) FROM {table(name)},"
         f" unnest(tsvector_to_array(to_tsvector('listo.words', {texts}))) AS _word"
         " WHERE id >= $1 AND ($2::uuid IS NULL OR id < $2)"
-        f" AND length(_word) BETWEEN {_SHORTEST} AND {_LONGEST} GROUP BY _word",
+        f" AND length(_word) BETWEEN {_SHORTEST} AND {_LONGEST} GROUP BY _word"
+        f" ORDER BY count(*) DESC LIMIT {_MOST_WORDS}",
         first,
         before,
     )
     return {row[0]: row[1] for row in rows}
+
+
+async def hold(session: Session, collection: UUID) -> bool:
+    """Keep the collection from being deleted until the transaction ends; False if it has been."""
+    held = await session.fetchval(
+        "SELECT true FROM listo.collections WHERE id = $1 FOR KEY SHARE", collection
+    )
+    return held is not None
 
 
 async def words_after(

@@ -78,7 +78,9 @@ def _times(number: int) -> str:
 async def reason_of_first(reading: ReadSession, search: Search, row: Any) -> str:
     """Why the first record is first: where its words stand, and what its rank is made of."""
     sql, args = search.parts_of_rank(row[2])
-    (found,) = await repository.rows(reading, sql, args)
+    found = next(iter(await repository.rows(reading, sql, args)), None)
+    if found is None:
+        return "It has been deleted meanwhile."
     names: dict[str, list[str]] = {}
     for name, weight in search.index.spec.fields:
         names.setdefault(weight, []).append(name)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import html
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from app.collections.declared_search import CJK
 from app.filters.paths import sql_literal
+from app.records.search.wording import all_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,8 @@ START, STOP, BETWEEN = "\x02", "\x03", "\x1e"
 _LOOKED_AT: Final = 10_000
 _MOST_FRAGMENTS: Final = 3
 _MOST_OFFSETS: Final = 100
+# The typed words that are looked for in texts without blanks.
+_MOST_TYPED: Final = 16
 # The characters of a fragment, and how many of them are before the first word.
 _LONG: Final = 240
 _BEFORE: Final = 60
@@ -38,7 +42,7 @@ def column(index: SearchIndex, name: str, query: str) -> str:
     text = f"listo.search_shown({index.values[name]}, {_LOOKED_AT})"
     if index.spec.language == CJK:
         return text
-    return f"ts_headline({index.configuration}, {text}, {query}, {sql_literal(_OPTIONS)})"
+    return f"listo.search_marks({index.configuration}, {text}, {query}, {sql_literal(_OPTIONS)})"
 
 
 def highlights(index: SearchIndex, texts: Sequence[str], q: str) -> dict[str, list[dict[str, Any]]]:
@@ -47,46 +51,67 @@ def highlights(index: SearchIndex, texts: Sequence[str], q: str) -> dict[str, li
     the text in a list."""
     found = {}
     by_letters = index.spec.language == CJK
+    typed = _typed(q)[:_MOST_TYPED] if by_letters else []
     for name, text in zip(index.fields, texts, strict=True):
         if not by_letters and START not in text:
             continue
         parts = text.split(BETWEEN)
         made: list[dict[str, Any]] = []
         for number, part in enumerate(parts):
-            plain, spans = _by_letters(part, q) if by_letters else _spans(part)
+            plain, spans = (part, _by_letters(part, typed)) if by_letters else _spans(part)
             place = {"index": number - 1} if number else {}
-            made += [{**place, **each} for each in _fragments(plain, spans[:_MOST_OFFSETS])]
+            made += [{**place, **each} for each in _fragments(plain, spans)]
+            if len(made) >= _MOST_FRAGMENTS:
+                break
         if made:
             found[name] = made[:_MOST_FRAGMENTS]
     return found
 
 
 def _spans(marked: str) -> tuple[str, list[Span]]:
-    """The text without marks, and the spans between them."""
+    """The text without marks, and the first spans between them."""
     if START not in marked:
         return marked, []
     spans, begun = [], 0
-    for before, mark in enumerate(_MARK.finditer(marked)):
+    for before, mark in enumerate(islice(_MARK.finditer(marked), 2 * _MOST_OFFSETS)):
         place = mark.start() - before
         if mark[0] == START:
             begun = place
         else:
             spans.append((begun, place))
-    return _MARK.sub("", marked), spans
+    return marked.replace(START, "").replace(STOP, ""), spans
 
 
-def _by_letters(text: str, q: str) -> tuple[str, list[Span]]:
-    """The spans of what was typed, in either case."""
-    typed = [re.escape(each) for each in _typed(q)]
-    if not typed:
-        return text, []
-    longest_first = "|".join(sorted(typed, key=len, reverse=True))
-    return text, [each.span() for each in re.finditer(longest_first, text, re.IGNORECASE)]
+def _by_letters(text: str, typed: Sequence[str]) -> list[Span]:
+    """The first spans of the typed words, which have no capitals; the longest where some begin
+    together. Each word is looked for by itself: the time of an expression of all of them would grow
+    with their number times their length."""
+    small, spans = _small(text), []
+    for word in typed:
+        at = small.find(word)
+        for _ in range(_MOST_OFFSETS):
+            if at < 0:
+                break
+            spans.append((at, at + len(word)))
+            at = small.find(word, at + len(word))
+    kept: list[Span] = []
+    for begin, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not kept or begin >= kept[-1][1]:
+            kept.append((begin, end))
+    return kept[:_MOST_OFFSETS]
+
+
+def _small(text: str) -> str:
+    """The text without capitals, as long as before."""
+    small = text.lower()
+    if len(small) == len(text):
+        return small
+    return "".join(one if len(one := each.lower()) == 1 else each for each in text)
 
 
 def _typed(q: str) -> list[str]:
     kept = re.sub(r'-(?:"[^"]*"?|\S+)', " ", q)
-    return [word for word in re.findall(r"\w+", kept) if word.lower() != "or"]
+    return [_small(word) for word in all_words(kept) if word.lower() != "or"]
 
 
 def _fragments(text: str, spans: list[Span]) -> list[dict[str, Any]]:

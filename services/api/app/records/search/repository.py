@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Words of a collection that a word which is only begun can become.
 _MOST_ENDINGS = 50
+# Words that a misspelt one is compared with.
+_MOST_NEAR = 200
 # A shorter beginning stands for too many words.
 _LEAST_BEGUN = 3
 _LAST = "\U0010ffff"
@@ -53,10 +55,10 @@ async def query_of(reading: ReadSession, index: SearchIndex, text: str) -> Asked
 
 
 async def begun(
-    reading: ReadSession, index: SearchIndex, collection: UUID, word: str
+    reading: ReadSession, index: SearchIndex, counted: UUID | None, word: str
 ) -> tuple[str, list[str]]:
-    """A word that is only begun as it stands in texts, and the lexemes of words that it can
-    become: their stems may be shorter than what was typed."""
+    """A word that is only begun as it stands in texts, and the lexemes of the counted words of that
+    collection that it can become: their stems may be shorter than what was typed."""
     with faults:
         row = await reading.fetchrow(
             "WITH _begun AS (SELECT (tsvector_to_array(to_tsvector('listo.simple', $1)))[1] AS"
@@ -66,7 +68,7 @@ async def begun(
             " SELECT plain, tsvector_to_array("
             f"to_tsvector({index.configuration}, concat_ws(' ', $1, (SELECT"
             " string_agg(word, ' ') FROM _words)))) AS lexemes FROM _begun",
-            word, collection, _LEAST_BEGUN, _LAST, _MOST_ENDINGS,
+            word, counted, _LEAST_BEGUN, _LAST, _MOST_ENDINGS,
         )  # fmt: skip
     assert row is not None
     return row["plain"] or "", list(row["lexemes"])
@@ -88,14 +90,14 @@ async def lexemes(
 
 
 async def found_of_each(
-    reading: ReadSession, search: Search, queries: Sequence[str], args: Sequence[object], most: int
-) -> list[int]:
-    """How many records each query finds for the caller, counted up to `most`."""
+    reading: ReadSession, search: Search, queries: Sequence[str], args: Sequence[object]
+) -> list[bool]:
+    """Whether each query finds a record for the caller."""
     plan, number = search.plan, len(args) + 1
     with faults:
         rows = await reading.fetch(
-            f"SELECT (SELECT count(*) FROM (SELECT 1 FROM {plan.table}"
-            f" WHERE {search.index.marked} @@ _query AND {plan.where} LIMIT {most}) AS _found)"
+            f"SELECT EXISTS (SELECT FROM {plan.table}"
+            f" WHERE {search.index.marked} @@ _query AND {plan.where})"
             f" FROM unnest(${number}::text[]::tsquery[]) WITH ORDINALITY AS _ (_query, _n)"
             " ORDER BY _n",
             *args,
@@ -112,8 +114,8 @@ async def words_with(
         rows = await reading.fetch(
             "SELECT word, records FROM listo.search_words WHERE collection = $1"
             " AND listo.deletions(word) && $2::text[] AND length(word) BETWEEN $3 AND $4"
-            " ORDER BY records DESC, word LIMIT 1000",
-            collection, list(keys), shortest, longest,
+            " ORDER BY records DESC, word LIMIT $5",
+            collection, list(keys), shortest, longest, _MOST_NEAR,
         )  # fmt: skip
     return [(row["word"], row["records"]) for row in rows]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,14 @@ from app.records.search import repository, words
 from app.records.search.explain import explained, reason_of_first
 from app.records.search.highlights import highlights
 from app.records.search.statement import Bounds, Position, Search, bounds
-from app.records.search.wording import for_websearch, split_begun, wanted, with_begun
+from app.records.search.wording import (
+    BEGUN,
+    finds_begun,
+    for_websearch,
+    split_begun,
+    wanted,
+    with_begun,
+)
 from app.records.text import rendered
 
 if TYPE_CHECKING:
@@ -38,6 +46,8 @@ if TYPE_CHECKING:
 
 # The places in a row after head, own fields and id: rank, time, approximate, texts.
 _RANK, _NOW, _APPROXIMATE, _TEXTS = 3, 4, 5, 6
+# The characters of texts that are highlighted while other requests wait.
+_AT_ONCE = 200_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -61,7 +71,7 @@ class Request:
 
     @property
     def sees_all(self) -> bool:
-        """Whether the caller may list all records."""
+        """Whether the caller may list all records, and so may be told of the counted words."""
         return self.access.actor.is_admin or self.access.collection.rules["list"] is True
 
 
@@ -126,7 +136,7 @@ async def _answer(request: Request, reading: ReadSession, cursors: CursorCodec) 
     if parameters.explain:
         tail["explain"] = await _explain(request, reading, found, position)
     facets = await _facets(request, reading, found)
-    items = b",".join(_item(request, found, row) for row in found.rows)
+    items = await _items(request, found)
     return b'{"items":[' + items + b'],"facets":' + facets + b"," + orjson.dumps(tail)[1:]
 
 
@@ -150,32 +160,46 @@ async def _compiled(
     request: Request, reading: ReadSession, q: str, *, prefix: bool
 ) -> Search | None:
     """None where the text names nothing to find."""
-    index = request.index
-    finished, begun = split_begun(q) if prefix else (q, "")
-    asked = await repository.query_of(reading, index, for_websearch(finished, index.spec.language))
-    query, finds = asked.query, asked.finds
+    index, language = request.index, request.index.spec.language
+    finished, begun = split_begun(q, language) if prefix else (q, "")
     if begun:
-        plain, lexemes = await repository.begun(reading, index, request.access.collection.id, begun)
-        if plain:
-            query, finds = with_begun(query, plain, lexemes), True
-    return Search(index, request.plan, wanted(query, index.spec.language)) if finds else None
+        text = for_websearch(f"{finished} {BEGUN}", language)
+        asked = await repository.query_of(reading, index, text)
+        if asked.finds and finds_begun(asked.query):
+            counted = request.access.collection.id if request.sees_all else None
+            plain, lexemes = await repository.begun(reading, index, counted, begun)
+            if plain:
+                query = with_begun(asked.query, plain, lexemes)
+                return Search(index, request.plan, wanted(query, language))
+            q = finished
+    asked = await repository.query_of(reading, index, for_websearch(q, language))
+    return Search(index, request.plan, wanted(asked.query, language)) if asked.finds else None
 
 
 async def _correct(request: Request, reading: ReadSession, search: Search) -> Found | None:
-    """The page of a query with corrected words; a word that is only begun is left as it is."""
-    q, prefix = request.parameters.q, request.parameters.prefix
-    finished = split_begun(q)[0] if prefix else q
-    other = await words.corrected(
-        reading,
-        search,
-        request.access.collection.id,
-        finished,
-        request.bind(request.plan.params),
-        unrestricted=request.sees_all,
-    )
-    if other is None:
+    """The page of a query with corrected words; a word that is only begun is left as it is. None
+    without a correction, or one in time, and for callers who may not list all records."""
+    if not request.sees_all:
         return None
-    return await _find(request, reading, other + q[len(finished) :], None, prefix=prefix)
+    q, prefix = request.parameters.q, request.parameters.prefix
+    finished = split_begun(q, request.index.spec.language)[0] if prefix else q
+    collection, args = request.access.collection.id, request.bind(request.plan.params)
+    try:
+        other = await words.corrected(reading, search, collection, finished, args)
+        if other is None:
+            return None
+        return await _find(request, reading, other + q[len(finished) :], None, prefix=prefix)
+    except QueryTooSlow:
+        # The query's own answer, with nothing in it, is there.
+        return None
+
+
+async def _items(request: Request, found: Found) -> bytes:
+    def made() -> bytes:
+        return b",".join(_item(request, found, row) for row in found.rows)
+
+    letters = sum(len(text) for row in found.rows for text in tuple(row)[_TEXTS:])
+    return made() if letters <= _AT_ONCE else await asyncio.to_thread(made)
 
 
 def _item(request: Request, found: Found, row: Any) -> bytes:

@@ -30,8 +30,18 @@ _PART = re.compile(
 _SINGLE = re.compile(rf"('{_LETTERS}')(?!:)")
 # Typed text between blanks, a quoted one as a whole.
 _TYPED = re.compile(r'-?"[^"]*"?|\S+')
-_WORD = re.compile(r"\w+")
-_BEGUN = re.compile(r"\w+\Z")
+# Letters may have marks that Python takes for no part of a word, but PostgreSQL does: accents,
+# points, and the vowels of scripts from Devanagari to Myanmar.
+_MARKS = (
+    "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u06d6-\u06ed"
+    "\u0711-\u074a\u0900-\u0963\u0966-\u0fbc\u102b-\u103e\u1ab0-\u1aff\u1dc0-\u1dff\u200c\u200d"
+    "\u20d0-\u20f0\u302a-\u302f\u3099\u309a\ufe20-\ufe2f"
+)
+_WORD = re.compile(rf"\w[\w{_MARKS}]*")
+_BEGUN = re.compile(rf"{_WORD.pattern}\Z")
+# Stands for a word that is only begun until PostgreSQL has read the words before it: a letter would
+# be stemmed, a number not.
+BEGUN: Final = "listo0begun0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +72,16 @@ class Typed:
     start: int
 
 
-def split_begun(q: str) -> tuple[str, str]:
-    """The finished words, and the last one if it is only begun: not quoted, not excluded."""
+def split_begun(q: str, language: str) -> tuple[str, str]:
+    """The finished words, and the last one if it is only begun: not quoted. The pairs of a run of
+    letters are finished: a longer run has them as well."""
     found = _BEGUN.search(q)
-    if found is None or q.count('"') % 2 or q[: found.start()].endswith("-"):
+    if found is None or q.count('"') % 2:
         return q, ""
-    return q[: found.start()], found[0]
+    start = found.start()
+    if language == CJK:
+        start = max([start, *(run.end() for run in _RUN.finditer(q, start))])
+    return q[:start], q[start:]
 
 
 def words_of(q: str) -> list[Typed]:
@@ -127,11 +141,15 @@ def quoted(lexeme: str) -> str:
     return f"'{doubled}'"
 
 
+def finds_begun(query: str) -> bool:
+    """Whether the query's text has BEGUN, and not to exclude it."""
+    return quoted(BEGUN) in query and f"!{quoted(BEGUN)}" not in query
+
+
 def with_begun(query: str, begun: str, lexemes: Iterable[str]) -> str:
-    """The query's text with a word that is only begun, or any of the `lexemes`, added to it."""
+    """The query's text with a word that is only begun, or any of the `lexemes`, for BEGUN."""
     either = [f"{quoted(begun)}:*", *map(quoted, dict.fromkeys(lexemes))]
-    last = f"( {' | '.join(either)} )"
-    return f"( {query} ) & {last}" if query else last
+    return query.replace(quoted(BEGUN), f"( {' | '.join(either)} )")
 
 
 def wanted(query: str, language: str) -> Wanted:

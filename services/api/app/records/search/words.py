@@ -26,10 +26,8 @@ TWO_SLIPS: Final = 9
 _LONGEST: Final = 40
 _PREFIX: Final = 7
 _MOST_WORDS: Final = 8
-# The number of corrections of a word that are looked for in what the caller may see.
+# The number of corrections of a word that are looked for, with the filter.
 _TRIED: Final = 5
-_TRIED_BY_COUNT: Final = 20
-_COUNTED: Final = 50
 
 
 def keys(word: str) -> list[str]:
@@ -46,30 +44,32 @@ def keys_of_two(word: str) -> list[str]:
 def slips(one: str, other: str, most: int) -> int:
     """The slips between two words, `most + 1` if there are more; a wrong first letter counts
     twice. Damerau and Levenshtein's distance where no letter is moved twice."""
+    beyond = most + 1
     if abs(len(one) - len(other)) > most:
-        return most + 1
+        return beyond
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
-        last, row, before = before, [i], row
-        for j, wanted in enumerate(other, 1):
+        # Farther from the diagonal than `most`, there are more slips than that.
+        last, row, before = before, [beyond] * (len(other) + 1), row
+        row[0] = i
+        for j in range(max(1, i - most), min(len(other), i + most) + 1):
+            wanted = other[j - 1]
             cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
             if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
                 cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
+            row[j] = cost
         if min(row) > most:
-            return most + 1
-    return min(row[-1] + (one[0] != other[0]), most + 1)
+            return beyond
+    return min(row[-1] + (one[0] != other[0]), beyond)
 
 
 async def corrected(
-    reading: ReadSession, search: Search, collection: UUID, q: str, args: Sequence[object],
-    *, unrestricted: bool,
-) -> str | None:  # fmt: skip
-    """`q` with corrections of the words that find nothing for the caller; None without any.
+    reading: ReadSession, search: Search, collection: UUID, q: str, args: Sequence[object]
+) -> str | None:
+    """`q` with corrections of the words that find nothing; None without any.
 
-    Whether a word is wrong, and whether a correction is right, is told by records that the caller
-    may list: an answer tells nothing of the words of others.
+    For callers who may list all records: words are counted over these.
     """
     typed = words_of(q)[:_MOST_WORDS]
     known = await repository.lexemes(reading, search.index, [word.text for word in typed])
@@ -78,48 +78,31 @@ async def corrected(
         for word, (query, plain) in zip(typed, known, strict=True)
         if query and plain and ONE_SLIP <= len(plain) <= _LONGEST
     ]
-    found = await repository.found_of_each(
-        reading, search, [query for _, query, _ in asked], args, 1
-    )
+    found = await repository.found_of_each(reading, search, [query for _, query, _ in asked], args)
     corrections = []
-    for (word, _, plain), number in zip(asked, found, strict=True):
-        if not number:
-            other = await _correction(
-                reading, search, collection, plain, args, unrestricted=unrestricted
-            )
+    for (word, _, plain), is_right in zip(asked, found, strict=True):
+        if not is_right:
+            other = await _correction(reading, search, collection, plain, args)
             if other is not None:
                 corrections.append((word, other))
     return replaced(q, corrections) if corrections else None
 
 
 async def _correction(
-    reading: ReadSession, search: Search, collection: UUID, word: str, args: Sequence[object],
-    *, unrestricted: bool,
-) -> str | None:  # fmt: skip
-    near = await _near(reading, collection, word, by_count=unrestricted)
-    near = near[: _TRIED if unrestricted else _TRIED_BY_COUNT]
-    known = await repository.lexemes(reading, search.index, [other for other, _ in near])
-    queries = [query for query, _ in known]
-    # How frequent a word is altogether tells of records out of sight.
-    most = 1 if unrestricted else _COUNTED
-    found = await repository.found_of_each(reading, search, queries, args, most)
-    seen = [
-        (distance, -number, place, other)
-        for place, ((other, distance), number) in enumerate(zip(near, found, strict=True))
-        if number
-    ]
-    return min(seen)[3] if seen else None
+    reading: ReadSession, search: Search, collection: UUID, word: str, args: Sequence[object]
+) -> str | None:
+    near = (await _near(reading, collection, word))[:_TRIED]
+    known = await repository.lexemes(reading, search.index, near)
+    found = await repository.found_of_each(reading, search, [query for query, _ in known], args)
+    return next((other for other, finds in zip(near, found, strict=True) if finds), None)
 
 
-async def _near(
-    reading: ReadSession, collection: UUID, word: str, *, by_count: bool
-) -> list[tuple[str, int]]:
-    """Words and their distance, the nearest first, the more frequent first among them."""
+async def _near(reading: ReadSession, collection: UUID, word: str) -> list[str]:
+    """The nearest words first, and among them the more frequent ones."""
     most = 2 if len(word) >= TWO_SLIPS else 1
     near: dict[str, tuple[int, int]] = {}
     for allowed in range(1, most + 1):
-        # A near word that is out of sight must not keep back farther ones.
-        if near and by_count:
+        if near:
             break
         sought = keys(word) if allowed == 1 else keys_of_two(word)
         for other, records in await repository.words_with(
@@ -127,6 +110,5 @@ async def _near(
         ):
             distance = slips(word, other, most)
             if distance <= most:
-                near[other] = (distance, -records if by_count else 0)
-    ordered = sorted(near, key=lambda other: (*near[other], other))
-    return [(other, near[other][0]) for other in ordered]
+                near[other] = (distance, -records)
+    return sorted(near, key=lambda other: (*near[other], other))
