@@ -333,6 +333,7 @@ def test_a_record_that_is_deleted_meanwhile_is_not_explained(
 ) -> None:
     path = define(admin)
     fill(admin, path, {"title": "boat"})
+
     async def before_the_end(*args: Any) -> dict[str, Any]:
         told = await explained(*args)
         await asyncio.to_thread(
