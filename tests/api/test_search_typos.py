@@ -11,7 +11,8 @@ from app.collections import repository as collections
 from app.core.errors import QueryTooSlow
 from app.records.search import words
 from fixtures.cluster import fetch
-from fixtures.searches import SEARCH, count_words, define, fill, search
+from fixtures.searches import OPEN, SCHEMA, SEARCH, count_words, define, fill, search
+from fixtures.waiting import wait_until
 
 if TYPE_CHECKING:
     import httpx
@@ -145,6 +146,24 @@ def test_words_of_other_fields_are_in_no_correction(
         found = search(ada, path, q=q)
         assert found["items"] == []
         assert "did_you_mean" not in found
+
+
+def test_words_of_a_field_that_becomes_hidden_are_in_no_correction(
+    server: Server, admin: httpx.Client, ada: httpx.Client
+) -> None:
+    both = {**SEARCH, "fields": {"title": "A", "section": "B"}}
+    path = define(admin, both)
+    fill(ada, path, {"title": "treasuring", "section": "treasure"})
+    count_words(server)
+    assert search(ada, path, q="treasrue")["did_you_mean"] == "treasure"
+    section = {"type": "string", "writeOnly": True}
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], "section": section}}
+    changed = admin.put(path, json={"schema": schema, "rules": OPEN, "search": SEARCH})
+    assert changed.status_code == 200
+    wait_until(lambda: admin.get(path).json()["search"]["state"] == "ready")
+    # The words are counted anew later. Their stem is that of a word that is still there.
+    assert "did_you_mean" not in search(ada, path, q="treasrue")
+    assert search(ada, path, q="treasured")["items"]
 
 
 def test_words_are_counted_anew_after_many_writes(

@@ -23,6 +23,8 @@ _MOST_NEAR = 200
 # A shorter beginning stands for too many words.
 _LEAST_BEGUN = 3
 _LAST = "\U0010ffff"
+# Words that were counted for other settings may be of fields that have been hidden since.
+_OF_INDEX = "EXISTS (SELECT FROM listo.search_counts WHERE collection = {} AND index = {})"
 # Queries that are kept, by configuration and text: a configuration never changes.
 _MOST_ASKED = 1000
 _asked: OrderedDict[tuple[str, str], Asked] = OrderedDict()
@@ -64,11 +66,12 @@ async def begun(
             "WITH _begun AS (SELECT (tsvector_to_array(to_tsvector('listo.simple', $1)))[1] AS"
             " plain), _words AS (SELECT word FROM _begun, listo.search_words"
             ' WHERE collection = $2 AND length(plain) >= $3 AND word >= plain COLLATE "C"'
-            ' AND word < (plain || $4::text) COLLATE "C" ORDER BY records DESC LIMIT $5)'
+            f' AND word < (plain || $4::text) COLLATE "C" AND {_OF_INDEX.format("$2", "$6")}'
+            " ORDER BY records DESC LIMIT $5)"
             " SELECT plain, tsvector_to_array("
             f"to_tsvector({index.configuration}, concat_ws(' ', $1, (SELECT"
             " string_agg(word, ' ') FROM _words)))) AS lexemes FROM _begun",
-            word, counted, _LEAST_BEGUN, _LAST, _MOST_ENDINGS,
+            word, counted, _LEAST_BEGUN, _LAST, _MOST_ENDINGS, index.name,
         )  # fmt: skip
     assert row is not None
     return row["plain"] or "", list(row["lexemes"])
@@ -107,15 +110,17 @@ async def found_of_each(
 
 
 async def words_with(
-    reading: ReadSession, collection: UUID, keys: Sequence[str], shortest: int, longest: int
-) -> list[tuple[str, int]]:
-    """Words of the collection that share one of the `keys`, see `words.keys`, with their counts."""
+    reading: ReadSession, index: SearchIndex, collection: UUID, keys: Sequence[str],
+    shortest: int, longest: int,
+) -> list[tuple[str, int]]:  # fmt: skip
+    """Counted words of the collection that share one of the `keys`, see `words.keys`, and their
+    counts."""
     with faults:
         rows = await reading.fetch(
             "SELECT word, records FROM listo.search_words WHERE collection = $1"
             " AND listo.deletions(word) && $2::text[] AND length(word) BETWEEN $3 AND $4"
-            " ORDER BY records DESC, word LIMIT $5",
-            collection, list(keys), shortest, longest, _MOST_NEAR,
+            f" AND {_OF_INDEX.format('$1', '$6')} ORDER BY records DESC, word LIMIT $5",
+            collection, list(keys), shortest, longest, _MOST_NEAR, index.name,
         )  # fmt: skip
     return [(row["word"], row["records"]) for row in rows]
 

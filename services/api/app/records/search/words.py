@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from app.collections.declared_search import SearchIndex
     from app.db.session import ReadSession
     from app.records.search.statement import Search
 
@@ -91,13 +92,13 @@ async def corrected(
 async def _correction(
     reading: ReadSession, search: Search, collection: UUID, word: str, args: Sequence[object]
 ) -> str | None:
-    near = (await _near(reading, collection, word))[:_TRIED]
+    near = (await _near(reading, search.index, collection, word))[:_TRIED]
     known = await repository.lexemes(reading, search.index, near)
     found = await repository.found_of_each(reading, search, [query for query, _ in known], args)
     return next((other for other, finds in zip(near, found, strict=True) if finds), None)
 
 
-async def _near(reading: ReadSession, collection: UUID, word: str) -> list[str]:
+async def _near(reading: ReadSession, index: SearchIndex, collection: UUID, word: str) -> list[str]:
     """The nearest words first, and among them the more frequent ones."""
     most = 2 if len(word) >= TWO_SLIPS else 1
     near: dict[str, tuple[int, int]] = {}
@@ -106,7 +107,7 @@ async def _near(reading: ReadSession, collection: UUID, word: str) -> list[str]:
             break
         sought = keys(word) if allowed == 1 else keys_of_two(word)
         for other, records in await repository.words_with(
-            reading, collection, sought, len(word) - allowed, len(word) + allowed
+            reading, index, collection, sought, len(word) - allowed, len(word) + allowed
         ):
             distance = slips(word, other, most)
             if distance <= most:
