@@ -18,7 +18,7 @@ from app.db.database import Database
 from app.moving.errors import CannotMove
 from app.moving.restoring.conflicts import Rule
 from app.moving.restoring.restore import restore
-from fixtures.background_program import API
+from fixtures.background_program import API, hear_signals
 from fixtures.cluster import database, execute, fetch
 from fixtures.listo import COMMAND, Listo, environment
 from fixtures.moving import amend, fill, members_of, pack
@@ -387,6 +387,7 @@ def test_a_dump_that_is_broken_off_leaves_nothing(
         process = subprocess.Popen(
             (*COMMAND, "dump", str(tmp_path / name)), cwd=API, env=environment(database_url),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=hear_signals,  # noqa: PLW1509 - it only calls the kernel
         )  # fmt: skip
         # The dump waits for the table once its file is there.
         while not list(tmp_path.iterdir()):
@@ -403,6 +404,7 @@ def test_a_restore_that_is_broken_off_leaves_nothing(made: Path, empty: Listo) -
         process = subprocess.Popen(
             (*COMMAND, "restore", str(made)), cwd=API, env=environment(url),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=hear_signals,  # noqa: PLW1509 - it only calls the kernel
         )  # fmt: skip
         waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'users'"
         while not fetch(url, waiting):
