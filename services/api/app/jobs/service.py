@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.collections.errors import CollectionNotFound
 from app.core.actor import Scope
 from app.core.clock import utcnow
 from app.core.errors import Forbidden, Unauthorized
@@ -85,6 +86,14 @@ async def cancel(session: Session, actor: Actor, id_: UUID) -> Job:
     if job is None:
         raise JobEnded
     return job
+
+
+def require_same(job: Job, collection: Collection) -> Collection:
+    """The collection that has the name of the job's. Raises CollectionNotFound if it was made
+    anew."""
+    if collection.id != job.collection_id:
+        raise CollectionNotFound
+    return collection
 
 
 def _is_visible(job: Job, actor: Actor) -> bool:

@@ -57,9 +57,7 @@ class Stepwise:
             with translated:
                 async with self._connection.transaction():
                     if alone:
-                        await self._connection.execute(
-                            f"SELECT pg_advisory_xact_lock({ALONE_LOCK})"
-                        )
+                        await self._connection.execute(_LOCK, ALONE_LOCK)
                     await self._connection.copy_to_table(
                         table, schema_name="pg_temp", columns=columns, source=_once(rows)
                     )

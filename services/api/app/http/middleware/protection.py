@@ -63,23 +63,23 @@ class ProtectionMiddleware:
         if b"transfer-encoding" in request.fields:
             # An answer before the body's end closes the connection: the server must not read on.
             request.headers.append(_CLOSE)
-        if policy_of(scope).probe:
+        policy = policy_of(scope)
+        if policy.probe:
             await self.app(scope, receive, send)
             return
         if (refused := scope.get(REFUSED_KEY)) is not None:
             await problem.response(refused)(scope, receive, send)
             return
         importance = NAMES[scope[IMPORTANCE_KEY]]
-        takes_file = policy_of(scope).file
-        most = self._max_file if takes_file else self._max_body
+        most = self._max_file if policy.file else self._max_body
         refusal = self._refusal(scope, request, importance, most)
-        if refusal is None and not takes_file and _is_encoded(request):
+        if refusal is None and not policy.file and _is_encoded(request):
             refusal = problem.response(_Encoded(headers={"Accept-Encoding": "identity"}))
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         counting = self._counting(receive, request, importance, most)
-        if policy_of(scope).long:
+        if policy.long:
             await self.app(scope, counting, send)
         else:
             await self._in_time(scope, counting, send, importance)

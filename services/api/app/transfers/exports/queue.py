@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from app.collections import service as collections
-from app.collections.errors import CollectionNotFound
 from app.jobs import files, repository, service
 from app.jobs.files import FileWriter, JobGone
 from app.observability.metrics import EXPORTS, LONG_WORK_SECONDS
@@ -38,9 +37,7 @@ async def submit(
 async def run(running: Running) -> None:
     """Write the file. Raises JobGone where another worker has the job by now."""
     job, database = running.job, running.database
-    collection = await collections.get(database, job.collection)
-    if collection.id != job.collection_id:
-        raise CollectionNotFound
+    collection = service.require_same(job, await collections.get(database, job.collection))
     parameters = Parameters(**job.parameters)
     prepared = export.prepare(Access(database, running.actor, collection), parameters)
     # A worker that is gone may have written a part.

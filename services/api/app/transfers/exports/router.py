@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from app.core.context import context_of
-from app.core.errors import InvalidParameter, Overloaded, RequestTimeout
+from app.core.errors import InvalidParameter, RequestTimeout
 from app.db.dependencies import database_of
 from app.http.middleware.request import HEAD_KEY
 from app.http.plain import Answer, PlainRouter, Sendable
@@ -20,13 +20,12 @@ from app.records.access import Access
 from app.route_policy import RoutePolicy
 from app.services import services_of
 from app.transfers.exports import encodings, export, queue
-from app.transfers.exports.errors import RETRY_AFTER, ExportInProgress
 from app.transfers.exports.parameters import parse
+from app.transfers.places import ExportInProgress, require_place
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from app.db.pool.long import LongPool
     from app.http.stream import Write
     from app.transfers.exports.export import Export
 
@@ -56,10 +55,10 @@ async def export_records(collection: str, request: Request) -> Sendable:
         fields["Content-Encoding"] = coding
     if request.scope.get(HEAD_KEY):
         return Answer(fields=fields)
-    _require_place(services.database.long)
+    require_place(services.database.long, ExportInProgress)
     await charge(request, costs.EXPORT)
     # Another request may have taken the place meanwhile.
-    _require_place(services.database.long)
+    require_place(services.database.long, ExportInProgress)
 
     async def make(write: Write) -> None:
         outcome = "broken_off"
@@ -87,14 +86,6 @@ async def export_later(collection: str, request: Request) -> Answer:
     await charge(request, costs.EXPORT)
     job = await queue.submit(database, context.actor, found, parameters)
     return accepted(job)
-
-
-def _require_place(pool: LongPool) -> None:
-    """Raises ExportInProgress (429) and Overloaded (503)."""
-    if not pool.has_place():
-        if pool.is_taken_by_caller():
-            raise ExportInProgress
-        raise Overloaded("All places for exports are taken.", retry_after=RETRY_AFTER)
 
 
 async def _write(request: Request, export_: Export, put: Write, collection: str) -> None:

@@ -5,21 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.core.errors import BadRequest, FieldError, Problem, ValidationFailed
+from app.core.errors import BadRequest, FieldError, ValidationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-RETRY_AFTER = 10
-
-
-class ImportInProgress(Problem):
-    """An import or export of yours is in work, and a caller has one at a time."""
-
-    status, code, title = 429, "import_in_progress", "Too many requests"
-
-    def __init__(self) -> None:
-        super().__init__(headers={"Retry-After": str(RETRY_AFTER)})
 
 
 class UnreadableFile(BadRequest):

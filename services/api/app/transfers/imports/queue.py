@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.collections import service as collections
-from app.collections.errors import CollectionNotFound
-from app.jobs import files, repository
+from app.jobs import files, repository, service
 from app.jobs.files import JobGone
 from app.observability.metrics import LONG_WORK_SECONDS
 from app.overload.pace import Pace
@@ -30,9 +29,7 @@ async def run(running: Running) -> None:
     """Import the file that was kept. Raises JobGone where another worker has the job by now."""
     job, database = running.job, running.database
     given = {name: value for name, value in job.parameters.items() if name != "is_async"}
-    collection = await collections.get(database, job.collection)
-    if collection.id != job.collection_id:
-        raise CollectionNotFound
+    collection = service.require_same(job, await collections.get(database, job.collection))
     import_ = Import(Access(database, running.actor, collection), Parameters(**given))
     progress = running.progress
 

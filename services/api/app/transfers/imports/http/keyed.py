@@ -69,13 +69,14 @@ class Keyed:
             raise KeyReused
         return job
 
-    async def is_known(self, session: Session) -> bool:
-        """Whether another request with the key has been done by now."""
-        return self.id is not None and await repository.find_by_key(session, self.id) is not None
-
-    async def lock(self, session: Stepwise) -> None:
-        """Keep others with the key out until the session ends. Raises RequestInProgress (409)."""
-        if self._key is not None and not await session.try_lock(self._keyed().lock):
+    async def lock(self, session: Stepwise, database: Session) -> None:
+        """Keep others with the key out until the session ends. Raises RequestInProgress (409) where
+        another has it, or was done since `earlier` looked."""
+        if self.id is None:
+            return
+        if not await session.try_lock(self._keyed().lock):
+            raise RequestInProgress
+        if await repository.find_by_key(database, self.id) is not None:
             raise RequestInProgress
 
     def _keyed(self, *rest: bytes) -> KeyedRequest:

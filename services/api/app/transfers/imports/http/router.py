@@ -9,10 +9,9 @@ import orjson
 from starlette.requests import ClientDisconnect
 
 from app.core.context import context_of
-from app.core.errors import Overloaded, RequestTimeout, UnsupportedMediaType
+from app.core.errors import RequestTimeout, UnsupportedMediaType
 from app.http.plain import Answer, PlainRouter
 from app.http.stream import LEAST_RATE
-from app.idempotency.errors import RequestInProgress
 from app.jobs.schemas import accepted
 from app.observability.metrics import IMPORTS, LONG_WORK_SECONDS
 from app.overload.pace import Pace
@@ -22,12 +21,12 @@ from app.records.access import Access
 from app.route_policy import RoutePolicy
 from app.services import services_of
 from app.transfers.imports import keeping
-from app.transfers.imports.errors import RETRY_AFTER, ImportInProgress
 from app.transfers.imports.http.keyed import Keyed
 from app.transfers.imports.http.receiving import receive
 from app.transfers.imports.parameters import parse
 from app.transfers.imports.reading.decoding import decoded
 from app.transfers.imports.run import Import
+from app.transfers.places import ImportInProgress, require_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from app.db.database import Transaction
-    from app.db.pool.long import LongPool
     from app.jobs.models import Job
     from app.transfers.imports.reading.ndjson import Reader
     from app.transfers.imports.run import Report
@@ -67,10 +65,10 @@ async def import_records(collection: str, request: Request) -> Answer:
         await charge(request, costs.IMPORT)
         job = await receive(services.database, prepared, keyed, parts)
         return accepted(job)
-    _require_place(services.database.long)
+    require_place(services.database.long, ImportInProgress)
     await charge(request, costs.IMPORT)
     # Another request may have taken the place meanwhile.
-    _require_place(services.database.long)
+    require_place(services.database.long, ImportInProgress)
     outcome = "refused"
     try:
         async with charge_query_time(request, costs.IMPORT):
@@ -97,14 +95,6 @@ def _prefers_async(field: str | None) -> bool:
     return any(each.partition(";")[0].strip() == "respond-async" for each in preferences)
 
 
-def _require_place(pool: LongPool) -> None:
-    """Raises ImportInProgress (429) and Overloaded (503)."""
-    if not pool.has_place():
-        if pool.is_taken_by_caller():
-            raise ImportInProgress
-        raise Overloaded("All places for imports are taken.", retry_after=RETRY_AFTER)
-
-
 async def _run(
     request: Request, prepared: Import, keyed: Keyed, parts: AsyncIterable[bytes]
 ) -> dict[str, Any]:
@@ -122,9 +112,7 @@ async def _run(
 
     try:
         async with asyncio.timeout(_LONGEST), services.database.stepwise() as session:
-            await keyed.lock(session)
-            if await keyed.is_known(services.database):
-                raise RequestInProgress
+            await keyed.lock(session, services.database)
             report = await prepared.run(session, plain, pace, finish)
     except TimeoutError:
         raise RequestTimeout("An import takes an hour at most.") from None

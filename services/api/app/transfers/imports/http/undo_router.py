@@ -8,15 +8,13 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from app.auth.dependencies import CurrentActor, no_store
-from app.collections.errors import CollectionNotFound
-from app.core.errors import Overloaded
 from app.http.openapi import problems
 from app.jobs import service
 from app.records.access import Access
 from app.route_policy import RoutePolicy
 from app.services import services_of
-from app.transfers.imports.errors import RETRY_AFTER, ImportInProgress
 from app.transfers.imports.undo import undo
+from app.transfers.places import ImportInProgress, require_place
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(no_store)])
 
@@ -40,13 +38,8 @@ async def undo_import(request: Request, actor: CurrentActor, job_id: UUID) -> Un
     services = services_of(request.scope)
     database = services.database
     job = await service.get(database, actor, job_id)
-    collection = await services.registry.get(job.collection)
-    if collection.id != job.collection_id:
-        raise CollectionNotFound
-    if not database.long.has_place():
-        if database.long.is_taken_by_caller():
-            raise ImportInProgress
-        raise Overloaded("All places for long work are taken.", retry_after=RETRY_AFTER)
+    collection = service.require_same(job, await services.registry.get(job.collection))
+    require_place(database.long, ImportInProgress)
     async with database.stepwise() as session, session.transaction() as transaction:
         access = Access(transaction, actor, collection)
         return UndoneOut(**await undo(access, transaction, job))
