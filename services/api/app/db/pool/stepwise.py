@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.db.errors import translated
-from app.db.pool.budget import ALONE_LOCK
+from app.db.pool.budget import room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from app.db.database import Database, Transaction
-
-
-_LOCK = "SELECT pg_advisory_xact_lock($1)"
 
 
 class Pending(Protocol):
@@ -51,16 +48,10 @@ class Stepwise:
         return self._database.transaction_on(_Kept(self._connection))
 
     async def copy(self, table: str, columns: Sequence[str], rows: bytes, need: int) -> None:
-        """Add rows in the text format of COPY to a temporary table. PostgreSQL needs `need` bytes
-        of memory. Raises Overloaded if there is no room for too long."""
-        async with self._database.budget.take(need) as alone:
-            with translated:
-                async with self._connection.transaction():
-                    if alone:
-                        await self._connection.execute(_LOCK, ALONE_LOCK)
-                    await self._connection.copy_to_table(
-                        table, schema_name="pg_temp", columns=columns, source=_once(rows)
-                    )
+        """Add rows in the form of `copying` to a temporary table. PostgreSQL needs `need` bytes of
+        memory. Raises Overloaded if there is no room for too long."""
+        async with self.transaction() as transaction, room(transaction, need):
+            await transaction.copy_in("pg_temp", table, columns, _once(rows))
 
 
 async def _once(rows: bytes) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ import orjson
 from app.core import json
 from app.core.errors import FieldError, Problem
 from app.core.ids import parse_uuid, uuid7
+from app.db.pool.copying import SEPARATOR
 from app.records import service
 from app.records.errors import InvalidRecord
 from app.records.sizes import Size
@@ -40,7 +41,6 @@ MOST_REFUSALS = 1000
 _STEP = 200
 # The aim for the bytes of one COPY.
 _SLICE_BYTES = 524_288
-_NULL = "\\N"
 # Faults that stay, whichever record the line changes.
 _STAYING = {"read_only", "reserved_name"}
 # RFC 3339, as records have their times.
@@ -81,7 +81,7 @@ class Staging:
         self.heaviest = 0
         self.most_memory = 0
         self.seconds = 0.0
-        self._rows: list[str] = []
+        self._rows: list[bytes] = []
         self._octets = 0
         self._need = 0
         self._copying: asyncio.Task[None] | None = None
@@ -110,7 +110,7 @@ class Staging:
         self.last_line = made.line
         if isinstance(made, Given):
             row = await self._checked(made)
-            if isinstance(row, str):
+            if isinstance(row, bytes):
                 self._stage(row)
                 if self._octets > _SLICE_BYTES:
                     await self._copy()
@@ -120,7 +120,7 @@ class Staging:
         if self._keeps_raw:
             self._stage(_row([made.line, _hex(made.raw), "t"]))
 
-    def _stage(self, row: str) -> None:
+    def _stage(self, row: bytes) -> None:
         # Once nothing will be kept, the rest is only checked.
         if self.refusals.count and self._parameters.aborts:
             self._rows.clear()
@@ -134,7 +134,7 @@ class Staging:
         await self._copied()
         if not self._rows:
             return
-        text = "".join(self._rows).encode()
+        text = b"".join(self._rows)
         need, self._rows, self._octets, self._need = self._need, [], 0, 0
         self._copying = asyncio.create_task(
             self._session.copy(statements.LINES, statements.COLUMNS, text, need)
@@ -147,7 +147,7 @@ class Staging:
             self._copying = None
             self.seconds += time.monotonic() - began
 
-    async def _checked(self, given: Given) -> str | list[FieldError]:
+    async def _checked(self, given: Given) -> bytes | list[FieldError]:
         """The line as a row of COPY, or what is wrong with it."""
         faults = self._faults_of_system_fields(given.system)
         if faults:
@@ -184,7 +184,7 @@ class Staging:
         told = None if data is not None else orjson.dumps([f.as_dict() for f in faults]).decode()
         return self._row(given, data, patch, told)
 
-    def _row(self, given: Given, data: str | None, patch: str | None, faults: str | None) -> str:
+    def _row(self, given: Given, data: str | None, patch: str | None, faults: str | None) -> bytes:
         chosen = given.system.get("id") is not None
         self.any_id = self.any_id or chosen
         system, keeps = given.system, self._parameters.keep_system_fields
@@ -192,18 +192,18 @@ class Staging:
         return _row(
             [
                 given.line,
-                _hex(given.raw) if self._keeps_raw else _NULL,
+                _hex(given.raw) if self._keeps_raw else "",
                 "f",
                 given.system["id"] if chosen else uuid7(),
                 "t" if chosen else "f",
-                _escaped(data),
-                _escaped(patch),
-                _escaped(faults),
+                _in_line(data),
+                _in_line(patch),
+                _in_line(faults),
                 *(
-                    _NULL if not keeps or system.get(name) is None else system[name]
+                    "" if not keeps or system.get(name) is None else system[name]
                     for name in ("version", "created_at", "updated_at")
                 ),
-                _NULL if owner is None else owner,
+                "" if owner is None else owner,
             ]
         )
 
@@ -241,22 +241,20 @@ def _is_time(value: object) -> bool:
         return False
 
 
-def _row(cells: Sequence[object]) -> str:
-    """A row as COPY reads it; cells that are not given are NULL."""
-    missing = [_NULL] * (len(statements.COLUMNS) - len(cells))
-    return "\t".join([*map(str, cells), *missing]) + "\n"
+def _row(cells: Sequence[object]) -> bytes:
+    """A row as COPY reads it; cells that are not given, or empty, are NULL."""
+    missing = [""] * (len(statements.COLUMNS) - len(cells))
+    return SEPARATOR.join([str(cell).encode() for cell in (*cells, *missing)]) + b"\n"
 
 
 def _hex(raw: bytes | None) -> str:
-    return _NULL if raw is None else f"\\\\x{raw.hex()}"
+    return "" if raw is None else f"\\x{raw.hex()}"
 
 
-def _escaped(text: str | None) -> str:
-    """The text as COPY reads it."""
+def _in_line(text: str | None) -> str:
+    """The JSON text without line ends, which stand between values alone."""
     if text is None:
-        return _NULL
-    if "\\" in text:
-        text = text.replace("\\", "\\\\")
-    if "\n" in text or "\t" in text or "\r" in text:
-        text = text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+        return ""
+    if "\n" in text or "\r" in text:
+        return text.replace("\n", " ").replace("\r", " ")
     return text
